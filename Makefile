@@ -1,0 +1,55 @@
+# `make serve` and `make test` need only Python 3.11 or newer and make; each makes the environment first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ENGINE ?= cpu
+STAMP  := $(VENV)/.installed
+
+.PHONY: help env serve test test-fast lint format clean
+
+help:
+	@echo "make serve      serve the embedded frontier on http://127.0.0.1:8000/v1"
+	@echo "make test       all tests, with real engines (minutes)"
+	@echo "make test-fast  the tests that start no engine (seconds)"
+	@echo "make lint       ruff and mypy"
+	@echo "make env        only make the environment in $(VENV)"
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt deploy/cpu-overrides.txt deploy/make_env.py
+	$(PYTHON) deploy/make_env.py $(VENV) --extra $(ENGINE) --extra test
+	@touch $@
+
+serve: $(STAMP)
+	$(BIN)/alpharay serve $(CONFIG)
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+test-fast: $(STAMP)
+	$(BIN)/pytest -m "not engine"
+
+lint: $(STAMP) build/types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=build/types $(BIN)/mypy -p alpharay.merge -p alpharay.judge -p alpharay.router -p alpharay.serve
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# mypy cannot follow an editable install that maps alpharay.serve to serve/, but it follows links.
+build/types: Makefile
+	mkdir -p build/types/alpharay
+	for part in merge judge router serve; do ln -sfn ../../../$$part build/types/alpharay/$$part; done
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: constraints
+# The local version (+cpu) is cut off: which build of PyTorch is at hand differs from machine to machine.
+constraints:
+	$(PYTHON) deploy/make_env.py build/fresh --extra $(ENGINE) --extra test --unconstrained
+	sed -n '/^#/p' constraints.txt > build/constraints.txt
+	build/fresh/bin/uv pip freeze --python build/fresh/bin/python --exclude-editable | sed 's/+cpu$$//' >> build/constraints.txt
+	mv build/constraints.txt constraints.txt
