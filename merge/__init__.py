@@ -1,1 +1,24 @@
+"""Checkpoints on the line through two endpoints: merge(), checkpoint_sha256() and the errors they raise."""
 
+from typing import TYPE_CHECKING, Any
+
+from alpharay.merge.errors import MergeError
+
+if TYPE_CHECKING:
+    from alpharay.merge.fingerprint import checkpoint_sha256
+    from alpharay.merge.run import MergedCheckpoint, MergeResult, merge
+
+__all__ = ["MergeError", "MergeResult", "MergedCheckpoint", "checkpoint_sha256", "merge"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports numpy and the machinery on first use: `alpharay --help` must not pay for them."""
+    if name == "checkpoint_sha256":
+        from alpharay.merge.fingerprint import checkpoint_sha256  # noqa: PLC0415
+
+        return checkpoint_sha256
+    if name in __all__:
+        from alpharay.merge import run  # noqa: PLC0415
+
+        return getattr(run, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,192 @@
+"""The one kernel: theta = scale * anchor + sum_j coefficient_j * (checkpoint_j - anchor).
+
+Every method of methods.py is such a combination. With scale 1, weights that sum to one never lose
+digits in cancelling sums: where a checkpoint equals the anchor, so does the result.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alpharay.merge.dtypes import BF16, Dtype
+from alpharay.merge.rounding import BLOCK, Float64, Rounder, Rounding, draws
+
+# OpenBLAS starts threads for dot products beyond 10,000 elements; rows below that stay on this thread.
+DOT_ROW = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Combination:
+    """The weights of one output, relative to the anchor (checkpoint 0).
+
+    scale: of the anchor. coefficients: of (checkpoint_j - anchor) for j = 1, 2, ...
+    """
+
+    scale: float = 1.0
+    coefficients: tuple[float, ...]
+
+    @property
+    def copy_of(self) -> int | None:
+        """The checkpoint that this combination equals exactly, if it does."""
+        if self.scale != 1.0 or any(value not in (0.0, 1.0) for value in self.coefficients):
+            return None
+        moved = [j for j, value in enumerate(self.coefficients, 1) if value]
+        return None if len(moved) > 1 else moved[0] if moved else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """What the rounding did to one block of one output, as float64 sums over its elements.
+
+    With `direction` the ideal move away from the anchor (for two checkpoints: their delta) and `error` the
+    written minus the exact value: error_direction = sum(error * direction), and so on.
+    """
+
+    error_direction: float
+    direction_direction: float
+    error_error: float
+
+
+class NonFiniteBlock(ArithmeticError):
+    """Block-level finding: checkpoint `source` has a NaN or Inf at element `index` of the block."""
+
+    def __init__(self, source: int, index: int) -> None:
+        super().__init__(source, index)
+        self.source = source
+        self.index = index
+
+
+class OverflowedBlock(ArithmeticError):
+    """Block-level finding: output `output` does not fit its dtype, at value `value`."""
+
+    def __init__(self, output: int, value: float) -> None:
+        super().__init__(output, value)
+        self.output = output
+        self.value = value
+
+
+def dot(left: Float64, right: Float64) -> float:
+    """sum(left * right) of two 1-d arrays, on this thread only."""
+    whole = left.size - left.size % DOT_ROW
+    rows = np.vecdot(left[:whole].reshape(-1, DOT_ROW), right[:whole].reshape(-1, DOT_ROW))
+    return float(rows.sum()) + float(np.vecdot(left[whole:], right[whole:]))
+
+
+def widen(stored: NDArray[Any], dtype: Dtype, out: Float64, scratch: NDArray[np.float32]) -> None:
+    """The numbers in `stored` (dtype.storage) as float64, exactly."""
+    if dtype is BF16:
+        single = scratch[: stored.size]
+        np.left_shift(stored, 16, out=single.view(np.uint32), dtype=np.uint32)
+        np.copyto(out, single)
+    else:
+        np.copyto(out, stored)
+
+
+class Kernel:
+    """Computes blocks of all outputs from blocks of all checkpoints. Holds scratch memory: one per thread."""
+
+    def __init__(self, combinations: Sequence[Combination], rounding: Rounding, seed: int) -> None:
+        self.combinations = tuple(combinations)
+        self.rounding: Rounding = rounding
+        self.seed = seed
+        sources = len(self.combinations[0].coefficients) + 1
+        self._wide = np.empty((sources, BLOCK))
+        self._deltas = np.empty((sources - 1, BLOCK))
+        self._exact = np.empty(BLOCK)
+        self._move = np.empty(BLOCK)
+        self._single = np.empty(BLOCK, np.float32)
+        self._rounders: dict[str, Rounder] = {}
+
+    def block(
+        self,
+        tensor: str,
+        block: int,
+        stored: Sequence[NDArray[Any]],
+        dtypes: Sequence[Dtype],
+        outs: Sequence[NDArray[Any]],
+        dtype: Dtype,
+    ) -> list[Sums]:
+        """Fills outs[k] (dtype.storage) with combination k of the blocks `stored`, one per checkpoint.
+
+        tensor, block: name the random draws. All arrays are 1-d with the same size, at most BLOCK.
+        Raises NonFiniteBlock, OverflowedBlock.
+        """
+        size = stored[0].size
+        wide, deltas = self._wide[:, :size], self._deltas[:, :size]
+        for j, array in enumerate(stored):
+            widen(array, dtypes[j], wide[j], self._single)
+        with np.errstate(invalid="ignore", over="ignore"):
+            for j in range(1, len(stored)):
+                np.subtract(wide[j], wide[0], out=deltas[j - 1])
+            lengths = [dot(delta, delta) for delta in deltas]
+        if not np.isfinite(lengths).all():
+            self._refuse_non_finite(wide)
+        rounder = self._rounder(dtype)
+        random = draws(self.seed, tensor, block, size) if rounder.stochastic else None
+        sums = []
+        for k, combination in enumerate(self.combinations):
+            source = combination.copy_of
+            if source is None and combination.scale == 1.0 and not any(lengths):
+                source = 0
+            if source is not None and dtypes[source] is dtype:
+                outs[k][:] = stored[source]
+                sums.append(Sums(error_direction=0.0, direction_direction=sum(lengths), error_error=0.0))
+                continue
+            try:
+                sums.append(
+                    self._combine(combination, source, wide, deltas, lengths, rounder, outs[k], random)
+                )
+            except FloatingPointError:
+                raise OverflowedBlock(k, float(np.abs(self._exact[:size]).max())) from None
+        return sums
+
+    def _combine(
+        self,
+        combination: Combination,
+        source: int | None,
+        wide: Float64,
+        deltas: Float64,
+        lengths: list[float],
+        rounder: Rounder,
+        out: NDArray[Any],
+        random: NDArray[np.uint16] | None,
+    ) -> Sums:
+        size = out.size
+        exact, move = self._exact[:size], self._move[:size]
+        if source is not None:
+            exact[:] = wide[source]
+        else:
+            np.multiply(deltas[0], combination.coefficients[0], out=exact)
+            for delta, coefficient in zip(deltas[1:], combination.coefficients[1:], strict=True):
+                exact += np.multiply(delta, coefficient, out=move)
+            if combination.scale == 1.0:
+                exact += wide[0]
+            else:
+                exact += np.multiply(wide[0], combination.scale, out=move)
+        realised = rounder.round(exact, out, random)
+        if len(deltas) == 1 and combination.scale == 1.0:
+            direction, length = deltas[0], lengths[0]
+        else:
+            direction = np.subtract(exact, wide[0], out=move)
+            length = dot(direction, direction)
+        error = np.subtract(realised, exact, out=exact)
+        return Sums(
+            error_direction=dot(error, direction),
+            direction_direction=length,
+            error_error=dot(error, error),
+        )
+
+    def _rounder(self, dtype: Dtype) -> Rounder:
+        if dtype.code not in self._rounders:
+            self._rounders[dtype.code] = Rounder(dtype, self.rounding)
+        return self._rounders[dtype.code]
+
+    @staticmethod
+    def _refuse_non_finite(wide: Float64) -> None:
+        for source, array in enumerate(wide):
+            bad = np.flatnonzero(~np.isfinite(array))
+            if bad.size:
+                raise NonFiniteBlock(source, int(bad[0]))

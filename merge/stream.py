@@ -1,0 +1,223 @@
+"""The one pass: pieces of every tensor are read and combined on threads, and written in order.
+
+A piece is a function of the inputs alone, and only the calling thread writes and hashes, in the order of
+the layout. So the outputs do not depend on how many threads there are or which one is faster.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Self
+
+import numpy as np
+
+from alpharay.merge.checkpoint import Shard, Tensor, stamp
+from alpharay.merge.combine import Kernel, NonFiniteBlock, OverflowedBlock, Sums
+from alpharay.merge.dtypes import BITS, FLOATS
+from alpharay.merge.errors import (
+    InputChanged,
+    IntegerMismatch,
+    NonFinite,
+    OverflowedOutput,
+    QuantisedCheckpoint,
+    TruncatedFile,
+)
+from alpharay.merge.fingerprint import StreamingHash
+from alpharay.merge.layout import output_code, output_dtype
+from alpharay.merge.plan import Plan
+from alpharay.merge.rounding import BLOCK
+
+# Elements per piece; a few MB for both inputs and five outputs in bfloat16.
+PIECE = 8 * BLOCK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Elements [begin, end) of one tensor, which lies in `tensors[j]` of source j."""
+
+    tensors: tuple[Tensor, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A finished piece: the bytes read from each source, the bytes for each output, sums[block][output]."""
+
+    piece: Piece
+    slot: "Slot"
+    read: tuple[memoryview, ...]
+    written: tuple[memoryview, ...]
+    sums: list[list[Sums]]
+
+
+class Slot:
+    """The memory that one piece needs, used by one thread at a time."""
+
+    def __init__(self, plan: Plan, piece: int) -> None:
+        self.kernel = Kernel(
+            [output.combination for output in plan.outputs], rounding=plan.rounding, seed=plan.seed
+        )
+        # Eight bytes hold an element of any dtype; the pages of a buffer that stays unused cost nothing.
+        self.reads = [np.empty(piece * 8, np.uint8).data for _ in plan.sources]
+        self.writes = [np.empty(piece * 8, np.uint8).data for _ in plan.outputs]
+
+
+class Inputs:
+    """The input files: opened once each, hashed along the way."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._stack = ExitStack()
+        self._shards = [shard for source in plan.sources for shard in source.checkpoint.shards]
+        self._descriptors = {shard.path: -1 for shard in self._shards}
+        self._hashes = {shard.path: StreamingHash(shard.path, shard.nbytes) for shard in self._shards}
+        for shard in self._shards:
+            self._hashes[shard.path].feed(0, len(shard.header).to_bytes(8, "little") + shard.header)
+
+    def __enter__(self) -> Self:
+        for shard in self._shards:
+            descriptor = os.open(shard.path, os.O_RDONLY)
+            self._stack.callback(os.close, descriptor)
+            self._descriptors[shard.path] = descriptor
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def read(self, tensor: Tensor, start: int, into: memoryview) -> None:
+        """Fills `into` with the bytes of `tensor` from its byte `start` on."""
+        position, view = tensor.start + start, into
+        while len(view):
+            count = os.preadv(self._descriptors[tensor.file], [view], position)
+            if count == 0:
+                raise TruncatedFile(
+                    f"{tensor.file} ended within {tensor.name} while it was read; download it again"
+                )
+            position, view = position + count, view[count:]
+
+    def feed(self, tensor: Tensor, start: int, data: memoryview) -> None:
+        """Hashes what was read."""
+        self._hashes[tensor.file].feed(tensor.start + start, data)
+
+    def sha256(self, shard: Shard) -> str:
+        """The hash of a whole input file, which must not have changed since its header was read."""
+        digest = self._hashes[shard.path].hexdigest()
+        if stamp(shard.path) != shard.stat:
+            raise InputChanged(
+                f"{shard.path} changed while it was merged; wait until it is complete and run again"
+            )
+        return digest
+
+
+def run_pieces(plan: Plan, inputs: Inputs, tensors: Sequence[Tensor], threads: int) -> Iterator[Done]:
+    """The pieces of `tensors` (of source 0), combined, in order.
+
+    A piece's memory is used again as soon as the next one is asked for.
+    Raises NonFinite, OverflowedOutput, IntegerMismatch, TruncatedFile.
+    """
+    size = piece_size(len(plan.outputs))
+    slots: SimpleQueue[Slot] = SimpleQueue()
+    for _ in range(threads + 1):
+        slots.put(Slot(plan, size))
+    running: deque[Future[Done]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="merge") as pool:
+        try:
+            for piece in pieces(plan, tensors, size):
+                if len(running) > threads:
+                    done = running.popleft().result()
+                    yield done
+                    slots.put(done.slot)
+                running.append(pool.submit(_run, plan, inputs, piece, slots.get()))
+            while running:
+                yield running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def piece_size(outputs: int) -> int:
+    """Elements per piece: fewer when many outputs share the memory."""
+    return max(BLOCK, PIECE // max(1, outputs // 8) // BLOCK * BLOCK)
+
+
+def pieces(plan: Plan, tensors: Sequence[Tensor], size: int) -> Iterator[Piece]:
+    """Cuts the tensors of source 0 into pieces of at most `size` elements, in order."""
+    for tensor in tensors:
+        twins = tuple(source.checkpoint.tensors[tensor.name] for source in plan.sources)
+        for begin in range(0, tensor.size, size):
+            yield Piece(tensors=twins, begin=begin, end=min(begin + size, tensor.size))
+
+
+def _run(plan: Plan, inputs: Inputs, piece: Piece, slot: Slot) -> Done:
+    read = []
+    for tensor, buffer in zip(piece.tensors, slot.reads, strict=True):
+        itemsize = BITS[tensor.dtype] // 8
+        view = buffer[: (piece.end - piece.begin) * itemsize]
+        inputs.read(tensor, piece.begin * itemsize, view)
+        read.append(view)
+    anchor = piece.tensors[0]
+    itemsize = BITS[output_code(anchor, plan.dtype)] // 8
+    written = tuple(buffer[: (piece.end - piece.begin) * itemsize] for buffer in slot.writes)
+    if anchor.is_float:
+        sums = _combine(plan, piece, slot.kernel, read, written)
+    else:
+        _copy_equal(piece, read, written)
+        sums = []
+    return Done(piece=piece, slot=slot, read=tuple(read), written=written, sums=sums)
+
+
+def _combine(
+    plan: Plan, piece: Piece, kernel: Kernel, read: Sequence[memoryview], written: Sequence[memoryview]
+) -> list[list[Sums]]:
+    anchor = piece.tensors[0]
+    dtypes = [FLOATS[tensor.dtype] for tensor in piece.tensors]
+    target = output_dtype(anchor, plan.dtype)
+    stored = [np.frombuffer(view, dtype.storage) for view, dtype in zip(read, dtypes, strict=True)]
+    outs = [np.frombuffer(view, target.storage) for view in written]
+    sums = []
+    for start in range(0, piece.end - piece.begin, BLOCK):
+        here = slice(start, start + BLOCK)
+        block = (piece.begin + start) // BLOCK
+        try:
+            sums.append(
+                kernel.block(
+                    anchor.name,
+                    block,
+                    [array[here] for array in stored],
+                    dtypes,
+                    [array[here] for array in outs],
+                    target,
+                )
+            )
+        except NonFiniteBlock as found:
+            tensor = piece.tensors[found.source]
+            raise NonFinite(
+                f"{tensor.name} in {tensor.file} is NaN or Inf at element {block * BLOCK + found.index}; "
+                "that checkpoint is broken, give an earlier one"
+            ) from None
+        except OverflowedBlock as found:
+            raise OverflowedOutput(
+                f"{anchor.name} reaches {found.value:.3g} at {plan.outputs[found.output].name}, more than "
+                f"{target.name} can hold; write --dtype {'bf16' if target.name == 'fp16' else 'fp32'} "
+                "or an alpha nearer to the endpoints"
+            ) from None
+    return sums
+
+
+def _copy_equal(piece: Piece, read: Sequence[memoryview], written: Sequence[memoryview]) -> None:
+    anchor = piece.tensors[0]
+    for tensor, view in zip(piece.tensors[1:], read[1:], strict=True):
+        if not np.array_equal(np.frombuffer(view, np.uint8), np.frombuffer(read[0], np.uint8)):
+            message = (
+                f"{anchor.name} is {anchor.dtype} and differs between {anchor.file} and {tensor.file}; "
+                "integers have no average"
+            )
+            if "qweight" in anchor.name or "qzeros" in anchor.name:
+                raise QuantisedCheckpoint(message + ": give the checkpoints before quantisation")
+            raise IntegerMismatch(message + ": give two checkpoints of one model")
+    for view in written:
+        view[:] = read[0]

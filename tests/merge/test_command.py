@@ -1,0 +1,83 @@
+"""`alpharay merge` as argparse sees it, and what it prints."""
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+from alpharay.merge.command import add_arguments, run
+from alpharay.merge.errors import UsageError
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser(prog="alpharay merge")
+    add_arguments(parser)
+    return parser.parse_args([str(word) for word in words])
+
+
+@pytest.mark.parametrize("words", [["--alpha", "-0.5", "--alpha", "1.5"], ["--alpha=-0.5", "--alpha=1.5"]])
+def test_negative_alphas_are_numbers_and_not_options(words):
+    assert parse("low", "high", *words, "--out", "out").alphas == [-0.5, 1.5]
+
+
+def test_a_merge_prints_one_line_per_alpha_with_what_became_of_it(endpoints, tmp_path, capsys):
+    low, high = endpoints
+    arguments = parse(low, high, "--alpha", "-0.5", "--alpha", "1", "--out", tmp_path / "out")
+    assert run(arguments) == 0
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert "effective" in header
+    assert first.split()[0] == "-0.5"
+    assert first.split()[-1] == str(tmp_path / "out" / "alpha=-0.5")
+    assert second.split()[:2] == ["1", "1.000"]
+    assert run(arguments) == 0
+    assert "already" in capsys.readouterr().out
+
+
+def test_lost_alpha_is_a_warning_on_stderr(tmp_path, save, capsys):
+    import numpy as np
+    from ml_dtypes import bfloat16
+
+    weight = np.full(1000, 0.02).astype(bfloat16)
+    low = save(tmp_path / "low", {"w": weight})
+    high = save(tmp_path / "high", {"w": (weight.view("u2") + 1).astype("u2").view(bfloat16)})
+    assert run(parse(low, high, "--alpha", "0.25", "--out", tmp_path / "out")) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("warning: ")
+    assert captured.err.count("\n") == 1
+    assert "0.25 became 0" in captured.err
+
+
+def test_usage_errors_are_told_apart(endpoints, tmp_path):
+    low, high = endpoints
+    with pytest.raises(UsageError):
+        run(parse(low, high, "--alpha", "1", "--alpha", "1.0", "--out", tmp_path / "out"))
+    with pytest.raises(SystemExit) as caught:
+        parse(low, high, "--out", tmp_path / "out")
+    assert caught.value.code == 2
+
+
+def test_the_help_shows_an_example_and_imports_nothing_heavy():
+    script = (
+        "import argparse, sys\n"
+        "from alpharay.merge.command import add_arguments\n"
+        "parser = argparse.ArgumentParser(prog='alpharay merge')\n"
+        "add_arguments(parser)\n"
+        "print(parser.format_help())\n"
+        "print(sorted({'numpy', 'torch', 'vllm', 'ray', 'transformers'} & sys.modules.keys()))\n"
+    )
+    lines = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "alpharay merge low/ high/ --alpha -0.5" in lines
+    assert lines.splitlines()[-1] == "[]"
+
+
+def test_a_merge_imports_neither_torch_nor_an_engine(endpoints, tmp_path):
+    low, high = endpoints
+    script = (
+        "import sys\n"
+        "from alpharay.merge import merge\n"
+        "merge(low=sys.argv[1], high=sys.argv[2], alphas=[0.5], out=sys.argv[3])\n"
+        "print(sorted({'torch', 'vllm', 'ray', 'transformers', 'ml_dtypes'} & sys.modules.keys()))\n"
+    )
+    command = [sys.executable, "-c", script, low, high, tmp_path / "out"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
