@@ -1,1 +1,59 @@
+"""Runs what a model wrote and believes nothing it says: sandboxed judging of programs.
 
+async with JudgePool(workers=2) as pool:
+verdict = await pool.judge(parse_tests({...}), completion)
+"""
+
+from alpharay.judge.errors import (
+    CandidateFileError,
+    JudgeError,
+    ProblemError,
+    QueueFull,
+    SandboxUnavailable,
+    WorkerDied,
+)
+from alpharay.judge.limits import Limits
+from alpharay.judge.pool import JudgePool
+from alpharay.judge.problem import (
+    CallCase,
+    CallTests,
+    CodeTests,
+    Problem,
+    StdioCase,
+    StdioTests,
+    Tests,
+    parse_problem,
+    parse_tests,
+)
+from alpharay.judge.program import Program, extract_program
+from alpharay.judge.sandbox.choice import LayerReport, examine, probe
+from alpharay.judge.verdict import CORRECTNESS_FAILURES, EFFICIENCY_FAILURES, Verdict, VerdictKind
+
+__all__ = [
+    "CORRECTNESS_FAILURES",
+    "EFFICIENCY_FAILURES",
+    "CallCase",
+    "CallTests",
+    "CandidateFileError",
+    "CodeTests",
+    "JudgeError",
+    "JudgePool",
+    "LayerReport",
+    "Limits",
+    "Problem",
+    "ProblemError",
+    "Program",
+    "QueueFull",
+    "SandboxUnavailable",
+    "StdioCase",
+    "StdioTests",
+    "Tests",
+    "Verdict",
+    "VerdictKind",
+    "WorkerDied",
+    "examine",
+    "extract_program",
+    "parse_problem",
+    "parse_tests",
+    "probe",
+]

@@ -1,0 +1,209 @@
+"""`alpharay judge PROBLEMS CANDIDATES`: judges a file of candidates, one line of JSON each, in their order."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from alpharay.judge.errors import CandidateFileError, JudgeError, ProblemError
+from alpharay.judge.pool import JudgePool
+from alpharay.judge.problem import Problem, parse_problem
+from alpharay.judge.verdict import Verdict, VerdictKind
+
+# Enough to keep every sandbox busy, few enough that the output streams and memory stays flat.
+AHEAD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One line of a candidates file."""
+
+    problem: Problem
+    index: int
+    completion: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `alpharay judge`."""
+    parser.description = "Run programs against tests in a sandbox and print one verdict per line (JSON)."
+    parser.epilog = "example: alpharay judge problems.jsonl candidates.jsonl --workers 4 > verdicts.jsonl"
+    parser.add_argument("problems", metavar="PROBLEMS", type=Path, help="problems with their tests, JSONL")
+    parser.add_argument("candidates", metavar="CANDIDATES", type=Path, help="answers to judge, JSONL")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write verdicts here, whole or not at all")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="sandboxes (default: half the cores)")
+    parser.add_argument("--keep-output", action="store_true", help="add stdout, its first 4 KiB")
+    parser.add_argument(
+        "--sandbox",
+        choices=("auto", "full", "landlock"),
+        default="auto",
+        help="isolation (default: the strongest that passes its self-test)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 also when candidates fail. Raises JudgeError for bad files or a machine without a sandbox."""
+    # Tests may hold larger numbers than Python reads by default; this process reads only the user's own files.
+    sys.set_int_max_str_digits(0)
+    problems = _read_problems(arguments.problems)
+    candidates = _read_candidates(arguments.candidates, problems)
+    with _destination(arguments.out) as out:
+        asyncio.run(_judge_all(candidates, out, arguments))
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+async def _judge_all(candidates: list[Candidate], out: IO[str], arguments: argparse.Namespace) -> None:
+    counts: dict[VerdictKind, int] = {}
+    async with JudgePool(arguments.workers, arguments.sandbox) as pool:
+        waiting: deque[tuple[Candidate, asyncio.Task[Verdict]]] = deque()
+        progress = _Progress(len(candidates))
+        rest = iter(candidates)
+        while True:
+            while len(waiting) < AHEAD * pool.workers and (candidate := next(rest, None)) is not None:
+                waiting.append((candidate, asyncio.create_task(_judge_one(pool, candidate, arguments))))
+            if not waiting:
+                break
+            candidate, task = waiting.popleft()
+            verdict = await task
+            out.write(json.dumps(_line(candidate, verdict)) + "\n")
+            out.flush()
+            counts[verdict.verdict] = counts.get(verdict.verdict, 0) + 1
+            progress.show(counts)
+        progress.end(counts)
+
+
+async def _judge_one(pool: JudgePool, candidate: Candidate, arguments: argparse.Namespace) -> Verdict:
+    return await pool.judge(
+        candidate.problem.tests,
+        candidate.completion,
+        limits=candidate.problem.limits(),
+        language=candidate.problem.language,
+        keep_output=arguments.keep_output,
+    )
+
+
+def _line(candidate: Candidate, verdict: Verdict) -> dict[str, Any]:
+    line = {
+        "id": candidate.problem.id,
+        "index": candidate.index,
+        "verdict": verdict.verdict.value,
+        "passed": verdict.passed,
+        "total": verdict.total,
+        "cpu_s": verdict.cpu_s,
+        "wall_s": verdict.wall_s,
+        "memory_mb": verdict.memory_mb,
+        "detail": verdict.detail,
+    }
+    return line if verdict.stdout is None else {**line, "stdout": verdict.stdout}
+
+
+class _Progress:
+    """One line on stderr: redrawn on a terminal, only its last state elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._live = sys.stderr.isatty()
+
+    def show(self, counts: dict[VerdictKind, int]) -> None:
+        if self._live:
+            print(f"\r\033[K{self._text(counts)}", end="", file=sys.stderr, flush=True)
+
+    def end(self, counts: dict[VerdictKind, int]) -> None:
+        print(("\r\033[K" if self._live else "") + self._text(counts), file=sys.stderr, flush=True)
+
+    def _text(self, counts: dict[VerdictKind, int]) -> str:
+        parts = ", ".join(
+            f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: -item[1])
+        )
+        return f"judged {sum(counts.values())} of {self._total}" + (f": {parts}" if parts else "")
+
+
+def _read_problems(path: Path) -> dict[str, Problem]:
+    problems: dict[str, Problem] = {}
+    for number, value in _read_lines(path, ProblemError):
+        try:
+            problem = parse_problem(value)
+        except ProblemError as error:
+            raise ProblemError(f"{path}, line {number}: {error}") from None
+        if problem.id in problems:
+            raise ProblemError(
+                f"{path}, line {number}: a second problem has the id {problem.id!r}; ids must differ"
+            )
+        problems[problem.id] = problem
+    if not problems:
+        raise ProblemError(f"{path} holds no problem")
+    return problems
+
+
+def _read_candidates(path: Path, problems: dict[str, Problem]) -> list[Candidate]:
+    candidates = []
+    seen: dict[str, int] = {}
+    for number, value in _read_lines(path, CandidateFileError):
+        where = f"{path}, line {number}"
+        if not isinstance(value, dict) or not isinstance(value.get("id"), str):
+            raise CandidateFileError(f'{where}: a candidate needs "id", the id of its problem')
+        if not isinstance(value.get("completion"), str):
+            raise CandidateFileError(f'{where}: a candidate needs "completion", the answer as a string')
+        problem = problems.get(value["id"])
+        if problem is None:
+            raise CandidateFileError(f"{where}: there is no problem with the id {value['id']!r}")
+        index = value.get("index", seen.get(problem.id, 0))
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise CandidateFileError(f"{where}: index must be an integer")
+        seen[problem.id] = index + 1
+        candidates.append(Candidate(problem, index, value["completion"]))
+    return candidates
+
+
+def _read_lines(path: Path, kind: type[JudgeError]) -> Iterator[tuple[int, Any]]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    yield number, json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise kind(f"{path}, line {number}: not JSON: {error}") from None
+    except UnicodeDecodeError as error:
+        raise kind(f"{path} is not UTF-8 text: {error}") from None
+    except OSError as error:
+        raise kind(f"{path} cannot be read: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _destination(path: Path | None) -> Iterator[IO[str]]:
+    """The standard output, or a file that appears under its name only when it is whole."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise JudgeError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

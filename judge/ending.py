@@ -1,0 +1,85 @@
+"""From how a run ended to what that says about the candidate."""
+
+import re
+import signal
+from dataclasses import dataclass
+
+from alpharay.judge.limits import Limits
+from alpharay.judge.sandbox.worker import Ended
+from alpharay.judge.verdict import VerdictKind
+
+# A process that dies of a failed allocation deep in C does so with its memory nearly used up.
+NEAR_MEMORY = 0.9
+
+
+class JudgeFault(Exception):
+    """The judge failed, not the candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a candidate fails. of_case: it belongs to one case; otherwise every case would fail alike."""
+
+    kind: VerdictKind
+    detail: str
+    of_case: bool = True
+
+    @classmethod
+    def by_error(cls, said: str) -> "Failure":
+        """By the last line of a traceback. A candidate that fakes one only changes the name of its failure."""
+        if re.match(r"MemoryError\b|terminate called after throwing an instance of 'std::bad_alloc'", said):
+            return cls(VerdictKind.MEMORY_LIMIT, f"out of memory: {said}")
+        if re.match(r"PermissionError: \[Errno (1|13)\]", said):
+            return cls(VerdictKind.SECURITY_VIOLATION, f"refused by the sandbox: {said}")
+        return cls(VerdictKind.RUNTIME_ERROR, said)
+
+
+def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
+    """None: it ended well. cpu_s: what the time limit is held against.
+
+    Raises JudgeFault when the run never came to the candidate's code.
+    """
+    if ended.phase == "" or ended.ended == "cancel":
+        raise JudgeFault(f"the sandbox could not start a run: {_last_line(ended.stderr) or ended.ended}")
+    if "C" in ended.phase:
+        return Failure(VerdictKind.COMPILE_ERROR, _tail(ended.stderr), of_case=False)
+    return _by_limits(ended, cpu_s, limits) or _by_exit(ended, limits)
+
+
+def _by_limits(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
+    if ended.ended == "output" or max(ended.sizes) > limits.output_bytes:
+        return Failure(VerdictKind.OUTPUT_LIMIT, f"more than {limits.output_bytes} bytes of output")
+    if ended.ended == "wall":
+        wall, cpu = ended.wall_s, ended.cpu_s
+        return Failure(VerdictKind.TIME_LIMIT, f"it hung: {wall:.1f} s passed, {cpu:.2f} s of CPU time used")
+    if ended.ended == "cpu" or ended.code == -signal.SIGXCPU or cpu_s > limits.cpu_s:
+        return Failure(VerdictKind.TIME_LIMIT, f"{cpu_s:.2f} s of CPU time, the limit is {limits.cpu_s:g} s")
+    if ended.memory > limits.memory_mb << 20:
+        used = ended.memory / (1 << 20)
+        return Failure(VerdictKind.MEMORY_LIMIT, f"{used:.0f} MiB, the limit is {limits.memory_mb} MiB")
+    return None
+
+
+def _by_exit(ended: Ended, limits: Limits) -> Failure | None:
+    if ended.code == 0:
+        return None
+    if ended.code == -signal.SIGSYS:
+        return Failure(VerdictKind.SECURITY_VIOLATION, "killed for a system call of a foreign kind")
+    if ended.code < 0:
+        name = signal.Signals(-ended.code).name if -ended.code in set(signal.Signals) else str(-ended.code)
+        kind = VerdictKind.RUNTIME_ERROR
+        if ended.memory > NEAR_MEMORY * (limits.memory_mb << 20):
+            kind = VerdictKind.MEMORY_LIMIT
+        return Failure(kind, f"killed by {name}")
+    said = _last_line(ended.stderr)
+    failure = Failure.by_error(said)
+    return Failure(failure.kind, _tail(ended.stderr) or f"exit code {ended.code}")
+
+
+def _last_line(stderr: bytes) -> str:
+    lines = stderr[-2000:].decode("utf-8", "replace").strip().split("\n")
+    return lines[-1]
+
+
+def _tail(stderr: bytes) -> str:
+    return stderr[-1200:].decode("utf-8", "replace").strip()

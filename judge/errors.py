@@ -1,0 +1,33 @@
+"""Everything the judge raises. A candidate's own behaviour is a verdict, never an exception.
+
+JudgeError
+├── ProblemError          a problem or its tests are malformed
+├── CandidateFileError    a line of a candidates file is malformed
+├── SandboxUnavailable    no layer of isolation is safe to use here
+├── QueueFull             more runs are waiting than the pool accepts
+└── WorkerDied            a sandbox ended in the middle of a run
+"""
+
+
+class JudgeError(Exception):
+    """Base of all; its text is one sentence for the user."""
+
+
+class ProblemError(JudgeError):
+    """A problem or its tests do not follow the format; the text names the field and the way out."""
+
+
+class CandidateFileError(JudgeError):
+    """A candidates file has a bad line; the text names the file and the line."""
+
+
+class SandboxUnavailable(JudgeError):
+    """No isolation on this machine passed its self-test; the text says what is missing."""
+
+
+class QueueFull(JudgeError):
+    """The pool's queue is at its bound; try again when some runs have ended."""
+
+
+class WorkerDied(JudgeError):
+    """A sandbox ended in the middle of a run: ours to repeat, never the candidate's fault."""

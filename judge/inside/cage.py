@@ -1,0 +1,118 @@
+"""Shuts a freshly forked child in, before a single line of the candidate is read."""
+
+import ctypes
+import mmap
+import os
+import resource
+import signal
+
+from alpharay.judge.inside.landlock import Ruleset
+from alpharay.judge.inside.seccomp import Filter
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS = 1, 4, 8, 38
+CAPABILITY_VERSION_3 = 0x20080522
+CAP_BITS = {"dac_read_search": 1 << 2, "dac_override": 1 << 1}
+# More than honest programs need, few enough that a fork-less process cannot hurt with them.
+MAX_DESCRIPTORS, MAX_THREADS = 64, 64
+
+
+class Cage:
+    """What every child of this fork server is bound by.
+
+    uid: the throw-away user that children become, or None to stay who we are (not root).
+    keep: a capability that children keep to reach an interpreter under a directory closed to other users
+    (a root's home); Landlock still decides what they may open.
+    threads: RLIMIT_NPROC counts a whole user, so it is set only where the user is this sandbox's alone.
+    """
+
+    def __init__(
+        self, read: list[str], read_write: list[str], *, uid: int | None, keep: str | None, threads: bool
+    ) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._ruleset = Ruleset(read, read_write)
+        self._filter = Filter()
+        self._uid = uid
+        self._keep = CAP_BITS[keep] if keep else 0
+        self._threads = threads
+        self._base = _address_space()
+
+    def close_in(self, descriptors: int, *, cpu_s: float, memory: int, output: int) -> None:
+        """Binds the calling process: limits, identity, files, system calls, in this order.
+
+        descriptors: 0 to this number minus one stay open. cpu_s: where the kernel kills if the server cannot.
+        memory: bytes beyond what the warm interpreter takes. output: bytes per written file.
+        """
+        self._limit(cpu_s, memory, output)
+        self._become()
+        self._call("prctl", self._libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+        self._call("prctl", self._libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        # After the change of user, which clears it.
+        self._call("prctl", self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+        self._ruleset.restrict()
+        self._call("close_range", self._libc.close_range(descriptors, 0x7FFFFFFF, 0))
+        self._filter.install()
+
+    def _limit(self, cpu_s: float, memory: int, output: int) -> None:
+        seconds = int(cpu_s) + 2
+        limits = {
+            resource.RLIMIT_CPU: seconds,
+            resource.RLIMIT_AS: self._base + memory,
+            resource.RLIMIT_FSIZE: output + 1,
+            resource.RLIMIT_NOFILE: MAX_DESCRIPTORS,
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_MEMLOCK: 0,
+            resource.RLIMIT_MSGQUEUE: 0,
+        }
+        if self._threads:
+            limits[resource.RLIMIT_NPROC] = MAX_THREADS
+        for which, value in limits.items():
+            _, hard = resource.getrlimit(which)
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # noqa: PLW2901
+            resource.setrlimit(which, (value, value))
+        # Deep recursion of honest programs goes as deep as their memory; threads keep the usual 8 MiB,
+        # which the C library read when this server started.
+        _, hard = resource.getrlimit(resource.RLIMIT_STACK)
+        stack = min(memory, 256 << 20)
+        resource.setrlimit(
+            resource.RLIMIT_STACK, (stack if hard == resource.RLIM_INFINITY else min(stack, hard), hard)
+        )
+
+    def _become(self) -> None:
+        if self._uid is None:
+            return
+        if self._keep:
+            self._call("prctl", self._libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
+        os.setgroups([])
+        os.setresgid(self._uid, self._uid, self._uid)
+        os.setresuid(self._uid, self._uid, self._uid)
+        header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+        sets = (ctypes.c_uint32 * 6)(self._keep, self._keep, 0, 0, 0, 0)
+        self._call("capset", self._libc.capset(header, sets))
+
+    @staticmethod
+    def _call(name: str, result: int) -> None:
+        if result != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def _address_space() -> int:
+    """Bytes of address space that the warm interpreter takes before a candidate runs.
+
+    Found by halving the limit under which one more page can be had: there may be no /proc to ask.
+    """
+    page = resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    low, high = 0, 1 << 40
+    try:
+        while high - low > page:
+            middle = (low + high) // 2
+            resource.setrlimit(resource.RLIMIT_AS, (middle, before[1]))
+            try:
+                mmap.mmap(-1, page).close()
+                high = middle
+            except OSError:
+                low = middle
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    return high

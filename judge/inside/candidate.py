@@ -1,0 +1,198 @@
+"""Runs a candidate's Python in the caged child: as a program (`stdio`) or case by case (`call`).
+
+Nothing here is trusted by the host. The candidate shares this process and may patch all of it; then its
+answers are what it made of them, and the host compares them with expected ones that were never in here.
+"""
+
+import atexit
+import builtins
+import gc
+import io
+import json
+import os
+import sys
+import threading
+import traceback
+from types import CodeType, ModuleType, TracebackType
+from typing import Any
+
+REPORT = 3  # the descriptor on which this child reports
+CAGED, READY, UNPARSABLE = b"S", b"R", b"C"  # how far this child came, the first bytes of its report
+VALUE, NOT_JSON, RAISED = "V", "N", "E"  # the first character of a call's answer
+FILE_NAME = "program.py"
+
+
+def read_all(descriptor: int) -> bytes:
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, size, 0) if size else b""
+
+
+def compiled(source: bytes) -> CodeType | None:
+    """None: it does not compile; why is on stderr."""
+    try:
+        return compile(source, FILE_NAME, "exec", dont_inherit=True)
+    except BaseException as error:
+        print_error(error, keep=1)
+        return None
+
+
+def open_streams() -> None:
+    """Fresh standard streams on descriptors 0 to 2: the server's own were never used, but know another file."""
+    sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0)), "utf-8")  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
+        io.BufferedWriter(io.FileIO(1, "w")), "utf-8"
+    )
+    sys.stderr = sys.__stderr__ = io.TextIOWrapper(  # type: ignore[misc]
+        io.BufferedWriter(io.FileIO(2, "w")), "utf-8", "backslashreplace", write_through=True
+    )
+
+
+def main_module(name: str) -> dict[str, Any]:
+    """A fresh module that the program's text becomes; ours are out of sight."""
+    for own in [own for own in sys.modules if own == "alpharay" or own.startswith("alpharay.")]:
+        del sys.modules[own]
+    module = ModuleType(name)
+    module.__dict__["__builtins__"] = builtins
+    module.__dict__["__file__"] = FILE_NAME
+    sys.modules[name] = module
+    sys.argv = [FILE_NAME]
+    sys.path = [entry for entry in sys.path if entry]
+    return module.__dict__
+
+
+def print_error(error: BaseException, *, keep: int) -> None:
+    """The traceback as Python prints it, without the first `keep` frames, which are ours."""
+    trace: TracebackType | None = error.__traceback__
+    for _ in range(keep):
+        trace = trace.tb_next if trace else None
+    try:
+        lines = traceback.format_exception(type(error), error, trace, limit=-6)
+        os.write(2, "".join(lines).encode("utf-8", "backslashreplace")[-4000:])
+    except BaseException:  # a __str__ that raises, no memory left
+        os.write(2, type(error).__name__.encode("utf-8", "backslashreplace"))
+
+
+def exit_code(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    os.write(2, str(error.code).encode("utf-8", "backslashreplace")[:4000])
+    return 1
+
+
+def finish(code: int) -> int:
+    """What the interpreter does at its end and a program may count on: threads, exit handlers, flushed output."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what the interpreter itself calls
+        atexit._run_exitfuncs()  # noqa: SLF001
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BaseException as error:
+        print_error(error, keep=1)
+        return code or 1
+    return code
+
+
+def run_program(source: bytes) -> int:
+    """`stdio`: the text as `__main__`. Returns the exit code."""
+    code = compiled(source)
+    os.write(REPORT, READY if code else UNPARSABLE)
+    os.close(REPORT)
+    if code is None:
+        return 1
+    space = main_module("__main__")
+    try:
+        exec(code, space)  # noqa: S102 - this is what the cage is for
+    except SystemExit as error:
+        return finish(exit_code(error))
+    except BaseException as error:
+        print_error(error, keep=1)
+        return finish(1)
+    return finish(0)
+
+
+def run_calls(source: bytes, entry_point: str, cases: bytes, start: int) -> int:
+    """`call`: the text as a module, then one line of answer for each case from `start` on."""
+    code = compiled(source)
+    if code is None:
+        os.write(REPORT, UNPARSABLE)
+        return 1
+    encode = json.JSONEncoder(allow_nan=True, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
+    lines = cases.split(b"\n")[start:-1]
+    parsed = [json.loads(line) for line in lines]
+    write, space = _line_writer(), main_module("candidate")
+    try:
+        exec(code, space)  # noqa: S102
+        function = find(space, entry_point)
+    except SystemExit as error:
+        os.write(2, f"the program exited ({exit_code(error)}) before it could be called".encode())
+        return 1
+    except BaseException as error:
+        print_error(error, keep=1)
+        return 1
+    os.write(REPORT, READY)
+    for case in parsed:
+        write(answer(function, case, encode))
+    return 0
+
+
+def find(space: dict[str, Any], entry_point: str) -> Any:
+    """The function of that name, a method by its dotted name, or the method of a LeetCode-style `Solution`."""
+    first, *rest = entry_point.split(".")
+    if first in space:
+        found = space[first]
+    elif isinstance(space.get("Solution"), type) and hasattr(space["Solution"], first):
+        found = getattr(space["Solution"](), first)
+    else:
+        raise NameError(f"the program defines no {entry_point!r}")
+    for name in rest:
+        found = getattr(found() if isinstance(found, type) else found, name)
+    return found
+
+
+def answer(function: Any, case: dict[str, Any], encode: Any) -> str:
+    try:
+        value = function(*case["args"], **case["kwargs"])
+    except BaseException as error:
+        return RAISED + json.dumps(describe(error))
+    digits = sys.get_int_max_str_digits()
+    try:
+        sys.set_int_max_str_digits(0)  # an answer may be a larger number than Python prints by default
+        return VALUE + str(encode(value))
+    except BaseException as error:
+        return NOT_JSON + json.dumps(f"{type(value).__name__}: {describe(error)}"[:300])
+    finally:
+        sys.set_int_max_str_digits(digits)
+
+
+def describe(error: BaseException) -> str:
+    """The error and the candidate's own line that raised it."""
+    trace = error.__traceback__
+    line = 0
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == FILE_NAME:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    try:
+        text = str(error)[:300]
+    except BaseException:
+        text = "(an error that cannot be printed)"
+    return f"{type(error).__name__}: {text}" + (f" (line {line})" if line else "")
+
+
+def _line_writer() -> Any:
+    send = os.write
+
+    def write(line: str) -> None:
+        data = memoryview(line.encode("ascii") + b"\n")
+        while data:
+            data = data[send(REPORT, data) :]
+
+    return write
+
+
+def prepare() -> None:
+    """In the server, once: what every child then has without work of its own."""
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,255 @@
+"""One candidate against its tests: runs the cases, compares outside the sandbox, makes the verdict."""
+
+import json
+import secrets
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Protocol
+
+from alpharay.judge import compare
+from alpharay.judge.ending import Failure, JudgeFault, failure_of
+from alpharay.judge.limits import Limits
+from alpharay.judge.problem import CallCase, CallTests, CodeTests, StdioTests, Tests
+from alpharay.judge.program import Program, extract_program
+from alpharay.judge.sandbox.worker import Ended, Order
+from alpharay.judge.verdict import Verdict, VerdictKind
+
+STDOUT_BYTES = 4096
+
+
+class Runner(Protocol):
+    """What runs one order: a worker, or a stand-in that fails on purpose."""
+
+    async def run(self, order: Order) -> Ended: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One candidate to judge. every_case: go on after a failed case, to count all that pass."""
+
+    tests: Tests
+    completion: str
+    limits: Limits
+    language: str = "python"
+    keep_output: bool = False
+    every_case: bool = False
+
+
+def total_cases(tests: Tests) -> int:
+    """How many cases the tests count; a test program counts as one."""
+    return 1 if isinstance(tests, CodeTests) else len(tests.cases)
+
+
+async def judge(runner: Runner, job: Job) -> Verdict:
+    """The verdict on the job. Raises WorkerDied; everything that a candidate does becomes a verdict."""
+    total = total_cases(job.tests)
+    program = extract_program(job.completion, job.language)
+    if program is None:
+        return Verdict(VerdictKind.NO_PROGRAM, 0, total, detail="the answer holds no program")
+    if job.language != "python":
+        return Verdict(
+            VerdictKind.JUDGE_ERROR, 0, total, detail=f"{job.language} programs cannot be judged yet"
+        )
+    tally = _Tally(total, job.keep_output)
+    try:
+        source = program.source.encode("utf-8", "surrogatepass")
+        if isinstance(job.tests, StdioTests):
+            await _stdio(runner, job, job.tests, source, tally)
+        elif isinstance(job.tests, CallTests):
+            await _call(runner, job, job.tests, source, tally)
+        else:
+            await _code(runner, job, job.tests, source, tally)
+    except JudgeFault as fault:
+        return Verdict(VerdictKind.JUDGE_ERROR, 0, total, detail=str(fault))
+    return _unfenced(program, tally.verdict())
+
+
+def _unfenced(program: Program, verdict: Verdict) -> Verdict:
+    """An answer without a code block that does not even compile was not a program."""
+    if program.fenced or verdict.verdict is not VerdictKind.COMPILE_ERROR:
+        return verdict
+    detail = "the answer has no code block and is not a program as a whole"
+    return replace(verdict, verdict=VerdictKind.NO_PROGRAM, detail=detail)
+
+
+class _Tally:
+    """Adds up the runs of one candidate."""
+
+    def __init__(self, total: int, keep_output: bool) -> None:
+        self._total = total
+        self._keep = keep_output
+        self._passed = 0
+        self._failure: tuple[int, Failure] | None = None
+        self._cpu = self._wall = 0.0
+        self._memory = 0
+        self._stdout: str | None = "" if keep_output else None
+        self.note = ""
+
+    def ran(self, ended: Ended, cpu_s: float) -> None:
+        self._cpu = max(self._cpu, cpu_s)
+        self._wall += ended.wall_s
+        self._memory = max(self._memory, ended.memory)
+        if self._keep:
+            self._stdout = ended.stdout[:STDOUT_BYTES].decode("utf-8", "replace")
+
+    def passed(self) -> None:
+        self._passed += 1
+
+    def failed(self, case: int, failure: Failure) -> None:
+        if self._failure is None:
+            self._failure = (case, failure)
+
+    def verdict(self) -> Verdict:
+        kind, detail = VerdictKind.ACCEPTED, self.note
+        if self._failure is not None:
+            case, failure = self._failure
+            kind = failure.kind
+            where = f"case {case + 1} of {self._total}: " if self._total > 1 and failure.of_case else ""
+            detail = where + failure.detail + (f" ({self.note})" if self.note else "")
+        return Verdict(
+            kind,
+            self._passed,
+            self._total,
+            cpu_s=round(self._cpu, 6),
+            wall_s=round(self._wall, 6),
+            memory_mb=round(self._memory / (1 << 20), 2),
+            detail=detail,
+            stdout=self._stdout,
+        )
+
+
+async def _again_near_the_limit(runner: Runner, order: Order, first: Ended, cpu_s: float) -> Ended:
+    """A run that ended by itself a little over its limit may have been slowed by its neighbours: once more."""
+    if first.ended == "exit" and cpu_s > order.limits.cpu_s:
+        second = await runner.run(order)
+        return second if second.cpu_s < first.cpu_s else first
+    return first
+
+
+async def _stdio(runner: Runner, job: Job, tests: StdioTests, source: bytes, tally: _Tally) -> None:
+    for place, case in enumerate(tests.cases):
+        given = case.input.encode("utf-8", "surrogatepass")
+        order = Order(mode="stdio", program=source, given=given, limits=job.limits)
+        ended = await runner.run(order)
+        ended = await _again_near_the_limit(runner, order, ended, ended.cpu_s)
+        tally.ran(ended, ended.cpu_s)
+        failure = failure_of(ended, ended.cpu_s, job.limits)
+        if failure is None and not compare.same_output(case.output, ended.stdout, tests.float_tolerance):
+            failure = Failure(VerdictKind.WRONG_ANSWER, f"printed {_excerpt(ended.stdout)}")
+        if failure is None:
+            tally.passed()
+            continue
+        tally.failed(place, failure)
+        if not (job.every_case and failure.of_case):
+            return
+
+
+def _excerpt(stdout: bytes) -> str:
+    if not stdout.strip():
+        return "nothing"
+    text = stdout[:200].decode("utf-8", "replace")
+    return repr(text) + (" …" if len(stdout) > 200 else "")
+
+
+async def _call(runner: Runner, job: Job, tests: CallTests, source: bytes, tally: _Tally) -> None:
+    given = b"".join(_case_line(case) for case in tests.cases)
+    start = 0
+    while start < len(tests.cases):
+        order = Order(
+            mode="call", program=source, given=given, limits=job.limits, entry=tests.entry_point, start=start
+        )
+        ended = await runner.run(order)
+        costs = _costs(ended)
+        ended = await _again_near_the_limit(runner, order, ended, max(costs, default=0.0))
+        costs = _costs(ended)
+        tally.ran(ended, max(costs, default=0.0))
+        answers = ended.answers.split(b"\n")[:-1][: len(tests.cases) - start]
+        for case, answer, cost in zip(range(start, len(tests.cases)), answers, costs, strict=False):
+            failure = _slow(cost, job.limits) or _unlike(answer, tests.cases[case], tests.float_tolerance)
+            if failure is None:
+                tally.passed()
+            else:
+                tally.failed(case, failure)
+        start += len(answers)
+        failure = failure_of(ended, costs[-1], job.limits)
+        if failure is None and start < len(tests.cases):
+            failure = Failure(VerdictKind.RUNTIME_ERROR, "the program ended before it answered")
+        if failure is None:
+            return
+        if start < len(tests.cases):
+            tally.failed(start, failure)
+        # All cases were answered: a program that then hangs or dies has still answered, unless it used too much.
+        elif failure.kind in (VerdictKind.MEMORY_LIMIT, VerdictKind.OUTPUT_LIMIT):
+            tally.failed(start - 1, failure)
+        # A program that dies while it is loaded would die again for every case.
+        if "R" not in ended.phase or not (job.every_case or failure.kind is VerdictKind.RUNTIME_ERROR):
+            return
+        start += 1
+
+
+def _case_line(case: CallCase) -> bytes:
+    return json.dumps({"args": case.args, "kwargs": case.kwargs}).encode() + b"\n"
+
+
+def _costs(ended: Ended) -> list[float]:
+    """CPU seconds of each answered case, and of what came after the last answer."""
+    times = [0.0, *ended.marks, max(ended.cpu_s, *ended.marks, 0.0)]
+    return [after - before for before, after in pairwise(times)]
+
+
+def _slow(cpu_s: float, limits: Limits) -> Failure | None:
+    if cpu_s <= limits.cpu_s:
+        return None
+    return Failure(VerdictKind.TIME_LIMIT, f"{cpu_s:.2f} s of CPU time, the limit is {limits.cpu_s:g} s")
+
+
+def _unlike(answer: bytes, case: CallCase, tolerance: float | None) -> Failure | None:
+    kind, text = answer[:1], answer[1:].decode("utf-8", "replace")
+    if kind == b"V":
+        if compare.same_value(case.output, text, tolerance):
+            return None
+        return Failure(VerdictKind.WRONG_ANSWER, f"returned {text[:200]}{' …' if len(text) > 200 else ''}")
+    said = _told(text)
+    if kind == b"N":
+        return Failure(VerdictKind.WRONG_ANSWER, f"returned what is no JSON value: {said}")
+    return Failure.by_error(said)
+
+
+def _told(text: str) -> str:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return "an answer that cannot be read"
+    return value[:600] if isinstance(value, str) else "an answer that cannot be read"
+
+
+async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally: _Tally) -> None:
+    nonce = secrets.token_hex(16)
+    order = Order(
+        mode="code",
+        program=source,
+        given=tests.code.encode("utf-8", "surrogatepass"),
+        limits=job.limits,
+        entry=tests.entry_point or "",
+        nonce=nonce.encode(),
+    )
+    ended = await runner.run(order)
+    ended = await _again_near_the_limit(runner, order, ended, ended.cpu_s)
+    tally.note = "the tests ran in the candidate's own process"
+    tally.ran(ended, ended.cpu_s)
+    failure = failure_of(ended, ended.cpu_s, job.limits)
+    answer = ended.answers.split(b"\n")[0]
+    kind, said = answer[:1], _told(answer[1:].decode("utf-8", "replace"))
+    if kind == b"B":
+        raise JudgeFault(f"the test program does not compile: {said}")
+    if kind == b"P" and said == nonce and failure is None:
+        tally.passed()
+        return
+    if failure is None or failure.kind is VerdictKind.RUNTIME_ERROR:
+        if kind == b"W":
+            failure = Failure(VerdictKind.WRONG_ANSWER, said)
+        elif kind == b"E":
+            failure = Failure.by_error(said)
+        else:
+            failure = failure or Failure(VerdictKind.RUNTIME_ERROR, "the program ended before its tests did")
+    tally.failed(0, failure)

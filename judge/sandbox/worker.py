@@ -1,0 +1,223 @@
+"""One fork server and the runs it is given, one at a time."""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from alpharay.judge.errors import SandboxUnavailable, WorkerDied
+from alpharay.judge.limits import Limits
+from alpharay.judge.sandbox import memory_file
+from alpharay.judge.sandbox.layer import Layer
+
+START_S = 30.0
+# How long a fork server may be silent beyond the hang guard of its run before it is given up.
+PATIENCE_S = 10.0
+# How much longer than the hang guard a fork server itself may wait for a starved program.
+STARVED_FACTOR = 5
+KILL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One run of a program.
+
+    mode: `stdio`, `call` or `code`. given: its input, the cases to call (one JSON a line), or the test program.
+    entry: the function to call. start: the first case to run. nonce: what a test program reports at its end.
+    """
+
+    mode: str
+    program: bytes
+    given: bytes
+    limits: Limits
+    entry: str = ""
+    start: int = 0
+    nonce: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What became of a run, as its parent inside the sandbox saw it.
+
+    ended: exit, cpu, wall, output or cancel. code: exit code, negative for a signal. phase: how far it came
+    (S caged, R running, C does not compile). marks: CPU seconds at each answer of a call.
+    sizes: bytes written to stdout and stderr, of which at most the limit is kept.
+    """
+
+    ended: str
+    code: int
+    phase: str
+    cpu_s: float
+    wall_s: float
+    memory: int
+    marks: list[float]
+    stdout: bytes
+    stderr: bytes
+    answers: bytes
+    sizes: tuple[int, int]
+
+
+class Worker:
+    """A fork server in one layer of isolation. Not shared: `run` is awaited by one task at a time."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._reply: asyncio.Future[dict[str, Any]] | None = None
+        self._runs = 0
+
+    @property
+    def alive(self) -> bool:
+        return self._socket is not None
+
+    async def start(self) -> None:
+        """Raises SandboxUnavailable with what the layer said when it could not start."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        complaint = memory_file.empty("complaint")
+        loop = asyncio.get_running_loop()
+        try:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - milliseconds, and no child watcher needed
+                self.layer.command,
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=complaint,
+                env=self.layer.environment,
+                cwd="/",
+                start_new_session=True,
+            )
+            self._socket = ours
+            self._reply = loop.create_future()
+            loop.add_reader(ours, self._receive)
+            theirs.close()
+            await asyncio.wait_for(asyncio.shield(self._reply), START_S)
+        except (OSError, TimeoutError, WorkerDied) as error:
+            self.close()
+            said, _ = memory_file.content(complaint, 4096)
+            reason = (
+                said.decode(errors="replace").strip().split("\n")[-1]
+                or str(error)
+                or "it did not start in time"
+            )
+            raise SandboxUnavailable(f"the {self.layer.name} sandbox does not start: {reason}") from None
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(complaint)
+            if self._socket is None:
+                ours.close()
+
+    async def run(self, order: Order) -> Ended:
+        """Raises WorkerDied when the sandbox ended or fell silent; cancelling ends the run at once."""
+        loop = asyncio.get_running_loop()
+        if self._socket is None:
+            raise WorkerDied("the sandbox is not running")
+        self._runs += 1
+        limits = order.limits
+        message = {
+            "run": self._runs,
+            "mode": order.mode,
+            "entry": order.entry,
+            "start": order.start,
+            "cpu": limits.cpu_s,
+            "wall": limits.wall_s,
+            "memory": limits.memory_mb << 20,
+            "output": limits.output_bytes,
+        }
+        with contextlib.ExitStack() as stack:
+            files = [memory_file.sealed("program", order.program)]
+            stack.callback(_close, files)
+            files.append(memory_file.sealed("stdin", order.given if order.mode == "stdio" else b""))
+            files += [memory_file.empty(name) for name in ("stdout", "stderr")]
+            if order.mode != "stdio":
+                files += [memory_file.sealed("given", order.given), memory_file.empty("answers")]
+            if order.nonce:
+                files.append(memory_file.sealed("nonce", order.nonce))
+            self._reply = loop.create_future()
+            try:
+                socket.send_fds(self._socket, [json.dumps(message).encode()], files)
+            except OSError as error:
+                self.close()
+                raise WorkerDied(f"the sandbox does not listen: {error}") from None
+            reply = await self._wait(limits, order.given.count(b"\n") if order.mode == "call" else 1)
+            outputs = [memory_file.content(each, limits.output_bytes) for each in files[2:4]]
+            answers = memory_file.content(files[5], limits.output_bytes)[0] if order.mode != "stdio" else b""
+        return Ended(
+            ended=reply["ended"],
+            code=reply["code"],
+            phase=reply["phase"],
+            cpu_s=reply["cpu"],
+            wall_s=reply["wall"],
+            memory=reply["rss"],
+            marks=reply["marks"],
+            stdout=outputs[0][0],
+            stderr=outputs[1][0],
+            answers=answers,
+            sizes=(outputs[0][1], outputs[1][1]),
+        )
+
+    async def _wait(self, limits: Limits, cases: int) -> dict[str, Any]:
+        assert self._reply is not None
+        patience = limits.wall_s * STARVED_FACTOR * cases + PATIENCE_S
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._reply), patience)
+        except asyncio.CancelledError:
+            await self._kill_run()
+            raise
+        except TimeoutError:
+            self.close()
+            raise WorkerDied("the sandbox fell silent") from None
+        except WorkerDied:
+            self.close()
+            raise
+
+    async def _kill_run(self) -> None:
+        """Ends the run now; a server that does not confirm it is ended itself."""
+        try:
+            if self._socket is not None and self._reply is not None:
+                self._socket.send(b'{"kill": true}')
+                await asyncio.wait_for(asyncio.shield(self._reply), KILL_S)
+        except (OSError, TimeoutError, WorkerDied, asyncio.CancelledError):
+            self.close()
+
+    def _receive(self) -> None:
+        if self._socket is None or self._reply is None:
+            return
+        try:
+            message = self._socket.recv(1 << 20)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if message and not self._reply.done():
+            self._reply.set_result(json.loads(message))
+        elif not message:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            if not self._reply.done():
+                self._reply.set_exception(WorkerDied("the sandbox ended"))
+
+    def close(self) -> None:
+        """Ends the fork server and everything in it, at once."""
+        if self._socket is not None:
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._reply is not None and self._reply.done() and not self._reply.cancelled():
+            self._reply.exception()  # seen: a worker that is closed on purpose is no error
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
