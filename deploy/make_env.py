@@ -23,21 +23,33 @@ UV = "uv==0.13.9"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="where the environment goes")
-    parser.add_argument("--extra", action="append", default=[], help="an extra of the project; may be repeated")
-    parser.add_argument("--unconstrained", action="store_true", help="the newest versions, not constraints.txt")
+    parser.add_argument(
+        "--extra", action="append", default=[], help="an extra of the project; may be repeated"
+    )
+    parser.add_argument(
+        "--unconstrained", action="store_true", help="the newest versions, not constraints.txt"
+    )
     arguments = parser.parse_args()
     if sys.version_info < (3, 11):
         found = ".".join(map(str, sys.version_info[:3]))
-        print(f"error: Python 3.11 or newer is needed, this is {found}; "
-              "name another one with `make PYTHON=python3.12 ...`", file=sys.stderr)
+        print(
+            f"error: Python 3.11 or newer is needed, this is {found}; "
+            "name another one with `make PYTHON=python3.12 ...`",
+            file=sys.stderr,
+        )
         return 1
     try:
         install(arguments.folder, arguments.extra, constrained=not arguments.unconstrained)
     except subprocess.CalledProcessError as error:
-        print(f"error: the environment could not be made: `{' '.join(map(str, error.cmd))}` "
-              f"ended with {error.returncode}; its own message is above", file=sys.stderr)
+        print(
+            f"error: the environment could not be made: `{' '.join(map(str, error.cmd))}` "
+            f"ended with {error.returncode}; its own message is above",
+            file=sys.stderr,
+        )
         return 1
     return 0
 
@@ -70,8 +82,12 @@ def pip_setting(python: Path, name: str) -> list[str]:
     """The words of one of pip's settings, wherever it was made; empty when it was not."""
     found = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
     if found is None:
-        asked = subprocess.run([python, "-m", "pip", "config", "get", f"global.{name}"],
-                               capture_output=True, text=True, check=False)
+        asked = subprocess.run(
+            [python, "-m", "pip", "config", "get", f"global.{name}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         found = asked.stdout
     return found.split()
 
@@ -85,7 +101,10 @@ def from_pip(python: Path) -> list[str]:
 
 
 def has_local_torch(python: Path) -> bool:
-    return any(next(Path(folder).glob("torch-2.13.0+cpu-*.whl"), None) for folder in pip_setting(python, "find-links"))
+    return any(
+        next(Path(folder).glob("torch-2.13.0+cpu-*.whl"), None)
+        for folder in pip_setting(python, "find-links")
+    )
 
 
 if __name__ == "__main__":

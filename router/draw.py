@@ -1,0 +1,62 @@
+"""The nouns of one request: the members it may draw from, its draws, and what came of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from alpharay.judge.verdict import Verdict, VerdictKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One served point of the frontier.
+
+    alpha: unitless, counted from the endpoint `low`; outside [0, 1] it extrapolates.
+    """
+
+    name: str
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """One sample that is to be drawn.
+
+    index: 0, 1, … in the order in which the session decided on them.
+    sample: 0, 1, … among its member's samples.
+    seed: the engine's sampling seed; no two draws of a request share one.
+    turn: 1 for a first attempt.
+    """
+
+    index: int
+    member: str
+    sample: int
+    seed: int
+    turn: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A finished draw, judged or not.
+
+    verdict: None when no tests were asked for or the judge could not be reached.
+    payload: the finished response as its caller wants it back; the router never looks inside.
+    """
+
+    draw: Draw
+    verdict: Verdict | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    payload: Any = None
+
+    @property
+    def accepted(self) -> bool:
+        return self.verdict is not None and self.verdict.verdict is VerdictKind.ACCEPTED
+
+    @property
+    def score(self) -> float:
+        """Share of the tests passed, in [0, 1]; 0 when it was not judged."""
+        if self.verdict is None or not self.verdict.total:
+            return float(self.accepted)
+        return self.verdict.passed / self.verdict.total

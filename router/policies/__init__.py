@@ -1,0 +1,13 @@
+"""Policies: which member each of the next samples goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from alpharay.router.policies.base import Policy, Standing
+from alpharay.router.policies.single import Single
+from alpharay.router.policies.uniform import Uniform
+
+POLICIES: dict[str, Callable[[], Policy]] = {"uniform": Uniform, "single": Single}
+
+__all__ = ["POLICIES", "Policy", "Single", "Standing", "Uniform"]

@@ -1,0 +1,94 @@
+"""What alpharay tells beside an answer: where each choice came from, and what the whole request spent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from alpharay.router import Candidate
+from alpharay.serve.dialects import chat
+from alpharay.serve.ensemble import Job, Outcome
+from alpharay.serve.frontier import ServedMember
+from alpharay.serve.metrics import Counts
+
+Json = dict[str, Any]
+
+
+def returned(outcome: Outcome, returns: str, choices: int) -> list[Candidate]:
+    """The candidates that come back, best first; never none, also when no one passed."""
+    order = outcome.session.select()
+    if returns == "all":
+        return order
+    if returns == "passing":
+        return [candidate for candidate in order if candidate.accepted] or order[:choices]
+    return order[:choices]
+
+
+def choice_note(candidate: Candidate, members: Mapping[str, ServedMember]) -> Json:
+    """The `alpharay` object of one choice."""
+    member, verdict = members[candidate.draw.member], candidate.verdict
+    return {
+        "member": member.name,
+        "alpha": member.alpha,
+        "checkpoint": member.sha256,
+        "seed": candidate.draw.seed,
+        "turn": candidate.draw.turn,
+        "verdict": verdict.verdict.value if verdict else None,
+        "passed": verdict.passed if verdict else None,
+        "total": verdict.total if verdict else None,
+        "score": candidate.score if verdict else None,
+    }
+
+
+def summary(job: Job, outcome: Outcome) -> Json:
+    """The `alpharay` object of the whole answer."""
+    session = outcome.session
+    verdicts: dict[str, Counter[str]] = {name: Counter() for name in session.drawn}
+    for candidate in session.candidates:
+        if candidate.verdict is not None:
+            verdicts[candidate.draw.member][candidate.verdict.verdict.value] += 1
+    return {
+        "budget": job.ask.budget,
+        "effective_budget": job.ask.effective_budget,
+        "drawn": session.drawn.total(),
+        "members": {
+            name: {"drawn": drawn, "verdicts": dict(verdicts[name])}
+            for name, drawn in session.drawn.items()
+            if drawn
+        },
+        "stopped": session.stopped.value if session.stopped else None,
+        "judge": outcome.judge,
+        "usage": {"prompt_tokens": outcome.prompt_tokens, "completion_tokens": outcome.completion_tokens},
+        "seconds": {
+            "sample": round(outcome.sample_s, 4),
+            "judge": round(outcome.judge_s, 4),
+            "total": round(outcome.total_s, 4),
+        },
+    }
+
+
+def whole(
+    job: Job, outcome: Outcome, chosen: list[Candidate], members: Mapping[str, ServedMember], frontier: str
+) -> Json:
+    """The finished answer in the caller's dialect. frontier: the model's name where the request names none."""
+    return chat.answer(
+        job.request_id,
+        job.request.model or frontier,
+        [candidate.payload for candidate in chosen],
+        [choice_note(candidate, members) for candidate in chosen],
+        summary(job, outcome),
+    )
+
+
+def count(counts: Counts, outcome: Outcome, chosen: list[Candidate]) -> None:
+    """What the answer adds to the metrics."""
+    counts.selected.labels(chosen[0].draw.member).inc()
+    kept = {candidate.draw.index for candidate in chosen}
+    for candidate in outcome.session.candidates:
+        if candidate.draw.index not in kept:
+            reason = "unselected" if candidate.accepted or candidate.verdict is None else "failed"
+            counts.wasted_tokens.labels(candidate.draw.member, reason).inc(candidate.completion_tokens)
+    passing = (number for number, one in enumerate(outcome.session.candidates, 1) if one.accepted)
+    if (first := next(passing, None)) is not None:
+        counts.to_first_pass.observe(first)

@@ -1,0 +1,66 @@
+"""The command line. Heavy parts are imported by the command that needs them: `--help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+from alpharay.judge.errors import JudgeError
+from alpharay.merge.errors import MergeError, UsageError
+from alpharay.serve.errors import ServeError
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 0 done, 1 it failed, 2 wrong usage, 130 interrupted."""
+    parsed = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = parsed.run
+    try:
+        return run(parsed)
+    except UsageError as error:
+        return _fail(error, WRONG_USAGE)
+    except (MergeError, JudgeError, ServeError) as error:
+        return _fail(error, FAILED)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough; Python would complain again while it closes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    from alpharay.judge import command as judge
+    from alpharay.merge import command as merge
+    from alpharay.serve import doctor, serve_command
+
+    parser = argparse.ArgumentParser(
+        prog="alpharay",
+        description="Serves the frontier between and beyond two checkpoints of a code model as one "
+        "OpenAI-compatible model whose answers have been run.",
+        epilog="`alpharay doctor` says what this machine can do.",
+    )
+    parser.add_argument("--version", action="version", version=f"alpharay {version('alpharay')}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, module in [("serve", serve_command), ("merge", merge), ("judge", judge), ("doctor", doctor)]:
+        summary = (module.__doc__ or "").strip().splitlines()[0]
+        command = commands.add_parser(
+            name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

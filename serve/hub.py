@@ -1,0 +1,150 @@
+"""What the parts of one server know of each other: which members are up, and what each ingress counted.
+
+A small actor of its own, because any other part may be restarted: counters must not fall when one is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from alpharay.serve.metrics import Snapshot, add
+
+# A replica that has not reported for this long is counted as down: it reports every second.
+SILENT_AFTER_S = 5.0
+
+
+class Phase(StrEnum):
+    LOADING = "loading"
+    UP = "up"
+    DOWN = "down"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberReport:
+    """One member's engine in one replica.
+
+    instance: differs from engine start to engine start; empty before the first.
+    unfinished: requests that hold a place in the engine.
+    detail: why it failed.
+    """
+
+    phase: Phase
+    instance: str = ""
+    unfinished: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberState:
+    """One member over all its replicas. restarts: engine starts beyond the configured replicas."""
+
+    up: int = 0
+    restarts: int = 0
+    unfinished: int = 0
+    phase: Phase = Phase.LOADING
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeState:
+    """layer: the sandbox in use, empty while there is none. failed: it will not start, for `detail`."""
+
+    layer: str = ""
+    queue_depth: int = 0
+    failed: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngressReport:
+    """One ingress replica. counted: everything since it started. draining: it lets nothing more in."""
+
+    counted: Snapshot = field(default_factory=dict)
+    in_flight: int = 0
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """drain_s: set once the server is to stop; requests under way may take that long still."""
+
+    members: Mapping[str, MemberState] = field(default_factory=dict)
+    judge: JudgeState = JudgeState()
+    counted: Snapshot = field(default_factory=dict)
+    drain_s: float | None = None
+    drained: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether every member can answer."""
+        return bool(self.members) and all(state.up for state in self.members.values())
+
+
+class Hub:
+    """Keeps the latest report of every part. All methods are short: reports arrive every second."""
+
+    def __init__(self, members: list[str], replicas: int) -> None:
+        self._replicas = replicas
+        self._instances: dict[str, set[str]] = {name: set() for name in members}
+        self._reports: dict[str, tuple[float, Mapping[str, MemberReport]]] = {}
+        self._judge = (0.0, JudgeState(detail="the judge has not started yet"))
+        self._ingress: dict[str, tuple[float, IngressReport]] = {}
+        self._drain_s: float | None = None
+
+    async def report_members(self, replica: str, reports: Mapping[str, MemberReport]) -> None:
+        self._reports[replica] = (time.monotonic(), reports)
+        for name, report in reports.items():
+            if report.instance:
+                self._instances[name].add(report.instance)
+
+    async def report_judge(self, state: JudgeState) -> None:
+        self._judge = (time.monotonic(), state)
+
+    async def exchange(self, ingress: str, report: IngressReport) -> Overview:
+        """Takes an ingress replica's report; gives everything there is to know."""
+        self._ingress[ingress] = (time.monotonic(), report)
+        return await self.overview()
+
+    async def drain(self, seconds: float) -> None:
+        """Tells every ingress replica, at its next exchange, to let nothing more in."""
+        self._drain_s = seconds
+
+    async def overview(self) -> Overview:
+        now = time.monotonic()
+        heard, judge = self._judge
+        silent = heard and now - heard > SILENT_AFTER_S
+        return Overview(
+            members={name: self._member(name, now) for name in self._instances},
+            judge=JudgeState(detail="the judge does not answer") if silent else judge,
+            counted=add(report.counted for _, report in self._ingress.values()),
+            drain_s=self._drain_s,
+            drained=all(
+                report.draining and not report.in_flight
+                for heard, report in self._ingress.values()
+                if now - heard <= SILENT_AFTER_S
+            ),
+        )
+
+    def _member(self, name: str, now: float) -> MemberState:
+        fresh = [
+            reports[name]
+            for heard, reports in self._reports.values()
+            if name in reports and now - heard <= SILENT_AFTER_S
+        ]
+        order = [Phase.FAILED, Phase.UP, Phase.LOADING, Phase.DOWN]
+        leading = min(
+            fresh, key=lambda report: order.index(report.phase), default=MemberReport(phase=Phase.DOWN)
+        )
+        if not fresh and not self._instances[name]:
+            leading = MemberReport(phase=Phase.LOADING)
+        return MemberState(
+            up=sum(report.phase is Phase.UP for report in fresh),
+            restarts=max(0, len(self._instances[name]) - self._replicas),
+            unfinished=sum(report.unfinished for report in fresh),
+            phase=leading.phase,
+            detail=leading.detail,
+        )

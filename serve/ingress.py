@@ -1,0 +1,33 @@
+"""The Ray Serve replica that answers HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+
+from alpharay.serve.api import build_app
+from alpharay.serve.config import Config
+from alpharay.serve.frontier import ServedMember
+from alpharay.serve.links import RayEngines, RayJudging
+from alpharay.serve.server import Server
+
+
+class Ingress:
+    """Holds one `Server`; Ray Serve asks it for the application once it is made."""
+
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self,
+        config: Config,
+        members: tuple[ServedMember, ...],
+        hosts: Mapping[str, Any],
+        judge: Any,
+        hub: Any,
+    ) -> None:
+        self._server = Server(config, members, RayEngines(hosts), RayJudging(judge), hub)
+        self._task = asyncio.create_task(self._server.exchange_forever())
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return build_app(self._server)

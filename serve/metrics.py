@@ -1,0 +1,140 @@
+"""The server's own metrics: what is counted, and how the counts of several ingress replicas become one page.
+
+Base units, counters end in `_total`, and no label grows with the traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+# family name -> (help, type, {(sample name, labels): value})
+Labels = tuple[tuple[str, str], ...]
+Snapshot = Mapping[str, tuple[str, str, Mapping[tuple[str, Labels], float]]]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_SAMPLES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377)
+
+
+class Counts:
+    """What one ingress replica counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "alpharay_requests_total",
+            "Requests answered, by how they ended.",
+            ["endpoint", "outcome"],
+            registry=self.registry,
+        )
+        self.duration = Histogram(
+            "alpharay_request_duration_seconds", "From a request's arrival to the end of its answer.", ["endpoint"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.first_token = Histogram(
+            "alpharay_time_to_first_token_seconds", "From a streamed request's arrival to the first text of its answer.",
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.samples = Counter(
+            "alpharay_samples_total", "Samples drawn: finished, aborted when no longer needed, or lost to a fault.",
+            ["member", "outcome"], registry=self.registry,
+        )  # fmt: skip
+        self.tokens = Counter(
+            "alpharay_tokens_total", "Tokens of finished samples, by kind (prompt, completion).", ["member", "kind"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.wasted_tokens = Counter(
+            "alpharay_wasted_tokens_total", "Completion tokens of finished samples that were not returned, by reason.",
+            ["member", "reason"], registry=self.registry,
+        )  # fmt: skip
+        self.verdicts = Counter(
+            "alpharay_verdicts_total",
+            "Judged samples, by verdict.",
+            ["member", "verdict"],
+            registry=self.registry,
+        )
+        self.selected = Counter(
+            "alpharay_selected_total",
+            "Samples returned as the first choice of an answer.",
+            ["member"],
+            registry=self.registry,
+        )
+        self.to_first_pass = Histogram(
+            "alpharay_samples_to_first_pass", "Samples that counted up to the first accepted one.",
+            buckets=_SAMPLES, registry=self.registry,
+        )  # fmt: skip
+        self.judge_duration = Histogram(
+            "alpharay_judge_duration_seconds", "From handing a candidate to the judge to its verdict.", ["verdict"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.rejections = Counter(
+            "alpharay_rejections_total", "Requests refused before any sample was drawn, by reason.", ["reason"],
+            registry=self.registry,
+        )  # fmt: skip
+
+    def snapshot(self) -> Snapshot:
+        """Everything counted so far, in a form that travels."""
+        return {
+            metric.name: (
+                metric.documentation,
+                metric.type,
+                {
+                    (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+                    for sample in metric.samples
+                    if not sample.name.endswith("_created")
+                },
+            )
+            for metric in self.registry.collect()
+        }
+
+
+def add(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """Sample by sample, the sum."""
+    total: dict[str, tuple[str, str, dict[tuple[str, Labels], float]]] = {}
+    for snapshot in snapshots:
+        for name, (text, kind, samples) in snapshot.items():
+            sums = total.setdefault(name, (text, kind, {}))[2]
+            for key, value in samples.items():
+                sums[key] = sums.get(key, 0.0) + value
+    return total
+
+
+def gauge(name: str, text: str, labels: list[str], values: Iterable[tuple[list[str], float]]) -> Metric:
+    """A gauge that is read off rather than counted, such as how many replicas are up."""
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
+    return family
+
+
+def counter(name: str, text: str, labels: list[str], values: Iterable[tuple[list[str], float]]) -> Metric:
+    """A counter that another part keeps; `_total` is added to the name."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
+    return family
+
+
+class _Page(Collector):
+    def __init__(self, counted: Snapshot, gauges: Iterable[Metric]) -> None:
+        self._counted, self._gauges = counted, gauges
+
+    def collect(self) -> Iterator[Metric]:
+        for name, (text, kind, samples) in sorted(self._counted.items()):
+            metric = Metric(name, text, kind)
+            for (sample, labels), value in samples.items():
+                metric.add_sample(sample, dict(labels), value)
+            yield metric
+        yield from self._gauges
+
+
+def page(counted: Snapshot, gauges: Iterable[Metric]) -> bytes:
+    """The text that Prometheus scrapes."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Page(counted, list(gauges)))
+    return generate_latest(registry)

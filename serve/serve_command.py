@@ -1,0 +1,50 @@
+"""Serve a frontier over an OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from alpharay.serve.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config",
+        nargs="?",
+        type=Path,
+        metavar="CONFIG",
+        help="configuration (YAML); without it, the embedded frontier",
+    )
+    parser.add_argument("--host", help="address to listen on, instead of the configuration's")
+    parser.add_argument(
+        "--port", type=int, help="port to listen on, instead of the configuration's; 0 takes a free one"
+    )
+    parser.add_argument(
+        "--address", help="a Ray cluster to join (`auto` or HOST:PORT), instead of starting one here"
+    )
+    parser.epilog = (
+        "example:\n  alpharay serve                     # the embedded frontier on http://127.0.0.1:8000/v1\n"
+        "  alpharay serve frontier.yaml --port 9000\n\n"
+        "Ends on SIGINT or SIGTERM, after the requests under way."
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from alpharay.serve import config, running
+
+    loaded = config.load(arguments.config)
+    server = {name: value for name in ("host", "port") if (value := getattr(arguments, name)) is not None}
+    if not 0 <= server.get("port", 0) <= 65535:
+        raise ConfigError(f"--port must be between 0 and 65535, got {arguments.port}")
+    loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=server)})
+    try:
+        running.serve(loaded, address=arguments.address, say=_say)
+    except running.Interrupted:
+        raise KeyboardInterrupt from None
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,247 @@
+"""One ingress replica's state: who is served, what is counted, and whether more may come in."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+import uuid
+from types import TracebackType
+from typing import Any, Self
+
+from prometheus_client.core import Metric
+
+from alpharay.judge.verdict import VerdictKind
+from alpharay.router import POLICIES, Standing
+from alpharay.serve import metrics
+from alpharay.serve.config import Config
+from alpharay.serve.ensemble import Ensemble
+from alpharay.serve.errors import RequestError, no_capacity
+from alpharay.serve.frontier import ServedMember, find_member
+from alpharay.serve.hub import IngressReport, Overview
+from alpharay.serve.links import Engines, Judging
+from alpharay.serve.spelling import did_you_mean
+
+log = logging.getLogger("ray.serve")
+
+Json = dict[str, Any]
+
+_EXCHANGE_S = 1.0
+
+
+class ClientGone(Exception):
+    """The client closed its connection before its answer was ready."""
+
+
+class Server:
+    """What the routes work with."""
+
+    def __init__(
+        self, config: Config, members: tuple[ServedMember, ...], engines: Engines, judging: Judging, hub: Any
+    ) -> None:
+        self.config = config
+        self.members = members
+        self.by_name = {member.name: member for member in members}
+        self.engines = engines
+        self.counts = metrics.Counts()
+        self.ensemble = Ensemble(engines, judging, self.counts)
+        self.rotation = itertools.count()
+        self.in_flight = 0
+        self.draining = False
+        self.started = int(time.time())
+        self._hub = hub
+        self._name = uuid.uuid4().hex
+        self._overview = Overview()
+
+    def admit(self, endpoint: str) -> Visit:
+        """A place for one request. Raises RequestError (503): full, or draining."""
+        problem = None
+        if self.draining:
+            problem, reason = "the server is shutting down", "draining"
+        elif self.in_flight >= self.config.server.max_queued:
+            problem, reason = f"{self.in_flight} requests are already under way or waiting", "queue_full"
+        if problem:
+            self.counts.rejections.labels(reason).inc()
+            self.counts.requests.labels(endpoint, "refused").inc()
+            raise no_capacity(problem)
+        return Visit(self, endpoint)
+
+    def drain(self, seconds: float) -> None:
+        """Lets nothing more in; what is under way ends within that time, with the best so far."""
+        self.draining = True
+        self.ensemble.drain(seconds)
+
+    def not_ready(self) -> str | None:
+        """Why requests should go elsewhere; None when every member can answer."""
+        if self.draining:
+            return "the server is shutting down"
+        down = [name for name, state in self._overview.members.items() if not state.up]
+        if down:
+            return f"not ready: {', '.join(down)}"
+        return None if self._overview.members else "not ready: the members have not reported yet"
+
+    def standing(self) -> Standing:
+        """How each member has fared in all judged samples so far, over all ingress replicas."""
+        solved: dict[str, int] = {}
+        judged: dict[str, int] = {}
+        _, _, samples = self._overview.counted.get("alpharay_verdicts", ("", "", {}))
+        for (_, labels), value in samples.items():
+            member, verdict = dict(labels)["member"], dict(labels)["verdict"]
+            if verdict != VerdictKind.JUDGE_ERROR:
+                judged[member] = judged.get(member, 0) + int(value)
+                solved[member] = solved.get(member, 0) + int(value) * (verdict == VerdictKind.ACCEPTED)
+        return Standing(solved, judged)
+
+    async def exchange_forever(self) -> None:
+        """Keeps the hub told of what was counted here, and this replica told of everything else."""
+        while True:
+            await self.exchange()
+            await asyncio.sleep(_EXCHANGE_S)
+
+    async def exchange(self) -> None:
+        try:
+            report = IngressReport(
+                counted=self.counts.snapshot(), in_flight=self.in_flight, draining=self.draining
+            )
+            self._overview = await self._hub.exchange.remote(self._name, report)
+        except Exception:
+            log.warning(
+                "the hub is out of reach; counts of other replicas are missing for now", exc_info=True
+            )
+        else:
+            if self._overview.drain_s is not None and not self.draining:
+                self.drain(self._overview.drain_s)
+
+    async def metrics_page(self) -> bytes:
+        """The sum over all ingress replicas; this one alone while the hub is out of reach."""
+        await self.exchange()
+        return metrics.page(self._overview.counted or self.counts.snapshot(), self._gauges())
+
+    def _gauges(self) -> list[Metric]:
+        states = self._overview.members
+        return [
+            metrics.gauge("alpharay_replica_up", "Replicas of the member whose engine can answer.", ["member"],
+                          [([name], state.up) for name, state in states.items()]),
+            metrics.counter("alpharay_replica_restarts", "Engine starts beyond the first of each replica.", ["member"],
+                            [([name], state.restarts) for name, state in states.items()]),
+            metrics.gauge("alpharay_engine_requests", "Requests that hold a place in the member's engines.", ["member"],
+                          [([name], state.unfinished) for name, state in states.items()]),
+            metrics.gauge("alpharay_requests_in_flight", "Requests being answered by the scraped replica.", [],
+                          [([], self.in_flight)]),
+            metrics.gauge("alpharay_judge_queue_depth", "Candidates waiting for a judge.", [],
+                          [([], self._overview.judge.queue_depth)]),
+            metrics.gauge("alpharay_router_weight", "Share of the budget that the configured policy gives the member.",
+                          ["member"], [([name], share) for name, share in self._weights().items()]),
+            metrics.gauge("alpharay_checkpoint_info", "1 for every member served, with its alpha and checkpoint.",
+                          ["member", "alpha", "sha256"],
+                          [([m.name, f"{m.alpha:g}", m.sha256], 1) for m in self.members]),
+        ]  # fmt: skip
+
+    def _weights(self) -> dict[str, float]:
+        """The split that the configured policy makes of a large budget."""
+        members = [member.as_member for member in self.members]
+        samples = 1000 * len(members)
+        names = POLICIES[self.config.router.policy]().allocate(
+            samples, members, {}, rotation=0, standing=self.standing()
+        )
+        return {member.name: names.count(member.name) / samples for member in members}
+
+    def models(self) -> list[Json]:
+        """The ensemble first, then its members, as `/v1/models` lists them."""
+        alphas = [member.alpha for member in self.members]
+        ensemble = {"kind": "ensemble", "alphas": alphas, "members": [member.name for member in self.members]}
+        return [
+            self._model(self.config.name, ensemble),
+            *(self._model(m.name, _member_note(m)) for m in self.members),
+        ]
+
+    def model(self, name: str) -> Json:
+        """Raises RequestError (404)."""
+        wanted = find_member(self.members, name)
+        for model in self.models():
+            if model["id"] == (wanted.name if wanted else name):
+                return model
+        raise self.unknown_model(name)
+
+    def unknown_model(self, name: str) -> RequestError:
+        known = [self.config.name, *self.by_name]
+        return RequestError(
+            404,
+            f"the model {name!r} is not served here{did_you_mean(name, known)}",
+            param="model",
+            code="model_not_found",
+        )
+
+    def _model(self, name: str, note: Json) -> Json:
+        return {
+            "id": name,
+            "object": "model",
+            "created": self.started,
+            "owned_by": "alpharay",
+            "max_model_len": self.config.engine.max_model_len,
+            "alpharay": note,
+        }
+
+
+def _member_note(member: ServedMember) -> Json:
+    return {
+        "kind": "member",
+        "alpha": member.alpha,
+        "effective_alpha": member.effective_alpha,
+        "checkpoint": member.sha256,
+    }
+
+
+class Visit:
+    """One request from its admission to the end of its answer; counts how it ended, once.
+
+    Use it as a context manager. An answer that is streamed ends later than its handler: `stay()` hands
+    the end over to whoever calls `end()`.
+    """
+
+    def __init__(self, server: Server, endpoint: str) -> None:
+        self._server = server
+        self._endpoint = endpoint
+        self._started = time.monotonic()
+        self._ended = False
+        self._stays = False
+        self._texted = False
+        server.in_flight += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None or not self._stays:
+            self.end(outcome_of(error))
+
+    def stay(self) -> None:
+        self._stays = True
+
+    def first_text(self) -> None:
+        """The first text of a streamed answer goes out."""
+        if not self._texted:
+            self._texted = True
+            self._server.counts.first_token.observe(time.monotonic() - self._started)
+
+    def end(self, outcome: str) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._server.in_flight -= 1
+        self._server.counts.requests.labels(self._endpoint, outcome).inc()
+        self._server.counts.duration.labels(self._endpoint).observe(time.monotonic() - self._started)
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """The `outcome` label of a request that ended so."""
+    if error is None:
+        return "ok"
+    if isinstance(error, asyncio.CancelledError | ClientGone | GeneratorExit):
+        return "client_gone"
+    if isinstance(error, RequestError):
+        return "invalid" if error.status < 500 else "unavailable"
+    return "fault"

@@ -1,0 +1,128 @@
+"""Answers that keep their connection alive and let go of everything when the client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from alpharay.serve.server import ClientGone, Visit, outcome_of
+
+T = TypeVar("T")
+
+
+async def unless_gone(http: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client closes its connection first.
+
+    The request's body must have been read. Raises ClientGone.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(http.receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone
+        return working.result()
+    finally:
+        await _let_go(working, leaving)
+
+
+class EventStream(Response):
+    """A server-sent event stream that belongs to one visit.
+
+    Unlike Starlette's streamed answer it closes its source also when it is cancelled before the first
+    event, so that no engine slot is left behind.
+    """
+
+    def __init__(
+        self, visit: Visit, source: AsyncIterator[bytes], *, content_type: str = "text/event-stream"
+    ) -> None:
+        super().__init__(
+            headers={
+                "Content-Type": f"{content_type.partition(';')[0]}; charset=utf-8",
+                "Cache-Control": "no-cache",
+            }
+        )
+        del self.headers["content-length"]
+        self._visit = visit
+        self._source = source
+        visit.stay()
+
+    async def __call__(
+        self,
+        scope: Scope,  # noqa: ARG002 - ASGI's signature
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        sending = asyncio.ensure_future(self._send_all(send))
+        leaving = asyncio.ensure_future(_left(receive))
+        error: BaseException | None = None
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                raise ClientGone
+            sending.result()
+        except ClientGone as gone:
+            error = gone  # nobody is left to tell
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            await _let_go(sending, leaving)
+            await self._close()
+            self._visit.end(outcome_of(error))
+
+    async def _send_all(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for chunk in self._source:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _close(self) -> None:
+        close = getattr(self._source, "aclose", None)
+        if close is not None:
+            await close()
+
+
+class Waiting(AsyncIterator[bytes]):
+    """Keep-alive chunks until `work` is done, then the events made of its result.
+
+    work is cancelled by `aclose()`, started or not.
+    """
+
+    def __init__(self, work: asyncio.Future[T], events: Any, keep_alive: bytes, every_s: float) -> None:
+        self._work = work
+        self._events = events
+        self._keep_alive = keep_alive
+        self._every_s = every_s
+        self._rest: Any = None
+
+    async def __anext__(self) -> bytes:
+        if self._rest is None:
+            done, _ = await asyncio.wait({self._work}, timeout=self._every_s)
+            if not done:
+                return self._keep_alive
+            self._rest = iter(self._events(self._work))
+        for chunk in self._rest:
+            return bytes(chunk)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        await _let_go(self._work)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _let_go(*tasks: Awaitable[Any]) -> None:
+    """Cancels those that still run and waits until they have cleaned up."""
+    for task in tasks:
+        if isinstance(task, asyncio.Future) and not task.done():
+            task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,132 @@
+"""From a request's body and headers to what is to be done: a job for the ensemble, or one pinned member."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alpharay.judge.errors import ProblemError
+from alpharay.judge.limits import Limits
+from alpharay.judge.problem import Tests, parse_tests
+from alpharay.router import Ask
+from alpharay.router.seeds import mix
+from alpharay.serve.controls import Controls, read_controls
+from alpharay.serve.dialects.chat import ChatRequest
+from alpharay.serve.ensemble import Job
+from alpharay.serve.errors import malformed
+from alpharay.serve.frontier import ServedMember, find_member, members_asked
+from alpharay.serve.server import Server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensembled:
+    """A request for the ensemble. returns: `best`, `passing` or `all`."""
+
+    job: Job
+    returns: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """A request that one member's engine answers by itself."""
+
+    request_id: str
+    request: ChatRequest
+    member: ServedMember
+
+
+def understand(
+    server: Server, request: ChatRequest, headers: Mapping[str, str], request_id: str, own_seed: int
+) -> Ensembled | Pinned:
+    """What the request asks for, with every default filled in.
+
+    headers: with lower-case names. own_seed: used when the caller gave none.
+
+    Raises RequestError: 404 for a model that is not served, 400 for what cannot be done.
+    """
+    controls = read_controls(request.body, headers)
+    pinned, members = _who(server, request, controls)
+    budget = _budget(server, request, controls)
+    if pinned is not None and budget is None:
+        return Pinned(request_id=request_id, request=request, member=pinned)
+    tests, limits = _tests(server, controls)
+    seed = own_seed if request.seed is None else request.seed
+    router = server.config.router
+    ask = Ask(
+        members=tuple(member.as_member for member in members),
+        budget=budget or request.choices,
+        seed=seed,
+        stop_after_passes=None if tests is None else controls.stop_after_passes or request.choices,
+        greedy=request.greedy,
+        reproducible=request.seed is not None,
+        rotation=next(server.rotation) if request.seed is None else mix(seed),
+        selector=controls.selector or "tests",
+        standing=server.standing(),
+    )
+    job = Job(
+        request_id=request_id,
+        request=request,
+        ask=ask,
+        policy=controls.policy or router.policy,
+        deadline_s=controls.deadline_s or router.deadline_s,
+        tests=tests,
+        limits=limits,
+    )
+    return Ensembled(job=job, returns=controls.returns)
+
+
+def _who(
+    server: Server, request: ChatRequest, controls: Controls
+) -> tuple[ServedMember | None, tuple[ServedMember, ...]]:
+    """The pinned member, if any, and all that may be drawn from."""
+    wanted = request.model or server.config.name
+    members = members_asked(server.members, controls.members)
+    if wanted == server.config.name:
+        return None, members
+    pinned = find_member(server.members, wanted) if "@" in wanted else None
+    if pinned is None:
+        raise server.unknown_model(wanted)
+    if pinned not in members:
+        raise malformed(
+            f"the model {wanted!r} is one member, alpharay.members names others; drop one of the two",
+            param="alpharay.members",
+        )
+    return pinned, (pinned,)
+
+
+def _budget(server: Server, request: ChatRequest, controls: Controls) -> int | None:
+    """The samples asked for; None when the request asks for no more than its choices."""
+    cap = server.config.router.max_budget
+    field, budget = "alpharay.budget", controls.budget
+    if budget is None:
+        field, budget = "best_of", request.budget
+    if budget is None and request.choices > cap:
+        raise malformed(
+            f"n={request.choices} is more than max_budget={cap} samples; ask for fewer", param="n"
+        )
+    if budget is None:
+        if controls.tests is None:
+            return None
+        return max(server.config.router.budget, request.choices)
+    if budget > cap:
+        raise malformed(f"{field}={budget} is more than max_budget={cap} samples; ask for fewer", param=field)
+    if request.choices > budget:
+        raise malformed(
+            f"n={request.choices} choices cannot come from {field}={budget} samples; raise it", param="n"
+        )
+    return budget
+
+
+def _tests(server: Server, controls: Controls) -> tuple[Tests | None, Limits | None]:
+    if controls.tests is None:
+        return None, None
+    try:
+        tests = parse_tests(controls.tests)
+    except ProblemError as error:
+        raise malformed(f"alpharay.{error}", param="alpharay.tests") from error
+    judge = server.config.judge
+    limits = Limits(
+        cpu_s=controls.time_limit_s or judge.time_limit_s,
+        memory_mb=controls.memory_limit_mb or judge.memory_limit_mb,
+    )
+    return tests, limits
