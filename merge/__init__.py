@@ -14,11 +14,11 @@ __all__ = ["MergeError", "MergeResult", "MergedCheckpoint", "checkpoint_sha256",
 def __getattr__(name: str) -> Any:
     """Imports numpy and the machinery on first use: `alpharay --help` must not pay for them."""
     if name == "checkpoint_sha256":
-        from alpharay.merge.fingerprint import checkpoint_sha256  # noqa: PLC0415
+        from alpharay.merge.fingerprint import checkpoint_sha256
 
         return checkpoint_sha256
     if name in __all__:
-        from alpharay.merge import run  # noqa: PLC0415
+        from alpharay.merge import run
 
         return getattr(run, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -41,8 +41,8 @@ class Combination:
 class Sums:
     """What the rounding did to one block of one output, as float64 sums over its elements.
 
-    With `direction` the ideal move away from the anchor (for two checkpoints: their delta) and `error` the
-    written minus the exact value: error_direction = sum(error * direction), and so on.
+    With `direction` the delta of two checkpoints, or else the output's ideal move away from the anchor, and
+    `error` the written minus the exact value: error_direction = sum(error * direction), and so on.
     """
 
     error_direction: float
@@ -88,11 +88,11 @@ def widen(stored: NDArray[Any], dtype: Dtype, out: Float64, scratch: NDArray[np.
 class Kernel:
     """Computes blocks of all outputs from blocks of all checkpoints. Holds scratch memory: one per thread."""
 
-    def __init__(self, combinations: Sequence[Combination], rounding: Rounding, seed: int) -> None:
-        self.combinations = tuple(combinations)
+    def __init__(self, sources: int, *, rounding: Rounding, seed: int, along_delta: bool) -> None:
+        """sources: how many checkpoints. along_delta: what Sums.direction is, see there."""
         self.rounding: Rounding = rounding
         self.seed = seed
-        sources = len(self.combinations[0].coefficients) + 1
+        self.along_delta = along_delta
         self._wide = np.empty((sources, BLOCK))
         self._deltas = np.empty((sources - 1, BLOCK))
         self._exact = np.empty(BLOCK)
@@ -104,12 +104,13 @@ class Kernel:
         self,
         tensor: str,
         block: int,
+        combinations: Sequence[Combination],
         stored: Sequence[NDArray[Any]],
         dtypes: Sequence[Dtype],
         outs: Sequence[NDArray[Any]],
         dtype: Dtype,
     ) -> list[Sums]:
-        """Fills outs[k] (dtype.storage) with combination k of the blocks `stored`, one per checkpoint.
+        """Fills outs[k] (dtype.storage) with combinations[k] of the blocks `stored`, one per checkpoint.
 
         tensor, block: name the random draws. All arrays are 1-d with the same size, at most BLOCK.
         Raises NonFiniteBlock, OverflowedBlock.
@@ -121,19 +122,21 @@ class Kernel:
         with np.errstate(invalid="ignore", over="ignore"):
             for j in range(1, len(stored)):
                 np.subtract(wide[j], wide[0], out=deltas[j - 1])
-            lengths = [dot(delta, delta) for delta in deltas]
+            # A delta's length is finite only if both ends are.
+            lengths = [dot(delta, delta) for delta in deltas] or [dot(wide[0], wide[0])]
         if not np.isfinite(lengths).all():
             self._refuse_non_finite(wide)
         rounder = self._rounder(dtype)
         random = draws(self.seed, tensor, block, size) if rounder.stochastic else None
         sums = []
-        for k, combination in enumerate(self.combinations):
+        for k, combination in enumerate(combinations):
             source = combination.copy_of
-            if source is None and combination.scale == 1.0 and not any(lengths):
+            if source is None and combination.scale == 1.0 and len(deltas) and not any(lengths):
                 source = 0
             if source is not None and dtypes[source] is dtype:
                 outs[k][:] = stored[source]
-                sums.append(Sums(error_direction=0.0, direction_direction=sum(lengths), error_error=0.0))
+                length = lengths[0] if self.along_delta else lengths[source - 1] if source else 0.0
+                sums.append(Sums(error_direction=0.0, direction_direction=length, error_error=0.0))
                 continue
             try:
                 sums.append(
@@ -159,15 +162,13 @@ class Kernel:
         if source is not None:
             exact[:] = wide[source]
         else:
-            np.multiply(deltas[0], combination.coefficients[0], out=exact)
-            for delta, coefficient in zip(deltas[1:], combination.coefficients[1:], strict=True):
-                exact += np.multiply(delta, coefficient, out=move)
-            if combination.scale == 1.0:
-                exact += wide[0]
-            else:
-                exact += np.multiply(wide[0], combination.scale, out=move)
+            anchor = wide[0]
+            if combination.scale != 1.0 or not len(deltas):
+                anchor = np.multiply(anchor, combination.scale, out=exact)
+            for delta, coefficient in zip(deltas, combination.coefficients, strict=True):
+                anchor = np.add(anchor, np.multiply(delta, coefficient, out=move), out=exact)
         realised = rounder.round(exact, out, random)
-        if len(deltas) == 1 and combination.scale == 1.0:
+        if self.along_delta:
             direction, length = deltas[0], lengths[0]
         else:
             direction = np.subtract(exact, wide[0], out=move)

@@ -5,9 +5,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alpharay.merge.errors import UsageError
+
 if TYPE_CHECKING:
+    from alpharay.merge.plan import Plan
     from alpharay.merge.run import MergeResult
 
+METHODS = {
+    "ewa": "LOW + A * (HIGH - LOW)",
+    "linear": "the sum of the weights given by --weights times LOW, HIGH",
+    "expo": "HIGH + A * (HIGH - LOW), LOW being the base: A is ewa's minus 1",
+    "wise-ft": "(1 - A) * LOW + A * HIGH, A in [0, 1]",
+    "exme": "both extrapolated by A from --base, then averaged with --beta on LOW",
+}
 EXAMPLE = """\
 theta(alpha) = LOW + alpha * (HIGH - LOW); alpha 0 is LOW, 1 is HIGH, outside [0, 1] extrapolates.
 
@@ -15,67 +25,139 @@ example:
   alpharay merge low/ high/ --alpha -0.5 --alpha 0.5 --alpha 1.5 --out frontier/
 
 writes frontier/alpha=-0.5/, frontier/alpha=0.5/ and frontier/alpha=1.5/, each a complete checkpoint, and
-frontier/manifest.json, in one pass over the inputs.
-"""
+frontier/manifest.json, in one pass over the inputs. Running it again does nothing.
+
+methods:
+""" + "\n".join(f"  {name:8} {meaning}" for name, meaning in METHODS.items())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `alpharay merge` on `parser`."""
-    parser.description = "Merge two checkpoints into one checkpoint per alpha."
+    parser.description = "Merge checkpoints: one checkpoint per alpha, all in one pass."
     parser.epilog = EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("low", metavar="LOW", type=Path, help="checkpoint directory at alpha 0")
-    parser.add_argument("high", metavar="HIGH", type=Path, help="checkpoint directory at alpha 1")
+    parser.add_argument("low", metavar="LOW", type=Path, nargs="?", help="checkpoint directory at alpha 0")
+    parser.add_argument("high", metavar="HIGH", type=Path, nargs="?", help="checkpoint directory at alpha 1")
     parser.add_argument(
-        "--alpha",
-        dest="alphas",
-        metavar="A",
-        type=float,
-        action="append",
-        required=True,
+        "--alpha", dest="alphas", metavar="A", type=float, action="append", default=[],
         help="how far to go from LOW towards HIGH; repeat for several outputs",
-    )
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="directory to write")
-    parser.add_argument("--method", choices=["ewa"], default="ewa", help="default: %(default)s")
+    )  # fmt: skip
+    parser.add_argument("--out", metavar="DIR", type=Path, help="directory to write")
+    parser.add_argument("--base", metavar="DIR", type=Path, help="common base of LOW and HIGH (exme)")
+    parser.add_argument("--method", choices=list(METHODS), help="see below; default: ewa")
+    parser.add_argument("--recipe", metavar="FILE", type=Path, help="YAML: any linear combination, see docs")
     parser.add_argument(
-        "--dtype", choices=["bf16", "fp16", "fp32"], help="what to write; default: as in the inputs"
-    )
+        "--beta", dest="betas", metavar="B", type=float, action="append", default=[],
+        help="share of LOW (exme); repeat for several outputs",
+    )  # fmt: skip
     parser.add_argument(
-        "--rounding", choices=["nearest", "stochastic"], default="nearest", help="default: %(default)s"
+        "--weights", metavar="W,W", help="weights of LOW and HIGH (linear), taken as they are"
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of stochastic rounding; default: 0")
+    parser.add_argument("--normalise", action="store_true", help="divide --weights by their sum")
+    parser.add_argument("--dtype", choices=["bf16", "fp16", "fp32"], help="default: as in the inputs")
+    parser.add_argument("--rounding", choices=["nearest", "stochastic"], help="default: nearest")
+    parser.add_argument("--seed", metavar="N", type=int, help="of stochastic rounding; default: 0")
+    parser.add_argument(
+        "--shard-size", metavar="SIZE", help="largest output file, like 5GB; default: files as in LOW"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Merges and prints the table. Raises MergeError; UsageError means exit code 2."""
-    from alpharay.merge.run import merge  # noqa: PLC0415 -- numpy takes most of the start-up
+    from alpharay.merge.run import run_plan
 
-    result = merge(
-        low=arguments.low,
-        high=arguments.high,
-        alphas=arguments.alphas,
-        out=arguments.out,
-        dtype=arguments.dtype,
-        rounding=arguments.rounding,
-        seed=arguments.seed,
-    )
+    if arguments.out is None:
+        raise UsageError("--out is missing; name the directory to write")
+    result = run_plan(read_plan(arguments), arguments.out)
     print(table(result))
     for line in result.warnings:
         print(f"warning: {line}", file=sys.stderr)
     return 0
 
 
+def read_plan(arguments: argparse.Namespace) -> "Plan":
+    """The merge that the arguments ask for. Raises MergeError."""
+    from alpharay.merge import methods
+    from alpharay.merge.plan import number, read_settings
+
+    if arguments.recipe is not None:
+        _refuse(arguments, "low", "high", "alphas", "base", "method", "betas", "weights", "normalise", *SETTINGS,
+                because="the recipe says it all")  # fmt: skip
+        from alpharay.merge.recipe import plan_recipe
+
+        return plan_recipe(arguments.recipe)
+    low, high = arguments.low, arguments.high
+    if low is None or high is None:
+        raise UsageError("LOW and HIGH are missing; name two checkpoint directories, or a --recipe")
+    method = arguments.method or "ewa"
+    settings = read_settings(
+        dtype=arguments.dtype,
+        rounding=arguments.rounding or "nearest",
+        seed=arguments.seed or 0,
+        shard_size=arguments.shard_size,
+    )
+    if method != "exme":
+        _refuse(arguments, "base", "betas", because=f"only exme takes it, not {method}")
+    if method == "linear":
+        _refuse(arguments, "alphas", because="linear takes --weights")
+        weights = _weights(arguments.weights)
+        return methods.plan_linear(
+            models={"low": low, "high": high},
+            outputs={f"weights={','.join(map(number, weights))}": weights},
+            normalise=arguments.normalise,
+            settings=settings,
+        )
+    _refuse(arguments, "weights", "normalise", because=f"only linear takes it, not {method}")
+    alphas = arguments.alphas
+    if method == "expo":
+        return methods.plan_expo(base=low, tuned=high, alphas=alphas, settings=settings)
+    if method == "wise-ft":
+        return methods.plan_wise_ft(early=low, late=high, alphas=alphas, settings=settings)
+    if method == "exme":
+        if arguments.base is None:
+            raise UsageError("exme needs --base, the checkpoint that LOW and HIGH were tuned from")
+        return methods.plan_exme(
+            base=arguments.base, first=low, second=high,
+            alphas=alphas or methods.EXME_ALPHAS, betas=arguments.betas or methods.EXME_BETAS, settings=settings,
+        )  # fmt: skip
+    return methods.plan_ewa(low=low, high=high, alphas=alphas, settings=settings)
+
+
+SETTINGS = ("dtype", "rounding", "seed", "shard_size")
+
+
+def _refuse(arguments: argparse.Namespace, *names: str, because: str) -> None:
+    for name in names:
+        if getattr(arguments, name) not in (None, [], False):
+            option = {"low": "LOW", "high": "HIGH", "alphas": "--alpha", "betas": "--beta"}.get(
+                name, "--" + name.replace("_", "-")
+            )
+            raise UsageError(f"{option} has no place here: {because}")
+
+
+def _weights(text: str | None) -> list[float]:
+    try:
+        weights = [float(part) for part in (text or "").split(",")]
+    except ValueError:
+        weights = []
+    if len(weights) != 2:
+        raise UsageError(
+            "linear needs --weights with one number for LOW and one for HIGH, like --weights=-0.5,1.5"
+        )
+    return weights
+
+
 def table(result: "MergeResult") -> str:
     """The outputs with what alpha became, one line each."""
-    lines = [f"{'alpha':>8}  {'effective':>9}  {'by layers':>18}  {'rounding error':>15}  checkpoint    path"]
+    width = max(8, *(len(output.path.name.removeprefix("alpha=")) for output in result.outputs))
+    lines = [
+        f"{'alpha':>{width}}  {'effective':>9}  {'by layers':>18}  {'rounding error':>15}  checkpoint    path"
+    ]
     for output in result.outputs:
-        layers = (
-            f"{min(output.groups.values()):.3f} to {max(output.groups.values()):.3f}"
-            if output.groups
-            else "-"
-        )
+        groups = output.groups.values()
+        layers = f"{min(groups):.3f} to {max(groups):.3f}" if groups else "-"
         lines.append(
-            f"{output.alpha:>8g}  {output.effective_alpha:>9.3f}  {layers:>18}  "
+            f"{output.path.name.removeprefix('alpha='):>{width}}  {output.effective_alpha:>9.3f}  {layers:>18}  "
             f"{output.rounding_error:>6.1%} of delta  {output.sha256[:12]}  {output.path}"
         )
     if not result.written:

@@ -97,10 +97,10 @@ def _files(parts: list[dict[str, Any]]) -> tuple[FileRecord, ...]:
 
 def companion_records(plan: Plan) -> tuple[FileRecord, ...]:
     """The companions as they will be written."""
-    path = plan.sources[0].checkpoint.path
+    path = plan.companion_path
     records = []
     for file in companion_files(path):
-        content = companion_bytes(path, file, plan.dtype)
+        content = companion_bytes(path, file, plan.settings.dtype)
         records.append(FileRecord(name=str(file), bytes=len(content), sha256=_sha256(content)))
     return tuple(records)
 
@@ -138,7 +138,7 @@ def find_done(plan: Plan, out: Path) -> Manifest | None:
     written = (out / MANIFEST).stat().st_mtime_ns
     if manifest.companions != companion_records(plan):
         raise TargetExists(
-            f"{out} was merged when the tokenizer or configs of {plan.sources[0].checkpoint.path} "
+            f"{out} was merged when the tokenizer or configs of {plan.companion_path} "
             "were others; "
             "remove it or give another --out"
         )

@@ -1,12 +1,14 @@
 """What one merge is asked to do: the inputs, the outputs as combinations of them, how to round."""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
-from alpharay.merge.checkpoint import Checkpoint, open_checkpoint, same_file
+from alpharay.merge.checkpoint import Checkpoint, open_checkpoint
 from alpharay.merge.combine import Combination
 from alpharay.merge.compatible import check_compatible
 from alpharay.merge.dtypes import WRITABLE, Dtype
@@ -16,11 +18,33 @@ from alpharay.merge.rounding import Rounding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """One checkpoint to write: the directory `name` under the output directory."""
+    """One checkpoint to write: the directory `name` under the output directory.
+
+    alpha: counted as its method does; 1 where a method has none (the whole of the intended move).
+    tensors: (glob, combination) for tensors that are combined otherwise; the first that matches counts.
+    """
 
     name: str
     alpha: float
     combination: Combination
+    tensors: tuple[tuple[str, Combination], ...] = ()
+
+    def combination_of(self, tensor: str) -> Combination:
+        """How the tensor of this name is combined."""
+        for glob, combination in self.tensors:
+            if fnmatchcase(tensor, glob):
+                return combination
+        return self.combination
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to write. dtype: None keeps every tensor's own. shard_bytes: None keeps the anchor's files."""
+
+    dtype: Dtype | None = None
+    rounding: Rounding = "nearest"
+    seed: int = 0
+    shard_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,24 +57,29 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A merge whose inputs have been checked. Source 0 is the anchor and gives the companions.
+    """A merge whose inputs have been checked. Source 0 is the anchor of all combinations.
 
-    dtype: None keeps every tensor's own.
+    companions_from: the source whose tokenizer and configs are carried over. along_delta: effective alphas are measured along the delta of exactly two sources;
+    else along each output's own intended move, of which 1 is the whole.
     """
 
     method: str
     sources: tuple[Source, ...]
     outputs: tuple[Output, ...]
-    dtype: Dtype | None
-    rounding: Rounding
-    seed: int
-    shard_bytes: int | None = None
+    settings: Settings
+    companions_from: int = 0
+    along_delta: bool = True
+
+    @property
+    def companion_path(self) -> Path:
+        """The directory whose tokenizer and configs are carried over."""
+        return self.sources[self.companions_from].checkpoint.path
 
     @property
     def dtype_name(self) -> str:
         """The dtype in words, for tables and warnings."""
-        if self.dtype:
-            return self.dtype.name
+        if self.settings.dtype:
+            return self.settings.dtype.name
         anchor = self.sources[0].checkpoint
         return "+".join(
             sorted({tensor.dtype.lower() for tensor in anchor.tensors.values() if tensor.is_float})
@@ -61,13 +90,16 @@ class Plan:
         return {
             "method": self.method,
             "alphas": [output.alpha for output in self.outputs],
-            "dtype": self.dtype.name if self.dtype else None,
-            "rounding": self.rounding,
+            "dtype": self.settings.dtype.name if self.settings.dtype else None,
+            "rounding": self.settings.rounding,
             # Nothing is drawn when rounding to nearest.
-            "seed": self.seed if self.rounding == "stochastic" else None,
-            "shard_bytes": self.shard_bytes,
+            "seed": self.settings.seed if self.settings.rounding == "stochastic" else None,
+            "shard_bytes": self.settings.shard_bytes,
             "weights": {
-                output.name: [output.combination.scale, *output.combination.coefficients]
+                output.name: {
+                    glob: [combination.scale, *combination.coefficients]
+                    for glob, combination in (*output.tensors, ("*", output.combination))
+                }
                 for output in self.outputs
             },
         }
@@ -75,8 +107,7 @@ class Plan:
 
 def alpha_name(alpha: float) -> str:
     """The directory of one alpha: `alpha=1.5`, `alpha=0`, `alpha=-0.5`."""
-    text = repr(alpha + 0.0)  # -0.0 is 0
-    return f"alpha={text.removesuffix('.0')}"
+    return f"alpha={number(alpha)}"
 
 
 def check_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
@@ -92,56 +123,41 @@ def check_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
     return values
 
 
-def plan_ewa(
-    *,
-    low: Path,
-    high: Path,
-    alphas: Sequence[float],
-    dtype: str | None,
-    rounding: str,
-    seed: int,
-    shard_bytes: int | None = None,
-) -> Plan:
-    """Extrapolative weight averaging: theta(alpha) = low + alpha * (high - low).
-
-    alpha 0 is low and 1 is high; outside [0, 1] it extrapolates. Source: arXiv:2605.28751.
-    Raises UsageError, CheckpointError, Mismatch.
-    """
-    values = check_alphas(alphas)
-    target, mode = check_numbers(dtype, rounding, seed)
-    if same_file(low, high):
-        raise UsageError(f"LOW and HIGH are both {low}; give the two endpoints of the frontier")
-    sources = open_sources({"low": low, "high": high}, any_dtype=target is not None)
-    outputs = tuple(
-        Output(name=alpha_name(alpha), alpha=alpha, combination=Combination(coefficients=(alpha,)))
-        for alpha in values
-    )
-    return Plan(
-        method="ewa",
-        sources=sources,
-        outputs=outputs,
-        dtype=target,
-        rounding=mode,
-        seed=seed,
-        shard_bytes=shard_bytes,
-    )
-
-
-def check_numbers(dtype: str | None, rounding: str, seed: int) -> tuple[Dtype | None, Rounding]:
-    """The dtype and rounding that the words mean. Raises UsageError naming the choices."""
+def read_settings(
+    *, dtype: str | None = None, rounding: str = "nearest", seed: int = 0, shard_size: str | None = None
+) -> Settings:
+    """The settings that a user's words mean. Raises UsageError naming the choices."""
     if dtype is not None and dtype not in WRITABLE:
         raise UsageError(f"dtype {dtype!r} cannot be written; choose one of {', '.join(WRITABLE)}")
-    for mode in get_args(Rounding):
-        if rounding == mode:
-            break
-    else:
-        raise UsageError(f"rounding {rounding!r} is unknown; choose one of {', '.join(get_args(Rounding))}")
+    modes: tuple[Rounding, ...] = get_args(Rounding)
+    mode = next((mode for mode in modes if mode == rounding), None)
+    if mode is None:
+        raise UsageError(f"rounding {rounding!r} is unknown; choose one of {', '.join(modes)}")
     if seed < 0:
         raise UsageError(f"seed {seed} is negative; give 0 or more")
-    return WRITABLE[dtype] if dtype else None, mode
+    return Settings(
+        dtype=WRITABLE[dtype] if dtype else None,
+        rounding=mode,
+        seed=seed,
+        shard_bytes=parse_size(shard_size) if shard_size is not None else None,
+    )
 
 
-def open_sources(paths: dict[str, Path], *, any_dtype: bool) -> tuple[Source, ...]:
+def parse_size(text: str) -> int:
+    """`5GB`, `500MB` or a number of bytes, in powers of ten as model hubs count. Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", text.strip(), re.IGNORECASE)
+    size = float(match[1]) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[match[2].upper()] if match else 0
+    if size < 1:
+        raise UsageError(f"shard size {text!r} is no size; write it like 5GB or 500MB")
+    return int(size)
+
+
+def number(value: float) -> str:
+    """The shortest spelling of a number in a directory name: 1.5, 0, -0.5."""
+    return repr(value + 0.0).removesuffix(".0")  # -0.0 is 0
+
+
+def open_sources(paths: Mapping[str, Path], *, any_dtype: bool) -> tuple[Source, ...]:
     """Opens the checkpoints and checks every one against the first."""
     sources = tuple(Source(role=role, checkpoint=open_checkpoint(Path(path))) for role, path in paths.items())
     for source in sources[1:]:

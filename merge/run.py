@@ -21,7 +21,8 @@ from alpharay.merge.manifest import (
     find_done,
     input_record,
 )
-from alpharay.merge.plan import Plan, plan_ewa
+from alpharay.merge.methods import plan_ewa
+from alpharay.merge.plan import Plan, read_settings
 from alpharay.merge.stream import Inputs, run_pieces
 from alpharay.merge.target import MANIFEST, check_space, check_target, partial_directory, publish, sync
 
@@ -33,11 +34,12 @@ THREADS = 2
 class MergedCheckpoint:
     """One checkpoint written by a merge.
 
-    sha256: identifies its weights, as `checkpoint_sha256(path)` does. effective_alpha: what alpha became
+    alpha: as its method counts it; 1, the whole of the intended move, where a method has none. sha256: identifies its weights, as `checkpoint_sha256(path)` does. effective_alpha: what alpha became
     by rounding to the output's dtype. rounding_error: rms rounding error over rms delta (unitless).
     groups: the effective alpha of every layer group.
     """
 
+    name: str
     alpha: float
     path: Path
     sha256: str
@@ -81,7 +83,8 @@ def merge(
     written. Raises MergeError (errors.py); nothing is ever skipped.
     Source: extrapolative weight averaging, arXiv:2605.28751.
     """
-    plan = plan_ewa(low=low, high=high, alphas=alphas, dtype=dtype, rounding=rounding, seed=seed)
+    settings = read_settings(dtype=dtype, rounding=rounding, seed=seed)
+    plan = plan_ewa(low=Path(low), high=Path(high), alphas=alphas, settings=settings)
     return run_plan(plan, Path(out))
 
 
@@ -91,7 +94,7 @@ def run_plan(plan: Plan, out: Path, *, threads: int = THREADS) -> MergeResult:
     manifest = find_done(plan, out)
     written = manifest is None
     if manifest is None:
-        layout = plan_layout(plan.sources[0].checkpoint, plan.dtype, plan.shard_bytes)
+        layout = plan_layout(plan.sources[0].checkpoint, plan.settings.dtype, plan.settings.shard_bytes)
         companions = companion_records(plan)
         per_output = layout.nbytes + len(layout.index or b"") + sum(file.bytes for file in companions)
         with partial_directory(out) as partial:
@@ -116,13 +119,13 @@ def _write(
     plan: Plan, layout: Layout, companions: Sequence[FileRecord], partial: Path, threads: int
 ) -> Manifest:
     directories = [partial / output.name for output in plan.outputs]
-    source = plan.sources[0].checkpoint.path
+    source = plan.companion_path
     for directory in directories:
         directory.mkdir()
         for file in companions:
             target = directory / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(companion_bytes(source, Path(file.name), plan.dtype))
+            target.write_bytes(companion_bytes(source, Path(file.name), plan.settings.dtype))
             sync(target)
         if layout.index:
             (directory / INDEX).write_bytes(layout.index)
@@ -196,7 +199,7 @@ def _output_record(plan: Plan, k: int, files: Sequence[FileRecord], sums: dict[s
 
 
 def _warnings(plan: Plan, outputs: Sequence[OutputRecord], sums: dict[str, Sums]) -> tuple[str, ...]:
-    if not add(sums.values()).direction_direction:
+    if plan.along_delta and not add(sums.values()).direction_direction:
         return (
             "the endpoints have equal weights, so every alpha is the same checkpoint; is HIGH the right one?",
         )
@@ -213,6 +216,7 @@ def _result(plan: Plan, manifest: Manifest, out: Path, *, written: bool) -> Merg
         out=out,
         outputs=tuple(
             MergedCheckpoint(
+                name=record.name,
                 alpha=record.alpha,
                 path=out / record.name,
                 sha256=record.sha256,

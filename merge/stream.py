@@ -60,7 +60,10 @@ class Slot:
 
     def __init__(self, plan: Plan, piece: int) -> None:
         self.kernel = Kernel(
-            [output.combination for output in plan.outputs], rounding=plan.rounding, seed=plan.seed
+            len(plan.sources),
+            rounding=plan.settings.rounding,
+            seed=plan.settings.seed,
+            along_delta=plan.along_delta,
         )
         # Eight bytes hold an element of any dtype; the pages of a buffer that stays unused cost nothing.
         self.reads = [np.empty(piece * 8, np.uint8).data for _ in plan.sources]
@@ -160,7 +163,7 @@ def _run(plan: Plan, inputs: Inputs, piece: Piece, slot: Slot) -> Done:
         inputs.read(tensor, piece.begin * itemsize, view)
         read.append(view)
     anchor = piece.tensors[0]
-    itemsize = BITS[output_code(anchor, plan.dtype)] // 8
+    itemsize = BITS[output_code(anchor, plan.settings.dtype)] // 8
     written = tuple(buffer[: (piece.end - piece.begin) * itemsize] for buffer in slot.writes)
     if anchor.is_float:
         sums = _combine(plan, piece, slot.kernel, read, written)
@@ -175,7 +178,8 @@ def _combine(
 ) -> list[list[Sums]]:
     anchor = piece.tensors[0]
     dtypes = [FLOATS[tensor.dtype] for tensor in piece.tensors]
-    target = output_dtype(anchor, plan.dtype)
+    target = output_dtype(anchor, plan.settings.dtype)
+    combinations = [output.combination_of(anchor.name) for output in plan.outputs]
     stored = [np.frombuffer(view, dtype.storage) for view, dtype in zip(read, dtypes, strict=True)]
     outs = [np.frombuffer(view, target.storage) for view in written]
     sums = []
@@ -187,6 +191,7 @@ def _combine(
                 kernel.block(
                     anchor.name,
                     block,
+                    combinations,
                     [array[here] for array in stored],
                     dtypes,
                     [array[here] for array in outs],

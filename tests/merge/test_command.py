@@ -52,9 +52,31 @@ def test_usage_errors_are_told_apart(endpoints, tmp_path):
     low, high = endpoints
     with pytest.raises(UsageError):
         run(parse(low, high, "--alpha", "1", "--alpha", "1.0", "--out", tmp_path / "out"))
+    for words in (
+        [low, high, "--out", tmp_path / "out"],
+        [low, high, "--alpha", "1"],
+        [low, "--alpha", "1", "--out", tmp_path / "out"],
+        [low, high, "--alpha", "1", "--weights", "1,2", "--out", tmp_path / "out"],
+        [low, high, "--alpha", "1", "--base", low, "--out", tmp_path / "out"],
+        [low, high, "--method", "linear", "--weights", "1", "--out", tmp_path / "out"],
+        [low, high, "--method", "exme", "--out", tmp_path / "out"],
+        [low, high, "--method", "wise-ft", "--alpha", "1.5", "--out", tmp_path / "out"],
+        [low, high, "--recipe", "recipe.yaml", "--out", tmp_path / "out"],
+        [low, high, "--alpha", "1", "--shard-size", "5 parsecs", "--out", tmp_path / "out"],
+    ):
+        with pytest.raises(UsageError):
+            run(parse(*words))
+    assert not (tmp_path / "out").exists()
     with pytest.raises(SystemExit) as caught:
-        parse(low, high, "--out", tmp_path / "out")
+        parse(low, high, "--alpha", "much", "--out", tmp_path / "out")
     assert caught.value.code == 2
+
+
+def test_linear_names_its_output_by_the_weights(endpoints, tmp_path):
+    low, high = endpoints
+    words = [low, high, "--method", "linear", "--weights=-0.5, 1.50", "--out", tmp_path / "out"]
+    assert run(parse(*words)) == 0
+    assert (tmp_path / "out" / "weights=-0.5,1.5" / "config.json").exists()
 
 
 def test_the_help_shows_an_example_and_imports_nothing_heavy():

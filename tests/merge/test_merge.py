@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from alpharay.merge import MergeError, checkpoint_sha256, merge
-from alpharay.merge.plan import alpha_name, plan_ewa
+from alpharay.merge.methods import plan_ewa
+from alpharay.merge.plan import Settings, alpha_name
 from alpharay.merge.run import run_plan
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
@@ -67,7 +68,8 @@ def test_shard_layout_and_threads_do_not_change_the_weights(tmp_path, save, load
         plan = plan_ewa(
             low=save(tmp_path / name / "low", low, shards=low_shards),
             high=save(tmp_path / name / "high", reversed_high, shards=high_shards),
-            alphas=[0.3, 1.7], dtype=None, rounding="stochastic", seed=11, shard_bytes=shard_bytes,
+            alphas=[0.3, 1.7],
+            settings=Settings(rounding="stochastic", seed=11, shard_bytes=shard_bytes),
         )  # fmt: skip
         results[name] = run_plan(plan, tmp_path / name / "out", threads=threads)
     for other in ("many", "resharded"):

@@ -23,10 +23,10 @@ DYADIC = [-2.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 3.0]
 
 def run_kernel(arrays, dtypes, combinations, target, rounding="nearest", seed=0):
     """One block through the kernel; gives the outputs as arrays of the target's own type, and the sums."""
-    kernel = Kernel(combinations, rounding=rounding, seed=seed)
+    kernel = Kernel(len(arrays), rounding=rounding, seed=seed, along_delta=len(arrays) == 2)
     outs = [np.empty(arrays[0].size, target.storage) for _ in combinations]
     stored = [array.view(dtype.storage) for array, dtype in zip(arrays, dtypes, strict=True)]
-    sums = kernel.block("a.weight", 0, stored, dtypes, outs, target)
+    sums = kernel.block("a.weight", 0, combinations, stored, dtypes, outs, target)
     return [out.view(NUMPY[target.code]) for out in outs], sums
 
 
