@@ -105,8 +105,8 @@ def _sandbox() -> Iterator[Finding]:
 
 def _configuration(path: Path | None) -> Iterator[Finding]:
     from alpharay.serve import config as configuration
+    from alpharay.serve.checks import check_port
     from alpharay.serve.prepare import cache_folder
-    from alpharay.serve.running import check_port
 
     try:
         config = configuration.load(path)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib.util
-import logging
 import os
 import signal
-import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, redirect_stdout
 from types import FrameType
-from typing import Any
 
 import httpx
 
+from alpharay.serve.checks import check_engine, check_port, check_sandbox
+from alpharay.serve.cluster import cluster, log_folder
 from alpharay.serve.config import Config
-from alpharay.serve.errors import EngineMissing, PortInUse, StartFailed
+from alpharay.serve.errors import StartFailed
 from alpharay.serve.frontier import ServedMember
 from alpharay.serve.hub import Overview, Phase
 from alpharay.serve.prepare import prepare
@@ -42,57 +39,19 @@ def serve(config: Config, *, address: str | None, say: Say) -> None:
     Raises StartFailed and its kin with one clear line; Interrupted when told to stop before it was ready.
     """
     with _stop_signal() as stop:
-        started = time.monotonic()
         check_engine()
         check_sandbox(config.judge.sandbox)
         port = check_port(config.server.host, config.server.port)
         config = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
         members = prepare(config, say)
         _tell_members(members, say)
-        with _ray(address, config, say):
+        # Standard output carries the one line that scripts wait for; Ray's own remarks go beside it.
+        ours = sys.stdout
+        with redirect_stdout(sys.stderr), cluster(address, config, say):
             _deploy(config, members, stop, say)
-            say(f"up after {time.monotonic() - started:.0f} s")
-            print(f"ready http://{config.server.host}:{port}/v1", flush=True)
+            print(f"ready http://{config.server.host}:{port}/v1", file=ours, flush=True)
             stop.wait()
             _drain(config, say)
-
-
-def check_engine() -> None:
-    """Raises EngineMissing: vLLM or Ray is not installed."""
-    missing = [name for name in ("vllm", "ray") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise EngineMissing(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed; "
-            "install `alpharay[cpu]` or, on a machine with NVIDIA GPUs, `alpharay[gpu]`"
-        )
-
-
-def check_sandbox(wanted: str) -> None:
-    """Raises SandboxUnavailable: nothing here can run a candidate safely."""
-    from alpharay.judge.sandbox.choice import start_safest
-
-    async def try_one() -> None:
-        (await start_safest(wanted)).close()
-
-    asyncio.run(try_one())
-
-
-def check_port(host: str, port: int) -> int:
-    """The port, or a free one for port 0. Raises PortInUse; StartFailed for a host that is not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe_socket:
-        probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe_socket.bind((host, port))
-        except PermissionError as error:
-            raise StartFailed(f"port {port} needs privileges; choose one above 1023 with --port") from error
-        except OSError as error:
-            if error.errno == 98:
-                raise PortInUse(
-                    f"port {port} on {host} is taken by another process; choose another with --port"
-                ) from error
-            raise StartFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-        return int(probe_socket.getsockname()[1])
 
 
 def _tell_members(members: tuple[ServedMember, ...], say: Say) -> None:
@@ -120,42 +79,6 @@ def _stop_signal() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _ray(address: str | None, config: Config, say: Say) -> Iterator[None]:
-    """A Ray cluster with Serve's HTTP proxy: joined, or started here and stopped at the end."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-    from ray import serve as ray_serve
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    say("joining Ray at " + address if address else "starting Ray")
-    options: dict[str, Any] = {
-        "logging_level": logging.ERROR,
-        "log_to_driver": False,
-        "namespace": "alpharay",
-    }
-    try:
-        if address:
-            ray.init(address=address, **options)
-        else:
-            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **options)
-    except Exception as error:
-        raise StartFailed(f"Ray could not be {'joined' if address else 'started'}: {error}") from error
-    for number, handler in handlers.items():
-        signal.signal(number, handler)  # Ray puts its own in their place
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    http = ray_serve.config.HTTPOptions(host=config.server.host, port=config.server.port)
-    try:
-        ray_serve.start(proxy_location="HeadOnly", http_options=http)
-        yield
-    finally:
-        if not address:
-            ray_serve.shutdown()
-        ray.shutdown()
-
-
 def _deploy(config: Config, members: tuple[ServedMember, ...], stop: threading.Event, say: Say) -> None:
     from ray import serve as ray_serve
 
@@ -171,7 +94,8 @@ def _deploy(config: Config, members: tuple[ServedMember, ...], stop: threading.E
 
     thread = threading.Thread(target=run, daemon=True, name="deploy")
     thread.start()
-    started, told, last = time.monotonic(), time.monotonic(), ""
+    started = told = time.monotonic()
+    last = ""
     while True:
         if stop.wait(0.5):
             raise Interrupted
@@ -180,7 +104,7 @@ def _deploy(config: Config, members: tuple[ServedMember, ...], stop: threading.E
         now = time.monotonic()
         state = _progress(overview)
         if state != last or now - told > _TELL_EVERY_S:
-            say(f"{state} ({now - started:.0f} s)")
+            say(state)
             told, last = now, state
         if not thread.is_alive() and _answers(config):
             return
@@ -197,7 +121,7 @@ def _raise_failure(overview: Overview | None, failed: list[BaseException]) -> No
     if overview and overview.judge.failed:
         raise StartFailed(f"the judge did not start: {overview.judge.detail}")
     if failed:
-        raise StartFailed(f"the deployment failed: {_first_line(failed[0])}; logs are in {log_folder()}")
+        raise StartFailed(f"the deployment failed: {_cause(failed[0])}; logs are in {log_folder()}")
 
 
 def _progress(overview: Overview | None) -> str:
@@ -253,12 +177,15 @@ def _drain(config: Config, say: Say) -> None:
     say("stopped")
 
 
-def log_folder() -> Path:
-    import ray
+def _cause(error: BaseException) -> str:
+    """The last line of the traceback that a deployment failed with, else the error's own text."""
+    from ray import serve as ray_serve
 
-    node = ray._private.worker._global_node  # noqa: SLF001 - Ray has no public name for it
-    return Path(node.get_session_dir_path()) / "logs"
+    from alpharay.serve.deploy import APP
 
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    application = ray_serve.status().applications.get(APP)
+    told = [one.message for one in application.deployments.values()] if application else []
+    lines = [line.strip() for text in [*told, str(error)] for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception"))]
+    cause: str = (named or lines or [type(error).__name__])[-1]
+    return cause

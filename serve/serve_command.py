@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from alpharay.serve.errors import ConfigError
@@ -39,12 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= server.get("port", 0) <= 65535:
         raise ConfigError(f"--port must be between 0 and 65535, got {arguments.port}")
     loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=server)})
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - started:6.1f} s  {line}", file=sys.stderr, flush=True)
+
     try:
-        running.serve(loaded, address=arguments.address, say=_say)
+        running.serve(loaded, address=arguments.address, say=say)
     except running.Interrupted:
         raise KeyboardInterrupt from None
     return 0
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,48 @@
+"""What must hold before anything is started: each has its one clear error, and `doctor` asks the same."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import importlib.util
+import socket
+
+from alpharay.serve.errors import EngineMissing, PortInUse, StartFailed
+
+
+def check_engine() -> None:
+    """Raises EngineMissing: vLLM or Ray is not installed."""
+    missing = [name for name in ("vllm", "ray") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EngineMissing(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed; "
+            "install `alpharay[cpu]` or, on a machine with NVIDIA GPUs, `alpharay[gpu]`"
+        )
+
+
+def check_sandbox(wanted: str) -> None:
+    """Raises SandboxUnavailable: nothing here can run a candidate safely."""
+    from alpharay.judge.sandbox.choice import start_safest
+
+    async def try_one() -> None:
+        (await start_safest(wanted)).close()
+
+    asyncio.run(try_one())
+
+
+def check_port(host: str, port: int) -> int:
+    """The port, or a free one for port 0. Raises PortInUse; StartFailed for a host that is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe_socket:
+        probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe_socket.bind((host, port))
+        except PermissionError as error:
+            raise StartFailed(f"port {port} needs privileges; choose one above 1023 with --port") from error
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUse(
+                    f"port {port} on {host} is taken by another process; choose another with --port"
+                ) from error
+            raise StartFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        return int(probe_socket.getsockname()[1])

@@ -1,0 +1,63 @@
+"""The Ray cluster that serving runs on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from alpharay.serve.config import Config
+from alpharay.serve.errors import StartFailed
+
+
+@contextmanager
+def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> Iterator[None]:
+    """A Ray cluster with Serve's HTTP proxy: joined, or started here and stopped at the end."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    from ray import serve as ray_serve
+
+    from alpharay.serve.deploy import APP
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    say("joining Ray at " + address if address else "starting Ray")
+    options: dict[str, Any] = {
+        "logging_level": logging.ERROR,
+        "log_to_driver": False,
+        "namespace": "alpharay",
+    }
+    try:
+        if address:
+            ray.init(address=address, **options)
+        else:
+            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **options)
+    except Exception as error:
+        raise StartFailed(f"Ray could not be {'joined' if address else 'started'}: {error}") from error
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # Ray puts its own in their place
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    http = ray_serve.config.HTTPOptions(host=config.server.host, port=config.server.port)
+    try:
+        ray_serve.start(proxy_location="HeadOnly", http_options=http)
+        yield
+    finally:
+        # What Ray remarks while it is taken down (tasks of its own that end) helps nobody.
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
+            if address:
+                ray_serve.delete(APP)
+            else:
+                ray_serve.shutdown()
+            ray.shutdown()
+
+
+def log_folder() -> Path:
+    import ray
+
+    node = ray._private.worker._global_node  # noqa: SLF001 - Ray has no public name for it
+    return Path(node.get_session_dir_path()) / "logs"
