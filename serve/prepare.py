@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from alpharay.merge import checkpoint_sha256, merge
+from alpharay.merge.errors import TargetExists
 from alpharay.serve.config import Config
 from alpharay.serve.frontier import ServedMember, member_name
 
@@ -39,7 +41,12 @@ def prepare(config: Config, say: Callable[[str], None]) -> tuple[ServedMember, .
     ]
     out = cache_folder() / "members" / hashlib.sha256(" ".join(identity).encode()).hexdigest()[:24]
     out.parent.mkdir(parents=True, exist_ok=True)
-    result = merge(low=low, high=high, alphas=config.members, out=out, dtype=dtype)
+    try:
+        result = merge(low=low, high=high, alphas=config.members, out=out, dtype=dtype)
+    except TargetExists:
+        # Left by another version: the cache is ours, and whoever still reads the old files keeps them.
+        shutil.rmtree(out)
+        result = merge(low=low, high=high, alphas=config.members, out=out, dtype=dtype)
     for warning in result.warnings:
         say(f"warning: {warning}")
     say(f"{len(result.outputs)} checkpoints {'merged into' if result.written else 'found in'} {out}")
