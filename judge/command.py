@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from alpharay.judge.compare import any_digits
 from alpharay.judge.errors import CandidateFileError, JudgeError, ProblemError
 from alpharay.judge.pool import JudgePool
 from alpharay.judge.problem import Problem, parse_problem
@@ -50,9 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 also when candidates fail. Raises JudgeError for bad files or a machine without a sandbox."""
-    # Tests may hold larger numbers than Python reads by default; this process reads only the user's own files.
-    sys.set_int_max_str_digits(0)
-    problems = _read_problems(arguments.problems)
+    # Tests may hold larger numbers than Python reads by default; these are the user's own files.
+    with any_digits():
+        problems = _read_problems(arguments.problems)
     candidates = _read_candidates(arguments.candidates, problems)
     with _destination(arguments.out) as out:
         asyncio.run(_judge_all(candidates, out, arguments))

@@ -26,7 +26,7 @@ def same_output(expected: str, actual: bytes, float_tolerance: float | None = No
 
 def canonical(value: Any) -> str:
     """The one text of a JSON value that the sandbox writes too: sorted keys, no spaces, ASCII."""
-    with _any_digits():
+    with any_digits():
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
 
 
@@ -53,7 +53,7 @@ def _canonical_or_none(value: Any) -> str | None:
 
 
 @contextmanager
-def _any_digits() -> Iterator[None]:
+def any_digits() -> Iterator[None]:
     """Lifts Python's bound on the digits of an integer, for numbers as long as an expected answer's."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
@@ -108,7 +108,7 @@ def _same_long(expected: int, digits: str) -> bool:
     """By length first, so that only a number of the right size is read."""
     if abs(expected.bit_length() * 0.30103 - len(digits.lstrip("-"))) > 2:
         return False
-    with _any_digits():
+    with any_digits():
         return expected == int(digits)
 
 

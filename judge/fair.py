@@ -22,11 +22,7 @@ class FairQueue(Generic[Item]):
     def put(self, item: Item, group: Hashable) -> None:
         self._groups.setdefault(group, deque()).append(item)
         self._size += 1
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                break
+        self._wake_one()
 
     def discard(self, item: Item, group: Hashable) -> None:
         """Takes an item out of turn, if it is still here."""
@@ -45,10 +41,22 @@ class FairQueue(Generic[Item]):
         while not self._size:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
-            await waiter
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if self._size:
+                    self._wake_one()  # the item that this getter was woken for is another's now
+                raise
         group, queue = self._groups.popitem(last=False)
         item = queue.popleft()
         self._size -= 1
         if queue:
             self._groups[group] = queue  # to the end of the round
         return item
+
+    def _wake_one(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return

@@ -7,6 +7,7 @@ from alpharay.judge.errors import ProblemError
 
 # A sleeping program is ended after this many times its CPU limit; one that is starved of CPU waits longer.
 HANG_FACTOR = 3.0
+LEAST_WALL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,4 +33,4 @@ class Limits:
     @property
     def wall_s(self) -> float:
         """The hang guard in seconds of wall clock."""
-        return HANG_FACTOR * self.cpu_s
+        return max(HANG_FACTOR * self.cpu_s, LEAST_WALL_S)

@@ -34,7 +34,8 @@ MESSAGE_BYTES = 16384
 GRACE = 1.25
 # The hang guard waits longer for a program that is still being given CPU time, on a machine that has none to spare.
 STARVED_FACTOR = 5
-PROGRESS = 0.02
+# It counts as such while it gets at least this share of a core, over windows of this many seconds.
+PROGRESS, WINDOW_S = 0.02, 0.25
 
 
 def main(configuration: str) -> None:
@@ -170,13 +171,13 @@ class Run:
                 self._ended = "cpu"
                 return
             waited = now - case_began
-            if waited > wall_limit:
+            if now - last_look >= WINDOW_S:
                 starved = used - last_used > PROGRESS * (now - last_look)
-                if not starved or waited > STARVED_FACTOR * wall_limit:
+                if waited > wall_limit and (not starved or waited > STARVED_FACTOR * wall_limit):
                     self._ended = "wall"
                     return
-            last_look, last_used = now, used
-            wait = min(cpu_limit - case_cpu, max(wall_limit - waited, 0.1))
+                last_look, last_used = now, used
+            wait = min(cpu_limit - case_cpu, max(wall_limit - waited, WINDOW_S))
             for descriptor, _ in poll.poll(max(1, math.ceil(wait * 1000))):
                 if descriptor == child:
                     return

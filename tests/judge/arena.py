@@ -1,0 +1,156 @@
+"""Runs the hostile programs in one layer, as whoever starts it, and prints one JSON line about each.
+
+A program of its own, so that the tests can start it as root and as a plain user alike.
+usage: arena.py LAYER VARIANT CASES [PREFIX …]
+"""
+
+import asyncio
+import ctypes
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+from alpharay.judge.judging import Job, judge
+from alpharay.judge.limits import Limits
+from alpharay.judge.problem import parse_tests
+from alpharay.judge.sandbox.layer import candidates
+from alpharay.judge.sandbox.selftest import misjudged
+from alpharay.judge.sandbox.worker import Worker
+
+PR_SET_CHILD_SUBREAPER = 36
+
+TESTS = {
+    "stdio": parse_tests({"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}]}),
+    "call": parse_tests(
+        {
+            "kind": "call",
+            "entry_point": "add",
+            "cases": [{"args": [a, b], "output": a + b} for a, b in ((2, 3), (3, 4), (4, 5))],
+        }
+    ),
+    "code": parse_tests(
+        {
+            "kind": "code",
+            "entry_point": "add",
+            "code": "def check(candidate):\n    for a, b in ((2, 3), (3, 4), (4, 5)):\n"
+            "        assert candidate(a, b) == a + b, 'EXPECTED_CANARY'\n",
+        }
+    ),
+}
+# Programs that wait or loop until they are stopped need not be waited for long.
+PATIENT, IMPATIENT = Limits(cpu_s=2.0), Limits(cpu_s=0.5)
+
+
+class Canaries:
+    """Baits that a program must not touch."""
+
+    def __init__(self) -> None:
+        self.secret = secrets.token_hex(16)
+        self.directory = Path(tempfile.mkdtemp(prefix="canary-"))
+        self.directory.chmod(0o777)
+        for name, text in (("secret", self.secret), ("victim", "untouched")):
+            (self.directory / name).write_text(text)
+            (self.directory / name).chmod(0o666)
+        self.tcp = socket.create_server(("127.0.0.1", 0))
+        self.port = self.tcp.getsockname()[1]
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind(("127.0.0.1", self.port))
+        self.unix = socket.socket(socket.AF_UNIX)
+        self.unix.bind(f"\0judge_canary_{self.port}")
+        self.unix.listen()
+        for bait in (self.tcp, self.udp, self.unix):
+            bait.setblocking(False)
+
+    def lay(self, source: str) -> str:
+        return source.replace("@CANARY@", str(self.directory)).replace("@PORT@", str(self.port))
+
+    def harmed(self, shown: str) -> list[str]:
+        """What happened to them, given everything that came out of the run."""
+        harm = []
+        files = {path.name: path.read_text() for path in self.directory.iterdir()}
+        if files != {"secret": self.secret, "victim": "untouched"}:
+            harm.append(f"files changed: {sorted(files)}")
+        if self.secret in shown or os.environ["JUDGE_CANARY"] in shown:
+            harm.append("a secret came out")
+        for name, reach in (
+            ("tcp", self.tcp.accept),
+            ("unix", self.unix.accept),
+            ("udp", lambda: self.udp.recv(1)),
+        ):
+            try:
+                reach()
+            except BlockingIOError:
+                continue
+            harm.append(f"{name} was reached")
+        return harm
+
+    def remove(self) -> None:
+        shutil.rmtree(self.directory)
+        for bait in (self.tcp, self.udp, self.unix):
+            bait.close()
+
+
+def descendants() -> set[int]:
+    """Every process below this one; orphans come back to it, because it is their reaper."""
+    parents = {}
+    for entry in os.listdir("/proc"):  # noqa: PTH208
+        if entry.isdigit():
+            try:
+                stat = Path(f"/proc/{entry}/stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry)] = int(stat.rpartition(")")[2].split()[1])
+    found, grown = {os.getpid()}, True
+    while grown:
+        below = {pid for pid, parent in parents.items() if parent in found}
+        grown = not below <= found
+        found |= below
+    return found
+
+
+async def try_program(worker: Worker, name: str, mode: str, source: str, repeat: int) -> dict[str, object]:
+    canaries = Canaries()
+    limits = IMPATIENT if name[0] in "tp" or name.startswith(("x01", "x03")) else PATIENT
+    before = descendants()
+    answer = f"```python\n{canaries.lay(source)}\n```"
+    problems: list[str] = []
+    for _ in range(repeat):
+        verdict = await judge(
+            worker, Job(tests=TESTS[mode], completion=answer, limits=limits, keep_output=True)
+        )
+        shown = f"{verdict.stdout}\n{verdict.detail}"
+        problems += [line for line in (verdict.stdout or "").splitlines() if line.startswith("PWNED")]
+        problems += canaries.harmed(shown)
+    control = await judge(worker, Job(tests=TESTS["stdio"], completion=CONTROL, limits=PATIENT))
+    if not control.accepted:
+        problems.append(f"the control after it: {control}")
+    if left := descendants() - before:
+        problems.append(f"processes left: {sorted(left)}")
+    canaries.remove()
+    return {"name": name, "verdict": verdict.verdict, "detail": verdict.detail, "problems": problems}
+
+
+async def main(layer_name: str, variant: str, cases: Path, prefixes: tuple[str, ...]) -> None:
+    layer = next(one for one in candidates(layer_name) if one.variant == variant)
+    worker = Worker(layer)
+    await worker.start()
+    print(json.dumps({"misjudged": await misjudged(worker)}), flush=True)
+    expected = json.loads((cases / "expected.json").read_text())["programs"]
+    for name, entry in sorted(expected.items()):
+        if entry["mode"] in TESTS and name.startswith(prefixes):
+            source = (cases / "programs" / name).read_text()
+            report = await try_program(worker, name, entry["mode"], source, entry.get("repeat", 1))
+            print(json.dumps(report), flush=True)
+    worker.close()
+
+
+CONTROL = "print(sum(map(int, input().split())))"
+
+if __name__ == "__main__":
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), tuple(sys.argv[4:]) or ("",)))

