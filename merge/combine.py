@@ -117,68 +117,63 @@ class Kernel:
         """
         size = stored[0].size
         wide, deltas = self._wide[:, :size], self._deltas[:, :size]
+        rounder = self._rounder(dtype)
         for j, array in enumerate(stored):
             widen(array, dtypes[j], wide[j], self._single)
         with np.errstate(invalid="ignore", over="ignore"):
             for j in range(1, len(stored)):
                 np.subtract(wide[j], wide[0], out=deltas[j - 1])
             # A delta's length is finite only if both ends are.
-            lengths = [dot(delta, delta) for delta in deltas] or [dot(wide[0], wide[0])]
-        if not np.isfinite(lengths).all():
-            self._refuse_non_finite(wide)
-        rounder = self._rounder(dtype)
+            lengths = [dot(delta, delta) for delta in deltas]
+            if not np.isfinite(lengths or dot(wide[0], wide[0])).all():
+                self._refuse_non_finite(wide)
+        unchanged = len(deltas) > 0 and not any(lengths) and not deltas.any()
         random = draws(self.seed, tensor, block, size) if rounder.stochastic else None
         sums = []
         for k, combination in enumerate(combinations):
             source = combination.copy_of
-            if source is None and combination.scale == 1.0 and len(deltas) and not any(lengths):
+            if source is None and combination.scale == 1.0 and unchanged:
                 source = 0
             if source is not None and dtypes[source] is dtype:
                 outs[k][:] = stored[source]
-                length = lengths[0] if self.along_delta else lengths[source - 1] if source else 0.0
-                sums.append(Sums(error_direction=0.0, direction_direction=length, error_error=0.0))
+                moved = lengths[0] if self.along_delta else lengths[source - 1] if source else 0.0
+                sums.append(Sums(error_direction=0.0, direction_direction=moved, error_error=0.0))
                 continue
+            exact = self._combine(combination, source, wide, deltas)
             try:
-                sums.append(
-                    self._combine(combination, source, wide, deltas, lengths, rounder, outs[k], random)
-                )
+                realised = rounder.round(exact, outs[k], random)
             except FloatingPointError:
-                raise OverflowedBlock(k, float(np.abs(self._exact[:size]).max())) from None
+                raise OverflowedBlock(k, float(np.abs(exact).max())) from None
+            if self.along_delta:
+                direction, moved = deltas[0], lengths[0]
+            else:
+                direction = np.subtract(exact, wide[0], out=self._move[:size])
+                moved = dot(direction, direction)
+            error = np.subtract(realised, exact, out=exact)
+            sums.append(
+                Sums(
+                    error_direction=dot(error, direction),
+                    direction_direction=moved,
+                    error_error=dot(error, error),
+                )
+            )
         return sums
 
     def _combine(
-        self,
-        combination: Combination,
-        source: int | None,
-        wide: Float64,
-        deltas: Float64,
-        lengths: list[float],
-        rounder: Rounder,
-        out: NDArray[Any],
-        random: NDArray[np.uint16] | None,
-    ) -> Sums:
-        size = out.size
+        self, combination: Combination, source: int | None, wide: Float64, deltas: Float64
+    ) -> Float64:
+        """The exact combination, or checkpoint `source` as it is, in scratch memory."""
+        size = wide.shape[1]
         exact, move = self._exact[:size], self._move[:size]
         if source is not None:
             exact[:] = wide[source]
-        else:
-            anchor = wide[0]
-            if combination.scale != 1.0 or not len(deltas):
-                anchor = np.multiply(anchor, combination.scale, out=exact)
-            for delta, coefficient in zip(deltas, combination.coefficients, strict=True):
-                anchor = np.add(anchor, np.multiply(delta, coefficient, out=move), out=exact)
-        realised = rounder.round(exact, out, random)
-        if self.along_delta:
-            direction, length = deltas[0], lengths[0]
-        else:
-            direction = np.subtract(exact, wide[0], out=move)
-            length = dot(direction, direction)
-        error = np.subtract(realised, exact, out=exact)
-        return Sums(
-            error_direction=dot(error, direction),
-            direction_direction=length,
-            error_error=dot(error, error),
-        )
+            return exact
+        anchor = wide[0]
+        if combination.scale != 1.0 or not len(deltas):
+            anchor = np.multiply(anchor, combination.scale, out=exact)
+        for delta, coefficient in zip(deltas, combination.coefficients, strict=True):
+            anchor = np.add(anchor, np.multiply(delta, coefficient, out=move), out=exact)
+        return exact
 
     def _rounder(self, dtype: Dtype) -> Rounder:
         if dtype.code not in self._rounders:

@@ -1,7 +1,8 @@
 """The one rounding of a merge: float64 to the output's dtype, to nearest or stochastically.
 
-Casting float64 to float32 and then to bfloat16 would round twice and miss ties, so bfloat16 is rounded
-on the bits of the float64: its significand is cut to 8 bits, which the casts after that keep exactly.
+Casting float64 to float32 and then to bfloat16 would round twice. Here a number is rounded to the spacing
+of the dtype's numbers around it while it is still a float64; the casts after that are exact. The spacing
+comes from a sum: x + m - m, where m is so large that the float64 steps near m are the wanted spacing.
 """
 
 import hashlib
@@ -33,75 +34,54 @@ def draws(seed: int, tensor: str, block: int, size: int) -> NDArray[np.uint16]:
     return words.astype("<u8").view("<u2")[:size]
 
 
+EXPONENT = np.uint64(0x7FF0000000000000)
+
+
 class Rounder:
     """Rounds blocks of at most BLOCK float64 numbers to `dtype`. Holds scratch memory: one per thread."""
 
     def __init__(self, dtype: Dtype, rounding: Rounding) -> None:
         self.dtype = dtype
         self.stochastic = rounding == "stochastic"
-        self._bits = np.empty(BLOCK, np.uint64)
+        self._rounded = np.empty(BLOCK)
+        self._power = np.empty(BLOCK)
         self._single = np.empty(BLOCK, np.float32)
-        self._magnitude = np.empty(BLOCK, np.float64)
 
     def round(self, exact: Float64, out: NDArray[Any], random: NDArray[np.uint16] | None) -> Float64:
         """Writes `exact` to `out` (dtype.storage) and returns the written values as float64.
 
-        The result may share memory with scratch; it is valid until the next call.
-        random: one draw per element, for stochastic rounding.
-        Raises FloatingPointError when a finite value overflows the dtype.
+        random: one draw per element, for stochastic rounding. The result is scratch memory, valid until
+        the next call. Raises FloatingPointError when a value overflows the dtype.
         """
-        dtype = self.dtype
-        if dtype is FP64:
+        if self.dtype is FP64:
             out[:] = exact
             return exact
-        if not self.stochastic and dtype is not BF16:
-            with np.errstate(over="raise"):
-                np.copyto(out, exact, casting="same_kind")
-            realised = self._bits[: exact.size].view(np.float64)
-            np.copyto(realised, out, casting="same_kind")
-            return realised
-        realised = self._cut(exact, random)
+        rounded = self._to_spacing(exact, random)
         with np.errstate(over="raise"):
-            if dtype is not BF16:
-                np.copyto(out, realised, casting="same_kind")
-                return realised
+            if self.dtype is not BF16:
+                np.copyto(out, rounded, casting="same_kind")
+                return rounded
             single = self._single[: exact.size]
-            np.copyto(single, realised, casting="same_kind")
-        np.right_shift(single.view(np.uint32), 16, out=out, casting="unsafe")
-        return realised
+            np.copyto(single, rounded, casting="same_kind")
+        np.right_shift(single.view(np.uint32), np.uint32(16), out=out, casting="unsafe")
+        return rounded
 
-    def _cut(self, exact: Float64, random: NDArray[np.uint16] | None) -> Float64:
-        """`exact` rounded to the dtype's precision, still as float64."""
-        dtype = self.dtype
-        drop = FP64.fraction_bits - dtype.fraction_bits
-        bits = exact.view(np.uint64)
-        cut = self._bits[: exact.size]
+    def _to_spacing(self, exact: Float64, random: NDArray[np.uint16] | None) -> Float64:
+        """The multiples of the dtype's spacing nearest to `exact`, ties to even."""
+        rounded, power = self._rounded[: exact.size], self._power[: exact.size]
+        # The power of two below |x|; subnormal numbers have the spacing of the smallest normal one.
+        np.bitwise_and(exact.view(np.uint64), EXPONENT, out=power.view(np.uint64))
+        np.maximum(power, 2.0**self.dtype.min_exponent, out=power)
         if random is None:
-            # To nearest, ties to even: add just under one half, plus one where the kept part is odd.
-            np.right_shift(bits, np.uint64(drop), out=cut)
-            np.bitwise_and(cut, np.uint64(1), out=cut)
-            np.add(cut, np.uint64((1 << (drop - 1)) - 1), out=cut)
+            source = exact
         else:
-            # A uniform number in (0, 1) of the last kept place; never 0 or 1, so exact values stay.
-            np.left_shift(random, np.uint64(drop - 16), out=cut, dtype=np.uint64)
-            np.add(cut, np.uint64(1 << (drop - 17)), out=cut)
-        np.add(cut, bits, out=cut)
-        np.bitwise_and(cut, np.uint64((1 << 64) - (1 << drop)), out=cut)
-        realised = cut.view(np.float64)
-        self._fix_subnormals(exact, realised, random)
-        return realised
-
-    def _fix_subnormals(self, exact: Float64, realised: Float64, random: NDArray[np.uint16] | None) -> None:
-        """Below the smallest normal number the spacing is constant and the significand gets shorter."""
-        smallest = 2.0**self.dtype.min_exponent
-        magnitude = np.abs(exact, out=self._magnitude[: exact.size])
-        small = np.flatnonzero(magnitude < smallest)
-        if not small.size:
-            return
-        places = float(self.dtype.fraction_bits - self.dtype.min_exponent)
-        scaled = exact[small] * 2.0**places
-        if random is None:
-            whole = np.rint(scaled)
-        else:
-            whole = np.copysign(np.floor(np.abs(scaled) + (random[small] + 0.5) / 65536), scaled)
-        realised[small] = whole * 2.0**-places
+            # To nearest after adding a uniform number within half a spacing: up as often as x is near.
+            # The draws lie strictly within, so that values which need no rounding stay.
+            np.subtract(random, 32767.5, out=rounded)
+            np.multiply(rounded, 2.0 ** (-16 - self.dtype.fraction_bits), out=rounded)
+            np.multiply(rounded, power, out=rounded)
+            source = np.add(rounded, exact, out=rounded)
+        # 1.5 keeps the sum within one power of two, for either sign of x.
+        np.multiply(power, 1.5 * 2.0 ** (FP64.fraction_bits - self.dtype.fraction_bits), out=power)
+        np.add(source, power, out=rounded)
+        return np.subtract(rounded, power, out=rounded)
