@@ -57,4 +57,9 @@ class StreamingHash:
 
     def hexdigest(self) -> str:
         """The hash of the whole file."""
-        return self._hash.hexdigest() if self._position == self._size else file_sha256(self.path)
+        return self._hash.hexdigest() if self.complete else file_sha256(self.path)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every byte has come, in order."""
+        return self._position == self._size

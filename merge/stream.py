@@ -4,29 +4,24 @@ A piece is a function of the inputs alone, and only the calling thread writes an
 the layout. So the outputs do not depend on how many threads there are or which one is faster.
 """
 
-import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Self
 
 import numpy as np
 
-from alpharay.merge.checkpoint import Shard, Tensor, stamp
+from alpharay.merge.checkpoint import Tensor
 from alpharay.merge.combine import Kernel, NonFiniteBlock, OverflowedBlock, Sums
 from alpharay.merge.dtypes import BITS, FLOATS
 from alpharay.merge.errors import (
-    InputChanged,
     IntegerMismatch,
     NonFinite,
     OverflowedOutput,
     QuantisedCheckpoint,
-    TruncatedFile,
 )
-from alpharay.merge.fingerprint import StreamingHash
+from alpharay.merge.inputs import Inputs
 from alpharay.merge.layout import output_code, output_dtype
 from alpharay.merge.plan import Plan
 from alpharay.merge.rounding import BLOCK
@@ -70,54 +65,8 @@ class Slot:
         self.writes = [np.empty(piece * 8, np.uint8).data for _ in plan.outputs]
 
 
-class Inputs:
-    """The input files: opened once each, hashed along the way."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._stack = ExitStack()
-        self._shards = [shard for source in plan.sources for shard in source.checkpoint.shards]
-        self._descriptors = {shard.path: -1 for shard in self._shards}
-        self._hashes = {shard.path: StreamingHash(shard.path, shard.nbytes) for shard in self._shards}
-        for shard in self._shards:
-            self._hashes[shard.path].feed(0, len(shard.header).to_bytes(8, "little") + shard.header)
-
-    def __enter__(self) -> Self:
-        for shard in self._shards:
-            descriptor = os.open(shard.path, os.O_RDONLY)
-            self._stack.callback(os.close, descriptor)
-            self._descriptors[shard.path] = descriptor
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def read(self, tensor: Tensor, start: int, into: memoryview) -> None:
-        """Fills `into` with the bytes of `tensor` from its byte `start` on."""
-        position, view = tensor.start + start, into
-        while len(view):
-            count = os.preadv(self._descriptors[tensor.file], [view], position)
-            if count == 0:
-                raise TruncatedFile(
-                    f"{tensor.file} ended within {tensor.name} while it was read; download it again"
-                )
-            position, view = position + count, view[count:]
-
-    def feed(self, tensor: Tensor, start: int, data: memoryview) -> None:
-        """Hashes what was read."""
-        self._hashes[tensor.file].feed(tensor.start + start, data)
-
-    def sha256(self, shard: Shard) -> str:
-        """The hash of a whole input file, which must not have changed since its header was read."""
-        digest = self._hashes[shard.path].hexdigest()
-        if stamp(shard.path) != shard.stat:
-            raise InputChanged(
-                f"{shard.path} changed while it was merged; wait until it is complete and run again"
-            )
-        return digest
-
-
-def run_pieces(plan: Plan, inputs: Inputs, tensors: Sequence[Tensor], threads: int) -> Iterator[Done]:
-    """The pieces of `tensors` (of source 0), combined, in order.
+def run_pieces(plan: Plan, inputs: Inputs, todo: Iterable[Piece], threads: int) -> Iterator[Done]:
+    """The pieces in `todo`, read and combined, in order.
 
     A piece's memory is used again as soon as the next one is asked for.
     Raises NonFinite, OverflowedOutput, IntegerMismatch, TruncatedFile.
@@ -129,7 +78,7 @@ def run_pieces(plan: Plan, inputs: Inputs, tensors: Sequence[Tensor], threads: i
     running: deque[Future[Done]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="merge") as pool:
         try:
-            for piece in pieces(plan, tensors, size):
+            for piece in todo:
                 if len(running) > threads:
                     done = running.popleft().result()
                     yield done
@@ -147,8 +96,9 @@ def piece_size(outputs: int) -> int:
     return max(BLOCK, PIECE // max(1, outputs // 8) // BLOCK * BLOCK)
 
 
-def pieces(plan: Plan, tensors: Sequence[Tensor], size: int) -> Iterator[Piece]:
-    """Cuts the tensors of source 0 into pieces of at most `size` elements, in order."""
+def cut(plan: Plan, tensors: Iterable[Tensor]) -> Iterator[Piece]:
+    """The tensors of source 0 in pieces of at most piece_size(), in order."""
+    size = piece_size(len(plan.outputs))
     for tensor in tensors:
         twins = tuple(source.checkpoint.tensors[tensor.name] for source in plan.sources)
         for begin in range(0, tensor.size, size):

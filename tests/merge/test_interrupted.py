@@ -102,6 +102,58 @@ def test_a_merge_killed_at_any_step_is_absent_or_whole_and_ends_the_same(request
         assert not (tmp_path / f".{out.name}.partial").exists()
 
 
+def test_finished_shards_are_not_computed_again_and_the_manifest_is_the_same(request_, tmp_path, monkeypatch):
+    from alpharay.merge import write
+
+    expected = merge(**request_, out=tmp_path / "expected")
+    real = write._write_shard
+    written = []
+
+    def noting(plan, inputs, shard, *rest):
+        written.append(shard.name)
+        return real(plan, inputs, shard, *rest)
+
+    def dying(plan, inputs, shard, *rest):
+        if shard.name.startswith("model-00003"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(plan, inputs, shard, *rest)
+
+    monkeypatch.setattr(write, "_write_shard", dying)
+    assert os.WIFSIGNALED(in_child(lambda: merge(**request_, out=tmp_path / "out")))
+    journal = tmp_path / ".out.partial" / "journal.jsonl"
+    # A run that dies while it notes a shard leaves half a line.
+    journal.write_bytes(journal.read_bytes() + b'{"name": "model-000')
+    monkeypatch.setattr(write, "_write_shard", noting)
+    merge(**request_, out=tmp_path / "out")
+    assert written == ["model-00003-of-00003.safetensors"]
+    assert tree(tmp_path / "out") == tree(expected.out)
+
+
+@pytest.mark.parametrize("change", ["alpha", "input"])
+def test_shards_of_another_merge_are_of_no_use(request_, tmp_path, monkeypatch, change):
+    from alpharay.merge import write
+
+    real = write._write_shard
+
+    def dying(plan, inputs, shard, *rest):
+        if shard.name.startswith("model-00003"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(plan, inputs, shard, *rest)
+
+    monkeypatch.setattr(write, "_write_shard", dying)
+    assert os.WIFSIGNALED(in_child(lambda: merge(**request_, out=tmp_path / "out")))
+    monkeypatch.setattr(write, "_write_shard", real)
+    if change == "alpha":
+        request_["alphas"] = [0.9]
+    else:
+        file = request_["low"] / "model-00001-of-00003.safetensors"
+        content = bytearray(file.read_bytes())
+        content[-3] ^= 1
+        file.write_bytes(content)
+    merge(**request_, out=tmp_path / "out")
+    assert tree(tmp_path / "out") == tree(merge(**request_, out=tmp_path / "expected").out)
+
+
 def test_ctrl_c_leaves_nothing(request_, tmp_path):
     before = sorted(tmp_path.rglob("*"))
 

@@ -345,10 +345,10 @@ def test_a_disk_that_fails_meanwhile_leaves_nothing(endpoints, refused, monkeypa
 
 def test_an_input_that_changes_meanwhile_is_noticed(endpoints, tmp_path, refused, monkeypatch):
     low, high = endpoints
-    from alpharay.merge import stream
+    from alpharay.merge import inputs
 
-    stamp = stream.stamp
-    monkeypatch.setattr(stream, "stamp", lambda path: (stamp(path)[0], stamp(path)[1] + 1))
+    stamp = inputs.stamp
+    monkeypatch.setattr(inputs, "stamp", lambda path: (stamp(path)[0], stamp(path)[1] + 1))
     refused(errors.InputChanged, "model.safetensors", low=low, high=high)
 
 

@@ -1,0 +1,140 @@
+"""Writes all outputs of a merge, shard by shard, into the temporary directory."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from alpharay.merge.checkpoint import INDEX
+from alpharay.merge.combine import Sums
+from alpharay.merge.companions import companion_bytes
+from alpharay.merge.effective import add, by_group, off, realised, warning
+from alpharay.merge.fingerprint import combine_sha256
+from alpharay.merge.inputs import Inputs
+from alpharay.merge.journal import FinishedShard, Journal
+from alpharay.merge.layout import Layout, OutputShard
+from alpharay.merge.manifest import FileRecord, Manifest, OutputRecord, input_record
+from alpharay.merge.plan import Plan
+from alpharay.merge.stream import cut, run_pieces
+from alpharay.merge.target import sync
+
+
+def write_outputs(
+    plan: Plan,
+    layout: Layout,
+    companions: Sequence[FileRecord],
+    partial: Path,
+    journal: Journal,
+    finished: Sequence[FinishedShard],
+    threads: int,
+) -> Manifest:
+    """Writes what is not in `finished` yet, noting every shard in the journal; gives the manifest."""
+    directories = [partial / output.name for output in plan.outputs]
+    for directory in directories:
+        _write_companions(plan, layout, companions, directory)
+    shards = list(finished)
+    known = shards[-1].inputs if shards else {}
+    with Inputs([source.checkpoint for source in plan.sources], known) as inputs:
+        for shard in layout.shards[len(shards) :]:
+            shards.append(_write_shard(plan, inputs, shard, directories, threads))
+            journal.add(shards[-1])
+        inputs_read = tuple(
+            input_record(source, [inputs.sha256(shard) for shard in source.checkpoint.shards])
+            for source in plan.sources
+        )
+    sums = [
+        {name: part for shard in shards for name, part in shard.sums[k].items()}
+        for k in range(len(plan.outputs))
+    ]
+    outputs = tuple(
+        _output_record(
+            plan,
+            k,
+            [part.record(k, shard) for part, shard in zip(shards, layout.shards, strict=True)],
+            sums[k],
+        )
+        for k in range(len(plan.outputs))
+    )
+    return Manifest(
+        identity=plan.identity(),
+        inputs=inputs_read,
+        companions=tuple(companions),
+        outputs=outputs,
+        warnings=find_warnings(plan, outputs, sums[0]),
+    )
+
+
+def _write_companions(plan: Plan, layout: Layout, companions: Sequence[FileRecord], directory: Path) -> None:
+    directory.mkdir(exist_ok=True)
+    contents = {
+        file.name: companion_bytes(plan.companion_path, Path(file.name), plan.settings.dtype)
+        for file in companions
+    }
+    if layout.index:
+        contents[INDEX] = layout.index
+    for name, content in contents.items():
+        target = directory / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        sync(target)
+
+
+def _write_shard(
+    plan: Plan, inputs: Inputs, shard: OutputShard, directories: Sequence[Path], threads: int
+) -> FinishedShard:
+    hashes = [hashlib.sha256(shard.prefix) for _ in directories]
+    # blocks[tensor][block][output]
+    blocks: dict[str, list[list[Sums]]] = {}
+    with ExitStack() as stack:
+        files = [stack.enter_context((directory / shard.name).open("wb")) for directory in directories]
+        for file in files:
+            file.write(shard.prefix)
+        for done in run_pieces(plan, inputs, cut(plan, shard.tensors), threads):
+            for tensor, data in zip(done.piece.tensors, done.read, strict=True):
+                inputs.feed(tensor, done.piece.begin * len(data) // (done.piece.end - done.piece.begin), data)
+            for file, digest, data in zip(files, hashes, done.written, strict=True):
+                file.write(data)
+                digest.update(data)
+            blocks.setdefault(done.piece.tensors[0].name, []).extend(done.sums)
+        for file in files:
+            file.flush()
+            sync(Path(file.name))
+    return FinishedShard(
+        name=shard.name,
+        sha256=tuple(digest.hexdigest() for digest in hashes),
+        sums=tuple(
+            {name: add(part[k] for part in parts) for name, parts in blocks.items() if parts}
+            for k in range(len(directories))
+        ),
+        inputs=inputs.finished(),
+    )
+
+
+def _output_record(plan: Plan, k: int, files: Sequence[FileRecord], sums: dict[str, Sums]) -> OutputRecord:
+    output = plan.outputs[k]
+    whole = realised(add(sums.values()), output.alpha)
+    return OutputRecord(
+        name=output.name,
+        alpha=output.alpha,
+        sha256=combine_sha256((file.name, file.sha256) for file in files),
+        effective_alpha=whole.effective_alpha,
+        rounding_error=whole.rounding_error,
+        groups={
+            group: realised(part, output.alpha).effective_alpha for group, part in by_group(sums).items()
+        },
+        files=tuple(files),
+    )
+
+
+def find_warnings(plan: Plan, outputs: Sequence[OutputRecord], sums: dict[str, Sums]) -> tuple[str, ...]:
+    """What the user should know of the outputs; `sums` are those of the first."""
+    if plan.along_delta and not add(sums.values()).direction_direction:
+        return (
+            "the endpoints have equal weights, so every alpha is the same checkpoint; is HIGH the right one?",
+        )
+    wrong = [
+        (output.alpha, output.effective_alpha)
+        for output in outputs
+        if off(output.alpha, output.effective_alpha)
+    ]
+    return (warning(plan.dtype_name, wrong),) if wrong else ()
