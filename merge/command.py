@@ -9,7 +9,6 @@ from alpharay.merge.errors import UsageError
 
 if TYPE_CHECKING:
     from alpharay.merge.plan import Plan
-    from alpharay.merge.run import MergeResult
 
 METHODS = {
     "ewa": "LOW + A * (HIGH - LOW)",
@@ -45,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, help="directory to write")
     parser.add_argument("--base", metavar="DIR", type=Path, help="common base of LOW and HIGH (exme)")
     parser.add_argument("--method", choices=list(METHODS), help="see below; default: ewa")
+    parser.add_argument(
+        "--plan", action="store_true", help="check everything, sample the weights, write nothing"
+    )
     parser.add_argument("--recipe", metavar="FILE", type=Path, help="YAML: any linear combination, see docs")
     parser.add_argument(
         "--beta", dest="betas", metavar="B", type=float, action="append", default=[],
@@ -64,13 +66,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Merges and prints the table. Raises MergeError; UsageError means exit code 2."""
+    if arguments.plan:
+        return _preview(arguments)
     from alpharay.merge.run import run_plan
+    from alpharay.merge.table import merged_table
 
     if arguments.out is None:
         raise UsageError("--out is missing; name the directory to write")
     result = run_plan(read_plan(arguments), arguments.out)
-    print(table(result))
+    print(merged_table(result))
     for line in result.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    return 0
+
+
+def _preview(arguments: argparse.Namespace) -> int:
+    from alpharay.merge.preview import preview
+    from alpharay.merge.table import preview_table
+
+    plan = read_plan(arguments)
+    seen = preview(plan, arguments.out)
+    print(preview_table(seen, plan.dtype_name))
+    print(f"{arguments.out} holds this merge already" if seen.done else "nothing was written")
+    for line in seen.warnings:
         print(f"warning: {line}", file=sys.stderr)
     return 0
 
@@ -145,21 +163,3 @@ def _weights(text: str | None) -> list[float]:
             "linear needs --weights with one number for LOW and one for HIGH, like --weights=-0.5,1.5"
         )
     return weights
-
-
-def table(result: "MergeResult") -> str:
-    """The outputs with what alpha became, one line each."""
-    width = max(8, *(len(output.path.name.removeprefix("alpha=")) for output in result.outputs))
-    lines = [
-        f"{'alpha':>{width}}  {'effective':>9}  {'by layers':>18}  {'rounding error':>15}  checkpoint    path"
-    ]
-    for output in result.outputs:
-        groups = output.groups.values()
-        layers = f"{min(groups):.3f} to {max(groups):.3f}" if groups else "-"
-        lines.append(
-            f"{output.path.name.removeprefix('alpha='):>{width}}  {output.effective_alpha:>9.3f}  {layers:>18}  "
-            f"{output.rounding_error:>6.1%} of delta  {output.sha256[:12]}  {output.path}"
-        )
-    if not result.written:
-        lines.append(f"{result.out} holds this merge already; nothing was written")
-    return "\n".join(lines)

@@ -85,7 +85,7 @@ class Rounder:
         np.multiply(power, 1.5 * 2.0 ** (FP64.fraction_bits - self.dtype.fraction_bits), out=power)
         np.add(source, power, out=rounded)
         np.subtract(rounded, power, out=rounded)
-        if np.count_nonzero(rounded) < rounded.size:
+        if not rounded.all():
             # m - m is +0; a negative number rounds to -0.
             zero = np.flatnonzero(rounded == 0.0)
             rounded[zero] = np.copysign(0.0, exact[zero])

@@ -60,7 +60,7 @@ def write_outputs(
         inputs=inputs_read,
         companions=tuple(companions),
         outputs=outputs,
-        warnings=find_warnings(plan, outputs, sums[0]),
+        warnings=find_warnings(plan, [output.effective_alpha for output in outputs], sums[0]),
     )
 
 
@@ -126,15 +126,12 @@ def _output_record(plan: Plan, k: int, files: Sequence[FileRecord], sums: dict[s
     )
 
 
-def find_warnings(plan: Plan, outputs: Sequence[OutputRecord], sums: dict[str, Sums]) -> tuple[str, ...]:
-    """What the user should know of the outputs; `sums` are those of the first."""
+def find_warnings(plan: Plan, effective: Sequence[float], sums: dict[str, Sums]) -> tuple[str, ...]:
+    """What the user should know, given each output's effective alpha and the sums of the first one."""
     if plan.along_delta and not add(sums.values()).direction_direction:
         return (
             "the endpoints have equal weights, so every alpha is the same checkpoint; is HIGH the right one?",
         )
-    wrong = [
-        (output.alpha, output.effective_alpha)
-        for output in outputs
-        if off(output.alpha, output.effective_alpha)
-    ]
+    pairs = [(output.alpha, value) for output, value in zip(plan.outputs, effective, strict=True)]
+    wrong = [pair for pair in pairs if off(*pair)]
     return (warning(plan.dtype_name, wrong),) if wrong else ()

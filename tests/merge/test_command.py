@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from alpharay.merge.command import add_arguments, run
-from alpharay.merge.errors import UsageError
+from alpharay.merge.errors import NotACheckpoint, TargetExists, UsageError
 
 
 def parse(*words):
@@ -46,6 +46,34 @@ def test_lost_alpha_is_a_warning_on_stderr(tmp_path, save, capsys):
     assert captured.err.startswith("warning: ")
     assert captured.err.count("\n") == 1
     assert "0.25 became 0" in captured.err
+
+
+def test_plan_says_what_a_merge_would_become_and_writes_nothing(endpoints, tmp_path, capsys):
+    low, high = endpoints
+    words = [low, high, "--alpha", "-0.5", "--alpha", "0.3", "--out", tmp_path / "out"]
+    before = sorted(tmp_path.rglob("*"))
+    assert run(parse(*words, "--plan")) == 0
+    planned = capsys.readouterr().out.splitlines()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "sampled 100%" in planned[0]
+    assert run(parse(*words)) == 0
+    merged = capsys.readouterr().out.splitlines()
+    # These tensors are smaller than one block, so the sample is everything.
+    for line, result in zip(planned[1:4], merged[:3], strict=True):
+        assert result.split()[: len(line.split())] == line.split()
+    assert run(parse(*words, "--plan")) == 0
+    assert "already" in capsys.readouterr().out
+
+
+def test_plan_makes_the_same_checks_as_the_merge(endpoints, tmp_path):
+    low, high = endpoints
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(TargetExists):
+        run(parse(low, high, "--alpha", "1", "--out", tmp_path / "full", "--plan"))
+    (high / "model.safetensors").unlink()
+    with pytest.raises(NotACheckpoint):
+        run(parse(low, high, "--alpha", "1", "--plan"))
 
 
 def test_usage_errors_are_told_apart(endpoints, tmp_path):
