@@ -1,0 +1,102 @@
+"""A driver of sessions without engines, judge or clock: what ends next and how is the test's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.router import POLICIES, Ask, Candidate, Draw, Member, Session, Standing
+
+# A driver that needs more steps than this hangs.
+MANY = 20_000
+
+Fate = Callable[[Draw], Verdict | None]
+
+
+class Lost(Exception):
+    """Raised by a fate: the draw's engine died."""
+
+
+def frontier(*alphas: float) -> tuple[Member, ...]:
+    return tuple(Member(name=f"frontier@{alpha:g}", alpha=alpha) for alpha in alphas)
+
+
+FIVE = frontier(-0.5, 0.0, 0.5, 1.0, 1.5)
+
+
+def ask(budget: int = 5, members: Sequence[Member] = FIVE, seed: int = 1, **rest) -> Ask:
+    return Ask(members=tuple(members), budget=budget, seed=seed, **rest)
+
+
+def session(policy: str = "uniform", **asked) -> Session:
+    return Session(ask(**asked), POLICIES[policy]())
+
+
+def accepted(total: int = 4) -> Verdict:
+    return Verdict(VerdictKind.ACCEPTED, total, total)
+
+
+def failed(passed: int = 0, total: int = 4, kind: VerdictKind = VerdictKind.WRONG_ANSWER) -> Verdict:
+    return Verdict(kind, passed, total)
+
+
+def by_seed(share: float, salt: int = 0) -> Fate:
+    """Passes and fails as an engine and a judge would: the same seed always comes to the same."""
+
+    def fate(draw: Draw) -> Verdict:
+        dice = Random(f"{draw.seed} {salt}")
+        return accepted() if dice.random() < share else failed(dice.randrange(4))
+
+    return fate
+
+
+@dataclass
+class Log:
+    """started: every draw in order. finished: those that were observed. waves: sizes of what was started at once."""
+
+    started: list[Draw] = field(default_factory=list)
+    finished: list[Draw] = field(default_factory=list)
+    lost: list[Draw] = field(default_factory=list)
+    waves: list[int] = field(default_factory=list)
+    revivals: int = 0
+
+
+def drive(
+    one: Session, fate: Fate = lambda _: None, *, order: Random | None = None, expire_after: int | None = None
+) -> Log:
+    """Runs a session to its end; draws end in the order in which they began, or shuffled by `order`."""
+    log, under_way = Log(), []
+    for _ in range(MANY):
+        if one.stopped:
+            return log
+        wave = one.next_wave()
+        log.started += wave
+        log.waves += [len(wave)] if wave else []
+        under_way += wave
+        if expire_after is not None and len(log.finished) >= expire_after:
+            one.expire()
+        elif one.stalled:
+            log.revivals += 1
+            one.revive()
+        else:
+            assert under_way, "the session neither draws nor stops nor says that it is stalled"
+            draw = under_way.pop(order.randrange(len(under_way)) if order else 0)
+            try:
+                verdict = fate(draw)
+            except Lost:
+                log.lost.append(draw)
+                one.lost(draw)
+            else:
+                log.finished.append(draw)
+                one.observe(Candidate(draw=draw, verdict=verdict))
+    raise AssertionError(f"no end after {MANY} steps: {one.drawn} of {one.ask.budget}")
+
+
+def rates(**solved: tuple[int, int]) -> Standing:
+    """rates(high=(3, 4)): three of four samples were solved."""
+    return Standing(
+        {name: counts[0] for name, counts in solved.items()},
+        {name: counts[1] for name, counts in solved.items()},
+    )
