@@ -33,6 +33,9 @@ def main() -> int:
     parser.add_argument(
         "--unconstrained", action="store_true", help="the newest versions, not constraints.txt"
     )
+    parser.add_argument(
+        "--wheel", action="store_true", help="install the project itself as a wheel, not editable"
+    )
     arguments = parser.parse_args()
     if sys.version_info < (3, 11):
         found = ".".join(map(str, sys.version_info[:3]))
@@ -43,7 +46,12 @@ def main() -> int:
         )
         return 1
     try:
-        install(arguments.folder, arguments.extra, constrained=not arguments.unconstrained)
+        install(
+            arguments.folder,
+            arguments.extra,
+            constrained=not arguments.unconstrained,
+            editable=not arguments.wheel,
+        )
     except subprocess.CalledProcessError as error:
         print(
             f"error: the environment could not be made: `{' '.join(map(str, error.cmd))}` "
@@ -54,7 +62,7 @@ def main() -> int:
     return 0
 
 
-def install(folder: Path, extras: list[str], *, constrained: bool) -> None:
+def install(folder: Path, extras: list[str], *, constrained: bool, editable: bool) -> None:
     python = folder / "bin" / "python"
     if not python.exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -68,7 +76,8 @@ def install(folder: Path, extras: list[str], *, constrained: bool) -> None:
         command += ["--constraint", ROOT / "constraints.txt"]
     if "cpu" in extras:
         command += ["--override", ROOT / "deploy" / "cpu-overrides.txt"]
-    command += ["--editable", f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)]
+    project = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
+    command += ["--editable", project] if editable else [project]
     if "cpu" in extras and not has_local_torch(python):
         # Without this the registry's torch comes with several GB of CUDA libraries. Where its
         # index is out of reach, that build works as well, so the second try is the plain one.

@@ -21,6 +21,7 @@ from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.platforms import current_platform
+from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -30,6 +31,10 @@ from alpharay.serve.errors import ConfigError
 from alpharay.serve.spelling import did_you_mean
 
 _FORK_SERVER = multiprocessing.get_context("forkserver")
+
+# Making an engine's configuration touches process-wide state (loggers, torch's thread count): one at a
+# time. Loading, which takes the time, runs side by side.
+_CONFIGURING = asyncio.Lock()
 
 
 # vLLM would spawn each engine process, and every spawned one imports vLLM anew (20 s of CPU). Five
@@ -55,7 +60,9 @@ class MemberEngine:
         """Starts the engine, or a new one in place of a dead one. Slow: seconds to minutes."""
         await self.stop()
         engine_args = AsyncEngineArgs.from_cli_args(self._arguments)
-        engine = await asyncio.to_thread(AsyncLLM.from_engine_args, engine_args)
+        async with _CONFIGURING:
+            config = await asyncio.to_thread(engine_args.create_engine_config, UsageContext.OPENAI_API_SERVER)
+        engine = await asyncio.to_thread(AsyncLLM.from_vllm_config, config)
         tasks = await engine.get_supported_tasks()
         app = build_app(self._arguments, tasks)
         await init_app_state(engine, app.state, self._arguments, tasks)

@@ -11,7 +11,9 @@ def engine_environment() -> dict[str, str]:
         {
             "HF_HUB_OFFLINE": "1",  # checkpoints are folders: nothing is fetched behind the operator's back
             "TOKENIZERS_PARALLELISM": "false",
-            "VLLM_LOGGING_LEVEL": "WARNING",
+            # Ray Serve turns standard error into a logger; vLLM's own handlers on top of it take the two
+            # locks of `logging` in the opposite order, and several engines starting together hang.
+            "VLLM_CONFIGURE_LOGGING": "0",
             "VLLM_NO_USAGE_STATS": "1",
         }
     )

@@ -1,0 +1,161 @@
+"""Real servers: `alpharay serve` as a user starts it, with real Ray, engines and sandbox."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+import httpx
+import openai
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+START_S = 400
+PATIENCE_S = 120
+
+
+def _wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
+    """Waits for a condition, not for a time; fails naming what never came."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.1)  # between two looks at a real server there is nothing to wait on
+
+
+@dataclass
+class RunningServer:
+    """One `alpharay serve` process and what a test needs to talk to it."""
+
+    process: subprocess.Popen[str]
+    url: str
+    log: Path
+    seen: dict[int, psutil.Process] = field(default_factory=dict)
+
+    @property
+    def root(self) -> str:
+        return self.url.removesuffix("/v1")
+
+    def client(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=self.url, api_key="none", max_retries=0, timeout=PATIENCE_S)
+
+    def post(self, body: object, **options) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return httpx.post(f"{self.url}/chat/completions", content=content, timeout=PATIENCE_S, **options)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of that metric's samples that carry those labels."""
+        text = httpx.get(f"{self.root}/metrics", timeout=30).text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def ready(self) -> bool:
+        return httpx.get(f"{self.root}/ready", timeout=30).status_code == 200
+
+    def idle(self) -> bool:
+        return not self.metric("alpharay_engine_requests") and not self.metric("alpharay_requests_in_flight")
+
+    def processes(self, word: str) -> list[psutil.Process]:
+        """Processes of this server whose command line holds that word."""
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            self.seen[process.pid] = process
+            try:
+                if word in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def stop(self) -> int:
+        """SIGTERM, then the exit code; everything it started must be gone."""
+        self.processes("")
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(PATIENCE_S)
+        _, alive = psutil.wait_procs(list(self.seen.values()), timeout=20)
+        for process in alive:
+            process.kill()
+        assert not alive, f"left behind: {alive}"
+        return code
+
+
+def _start_server(folder: Path, *arguments: str) -> RunningServer:
+    """Starts `alpharay serve` on a free port and waits for its `ready` line."""
+    log = folder / "serve.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "alpharay.serve.cli", "serve", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "ALPHARAY_CACHE": str(folder / "cache")},
+        )
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        arrived = selector.select(START_S)
+    line = process.stdout.readline() if arrived else ""
+    if not line.startswith("ready "):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+        pytest.fail(f"the server did not get ready: {line!r}\n{log.read_text()[-3000:]}")
+    return RunningServer(process, line.split()[1], log)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The embedded frontier, as `alpharay serve` without a configuration serves it."""
+    running = _start_server(tmp_path_factory.mktemp("embedded"))
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Callable[..., RunningServer]:
+    return _start_server
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    return _wait_until
+
+
+@pytest.fixture(scope="session")
+def problems() -> list[dict]:
+    """The embedded frontier's own problems, none of which its members were trained on."""
+    text = (files("alpharay.serve") / "embedded" / "problems.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def ask(problems) -> Callable[..., dict]:
+    """The body of a request for one of the problems, with its tests unless told otherwise."""
+
+    def body(number: int = 3, *, tests: bool = True, controls: dict | None = None, **fields) -> dict:
+        problem = problems[number]
+        own = {"tests": copy.deepcopy(problem["tests"]), "time_limit_s": 1.0} if tests else {}
+        return {
+            "model": "frontier",
+            "messages": [{"role": "user", "content": problem["prompt"]}],
+            "max_tokens": 100,
+            "alpharay": {**own, **(controls or {})},
+            **fields,
+        }
+
+    return body

@@ -1,0 +1,37 @@
+"""Engines and replicas that die under a request."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+pytestmark = pytest.mark.engine
+
+
+def in_background(work) -> tuple[threading.Thread, list]:
+    results: list = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    thread.start()
+    return thread, results
+
+
+def test_an_engine_killed_under_a_request_is_replaced_and_the_answer_comes(server, ask, wait_until):
+    restarts = server.metric("alpharay_replica_restarts_total")
+    body = ask(controls={"budget": 64, "stop_after_passes": 64})
+    thread, results = in_background(lambda: server.post(body))
+    wait_until(lambda: server.metric("alpharay_engine_requests") > 0, "samples in the engines")
+    server.processes("EngineCore")[0].send_signal(signal.SIGKILL)
+    thread.join()
+    told = results[0].json()["alpharay"]
+    assert results[0].status_code == 200
+    assert told["drawn"] == sum(member["drawn"] for member in told["members"].values()) == 64
+    wait_until(
+        lambda: server.metric("alpharay_replica_restarts_total") == restarts + 1, "its restart counted"
+    )
+    wait_until(server.ready, "the member back")
+    assert server.metric("alpharay_samples_total", outcome="lost") > 0
+    assert (
+        server.post(ask(controls={"budget": 10, "stop_after_passes": 10})).json()["alpharay"]["drawn"] == 10
+    )

@@ -1,0 +1,88 @@
+"""The metrics page, scraped by a real Prometheus."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.engine
+
+PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
+
+# One request with tests must move all of these.
+QUERIES = [
+    'sum(alpharay_requests_total{endpoint="chat",outcome="ok"}) > 0',
+    "sum(alpharay_request_duration_seconds_count) > 0",
+    "sum by (member) (alpharay_samples_total) > 0",
+    'sum(alpharay_tokens_total{kind="completion"}) > 0',
+    "sum(alpharay_wasted_tokens_total) > 0",
+    'sum(alpharay_verdicts_total{verdict="accepted"}) > 0',
+    "sum(alpharay_selected_total) > 0",
+    "sum(alpharay_samples_to_first_pass_count) > 0",
+    "sum(alpharay_judge_duration_seconds_count) > 0",
+    "alpharay_judge_queue_depth >= 0",
+    "sum(alpharay_replica_up) == 5",
+    "alpharay_replica_restarts_total >= 0",
+    "sum(alpharay_rejections_total) > 0",
+    "abs(sum(alpharay_router_weight) - 1) < 0.001",
+    'alpharay_checkpoint_info{alpha="1.5"} == 1',
+    "sum(alpharay_time_to_first_token_seconds_count) > 0",
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.skipif(PROMETHEUS is None, reason="needs Debian's package prometheus")
+def test_a_real_prometheus_scrapes_every_metric(server, ask, wait_until, tmp_path: Path):
+    server.post(ask(controls={"budget": 10, "stop_after_passes": 10}))
+    server.post(ask(stream=True))
+    server.post(ask(controls={"budget": 0}))
+    config = tmp_path / "prometheus.yml"
+    target = server.root.removeprefix("http://")
+    config.write_text(
+        f"scrape_configs: [{{job_name: alpharay, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}]"
+    )
+    address = f"127.0.0.1:{free_port()}"
+    prometheus = subprocess.Popen(
+        [
+            PROMETHEUS,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+            f"--web.listen-address={address}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+
+        def answers(query: str) -> bool:
+            try:
+                reply = httpx.get(f"http://{address}/api/v1/query", params={"query": query}, timeout=5).json()
+            except httpx.HTTPError:
+                return False
+            return reply["status"] == "success" and bool(reply["data"]["result"])
+
+        for query in QUERIES:
+            wait_until(lambda query=query: answers(query), query, seconds=60)
+    finally:
+        prometheus.terminate()
+        prometheus.wait(20)
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="needs Debian's package prometheus")
+def test_promtool_finds_nothing_to_say(server):
+    page = httpx.get(f"{server.root}/metrics", timeout=30)
+    assert page.headers["content-type"].startswith("text/plain")
+    checked = subprocess.run(
+        [PROMTOOL, "check", "metrics"], input=page.text, text=True, capture_output=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")

@@ -1,0 +1,74 @@
+"""One replica a member, as in production: a replica that dies, and the drain at the end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from importlib.resources import files
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def replicas(start_server, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """Two members, each in a replica of its own."""
+    folder = tmp_path_factory.mktemp("replicas")
+    embedded = files("alpharay.serve") / "embedded"
+    config = folder / "two.yaml"
+    config.write_text(
+        f"name: two\nendpoints: {{low: '{embedded}/low', high: '{embedded}/high'}}\nmembers: [0, 1.5]\n"
+        "engine: {dtype: float32, max_model_len: 512, extra: {max_num_seqs: 32, kv_cache_memory_bytes: 67108864}}\n"
+        "server: {drain_s: 20}\n"
+    )
+    running = start_server(folder, str(config))
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, ask, wait_until):
+    body = ask(model="two", controls={"budget": 24, "stop_after_passes": 24})
+    results: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: results.append(replicas.post(body)))
+    thread.start()
+    wait_until(lambda: replicas.metric("alpharay_engine_requests") > 0, "samples in the engines")
+    replicas.processes("ServeReplica:alpharay:member-1.5")[0].send_signal(signal.SIGKILL)
+    thread.join()
+    assert results[0].status_code == 200
+    told = results[0].json()["alpharay"]
+    assert told["drawn"] == 24
+    assert told["members"]["two@0"]["drawn"] > 12
+    wait_until(
+        lambda: replicas.metric("alpharay_replica_restarts_total", member="two@1.5") == 1, "its restart"
+    )
+    wait_until(replicas.ready, "the member back")
+    assert replicas.post(ask(model="two@1.5", tests=False)).status_code == 200
+
+
+def test_sigterm_answers_what_is_under_way_refuses_the_rest_and_leaves_nothing(replicas, ask, wait_until):
+    body = ask(model="two", controls={"budget": 64, "stop_after_passes": 64})
+    results: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: results.append(replicas.post(body)))
+    thread.start()
+    wait_until(lambda: replicas.metric("alpharay_engine_requests") > 0, "samples in the engines")
+    stopped: list[int] = []
+    stopper = threading.Thread(target=lambda: stopped.append(replicas.stop()))
+    stopper.start()
+
+    def refused() -> bool:
+        try:
+            late = replicas.post(ask(model="two", tests=False))
+        except httpx.HTTPError:
+            return True
+        return late.status_code == 503 and "retry-after" in late.headers
+
+    wait_until(refused, "new requests refused")
+    thread.join()
+    stopper.join()
+    assert results[0].status_code == 200
+    assert results[0].json()["alpharay"]["drawn"] > 0
+    assert stopped == [0]

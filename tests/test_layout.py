@@ -1,0 +1,165 @@
+"""The shape of the repository: what is packaged, what imports what, what comes with the package."""
+
+import ast
+import importlib.resources
+import json
+import subprocess
+import sys
+import tomllib
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from alpharay.judge.problem import parse_problem
+from alpharay.serve.config import load
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("merge", "judge", "router", "serve")
+
+# The few files that may touch the engine and the cluster. merge/ may get one loader of its own.
+IMPORT_VLLM = {"serve/engine.py", "serve/engine_preload.py"}
+IMPORT_RAY = {"serve/cluster.py", "serve/deploy.py", "serve/running.py"}
+
+# Part -> what it may import of the others.
+MAY_IMPORT = {
+    "merge": set(),
+    "judge": set(),
+    "router": {"judge.verdict"},
+    "serve": {"merge", "judge", "router"},
+}
+
+
+def sources():
+    return [path for part in PARTS for path in sorted((ROOT / part).rglob("*.py"))]
+
+
+def module_of(path):
+    """alpharay.serve.dialects for serve/dialects/__init__.py."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("alpharay", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+MODULES = {module_of(path): path for path in sources()}
+
+
+def imported(path):
+    """Every module that a file imports anywhere, also within functions and for its types alone."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute, from the installed name"
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                found.add(whole if whole in MODULES else node.module)
+    return found
+
+
+def importers_of(package):
+    return {
+        str(path.relative_to(ROOT))
+        for path in sources()
+        if any(name.split(".")[0] == package for name in imported(path))
+    }
+
+
+def pyproject():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_every_package_folder_is_packaged_and_nothing_else_is():
+    folders = {module_of(path) for path in sources() if path.name == "__init__.py"}
+    assert set(pyproject()["tool"]["setuptools"]["packages"]) == folders
+
+
+def test_every_folder_with_python_files_is_a_package():
+    assert not [path for path in sources() if not (path.parent / "__init__.py").exists()]
+
+
+def test_every_part_is_found_under_the_installed_name():
+    assert pyproject()["tool"]["setuptools"]["package-dir"] == {f"alpharay.{part}": part for part in PARTS}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_imports_go_down_only(part):
+    wrong = {}
+    for path in (ROOT / part).rglob("*.py"):
+        others = {
+            name.removeprefix("alpharay.")
+            for name in imported(path)
+            if name.startswith("alpharay.") and name.split(".")[1] != part
+        }
+        allowed = MAY_IMPORT[part]
+        if bad := {n for n in others if not any(n == a or n.startswith(f"{a}.") for a in allowed)}:
+            wrong[str(path.relative_to(ROOT))] = bad
+    assert not wrong
+
+
+def test_our_own_modules_are_imported_by_their_installed_name():
+    assert not {path for path in sources() if {name.split(".")[0] for name in imported(path)} & set(PARTS)}
+
+
+def test_vllm_is_imported_only_where_it_is_hosted():
+    assert importers_of("vllm") == IMPORT_VLLM
+
+
+def test_ray_is_imported_only_where_it_is_hosted():
+    assert importers_of("ray") == IMPORT_RAY
+
+
+def test_no_two_files_import_each_other():
+    graph = {name: imported(path) & MODULES.keys() - {name} for name, path in MODULES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_the_help_of_the_command_line_loads_nothing_heavy():
+    heavy = ["vllm", "ray", "torch", "transformers", "numpy"]
+    script = (
+        "import sys\nfrom alpharay.serve import cli\n"
+        "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "usage: alpharay" in told
+    assert told.splitlines()[-1] == "[]"
+
+
+def embedded(name=""):
+    return importlib.resources.files("alpharay.serve") / "embedded" / name
+
+
+@pytest.mark.parametrize("endpoint", ["low", "high"])
+def test_the_embedded_frontier_has_whole_checkpoints(endpoint):
+    files = {file.name for file in embedded(endpoint).iterdir()}
+    assert {"config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"} <= files
+    with (embedded(endpoint) / "model.safetensors").open("rb") as weights:
+        header = json.loads(weights.read(int.from_bytes(weights.read(8), "little")))
+    assert any(name.endswith("embed_tokens.weight") for name in header)
+
+
+def test_the_embedded_configuration_points_at_the_embedded_checkpoints():
+    config = load(None)
+    assert str(config.endpoints.low) == str(embedded("low"))
+    assert str(config.endpoints.high) == str(embedded("high"))
+    assert config.members == (-0.5, 0.0, 0.5, 1.0, 1.5)
+
+
+def test_everything_embedded_is_package_data():
+    data = pyproject()["tool"]["setuptools"]["package-data"]
+    assert "embedded/**" in data["alpharay.serve"]
+    assert "py.typed" in data["*"]
+    assert all((ROOT / part / "py.typed").exists() for part in PARTS)
+
+
+def embedded_problems():
+    return [json.loads(line) for line in embedded("problems.jsonl").read_text().splitlines()]
+
+
+def test_every_embedded_problem_can_be_judged():
+    problems = [parse_problem(problem) for problem in embedded_problems()]
+    assert len({problem.id for problem in problems}) == len(problems) > 0
