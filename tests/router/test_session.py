@@ -317,6 +317,17 @@ def test_a_member_that_keeps_failing_is_given_up_and_the_session_ends():
     assert len(log.lost) == GIVE_UP_AFTER
 
 
+def test_a_member_that_was_given_up_is_not_drawn_again_when_it_is_revived():
+    one = session(budget=1, members=FIVE[:2])
+    for _ in range(GIVE_UP_AFTER):
+        (draw,) = one.next_wave()
+        assert draw.member == FIVE[0].name
+        one.lost(draw)
+        one.revive()
+    (draw,) = one.next_wave()
+    assert draw.member == FIVE[1].name
+
+
 def test_single_moves_on_to_the_next_best_member_when_its_own_is_lost():
     standing = rates(**{"frontier@0": (9, 10), "frontier@1": (5, 10)})
     one = session("single", budget=4, members=frontier(0.0, 1.0), standing=standing)
