@@ -1,5 +1,6 @@
 """Problems and their tests, as files and requests carry them."""
 
+import difflib
 import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -83,7 +84,9 @@ def parse_problem(value: object) -> Problem:
 
     Raises ProblemError, whose text names the field and what to write instead.
     """
-    fields = _Fields(value, "the problem", "id prompt tests time_limit_s memory_limit_mb language")
+    fields = _Fields(
+        value, "the problem", "id prompt tests time_limit_s memory_limit_mb language", notes=True
+    )
     problem = Problem(
         id=fields.text("id"),
         prompt=fields.text("prompt"),
@@ -137,15 +140,20 @@ def _call_case(value: object, where: str) -> CallCase:
 
 
 class _Fields:
-    """Typed access to one JSON object; every refusal names the field."""
+    """Typed access to one JSON object; every refusal names the field.
 
-    def __init__(self, value: object, where: str, known: str) -> None:
+    notes: whether it may carry fields of its owner's beside ours (a source, a reference solution). Those are
+    not ours to refuse, unless they look like one of ours misspelled.
+    """
+
+    def __init__(self, value: object, where: str, known: str, *, notes: bool = False) -> None:
         if not isinstance(value, dict):
             _wrong(where, "an object", value)
         self.values: dict[str, Any] = value
         self._prefix = "" if where == "the problem" else f"{where}."
         for name in value:
-            if name not in known.split():
+            near = difflib.get_close_matches(name, known.split(), n=1, cutoff=0.75)
+            if name not in known.split() and (near or not notes):
                 raise ProblemError(f"{self._prefix}{name} is not known; known are {', '.join(known.split())}")
 
     def required(self, name: str) -> Any:
