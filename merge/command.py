@@ -45,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", metavar="DIR", type=Path, help="common base of LOW and HIGH (exme)")
     parser.add_argument("--method", choices=list(METHODS), help="see below; default: ewa")
     parser.add_argument(
+        "--delta", metavar="FILE", type=Path,
+        help="write what turns LOW into HIGH to FILE; any merge takes it as HIGH",
+    )  # fmt: skip
+    parser.add_argument(
         "--plan", action="store_true", help="check everything, sample the weights, write nothing"
     )
     parser.add_argument("--recipe", metavar="FILE", type=Path, help="YAML: any linear combination, see docs")
@@ -66,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Merges and prints the table. Raises MergeError; UsageError means exit code 2."""
+    if arguments.delta is not None:
+        return _delta(arguments)
     if arguments.plan:
         return _preview(arguments)
     from alpharay.merge.run import run_plan
@@ -77,6 +83,21 @@ def run(arguments: argparse.Namespace) -> int:
     print(merged_table(result))
     for line in result.warnings:
         print(f"warning: {line}", file=sys.stderr)
+    return 0
+
+
+def _delta(arguments: argparse.Namespace) -> int:
+    from alpharay.merge.diff import write_delta
+
+    _refuse(arguments, "alphas", "out", "base", "method", "recipe", "betas", "weights", "normalise", "plan",
+            *SETTINGS, because="--delta writes the difference of LOW and HIGH and nothing else")  # fmt: skip
+    if arguments.low is None or arguments.high is None:
+        raise UsageError("LOW and HIGH are missing; name two checkpoint directories")
+    written = write_delta(low=arguments.low, high=arguments.high, out=arguments.delta)
+    print(
+        f"{written.path}: {written.nbytes / 1e6:.1f} MB, {written.nbytes / written.of:.1%} of HIGH; "
+        f"{written.changed / max(1, written.total):.1%} of {written.total} weights differ"
+    )
     return 0
 
 

@@ -8,10 +8,12 @@ MergeError
 │   ├── QuantisedCheckpoint GPTQ, AWQ, FP8 ...: stored codes cannot be averaged
 │   ├── TruncatedFile       a file ends before its header says
 │   ├── BadHeader           a header or an index contradicts itself or its file
+│   ├── BadDelta            a sparse delta file is damaged
 │   ├── NonFinite           a weight is NaN or Inf
 │   └── InputChanged        a file changed while it was being read
 ├── Mismatch                the inputs do not belong together
 │   ├── MissingTensor, ExtraTensor, ShapeMismatch, DtypeMismatch, IntegerMismatch
+│   ├── DeltaMismatch       a sparse delta was made from another checkpoint
 │   ├── ConfigMismatch      config.json differs where it matters
 │   └── TokenizerMismatch   the same token id would mean different text
 ├── OverflowedOutput        a merged weight does not fit the output's dtype
@@ -54,6 +56,10 @@ class BadHeader(CheckpointError):
     """A safetensors header or an index contradicts itself or the file it describes."""
 
 
+class BadDelta(CheckpointError):
+    """A sparse delta file is truncated or damaged."""
+
+
 class NonFinite(CheckpointError):
     """An input weight is NaN or Inf."""
 
@@ -84,6 +90,10 @@ class DtypeMismatch(Mismatch):
 
 class IntegerMismatch(Mismatch):
     """An integer tensor differs: it is data or an index, and has no average."""
+
+
+class DeltaMismatch(Mismatch):
+    """A sparse delta was made from other weights than those it is to be applied to."""
 
 
 class ConfigMismatch(Mismatch):

@@ -26,6 +26,8 @@ class Inputs:
         self._descriptors = {shard.path: -1 for shard in self._shards}
         self._hashes = {shard.path: StreamingHash(shard.path, shard.nbytes) for shard in self._shards}
         for shard in self._shards:
+            if not shard.header:
+                continue  # a delta file, whose blocks are not read in order
             self._hashes[shard.path].feed(0, len(shard.header).to_bytes(8, "little") + shard.header)
 
     def __enter__(self) -> Self:
@@ -48,6 +50,13 @@ class Inputs:
                     f"{tensor.file} ended within {tensor.name} while it was read; download it again"
                 )
             position, view = position + count, view[count:]
+
+    def read_raw(self, shard: Shard, start: int, size: int) -> bytes:
+        """`size` bytes of a file from byte `start` on."""
+        data = os.pread(self._descriptors[shard.path], size, start)
+        if len(data) < size:
+            raise TruncatedFile(f"{shard.path} ended while it was read; download it again")
+        return data
 
     def feed(self, tensor: Tensor, start: int, data: memoryview) -> None:
         """Hashes what was read."""

@@ -143,10 +143,10 @@ def find_done(plan: Plan, out: Path) -> Manifest | None:
             "remove it or give another --out"
         )
     for source, record in zip(plan.sources, manifest.inputs, strict=True):
-        path = source.checkpoint.path
-        names = tuple(shard.path.name for shard in source.checkpoint.shards)
-        same = names == tuple(file.name for file in record.files)
-        if not same or not all(_same(path / file.name, file, written) for file in record.files):
+        path, shards = source.checkpoint.path, source.checkpoint.shards
+        same = [shard.path.name for shard in shards] == [file.name for file in record.files]
+        pairs = zip(shards, record.files, strict=False)
+        if not same or not all(_same(shard.path, file, written) for shard, file in pairs):
             raise TargetExists(
                 f"{out} was merged from other weights than those now in {path}; "
                 "remove it or give another --out"

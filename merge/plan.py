@@ -11,6 +11,7 @@ from typing import Any, get_args
 from alpharay.merge.checkpoint import Checkpoint, open_checkpoint
 from alpharay.merge.combine import Combination
 from alpharay.merge.compatible import check_compatible
+from alpharay.merge.delta import Delta, is_delta, open_delta
 from alpharay.merge.dtypes import WRITABLE, Dtype
 from alpharay.merge.errors import UsageError
 from alpharay.merge.rounding import Rounding
@@ -49,10 +50,14 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One checkpoint to read. `role` is its part in the method: low, high, base ..."""
+    """One checkpoint to read. `role` is its part in the method: low, high, base ...
+
+    delta: where the checkpoint is a sparse delta on source 0.
+    """
 
     role: str
     checkpoint: Checkpoint
+    delta: Delta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +163,17 @@ def number(value: float) -> str:
 
 
 def open_sources(paths: Mapping[str, Path], *, any_dtype: bool) -> tuple[Source, ...]:
-    """Opens the checkpoints and checks every one against the first."""
-    sources = tuple(Source(role=role, checkpoint=open_checkpoint(Path(path))) for role, path in paths.items())
+    """Opens the checkpoints and checks every one against the first.
+
+    All but the first may be delta files (see delta.py), which stand for what they lead to from the first.
+    """
+    sources: list[Source] = []
+    for role, path in paths.items():
+        if sources and is_delta(Path(path)):
+            delta = open_delta(Path(path))
+            sources.append(Source(role=role, checkpoint=delta.checkpoint, delta=delta))
+        else:
+            sources.append(Source(role=role, checkpoint=open_checkpoint(Path(path))))
     for source in sources[1:]:
         check_compatible(sources[0].checkpoint, source.checkpoint, any_dtype=any_dtype)
-    return sources
+    return tuple(sources)

@@ -4,9 +4,7 @@ A piece is a function of the inputs alone, and only the calling thread writes an
 the layout. So the outputs do not depend on how many threads there are or which one is faster.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -23,6 +21,7 @@ from alpharay.merge.errors import (
 )
 from alpharay.merge.inputs import Inputs
 from alpharay.merge.layout import output_code, output_dtype
+from alpharay.merge.ordered import ordered
 from alpharay.merge.plan import Plan
 from alpharay.merge.rounding import BLOCK
 
@@ -75,20 +74,9 @@ def run_pieces(plan: Plan, inputs: Inputs, todo: Iterable[Piece], threads: int) 
     slots: SimpleQueue[Slot] = SimpleQueue()
     for _ in range(threads + 1):
         slots.put(Slot(plan, size))
-    running: deque[Future[Done]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="merge") as pool:
-        try:
-            for piece in todo:
-                if len(running) > threads:
-                    done = running.popleft().result()
-                    yield done
-                    slots.put(done.slot)
-                running.append(pool.submit(_run, plan, inputs, piece, slots.get()))
-            while running:
-                yield running.popleft().result()
-        finally:
-            for future in running:
-                future.cancel()
+    for done in ordered(lambda piece: _run(plan, inputs, piece, slots.get()), todo, threads):
+        yield done
+        slots.put(done.slot)
 
 
 def piece_size(outputs: int) -> int:
@@ -106,11 +94,16 @@ def cut(plan: Plan, tensors: Iterable[Tensor]) -> Iterator[Piece]:
 
 
 def _run(plan: Plan, inputs: Inputs, piece: Piece, slot: Slot) -> Done:
-    read = []
-    for tensor, buffer in zip(piece.tensors, slot.reads, strict=True):
+    read: list[memoryview] = []
+    for source, tensor, buffer in zip(plan.sources, piece.tensors, slot.reads, strict=True):
         itemsize = BITS[tensor.dtype] // 8
         view = buffer[: (piece.end - piece.begin) * itemsize]
-        inputs.read(tensor, piece.begin * itemsize, view)
+        if source.delta is None:
+            inputs.read(tensor, piece.begin * itemsize, view)
+        else:
+            start, size = source.delta.extent(tensor, piece.begin, piece.end)
+            blocks = inputs.read_raw(source.checkpoint.shards[0], start, size)
+            source.delta.apply(tensor, piece.begin, read[0], view, blocks)
         read.append(view)
     anchor = piece.tensors[0]
     itemsize = BITS[output_code(anchor, plan.settings.dtype)] // 8

@@ -9,8 +9,11 @@ from alpharay.merge.run import MergeResult
 def merged_table(result: MergeResult) -> str:
     """What a merge wrote, or found written."""
     rows = [
-        _row(output.name, output.effective_alpha, output.groups, output.rounding_error)
-        + [output.sha256[:12], str(output.path)]
+        [
+            *_row(output.name, output.effective_alpha, output.groups, output.rounding_error),
+            output.sha256[:12],
+            str(output.path),
+        ]
         for output in result.outputs
     ]
     lines = _align([[*HEADER, "checkpoint", "path"], *rows])

@@ -91,7 +91,10 @@ def _write_shard(
             file.write(shard.prefix)
         for done in run_pieces(plan, inputs, cut(plan, shard.tensors), threads):
             for tensor, data in zip(done.piece.tensors, done.read, strict=True):
-                inputs.feed(tensor, done.piece.begin * len(data) // (done.piece.end - done.piece.begin), data)
+                if tensor.nbytes:  # not one that a delta leads to
+                    inputs.feed(
+                        tensor, done.piece.begin * len(data) // (done.piece.end - done.piece.begin), data
+                    )
             for file, digest, data in zip(files, hashes, done.written, strict=True):
                 file.write(data)
                 digest.update(data)
