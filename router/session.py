@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -126,9 +126,10 @@ class Session:
         """Members that lost a draw may be drawn from again."""
         self._down.clear()
 
-    def expire(self) -> None:
-        """Time is up: what has been observed is all there is."""
+    def expire(self, unjudged: Iterable[Candidate] = ()) -> None:
+        """Time is up: what has been observed is all there is, and what was sampled but not judged in time."""
         if not self.stopped:
+            self._early |= {candidate.draw.index: candidate for candidate in unjudged}
             self._take(sorted(self._early))
             self.stopped = self.stopped or Stop.DEADLINE
 

@@ -144,14 +144,13 @@ class _Run:
 
     def expire(self) -> None:
         """Ends the session; what was sampled but not yet judged counts as it is."""
-        for index in sorted(self._unjudged):
-            self.session.observe(self._unjudged[index])
-        self.session.expire()
+        self.session.expire(self._unjudged.values())
 
     async def abort(self) -> None:
         """Cancels what is still under way and waits until it has let go."""
         for task, draw in self._tasks.items():
-            if task.cancel():
+            # A sample that was being judged has been counted as finished.
+            if task.cancel() and draw.index not in self._unjudged:
                 self._counts.samples.labels(draw.member, "aborted").inc()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
