@@ -72,9 +72,10 @@ class EventStream(Response):
             error = raised
             raise
         finally:
-            await _let_go(sending, leaving)
-            await self._close()
             self._visit.end(outcome_of(error))
+            # When a client leaves, Ray both says so and cancels the request: letting go must outlast that.
+            self._closing = asyncio.ensure_future(self._close(sending, leaving))
+            await asyncio.shield(self._closing)
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -82,7 +83,8 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _close(self) -> None:
+    async def _close(self, *tasks: asyncio.Future[None]) -> None:
+        await _let_go(*tasks)
         close = getattr(self._source, "aclose", None)
         if close is not None:
             await close()
