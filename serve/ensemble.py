@@ -167,9 +167,9 @@ class _Run:
         body = chat.engine_body(self.job.request, draw.member, draw)
         headers = {**self.job.headers, "x-request-id": f"{self.job.request_id}-{draw.index}"}
         reply = await self._engines.sample(draw.member, chat.PATH, body, headers)
-        response = json.loads(reply.body)
         if reply.status != 200:
-            raise refused(reply.status, response)
+            raise refused(reply.status, reply.body)
+        response = json.loads(reply.body)
         prompt, completion = chat.usage(response)
         self.outcome.sample_s += time.monotonic() - started
         self.outcome.prompt_tokens += prompt
@@ -205,9 +205,13 @@ class _Run:
         )
 
 
-def refused(status: int, response: object) -> RequestError:
+def refused(status: int, body: bytes) -> RequestError:
     """The engine's own refusal (a prompt longer than the model, say) as ours."""
+    try:
+        response = json.loads(body)
+    except ValueError:
+        response = None
     error = response.get("error") if isinstance(response, dict) else None
     if not isinstance(error, dict):
-        return RequestError(status, f"the engine refused the request: {json.dumps(response)[:500]}")
+        return RequestError(status, f"the engine refused the request: {body[:500].decode(errors='replace')}")
     return RequestError(status, str(error.get("message")), param=error.get("param"))

@@ -31,9 +31,9 @@ async def answer(server: Server, pinned: Pinned) -> Json:
         )
     except SampleLost as error:
         raise _away(server, pinned) from error
-    response: Json = json.loads(reply.body)
     if reply.status != 200:
-        raise refused(reply.status, response)
+        raise refused(reply.status, reply.body)
+    response: Json = json.loads(reply.body)
     spent = chat.usage(response)
     _count(server, pinned, spent)
     for choice in response["choices"]:
@@ -73,7 +73,7 @@ class Passing(AsyncIterator[bytes]):
             whole = b"".join([part async for part in self._parts])
         except SampleLost as error:
             raise _away(self._server, self._pinned) from error
-        raise refused(status, json.loads(whole))
+        raise refused(status, whole)
 
     async def __anext__(self) -> bytes:
         return await anext(self._chunks)
