@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from alpharay.serve import answer, metrics, pinned
 from alpharay.serve.controls import Controls
@@ -194,13 +195,16 @@ async def _json_body(http: Request, server: Server) -> Json:
     """Raises RequestError: 413 beyond the size limit, which is checked while reading; 400 for bad JSON."""
     limit = int(server.config.server.max_request_mb * 1e6)
     data = bytearray()
-    async for chunk in http.stream():
-        data += chunk
-        if len(data) > limit:
-            raise RequestError(
-                413,
-                f"the request is larger than {limit / 1e6:g} MB; raise server.max_request_mb or send fewer tests",
-            )
+    try:
+        async for chunk in http.stream():
+            data += chunk
+            if len(data) > limit:
+                raise RequestError(
+                    413,
+                    f"the request is larger than {limit / 1e6:g} MB; raise server.max_request_mb or send fewer tests",
+                )
+    except ClientDisconnect:
+        raise ClientGone from None
     try:
         body = json.loads(data)
     except RecursionError:
@@ -218,4 +222,7 @@ def _object(error: RequestError) -> Json:
 
 
 def _error(error: RequestError) -> Response:
-    return JSONResponse(_object(error), status_code=error.status, headers=dict(error.headers))
+    # Not JSONResponse: a message may quote what is no valid text (lone surrogates), which only escapes can carry.
+    return Response(
+        json.dumps(_object(error)), error.status, dict(error.headers), media_type="application/json"
+    )

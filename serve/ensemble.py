@@ -185,7 +185,7 @@ class _Run:
         assert job.limits is not None
         try:
             verdict = await self._judging.judge(
-                job.tests, chat.text(candidate.payload), job.limits, job.language
+                job.tests, chat.text(candidate.payload), job.limits, job.language, job.request_id
             )
         except JudgeUnavailable as error:
             log.warning("%s: the judge is out of reach: %s", job.request_id, error)

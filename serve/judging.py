@@ -32,9 +32,11 @@ class Judge:
             raise
         self._task = asyncio.create_task(self._report_forever())
 
-    async def judge(self, tests: Tests, completion: str, limits: Limits, language: str) -> Verdict:
-        """Runs one completion; cancelling it ends the run."""
-        return await self._pool.judge(tests, completion, limits=limits, language=language)
+    async def judge(
+        self, tests: Tests, completion: str, limits: Limits, language: str, group: str
+    ) -> Verdict:
+        """Runs one completion; cancelling it ends the run. Groups (requests) take turns."""
+        return await self._pool.judge(tests, completion, limits=limits, language=language, group=group)
 
     async def _report_forever(self) -> None:
         while True:

@@ -36,8 +36,10 @@ class Engines(Protocol):
 
 
 class Judging(Protocol):
-    async def judge(self, tests: Tests, completion: str, limits: Limits, language: str) -> Verdict:
-        """Raises JudgeUnavailable."""
+    async def judge(
+        self, tests: Tests, completion: str, limits: Limits, language: str, group: str
+    ) -> Verdict:
+        """group: whose turn it takes, a request's id. Raises JudgeUnavailable."""
         ...
 
 
@@ -82,8 +84,10 @@ class RayJudging:
     def __init__(self, judge: Any) -> None:
         self._judge = judge
 
-    async def judge(self, tests: Tests, completion: str, limits: Limits, language: str) -> Verdict:
-        response = self._judge.judge.remote(tests, completion, limits, language)
+    async def judge(
+        self, tests: Tests, completion: str, limits: Limits, language: str, group: str
+    ) -> Verdict:
+        response = self._judge.judge.remote(tests, completion, limits, language, group)
         try:
             verdict: Verdict = await response
         except asyncio.CancelledError:
