@@ -1,0 +1,327 @@
+"""Stand-ins behind the seams of serve/links.py, and a client that can leave in the middle of an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+
+from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.serve.api import build_app
+from alpharay.serve.asgi import Reply
+from alpharay.serve.config import Config
+from alpharay.serve.dialects import chat
+from alpharay.serve.frontier import ServedMember, member_name
+from alpharay.serve.hub import Hub, MemberReport, Phase
+from alpharay.serve.links import JudgeUnavailable, SampleLost
+from alpharay.serve.server import Server
+
+ALPHAS = (-0.5, 0.0, 0.5, 1.0, 1.5)
+NAMES = tuple(member_name("frontier", alpha) for alpha in ALPHAS)
+TESTS = {"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}, {"input": "1 1", "output": "2"}]}
+PROMPT_TOKENS, COMPLETION_TOKENS = 7, 3
+
+
+def completion(member, body):
+    """What an engine answers to one chat request: its texts name the member and the seed."""
+    texts = [f"{member} {body.get('seed')} {number}" for number in range(body.get("n") or 1)]
+    return {
+        "id": "chatcmpl-engine",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": member,
+        "choices": [
+            {
+                "index": number,
+                "message": {"role": "assistant", "content": text},
+                "logprobs": None,
+                "finish_reason": "stop",
+                "stop_reason": None,
+            }
+            for number, text in enumerate(texts)
+        ],
+        "usage": {
+            "prompt_tokens": PROMPT_TOKENS,
+            "completion_tokens": COMPLETION_TOKENS * len(texts),
+            "total_tokens": PROMPT_TOKENS + COMPLETION_TOKENS * len(texts),
+        },
+    }
+
+
+def refusal(status, message, param=None):
+    error = {"message": message, "type": "BadRequestError", "param": param, "code": status}
+    return Reply(status, "application/json", json.dumps({"error": error}).encode())
+
+
+@dataclass
+class FakeEngines:
+    """Every member's engine. Each call is held in `held` until it ends, however it ends.
+
+    seconds: how long a member takes. faults: what its next calls come to instead, an exception or a Reply.
+    dead: members whose every call is lost. streamed: the bytes of a streamed answer, in the parts it comes in.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    faults: dict[str, list] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
+    streamed: list[bytes] | None = None
+    calls: list[tuple[str, dict, dict]] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    cancelled: int = 0
+    answer = staticmethod(completion)
+
+    @asynccontextmanager
+    async def _call(self, member, body, headers):
+        asked = json.loads(body)
+        self.calls.append((member, asked, dict(headers)))
+        self.held.append(member)
+        try:
+            await asyncio.sleep(self.seconds.get(member, 0.01))
+            fault = self.faults[member].pop(0) if self.faults.get(member) else None
+            if member in self.dead:
+                fault = SampleLost(f"{member} died")
+            if isinstance(fault, Exception):
+                raise fault
+            yield asked, fault
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
+        finally:
+            self.held.remove(member)
+
+    async def sample(self, member, path, body, headers):
+        assert path == chat.PATH
+        async with self._call(member, body, headers) as (asked, fault):
+            return fault or Reply(200, "application/json", json.dumps(self.answer(member, asked)).encode())
+
+    async def stream(self, member, path, body, headers):
+        assert path == chat.PATH
+        async with self._call(member, body, headers) as (asked, fault):
+            if fault:
+                yield fault.status, fault.content_type
+                yield fault.body
+                return
+            yield 200, "text/event-stream; charset=utf-8"
+            for part in self.streamed or stream_of(self.answer(member, asked), asked):
+                await asyncio.sleep(0.01)
+                if isinstance(part, Exception):
+                    raise part
+                yield part
+
+
+def stream_of(whole, asked):
+    """A streamed answer as vLLM sends it: a role, the text piece by piece, an end, the usage, [DONE]."""
+    head = {"id": whole["id"], "object": "chat.completion.chunk", "created": 1, "model": whole["model"]}
+
+    def chunk(index, delta, finish_reason=None):
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return chat.event({**head, "choices": [choice]})
+
+    for choice in whole["choices"]:
+        yield chunk(choice["index"], {"role": "assistant", "content": ""})
+    for choice in whole["choices"]:
+        for letter in choice["message"]["content"]:
+            yield chunk(choice["index"], {"content": letter})
+        yield chunk(choice["index"], {}, "stop")
+    if (asked.get("stream_options") or {}).get("include_usage"):
+        yield chat.event({**head, "choices": [], "usage": whole["usage"]})
+    yield chat.DONE
+
+
+@dataclass
+class FakeJudging:
+    """Judges by `verdict(text)`. away: it cannot be reached. seconds: how long it takes."""
+
+    seconds: float = 0.01
+    away: bool = False
+    calls: list[tuple] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    cancelled: int = 0
+
+    @staticmethod
+    def verdict(_text):
+        return VerdictKind.WRONG_ANSWER
+
+    async def judge(self, tests, completion, limits, language, group):
+        self.calls.append((tests, completion, limits, language))
+        self.held.append(completion)
+        try:
+            await asyncio.sleep(self.seconds)
+            if self.away:
+                raise JudgeUnavailable("nobody answers")
+            kind = self.verdict(completion)
+            passed = len(tests.cases) if kind is VerdictKind.ACCEPTED else 0
+            return Verdict(kind, passed, len(tests.cases))
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.held.remove(completion)
+
+
+class Handle:
+    """A Ray handle of an object that lives here: `handle.method.remote(...)`. away: nothing arrives."""
+
+    def __init__(self, actor):
+        self.actor = actor
+        self.away = False
+
+    def __getattr__(self, method):
+        async def remote(*arguments):
+            if self.away:
+                raise ConnectionError("the actor died")
+            return await getattr(self.actor, method)(*arguments)
+
+        return SimpleNamespace(remote=remote)
+
+
+def config(**sections):
+    return Config.model_validate({"endpoints": {"low": "/low", "high": "/high"}, **sections})
+
+
+def served_members(alphas=ALPHAS):
+    return tuple(
+        ServedMember(
+            name=member_name("frontier", alpha),
+            alpha=alpha,
+            checkpoint=Path(f"/members/{alpha:g}"),
+            sha256=f"{number:064x}",
+            effective_alpha=alpha,
+        )
+        for number, alpha in enumerate(alphas)
+    )
+
+
+class Serving:
+    """A whole ingress replica with everything behind it faked."""
+
+    def __init__(self, alphas=ALPHAS, hub=None, **sections):
+        self.members = served_members(alphas)
+        self.engines = FakeEngines()
+        self.judging = FakeJudging()
+        self.hub = hub or Hub([member.name for member in self.members], 1)
+        self.handle = Handle(self.hub)
+        self.server = Server(config(**sections), self.members, self.engines, self.judging, self.handle)
+        self.app = build_app(self.server)
+        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://frontier")
+
+    async def all_up(self, instance="first"):
+        up = MemberReport(phase=Phase.UP, instance=instance)
+        await self.hub.report_members("replica", {member.name: up for member in self.members})
+        await self.server.exchange()
+
+    async def chat(self, headers=None, **body):
+        return await self.http.post(chat.PATH, json=question(**body), headers=headers)
+
+    async def answer(self, headers=None, **body):
+        """The body of an answer that must succeed."""
+        response = await self.chat(headers, **body)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def events(self, **body):
+        """The data events of a streamed answer, and its raw text."""
+        response = await self.chat(stream=True, **body)
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        return data_events(response.text), response.text
+
+    def counted(self, name, **labels):
+        """The value of a counter, summed over the labels that are not given."""
+        return sum(
+            sample.value
+            for metric in self.server.counts.registry.collect()
+            for sample in metric.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def nothing_is_held(self):
+        """Whether every engine slot, judge run and place in the server is free again."""
+        return not (self.engines.held or self.judging.held or self.server.in_flight)
+
+    def finish(self):
+        assert self.nothing_is_held(), (self.engines.held, self.judging.held, self.server.in_flight)
+
+
+def question(**body):
+    return {"model": "frontier", "messages": [{"role": "user", "content": "a + b?"}], **body}
+
+
+def data_events(text):
+    """The JSON of every data event; the last must be [DONE]."""
+    data = [event.removeprefix("data: ") for event in text.split("\n\n") if event.startswith("data: ")]
+    assert data[-1] == "[DONE]"
+    return [json.loads(one) for one in data[:-1]]
+
+
+def rebuilt(events):
+    """{choice: its text}, put together again from a stream's deltas."""
+    pieces = {}
+    for event in events:
+        for choice in event.get("choices", []):
+            pieces.setdefault(choice["index"], []).append(choice["delta"].get("content") or "")
+    return {index: "".join(parts) for index, parts in pieces.items()}
+
+
+class Call:
+    """One request over bare ASGI, watched from outside: it can leave at any moment.
+
+    body: bytes, or chunks of them. Statuses and chunks are there as soon as they are sent.
+    """
+
+    def __init__(self, app, body, *, path=chat.PATH, headers=None):
+        parts = (
+            body
+            if isinstance(body, list)
+            else [body if isinstance(body, bytes) else json.dumps(body).encode()]
+        )
+        self._inbox = asyncio.Queue()
+        for number, part in enumerate(parts, 1):
+            self._inbox.put_nowait({"type": "http.request", "body": part, "more_body": number < len(parts)})
+        self.sent = []
+        self._news = asyncio.Condition()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(n.lower().encode(), v.encode()) for n, v in (headers or {}).items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("frontier", 80),
+        }
+        self.task = asyncio.ensure_future(app(scope, self._inbox.get, self._send))
+
+    async def _send(self, message):
+        async with self._news:
+            self.sent.append(message)
+            self._news.notify_all()
+
+    def leave(self):
+        self._inbox.put_nowait({"type": "http.disconnect"})
+
+    @property
+    def status(self):
+        return self.sent[0]["status"] if self.sent else None
+
+    @property
+    def text(self):
+        return b"".join(one.get("body", b"") for one in self.sent[1:]).decode()
+
+    async def until(self, condition):
+        """Waits until `condition(self)` holds of what was sent."""
+        async with self._news:
+            await asyncio.wait_for(self._news.wait_for(lambda: condition(self)), 60)
+
+    async def end(self):
+        await asyncio.wait_for(asyncio.wait({self.task}), 600)
