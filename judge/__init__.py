@@ -1,33 +1,39 @@
 """Runs what a model wrote and believes nothing it says: sandboxed judging of programs.
 
-async with JudgePool(workers=2) as pool:
-verdict = await pool.judge(parse_tests({...}), completion)
+::
+
+    async with JudgePool(workers=2) as pool:
+        verdict = await pool.judge(parse_tests({...}), completion)
 """
 
-from alpharay.judge.errors import (
-    CandidateFileError,
-    JudgeError,
-    ProblemError,
-    QueueFull,
-    SandboxUnavailable,
-    WorkerDied,
-)
-from alpharay.judge.limits import Limits
-from alpharay.judge.pool import JudgePool
-from alpharay.judge.problem import (
-    CallCase,
-    CallTests,
-    CodeTests,
-    Problem,
-    StdioCase,
-    StdioTests,
-    Tests,
-    parse_problem,
-    parse_tests,
-)
-from alpharay.judge.program import Program, extract_program
-from alpharay.judge.sandbox.choice import LayerReport, examine, probe
-from alpharay.judge.verdict import CORRECTNESS_FAILURES, EFFICIENCY_FAILURES, Verdict, VerdictKind
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alpharay.judge.errors import (
+        CandidateFileError,
+        JudgeError,
+        ProblemError,
+        QueueFull,
+        SandboxUnavailable,
+        WorkerDied,
+    )
+    from alpharay.judge.limits import Limits
+    from alpharay.judge.pool import JudgePool
+    from alpharay.judge.problem import (
+        CallCase,
+        CallTests,
+        CodeTests,
+        Problem,
+        StdioCase,
+        StdioTests,
+        Tests,
+        parse_problem,
+        parse_tests,
+    )
+    from alpharay.judge.program import Program, extract_program
+    from alpharay.judge.sandbox.choice import LayerReport, examine, probe
+    from alpharay.judge.verdict import CORRECTNESS_FAILURES, EFFICIENCY_FAILURES, Verdict, VerdictKind
 
 __all__ = [
     "CORRECTNESS_FAILURES",
@@ -57,3 +63,21 @@ __all__ = [
     "parse_tests",
     "probe",
 ]
+
+# Loaded at first use: the router imports only `verdict`, and should not pay for the pool.
+_PLACES = {
+    "errors": "CandidateFileError JudgeError ProblemError QueueFull SandboxUnavailable WorkerDied",
+    "limits": "Limits",
+    "pool": "JudgePool",
+    "problem": "CallCase CallTests CodeTests Problem StdioCase StdioTests Tests parse_problem parse_tests",
+    "program": "Program extract_program",
+    "sandbox.choice": "LayerReport examine probe",
+    "verdict": "CORRECTNESS_FAILURES EFFICIENCY_FAILURES Verdict VerdictKind",
+}
+_HOME = {name: place for place, names in _PLACES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -39,7 +39,8 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
 
     Raises JudgeFault when the run never came to the candidate's code.
     """
-    if ended.phase == "" or ended.ended == "cancel":
+    unready = ended.phase == "S" and ended.ended == "exit" and ended.code > 0
+    if ended.phase == "" or unready or ended.ended == "cancel":
         raise JudgeFault(f"the sandbox could not start a run: {_last_line(ended.stderr) or ended.ended}")
     if "C" in ended.phase:
         return Failure(VerdictKind.COMPILE_ERROR, _tail(ended.stderr), of_case=False)

@@ -224,32 +224,45 @@ def _told(text: str) -> str:
 
 
 async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally: _Tally) -> None:
+    """The tests in a process of their own, or in the candidate's where they cannot do without."""
     nonce = secrets.token_hex(16)
     order = Order(
-        mode="code",
+        mode="apart",
         program=source,
         given=tests.code.encode("utf-8", "surrogatepass"),
         limits=job.limits,
         entry=tests.entry_point or "",
-        nonce=nonce.encode(),
     )
     ended = await runner.run(order)
+    kind, said = _first_answer(ended)
+    if kind == b"N":
+        tally.note = f"the tests ran in the candidate's own process: {said}"
+        order = replace(order, mode="together", nonce=nonce.encode())
+        ended = await runner.run(order)
     ended = await _again_near_the_limit(runner, order, ended, ended.cpu_s)
-    tally.note = "the tests ran in the candidate's own process"
+    kind, said = _first_answer(ended)
     tally.ran(ended, ended.cpu_s)
-    failure = failure_of(ended, ended.cpu_s, job.limits)
-    answer = ended.answers.split(b"\n")[0]
-    kind, said = answer[:1], _told(answer[1:].decode("utf-8", "replace"))
     if kind == b"B":
         raise JudgeFault(f"the test program does not compile: {said}")
-    if kind == b"P" and said == nonce and failure is None:
+    if ended.ended == "tests":
+        raise JudgeFault("the test program itself used up its CPU time")
+    passed = kind == b"P" and (order.mode == "apart" or said == nonce)
+    if passed and order.mode == "apart":
+        ended = replace(ended, code=0)  # it was still waiting for questions when it was stopped
+    failure = failure_of(ended, ended.cpu_s, job.limits)
+    if passed and failure is None:
         tally.passed()
         return
     if failure is None or failure.kind is VerdictKind.RUNTIME_ERROR:
         if kind == b"W":
             failure = Failure(VerdictKind.WRONG_ANSWER, said)
-        elif kind == b"E":
+        elif kind == b"E" and not (failure and ended.code > 0):
             failure = Failure.by_error(said)
         else:
             failure = failure or Failure(VerdictKind.RUNTIME_ERROR, "the program ended before its tests did")
     tally.failed(0, failure)
+
+
+def _first_answer(ended: Ended) -> tuple[bytes, str]:
+    answer = ended.answers.split(b"\n")[0]
+    return answer[:1], _told(answer[1:].decode("utf-8", "replace"))

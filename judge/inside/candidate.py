@@ -17,7 +17,12 @@ from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
 REPORT = 3  # the descriptor on which this child reports
-CAGED, READY, UNPARSABLE = b"S", b"R", b"C"  # how far this child came, the first bytes of its report
+CAGED, LOADING, READY, UNPARSABLE = (
+    b"S",
+    b"L",
+    b"R",
+    b"C",
+)  # how far this child came, the first bytes of its report
 VALUE, NOT_JSON, RAISED = "V", "N", "E"  # the first character of a call's answer
 FILE_NAME = "program.py"
 
@@ -112,7 +117,7 @@ def run_program(source: bytes) -> int:
     return finish(0)
 
 
-def run_calls(source: bytes, entry_point: str, cases: bytes, start: int) -> int:
+def run_calls(source: bytes, cases: bytes, entry_point: str, start: int) -> int:
     """`call`: the text as a module, then one line of answer for each case from `start` on."""
     code = compiled(source)
     if code is None:
@@ -121,6 +126,7 @@ def run_calls(source: bytes, entry_point: str, cases: bytes, start: int) -> int:
     encode = json.JSONEncoder(allow_nan=True, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
     lines = cases.split(b"\n")[start:-1]
     parsed = [json.loads(line) for line in lines]
+    os.write(REPORT, LOADING)
     write, space = _line_writer(), main_module("candidate")
     try:
         exec(code, space)  # noqa: S102

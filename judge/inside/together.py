@@ -13,8 +13,11 @@ PASSED, WRONG, ERROR, BROKEN_TESTS = "P", "W", "E", "B"
 TESTS_NAME = "tests.py"
 
 
-def run_tests(source: bytes, tests: bytes, entry_point: str, nonce: int) -> int:
-    """nonce: a descriptor from which the proof of success can be read once. Returns the exit code."""
+NONCE = 4  # the descriptor from which the proof of success can be read
+
+
+def run_tests(source: bytes, tests: bytes, entry_point: str) -> int:
+    """Returns the exit code."""
     code = candidate.compiled(source)
     if code is None:
         os.write(candidate.REPORT, candidate.UNPARSABLE)
@@ -23,19 +26,19 @@ def run_tests(source: bytes, tests: bytes, entry_point: str, nonce: int) -> int:
     try:
         test_code = compile(tests, TESTS_NAME, "exec", dont_inherit=True)
     except BaseException as error:
-        _report(BROKEN_TESTS, f"{type(error).__name__}: {error}")
+        report(BROKEN_TESTS, f"{type(error).__name__}: {error}")
         return 1
     space = candidate.main_module("candidate")
-    report = _report
+    tell = report
     try:
         exec(code, space)  # noqa: S102
         exec(test_code, space)  # noqa: S102
         if entry_point and callable(space.get("check")):
             space["check"](candidate.find(space, entry_point))
     except BaseException as error:
-        report(*describe(error))
+        tell(*describe(error))
         return 1
-    report(PASSED, os.read(nonce, 64).decode())
+    tell(PASSED, os.read(NONCE, 64).decode())
     return 0
 
 
@@ -55,5 +58,5 @@ def describe(error: BaseException) -> tuple[str, str]:
     return ERROR, candidate.describe(error)
 
 
-def _report(kind: str, text: str) -> None:
+def report(kind: str, text: str) -> None:
     os.write(candidate.REPORT, (kind + json.dumps(text[:2000]) + "\n").encode("ascii"))

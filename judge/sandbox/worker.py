@@ -26,7 +26,7 @@ KILL_S = 2.0
 class Order:
     """One run of a program.
 
-    mode: `stdio`, `call` or `code`. given: its input, the cases to call (one JSON a line), or the test program.
+    mode: `stdio`, `call`, or for test programs `apart` or `together`. given: its input, the cases to call (one JSON a line), or the test program.
     entry: the function to call. start: the first case to run. nonce: what a test program reports at its end.
     """
 
@@ -44,7 +44,8 @@ class Ended:
     """What became of a run, as its parent inside the sandbox saw it.
 
     ended: exit, cpu, wall, output or cancel. code: exit code, negative for a signal. phase: how far it came
-    (S caged, R running, C does not compile). marks: CPU seconds at each answer of a call.
+    (S caged, L loading a module to call, R running, C does not compile). marks: CPU seconds at each answer of a call.
+    tests: exit code of the tests' own process, if they had one; the other figures are the candidate's.
     sizes: bytes written to stdout and stderr, of which at most the limit is kept.
     """
 
@@ -55,6 +56,7 @@ class Ended:
     wall_s: float
     memory: int
     marks: list[float]
+    tests: int | None
     stdout: bytes
     stderr: bytes
     answers: bytes
@@ -157,6 +159,7 @@ class Worker:
             wall_s=reply["wall"],
             memory=reply["rss"],
             marks=reply["marks"],
+            tests=reply["tests"],
             stdout=outputs[0][0],
             stderr=outputs[1][0],
             answers=answers,

@@ -67,6 +67,108 @@ async def test_leaving_early_passes_nothing(pool, source):
     assert verdict.verdict is not VerdictKind.JUDGE_ERROR
 
 
+ALWAYS_EQUAL = """
+class T:
+    __eq__ = __lt__ = __le__ = __contains__ = lambda self, other: True
+    __ne__ = lambda self, other: False
+    __sub__ = __rsub__ = __abs__ = lambda self, *other: 0.0
+    __float__ = lambda self: 5.5
+    __hash__ = lambda self: 5
+"""
+POINT = "from dataclasses import dataclass\n@dataclass\nclass P:\n    a: int\ndef same(p): return p"
+
+
+@pytest.mark.parametrize(
+    ("tests", "source"),
+    [
+        ("def check(c): assert c(5) == 5", "def f(x): return T()"),
+        ("def check(c): assert not c(5) != 5", "def f(x): return T()"),
+        ("def check(c): assert abs(c(5) - 5.5) < 1e-6", "def f(x): return T()"),
+        ("import math\ndef check(c): assert math.isclose(c(5), 5.5)", "def f(x): return T()"),
+        ("def check(c): assert c(5) in (5, 6)", "def f(x): return T()"),
+        ("def check(c): assert 5 in {c(5)}", "def f(x): return T()"),
+        ("def check(c): assert sorted([c(5), c(6)]) == [5, 6]", "def f(x): return T()"),
+        ("def check(c): assert math.fabs(c(5) - 5) < 1e-6", "class math:\n    fabs = lambda x: 0\ndef f(x): return 4"),
+        ("def check(c): assert len(c(5)) == 5", "len = lambda x: 5\ndef f(x): return ''"),
+        ("def check(c): assert c() == 5", "import os\ndef f():\n    os.write(5, b'00000008[\"ok\",5]')\n    os._exit(0)"),
+        ("def check(c): assert c() == 5", "import os\ndef f():\n    os.write(5, b'ffffffff')\n    os._exit(0)"),
+        ("def check(c): assert c() == 5", "import os\ndef f():\n    os.write(5, b'00010000' + b'[' * 65536)"),
+        ("def check(c): assert c() == 5", "import os\nfor n in range(20):\n    try: os.write(n, b'P\"\"\\n')\n    except OSError: pass"),
+        ("def check(c): assert c() == 5", "import os\ndef f():\n    for n in range(6): os.close(n)"),
+        ("def check(c):\n    try: c()\n    except Exception: pass\n    assert c() == 5", "def f(): raise SystemExit(0)"),
+        ("def check(c):\n    try: c()\n    except Exception: return\n    assert False", "import os\ndef f(): os._exit(0)"),
+        ("def check(c): assert c(key) == key()\ndef key(): return 5", "def f(k): return k.__code__.co_consts[-1]"),
+        ("def check(c): assert c(iter([])) == SECRET\nSECRET = 5", "def f(i): return i._peer.ask('get', 1, '__class__')"),
+        ("def check(c): assert c(key) == SECRET\ndef key(): pass\nSECRET = 5", "def f(k): return k.func_globals['SECRET']"),
+        ("def check(c): assert c() == [5]", "def f():\n    l = []\n    l.append(l)\n    return l"),
+        ("def check(c): assert c() == 5", "import sys\ndef f(): return sys._getframe(1).f_back.f_globals['check']"),
+    ],
+)  # fmt: skip
+async def test_no_candidate_passes_tests_in_another_process_by_a_trick(pool, tests, source):
+    tests = parse_tests({"kind": "code", "entry_point": "f", "code": tests})
+    verdict = await pool.judge(tests, answer(ALWAYS_EQUAL + source), limits=Limits(cpu_s=1))
+    assert verdict.verdict in (VerdictKind.WRONG_ANSWER, VerdictKind.RUNTIME_ERROR), verdict
+    assert "own process" not in verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("tests", "source"),
+    [
+        ("def check(c): assert list(c(3)) == [0, 1, 2]", "def f(n): yield from range(n)"),
+        ("def check(c): assert next(c(3)) == 0", "def f(n): return iter(range(n))"),
+        ("def check(c): assert c(lambda x: x + 1, [1, 2]) == [2, 3]", "def f(g, l): return [g(x) for x in l]"),
+        ("def check(c): assert c(iter([1, 2])) == 3", "def f(i): return sum(i)"),
+        ("def check(c):\n    l = [3, 1]\n    assert c(l) is None\n    assert l == [1, 3]", "def f(l): l.sort()"),
+        ("def check(c):\n    try: c(0)\n    except ZeroDivisionError: return\n    assert 0", "def f(x): return 1 / x"),
+        (
+            "def check(c):\n    try: c(0)\n    except ValueError as e: assert str(e) == 'bad'\n    else: assert 0",
+            "def f(x): raise ValueError('bad')",
+        ),
+        ("assert same(P(1)) == P(1)\nassert P(1) != P(2)\nassert same(P(3)).a == 3", POINT),
+        ("s = S()\ns.push(1)\nassert len(s) == 1 and s.a == [1]", "class S(list):\n    a = property(list)\n    push = list.append"),
+        ("def check(c): assert c(0.1 + 0.2) == 0.1 + 0.2 and c(float('inf')) == float('inf')", "def f(x): return x"),
+        ("def check(c): assert c(7 ** 20000) == 7 ** 20000 + 1", "def f(x): return x + 1"),
+        (
+            "V = (frozenset({1}), b'a', 1j, (1,), {(1, 2): {3}}, None, -0.0, '\\ud800', [True])\ndef check(c): assert c(*V) == V",
+            "def f(*a): return a",
+        ),
+        ("def check(c): assert type(c(True)) is bool and type(c(1)) is int", "def f(x): return x"),
+        ("from collections import Counter\ndef check(c): assert c('aab') == {'a': 2, 'b': 1}", "from collections import Counter as f"),
+        ("def check(c): assert math.isclose(c(2), 4)", "import math\ndef f(x): return x * x"),
+    ],
+)  # fmt: skip
+async def test_what_tests_usually_do_works_across_processes(pool, tests, source):
+    code = {"kind": "code", "code": tests} | ({"entry_point": "f"} if "check" in tests else {})
+    verdict = await pool.judge(parse_tests(code), answer(source))
+    assert verdict.accepted, verdict
+    assert verdict.detail == ""
+
+
+@pytest.mark.parametrize(
+    ("tests", "source", "reason"),
+    [
+        ("assert isinstance(same(P(1)), P)", POINT, "they need its class P"),
+        ("import asyncio\nassert asyncio.run(f()) == 1", "async def f(): return 1", "they use asyncio"),
+        ("import inspect\nassert inspect.isgeneratorfunction(f)", "def f(): yield", "they use inspect"),
+        (
+            "import io, contextlib\nwith contextlib.redirect_stdout(io.StringIO()) as out: f()\nassert out.getvalue() == '1\\n'",
+            "def f(): print(1)",
+            "they use",
+        ),
+    ],
+)  # fmt: skip
+async def test_tests_that_need_the_candidates_process_say_so(pool, tests, source, reason):
+    verdict = await pool.judge(parse_tests({"kind": "code", "code": tests}), answer(source))
+    assert verdict.accepted, verdict
+    assert f"own process: {reason}" in verdict.detail
+
+
+async def test_tests_that_never_end_are_not_the_candidates_fault(pool):
+    tests = parse_tests({"kind": "code", "code": "f()\nwhile True: pass"})
+    verdict = await pool.judge(tests, answer("def f(): pass"), limits=Limits(cpu_s=0.1))
+    assert verdict.verdict is VerdictKind.JUDGE_ERROR, verdict
+
+
 async def test_a_broken_test_program_is_not_the_candidates_fault(pool):
     tests = parse_tests({"kind": "code", "code": "def check(:"})
     verdict = await pool.judge(tests, answer("x = 1"))

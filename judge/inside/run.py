@@ -1,0 +1,155 @@
+"""One run: its children from fork to reaping, held to their limits."""
+
+import math
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from alpharay.judge.inside import apart, candidate, together
+from alpharay.judge.inside.cage import Cage
+from alpharay.judge.inside.child import Child
+
+MESSAGE_BYTES = 16384
+NOTHING = 0  # /dev/null, in the server
+# A run over its CPU limit by less than this may have been slowed by its neighbours: it ends and is run again.
+GRACE = 1.25
+# Test programs in a process of their own work on their author's account, and may take longer than what they test.
+TESTS_FACTOR = 10
+# The hang guard waits longer for a program that is still being given CPU time, on a machine that has none to spare.
+STARVED_FACTOR = 5
+# It counts as such while it gets at least this share of a core, over windows of this many seconds.
+PROGRESS, WINDOW_S = 0.02, 0.25
+
+
+class Run:
+    """The candidate's process and, for test programs of their own, theirs."""
+
+    def __init__(
+        self, order: dict[str, Any], descriptors: list[int], cage: Cage, control: socket.socket
+    ) -> None:
+        self._order = order
+        self._descriptors = descriptors
+        self._cage = cage
+        self._control = control
+        self._marks: list[float] = []
+        self._ended = "exit"
+
+    def report(self) -> dict[str, Any]:
+        """Runs to the end and tells about the candidate, and how the tests' own process ended if there was one."""
+        started = time.monotonic()
+        children = self._fork()
+        try:
+            self._watch(children, started)
+        finally:
+            ends = [child.end() for child in children]
+            code, cpu, memory = ends[0]
+            self._mark(children[0], cpu)
+        if any(child.flooded for child in children) and self._ended == "exit":
+            self._ended = "output"
+        return {
+            "run": self._order["run"],
+            "ended": self._ended,
+            "code": code,
+            "phase": children[0].phase,
+            "cpu": cpu,
+            "wall": time.monotonic() - started,
+            "rss": memory,
+            "marks": self._marks,
+            "tests": ends[1][0] if len(ends) > 1 else None,
+        }
+
+    def _fork(self) -> list[Child]:
+        """The candidate first. The last one's end is the end of the run."""
+        order = self._order
+        program, stdin, stdout, stderr, *rest = self._descriptors
+        streams, cpu_s = [stdin, stdout, stderr], order["cpu"] * GRACE
+
+        def child(work: Callable[..., int], inputs: list[int], given: list[int], **options: Any) -> Child:
+            return Child(work, self._cage, order, inputs=inputs, given=given, **options)
+
+        if order["mode"] == "stdio":
+            return [child(candidate.run_program, [program], streams, answers=None, cpu_s=cpu_s)]
+        given, answers, *nonce = rest
+        if order["mode"] == "call":
+            work = partial(candidate.run_calls, entry_point=order["entry"], start=order["start"])
+            return [child(work, [program, given], streams, answers=answers, cpu_s=cpu_s)]
+        if order["mode"] == "together":
+            work = partial(together.run_tests, entry_point=order["entry"])
+            return [child(work, [program, given], [*streams, *nonce], answers=answers, cpu_s=cpu_s)]
+        asked, asks = os.pipe()
+        hears, replies = os.pipe()
+        try:
+            first = child(
+                apart.run_candidate, [program], [*streams, asked, replies], answers=None, cpu_s=cpu_s
+            )
+            work = partial(apart.run_tests, entry_point=order["entry"])
+            nowhere = [NOTHING, NOTHING, NOTHING]
+            return [
+                first,
+                child(work, [given], [*nowhere, hears, asks], answers=answers, cpu_s=TESTS_FACTOR * cpu_s),
+            ]
+        finally:
+            for descriptor in (asked, asks, hears, replies):
+                os.close(descriptor)
+
+    def _watch(self, children: list[Child], started: float) -> None:
+        """Returns when the last child has ended or all must be killed."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        for child in children:
+            poll.register(child.handle, select.POLLIN)
+        subject = children[0]
+        reading = (
+            self._order["mode"] == "call"
+        )  # answers are timed one by one; other reports wait for the end
+        if reading:
+            poll.register(subject.receive, select.POLLIN)
+        wall_limit = self._order["wall"]
+        case_began, last_look, last_used = started, started, 0.0
+        while True:
+            if reading:
+                reading = subject.collect()
+                if not reading:
+                    poll.unregister(subject.receive)
+                if subject.flooded:
+                    return
+            now, used = time.monotonic(), [child.used() for child in children]
+            if self._mark(subject, used[0]):
+                case_began = now
+            left = [child.cpu_s - each for child, each in zip(children, used, strict=True)]
+            left[0] += self._marks[-1] if self._marks else 0.0
+            if min(left) < 0:
+                self._ended = "cpu" if left[0] < 0 else "tests"
+                return
+            waited = now - case_began - sum(used[1:])
+            if now - last_look >= WINDOW_S:
+                starved = sum(used) - last_used > PROGRESS * (now - last_look)
+                if waited > wall_limit and (not starved or waited > STARVED_FACTOR * wall_limit):
+                    self._ended = "wall"
+                    return
+                last_look, last_used = now, sum(used)
+            wait = min(*left, max(wall_limit - waited, WINDOW_S))
+            for descriptor, _ in poll.poll(max(1, math.ceil(wait * 1000))):
+                if descriptor == children[-1].handle:
+                    return
+                if descriptor == self._control.fileno():
+                    # Either a kill for this run, or the other side is gone.
+                    self._control.recv(MESSAGE_BYTES)
+                    self._ended = "cancel"
+                    return
+                if descriptor == subject.handle:
+                    poll.unregister(descriptor)  # the tests will notice, and end
+
+    def _mark(self, subject: Child, used: float) -> bool:
+        """Charges the CPU time since the last mark to the answers that came since; False when none did.
+
+        Several came at once when this server woke late: each is charged its share.
+        """
+        new = subject.lines - len(self._marks) if self._order["mode"] == "call" else 0
+        before = self._marks[-1] if self._marks else 0.0
+        self._marks += [before + (used - before) * (place + 1) / new for place in range(new)]
+        return new > 0
