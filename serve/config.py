@@ -156,7 +156,8 @@ def load(path: Path | None) -> Config:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Beside its own errors PyYAML lets through those of the values it makes, such as a 13th month.
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise ConfigError(
@@ -166,11 +167,16 @@ def load(path: Path | None) -> Config:
         config = Config.model_validate(found)
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(_line(one) for one in error.errors())}") from error
-    endpoints = {
-        name: (path.parent / Path(value).expanduser()).resolve()
-        for name, value in config.endpoints.model_dump().items()
-    }
+    endpoints = {name: _resolved(path, name, value) for name, value in config.endpoints.model_dump().items()}
     return config.model_copy(update={"endpoints": Endpoints(**endpoints)})
+
+
+def _resolved(path: Path, name: str, endpoint: Path) -> Path:
+    """The endpoint's own folder; a relative one counts from the configuration at `path`."""
+    try:
+        return (path.parent / endpoint.expanduser()).resolve()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: endpoints.{name}: {endpoint} names the home folder of nobody") from error
 
 
 def _line(error: Any) -> str:
