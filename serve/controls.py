@@ -91,10 +91,12 @@ def _unavailable(name: str, value: object, way_out: str) -> RequestError:
 
 def _header_value(control: str, value: str) -> Any:
     """Headers are text: JSON where it reads as such, a comma-separated list for members."""
+    if control == "members" and not value.lstrip().startswith("["):
+        return [part.strip() for part in value.split(",")]
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        return [part.strip() for part in value.split(",")] if control == "members" else value
+        return value
 
 
 def _kind(value: object) -> str:
