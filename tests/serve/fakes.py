@@ -148,7 +148,7 @@ class FakeJudging:
         return VerdictKind.WRONG_ANSWER
 
     async def judge(self, tests, completion, limits, language, group):
-        self.calls.append((tests, completion, limits, language))
+        self.calls.append((tests, completion, limits, language, group))
         self.held.append(completion)
         try:
             await asyncio.sleep(self.seconds)

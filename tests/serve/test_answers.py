@@ -200,9 +200,18 @@ async def test_requests_at_the_same_time_keep_their_own_candidates(serve):
 
 async def test_the_judge_gets_the_requests_own_tests_and_limits(serving):
     await serving.answer(alpharay={"tests": TESTS, "budget": 1, "time_limit_s": 2.5, "memory_limit_mb": 64})
-    ((tests, _, limits, language),) = serving.judging.calls
+    ((tests, _, limits, language, _),) = serving.judging.calls
     assert [(case.input, case.output) for case in tests.cases] == [("2 3", "5"), ("1 1", "2")]
     assert (limits.cpu_s, limits.memory_mb, language) == (2.5, 64, "python")
+
+
+async def test_the_judge_is_told_which_request_a_candidate_belongs_to(serving):
+    one = await serving.answer(alpharay={"tests": TESTS, "budget": 5})
+    other = await serving.answer(alpharay={"tests": TESTS, "budget": 5})
+    groups = [group for *_, group in serving.judging.calls]
+    assert len(groups) == 10
+    assert len(set(groups)) == 2
+    assert one["id"] != other["id"]
 
 
 # Streamed
