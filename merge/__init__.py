@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 from alpharay.merge.errors import MergeError
 
 if TYPE_CHECKING:
+    from alpharay.merge.adapter_merge import merge_adapters
     from alpharay.merge.fingerprint import checkpoint_sha256
     from alpharay.merge.run import MergedCheckpoint, MergeResult, merge
 
-__all__ = ["MergeError", "MergeResult", "MergedCheckpoint", "checkpoint_sha256", "merge"]
+__all__ = ["MergeError", "MergeResult", "MergedCheckpoint", "checkpoint_sha256", "merge", "merge_adapters"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from alpharay.merge.fingerprint import checkpoint_sha256
 
         return checkpoint_sha256
+    if name == "merge_adapters":
+        from alpharay.merge.adapter_merge import merge_adapters
+
+        return merge_adapters
     if name in __all__:
         from alpharay.merge import run
 

@@ -9,6 +9,7 @@ from alpharay.merge.errors import UsageError
 
 if TYPE_CHECKING:
     from alpharay.merge.plan import Plan
+    from alpharay.merge.run import MergeResult
 
 METHODS = {
     "ewa": "LOW + A * (HIGH - LOW)",
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how far to go from LOW towards HIGH; repeat for several outputs",
     )  # fmt: skip
     parser.add_argument("--out", metavar="DIR", type=Path, help="directory to write")
-    parser.add_argument("--base", metavar="DIR", type=Path, help="common base of LOW and HIGH (exme)")
+    parser.add_argument("--base", metavar="DIR", type=Path, help="common base of LOW and HIGH (exme, LoRA)")
     parser.add_argument("--method", choices=list(METHODS), help="see below; default: ewa")
     parser.add_argument(
         "--delta", metavar="FILE", type=Path,
@@ -58,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--weights", metavar="W,W", help="weights of LOW and HIGH (linear), taken as they are"
+    )
+    parser.add_argument(
+        "--extract-lora", metavar="RANK", type=int, help="write the LoRA adapter nearest to HIGH - LOW"
     )
     parser.add_argument("--normalise", action="store_true", help="divide --weights by their sum")
     parser.add_argument("--dtype", choices=["bf16", "fp16", "fp32"], help="default: as in the inputs")
@@ -79,10 +83,61 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.out is None:
         raise UsageError("--out is missing; name the directory to write")
-    result = run_plan(read_plan(arguments), arguments.out)
+    if arguments.extract_lora is not None:
+        return _extract(arguments)
+    if _are_adapters(arguments):
+        result = _merge_adapters(arguments)
+    else:
+        result = run_plan(read_plan(arguments), arguments.out)
     print(merged_table(result))
     for line in result.warnings:
         print(f"warning: {line}", file=sys.stderr)
+    return 0
+
+
+def _are_adapters(arguments: argparse.Namespace) -> bool:
+    from alpharay.merge.adapter import is_adapter
+
+    ends = (arguments.low, arguments.high)
+    return None not in ends and all(is_adapter(end) for end in ends)
+
+
+def _merge_adapters(arguments: argparse.Namespace) -> "MergeResult":
+    from alpharay.merge.adapter_merge import merge_adapters
+
+    _refuse(
+        arguments, "betas", "weights", "normalise", "shard_size", because="LOW and HIGH are LoRA adapters"
+    )
+    if arguments.method not in (None, "ewa"):
+        raise UsageError(f"--method {arguments.method} has no place here: LoRA adapters are merged by ewa")
+    return merge_adapters(
+        low=arguments.low,
+        high=arguments.high,
+        alphas=arguments.alphas,
+        out=arguments.out,
+        dtype=arguments.dtype,
+        rounding=arguments.rounding or "nearest",
+        seed=arguments.seed or 0,
+        base=None if arguments.base is None else str(arguments.base),
+    )
+
+
+def _extract(arguments: argparse.Namespace) -> int:
+    from alpharay.merge.extract import extract_lora
+
+    _refuse(arguments, "alphas", "base", "method", "recipe", "betas", "weights", "normalise", "rounding",
+            "shard_size", because="--extract-lora writes one adapter, from LOW to HIGH")  # fmt: skip
+    if arguments.low is None or arguments.high is None:
+        raise UsageError("LOW and HIGH are missing; name two checkpoint directories")
+    result = extract_lora(
+        low=arguments.low, high=arguments.high, rank=arguments.extract_lora, out=arguments.out,
+        dtype=arguments.dtype, seed=arguments.seed or 0,
+    )  # fmt: skip
+    print(f"{result.out}: rank {result.rank}, {result.energy:.1%} of the delta's energy kept")
+    for kind, (share, energy) in result.kinds.items():
+        print(f"  {kind}: {share:.1%} of the energy, {energy:.1%} of that kept")
+    if result.warning:
+        print(f"warning: {result.warning}", file=sys.stderr)
     return 0
 
 

@@ -8,11 +8,13 @@ MergeError
 │   ├── QuantisedCheckpoint GPTQ, AWQ, FP8 ...: stored codes cannot be averaged
 │   ├── TruncatedFile       a file ends before its header says
 │   ├── BadHeader           a header or an index contradicts itself or its file
+│   ├── UnsupportedAdapter  a LoRA adapter of a kind that has no exact combination
 │   ├── BadDelta            a sparse delta file is damaged
 │   ├── NonFinite           a weight is NaN or Inf
 │   └── InputChanged        a file changed while it was being read
 ├── Mismatch                the inputs do not belong together
 │   ├── MissingTensor, ExtraTensor, ShapeMismatch, DtypeMismatch, IntegerMismatch
+│   ├── AdapterMismatch     two LoRA adapters are not of one base
 │   ├── DeltaMismatch       a sparse delta was made from another checkpoint
 │   ├── ConfigMismatch      config.json differs where it matters
 │   └── TokenizerMismatch   the same token id would mean different text
@@ -56,6 +58,10 @@ class BadHeader(CheckpointError):
     """A safetensors header or an index contradicts itself or the file it describes."""
 
 
+class UnsupportedAdapter(CheckpointError):
+    """A LoRA adapter whose update is more than a scaled product of two factors."""
+
+
 class BadDelta(CheckpointError):
     """A sparse delta file is truncated or damaged."""
 
@@ -90,6 +96,10 @@ class DtypeMismatch(Mismatch):
 
 class IntegerMismatch(Mismatch):
     """An integer tensor differs: it is data or an index, and has no average."""
+
+
+class AdapterMismatch(Mismatch):
+    """Two LoRA adapters adapt different bases or weights."""
 
 
 class DeltaMismatch(Mismatch):

@@ -29,12 +29,14 @@ def combine_sha256(files: Iterable[tuple[str, str]]) -> str:
 
 
 def checkpoint_sha256(path: Path) -> str:
-    """The hash that identifies the weights in a checkpoint directory, in hexadecimal.
+    """The hash that identifies the weights in a checkpoint (or LoRA adapter) directory, in hexadecimal.
 
     For an output of a merge it equals the sha256 in manifest.json. Reads every weight file once.
     Raises CheckpointError.
     """
-    return combine_sha256((file.name, file_sha256(file)) for file in weight_files(Path(path)))
+    adapter = Path(path) / "adapter_model.safetensors"
+    files = (adapter,) if adapter.is_file() else weight_files(Path(path))
+    return combine_sha256((file.name, file_sha256(file)) for file in files)
 
 
 class StreamingHash:

@@ -20,9 +20,10 @@ THREADS = 2
 class MergedCheckpoint:
     """One checkpoint written by a merge.
 
-    alpha: as its method counts it; 1, the whole of the intended move, where a method has none. sha256: identifies its weights, as `checkpoint_sha256(path)` does. effective_alpha: what alpha became
-    by rounding to the output's dtype. rounding_error: rms rounding error over rms delta (unitless).
-    groups: the effective alpha of every layer group.
+    alpha: as its method counts it; 1, the whole of the intended move, where a method has none. sha256:
+    identifies its weights, as `checkpoint_sha256(path)` does. effective_alpha: what alpha became by
+    rounding to the output's dtype. rounding_error: rms rounding error over rms delta (unitless). groups:
+    the effective alpha of every layer group.
     """
 
     name: str
