@@ -75,8 +75,8 @@ class Judge(Section):
 
     sandbox: str = "auto"
     workers: int | Literal["auto"] = "auto"
-    time_limit_s: float = Field(6, gt=0, le=600)
-    memory_limit_mb: int = Field(512, ge=16)
+    time_limit_s: float = Field(6, ge=0.01, le=600)
+    memory_limit_mb: int = Field(512, ge=16, le=65536)
 
     @property
     def worker_count(self) -> int:

@@ -22,7 +22,7 @@ class Controls(BaseModel):
 
     budget: int | None = Field(None, ge=1)
     tests: dict[str, Any] | None = None
-    time_limit_s: float | None = Field(None, gt=0, le=600)
+    time_limit_s: float | None = Field(None, ge=0.01, le=600)
     memory_limit_mb: int | None = Field(None, ge=16, le=65536)
     returns: Literal["best", "passing", "all"] = Field("best", alias="return")
     stop_after_passes: int | None = Field(None, ge=1)
