@@ -129,6 +129,8 @@ def test_an_endpoint_that_is_missing_is_named(written):
         ("router: {budget: 20, max_budget: 10}", "router"),
         ("judge: {workers: 0}", "judge.workers"),
         ("judge: {memory_limit_mb: 1}", "judge.memory_limit_mb"),
+        ("judge: {memory_limit_mb: 100000}", "judge.memory_limit_mb"),
+        ("judge: {time_limit_s: 0.001}", "judge.time_limit_s"),
         ("server: {port: 65536}", "server.port"),
         ("store: alpharay.db", "store"),
         ("endpoints: {low: 3, high: x}", "endpoints.low"),
