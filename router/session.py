@@ -117,8 +117,9 @@ class Session:
         self._pending.discard(draw.index)
         self.drawn[draw.member] -= 1
         self._lost_samples[draw.member].append(draw.sample)
-        self._down.add(draw.member)
-        self._losses[draw.member] += 1
+        if draw.member not in self._down:  # one death of an engine loses all that it had: that counts once
+            self._down.add(draw.member)
+            self._losses[draw.member] += 1
         self._take_in_order()
         self._stop_when_spent()
 

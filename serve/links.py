@@ -60,7 +60,7 @@ class RayEngines:
             # Ray wraps whatever happened on the other side; none of it is the request's fault, since
             # the engine answers a faulty request with a status.
             raise SampleLost(f"{member}: {error}") from error
-        if reply.status >= 500 or reply.status == 429:
+        if _is_ours(reply.status):
             raise SampleLost(f"{member}: the engine answered {reply.status}: {reply.body[:200]!r}")
         return reply
 
@@ -70,12 +70,22 @@ class RayEngines:
         response = self._hosts[member].options(stream=True).stream.remote(member, path, body, headers)
         try:
             async for part in response:
+                if isinstance(part, tuple) and _is_ours(part[0]):
+                    raise SampleLost(f"{member}: the engine answered {part[0]}")
                 yield part
         except (asyncio.CancelledError, GeneratorExit):
             response.cancel()
             raise
+        except SampleLost:
+            response.cancel()
+            raise
         except Exception as error:
             raise SampleLost(f"{member}: {error}") from error
+
+
+def _is_ours(status: int) -> bool:
+    """Whether an engine's status tells of its own trouble, not of the request's."""
+    return status >= 500 or status == 429
 
 
 class RayJudging:

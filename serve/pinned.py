@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -31,6 +32,9 @@ async def answer(server: Server, pinned: Pinned) -> Json:
         )
     except SampleLost as error:
         raise _away(server, pinned) from error
+    except asyncio.CancelledError:
+        _count_samples(server, pinned, "aborted")
+        raise
     if reply.status != 200:
         raise refused(reply.status, reply.body)
     response: Json = json.loads(reply.body)
@@ -54,6 +58,7 @@ class Passing(AsyncIterator[bytes]):
         self._visit = visit
         self._started = time.monotonic()
         self._parts: Any = None
+        self._settled = False  # whether what became of its samples has been counted
         self._chunks = self._noted()
 
     async def open(self) -> str:
@@ -72,13 +77,18 @@ class Passing(AsyncIterator[bytes]):
                 return str(content_type)
             whole = b"".join([part async for part in self._parts])
         except SampleLost as error:
+            self._settled = True
             raise _away(self._server, self._pinned) from error
+        self._settled = True
         raise refused(status, whole)
 
     async def __anext__(self) -> bytes:
         return await anext(self._chunks)
 
     async def aclose(self) -> None:
+        if not self._settled:
+            self._settled = True
+            _count_samples(self._server, self._pinned, "aborted")
         await self._chunks.aclose()
         if self._parts is not None:
             await self._parts.aclose()
@@ -92,7 +102,8 @@ class Passing(AsyncIterator[bytes]):
                         yield chat.event(held)
                     yield chat.DONE
                 elif b'"finish_reason":null' in line:
-                    self._visit.first_text()
+                    if b'"role":' not in line:  # the opening event names the role and has no text yet
+                        self._visit.first_text()
                     yield b"data: " + line + b"\n\n"
                 else:
                     event = json.loads(line)
@@ -107,6 +118,7 @@ class Passing(AsyncIterator[bytes]):
                     else:
                         yield chat.event(event)
         except SampleLost:
+            self._settled = True
             error = _away(self._server, self._pinned)
             yield chat.event(chat.error_body(error.message, kind="overloaded_error", code=error.code))
             yield chat.DONE
@@ -114,6 +126,7 @@ class Passing(AsyncIterator[bytes]):
     def _closed(self, held: Json | None, usage: Json) -> Json:
         """The last data event: the usage event if the caller asked for one, else the last that ended a choice."""
         spent = chat.usage(usage)
+        self._settled = True
         _count(self._server, self._pinned, spent)
         summary = _summary(self._pinned, spent, time.monotonic() - self._started)
         if self._pinned.request.include_usage or held is None:
@@ -137,16 +150,20 @@ def _headers(pinned: Pinned) -> dict[str, str]:
 
 
 def _away(server: Server, pinned: Pinned) -> Any:
-    server.counts.samples.labels(pinned.member.name, "lost").inc(pinned.request.choices)
+    _count_samples(server, pinned, "lost")
     return no_capacity(f"the engine of {pinned.member.name} was lost and is being started anew; try again")
 
 
 def _count(server: Server, pinned: Pinned, spent: tuple[int, int]) -> None:
     name = pinned.member.name
-    server.counts.samples.labels(name, "finished").inc(pinned.request.choices)
+    _count_samples(server, pinned, "finished")
     server.counts.tokens.labels(name, "prompt").inc(spent[0])
     server.counts.tokens.labels(name, "completion").inc(spent[1])
     server.counts.selected.labels(name).inc()
+
+
+def _count_samples(server: Server, pinned: Pinned, outcome: str) -> None:
+    server.counts.samples.labels(pinned.member.name, outcome).inc(pinned.request.choices)
 
 
 def _note(pinned: Pinned) -> Json:

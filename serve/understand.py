@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from alpharay.judge.errors import ProblemError
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests, parse_tests
-from alpharay.router import Ask
+from alpharay.router import Ask, Standing
 from alpharay.router.seeds import mix
 from alpharay.serve.controls import Controls, read_controls
 from alpharay.serve.dialects.chat import ChatRequest
@@ -61,7 +61,8 @@ def understand(
         reproducible=request.seed is not None,
         rotation=next(server.rotation) if request.seed is None else mix(seed),
         selector=controls.selector or "tests",
-        standing=server.standing(),
+        # What was learned meanwhile must not change the answer to a request that is to be reproducible.
+        standing=server.standing() if request.seed is None else Standing(),
     )
     job = Job(
         request_id=request_id,
