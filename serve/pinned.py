@@ -114,6 +114,8 @@ class Passing(AsyncIterator[bytes]):
                             yield chat.event(held)
                         held = event
                     elif event.get("usage"):
+                        if held is not None and self._pinned.request.include_usage:
+                            yield chat.event(held)
                         held = self._closed(held, event)
                     else:
                         yield chat.event(event)
