@@ -1,0 +1,165 @@
+import pytest
+
+from alpharay.serve.hub import SILENT_AFTER_S, Hub, IngressReport, JudgeState, MemberReport, Phase
+from alpharay.serve.metrics import Counts
+
+from .clock import pass_time
+
+ONE, OTHER = "frontier@0", "frontier@1"
+LONG = SILENT_AFTER_S + 1
+
+
+@pytest.fixture
+def hub():
+    return Hub([ONE, OTHER], 1)
+
+
+def up(instance="a", unfinished=0):
+    return MemberReport(phase=Phase.UP, instance=instance, unfinished=unfinished)
+
+
+def down(instance="a"):
+    return MemberReport(phase=Phase.DOWN, instance=instance)
+
+
+async def state(hub, name=ONE):
+    return (await hub.overview()).members[name]
+
+
+async def test_members_are_loading_before_anybody_reports(hub):
+    assert (await state(hub)).phase is Phase.LOADING
+    assert not (await hub.overview()).ready
+
+
+async def test_the_frontier_is_ready_once_every_member_is_up(hub):
+    await hub.report_members("r", {ONE: up()})
+    assert not (await hub.overview()).ready
+    await hub.report_members("s", {OTHER: up("b")})
+    assert (await hub.overview()).ready
+
+
+async def test_a_hub_without_members_is_never_ready():
+    assert not (await Hub([], 1).overview()).ready
+
+
+async def test_a_replica_that_falls_silent_is_counted_as_down(hub):
+    await hub.report_members("r", {ONE: up(), OTHER: up("b")})
+    await pass_time(LONG)
+    assert (await state(hub)).up == 0
+    assert (await state(hub)).phase is Phase.DOWN
+    await hub.report_members("r", {ONE: up()})
+    assert (await state(hub)).up == 1
+
+
+async def test_a_replica_that_reports_in_time_stays_up(hub):
+    for _ in range(5):
+        await hub.report_members("r", {ONE: up()})
+        await pass_time(SILENT_AFTER_S - 1)
+    assert (await state(hub)).up == 1
+
+
+async def test_an_engine_started_anew_is_a_restart(hub):
+    await hub.report_members("r", {ONE: up("a")})
+    assert (await state(hub)).restarts == 0
+    await hub.report_members("r", {ONE: down("a")})
+    await hub.report_members("r", {ONE: up("b")})
+    assert (await state(hub)).restarts == 1
+    assert (await state(hub, OTHER)).restarts == 0
+
+
+async def test_the_same_engine_reported_again_is_no_restart(hub):
+    for _ in range(3):
+        await hub.report_members("r", {ONE: up("a")})
+    assert (await state(hub)).restarts == 0
+
+
+async def test_a_replaced_replica_counts_as_a_restart_and_not_as_a_second_engine(hub):
+    await hub.report_members("r", {ONE: up("a")})
+    await pass_time(LONG)
+    await hub.report_members("s", {ONE: up("b")})
+    assert ((await state(hub)).up, (await state(hub)).restarts) == (1, 1)
+
+
+async def test_as_many_engines_as_configured_replicas_are_no_restarts():
+    hub = Hub([ONE], 2)
+    await hub.report_members("r", {ONE: up("a", 3)})
+    await hub.report_members("s", {ONE: up("b", 4)})
+    found = await state(hub)
+    assert (found.up, found.restarts, found.unfinished) == (2, 0, 7)
+
+
+async def test_an_engine_that_is_loading_is_no_restart(hub):
+    await hub.report_members("r", {ONE: MemberReport(phase=Phase.LOADING)})
+    await hub.report_members("r", {ONE: up("a")})
+    assert (await state(hub)).restarts == 0
+
+
+async def test_a_failed_replica_is_told_with_its_reason_even_beside_a_living_one(hub):
+    await hub.report_members("r", {ONE: up("a")})
+    await hub.report_members("s", {ONE: MemberReport(phase=Phase.FAILED, detail="no memory")})
+    found = await state(hub)
+    assert (found.phase, found.detail, found.up) == (Phase.FAILED, "no memory", 1)
+
+
+async def test_the_judge_has_not_started_before_it_reports(hub):
+    assert (await hub.overview()).judge.detail == "the judge has not started yet"
+
+
+async def test_a_judge_that_falls_silent_is_told(hub):
+    await hub.report_judge(JudgeState(layer="full", queue_depth=3))
+    assert (await hub.overview()).judge.queue_depth == 3
+    await pass_time(LONG)
+    assert (await hub.overview()).judge == JudgeState(detail="the judge does not answer")
+
+
+def counted(requests):
+    counts = Counts()
+    counts.requests.labels("chat", "ok").inc(requests)
+    return counts.snapshot()
+
+
+def total(overview):
+    return sum(
+        value
+        for (name, _), value in overview.counted["alpharay_requests"][2].items()
+        if name.endswith("_total")
+    )
+
+
+async def test_an_exchange_gives_back_the_sum_of_all(hub):
+    await hub.exchange("i", IngressReport(counted=counted(3)))
+    overview = await hub.exchange("j", IngressReport(counted=counted(4)))
+    assert total(overview) == 7
+
+
+async def test_a_later_report_replaces_the_earlier_one_of_the_same_ingress(hub):
+    await hub.exchange("i", IngressReport(counted=counted(3)))
+    assert total(await hub.exchange("i", IngressReport(counted=counted(5)))) == 5
+
+
+async def test_what_a_lost_ingress_counted_stays_in_the_sum(hub):
+    await hub.exchange("i", IngressReport(counted=counted(3)))
+    await pass_time(LONG)
+    assert total(await hub.exchange("j", IngressReport(counted=counted(1)))) == 4
+
+
+async def test_a_drain_is_told_at_the_next_exchange(hub):
+    assert (await hub.exchange("i", IngressReport())).drain_s is None
+    await hub.drain(30)
+    assert (await hub.exchange("i", IngressReport())).drain_s == 30
+
+
+async def test_it_is_drained_once_every_living_ingress_is(hub):
+    await hub.exchange("lost", IngressReport(in_flight=3))
+    await hub.drain(30)
+    await pass_time(LONG)
+    await hub.exchange("i", IngressReport(draining=True, in_flight=1))
+    await hub.exchange("j", IngressReport(draining=True))
+    assert not (await hub.overview()).drained
+    await hub.exchange("i", IngressReport(draining=True))
+    assert (await hub.overview()).drained
+
+
+async def test_an_ingress_that_has_not_heard_of_the_drain_is_not_drained(hub):
+    await hub.drain(30)
+    assert not (await hub.exchange("i", IngressReport())).drained
