@@ -128,7 +128,7 @@ def _configuration(path: Path | None) -> Iterator[Finding]:
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
     yield Finding(
         "cache",
-        os.access(existing, os.W_OK),
+        existing.is_dir() and os.access(existing, os.W_OK),
         f"merged checkpoints go to {cache}",
         way_out="set ALPHARAY_CACHE to a folder that can be written",
     )
@@ -136,6 +136,7 @@ def _configuration(path: Path | None) -> Iterator[Finding]:
 
 def _checkpoints(config: Config) -> Iterator[Finding]:
     from alpharay.merge import MergeError, checkpoint_sha256
+    from alpharay.serve.prepare import check_endpoints
 
     weights = 0
     for name, folder in (("low", config.endpoints.low), ("high", config.endpoints.high)):
@@ -146,6 +147,11 @@ def _checkpoints(config: Config) -> Iterator[Finding]:
             return
         weights = max(weights, sum(file.stat().st_size for file in folder.glob("*.safetensors")))
         yield Finding(f"endpoint {name}", well=True, detail=f"{folder} ({sha256[:12]})")
+    try:
+        check_endpoints(config)
+    except MergeError as error:
+        yield Finding("endpoints", well=False, detail=str(error))
+        return
     yield from _fit(config, weights)
 
 

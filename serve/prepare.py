@@ -10,7 +10,10 @@ from pathlib import Path
 
 from alpharay.merge import checkpoint_sha256, merge
 from alpharay.merge.errors import TargetExists
+from alpharay.merge.methods import plan_ewa
+from alpharay.merge.plan import read_settings
 from alpharay.serve.config import Config
+from alpharay.serve.errors import StartFailed
 from alpharay.serve.frontier import ServedMember, member_name
 
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
@@ -24,6 +27,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alpharay"
 
 
+def check_endpoints(config: Config) -> None:
+    """Raises MergeError: what merging the endpoints would be refused for, without reading the weights."""
+    settings = read_settings(dtype=_DTYPES[config.engine.dtype])
+    plan_ewa(low=config.endpoints.low, high=config.endpoints.high, alphas=config.members, settings=settings)
+
+
 def prepare(config: Config, say: Callable[[str], None]) -> tuple[ServedMember, ...]:
     """Merges the members' checkpoints in the engine's dtype, or finds them merged.
 
@@ -31,6 +40,7 @@ def prepare(config: Config, say: Callable[[str], None]) -> tuple[ServedMember, .
     truth about what is served. On a cluster of several nodes the cache folder must be shared.
 
     Raises MergeError: the endpoints cannot be merged; the message names the file or tensor.
+    Raises StartFailed: there is no place to keep them.
     """
     low, high, dtype = config.endpoints.low, config.endpoints.high, _DTYPES[config.engine.dtype]
     identity = [
@@ -40,7 +50,12 @@ def prepare(config: Config, say: Callable[[str], None]) -> tuple[ServedMember, .
         *(f"{alpha!r}" for alpha in config.members),
     ]
     out = cache_folder() / "members" / hashlib.sha256(" ".join(identity).encode()).hexdigest()[:24]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartFailed(
+            f"{out.parent} cannot be made: {error.strerror}; set ALPHARAY_CACHE to a folder that can be written"
+        ) from error
     try:
         result = merge(low=low, high=high, alphas=config.members, out=out, dtype=dtype)
     except TargetExists:
