@@ -7,8 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-from alpharay.serve.errors import ConfigError
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -20,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", help="address to listen on, instead of the configuration's")
     parser.add_argument(
-        "--port", type=int, help="port to listen on, instead of the configuration's; 0 takes a free one"
+        "--port", type=_port, help="port to listen on, instead of the configuration's; 0 takes a free one"
     )
     parser.add_argument(
         "--address", help="a Ray cluster to join (`auto` or HOST:PORT), instead of starting one here"
@@ -32,13 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 65535, got {text!r}")
+    return int(text)
+
+
 def run(arguments: argparse.Namespace) -> int:
     from alpharay.serve import config, running
 
     loaded = config.load(arguments.config)
     server = {name: value for name in ("host", "port") if (value := getattr(arguments, name)) is not None}
-    if not 0 <= server.get("port", 0) <= 65535:
-        raise ConfigError(f"--port must be between 0 and 65535, got {arguments.port}")
     loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=server)})
     started = time.monotonic()
 
