@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
-        return run(parsed)
+        code = run(parsed)
+        sys.stdout.flush()  # here, where a reader that has gone is no error
+        return code
     except UsageError as error:
         return _fail(error, WRONG_USAGE)
     except (MergeError, JudgeError, ServeError) as error:
