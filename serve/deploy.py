@@ -73,7 +73,9 @@ def _host(config: Config, group: tuple[ServedMember, ...], number: int, engines:
     else:
         # A group of small members shares its replica's GPUs.
         actor = {"num_cpus": 1, "num_gpus": config.engine.tensor_parallel_size}
-    name = f"member-{group[0].alpha:g}" if len(group) == 1 else f"members-{number}"
+    # Ray cuts names at dots where it shows them (`ps`, its dashboard).
+    alpha = f"{group[0].alpha:g}".replace(".", "_")
+    name = f"member-{alpha}" if len(group) == 1 else f"members-{number}"
     return _deployment(
         Host,
         name,

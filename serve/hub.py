@@ -70,7 +70,10 @@ class IngressReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """drain_s: set once the server is to stop; requests under way may take that long still."""
+    """counted: by all ingress replicas that ever were, but for the one that asks.
+
+    drain_s: set once the server is to stop; requests under way may take that long still.
+    """
 
     members: Mapping[str, MemberState] = field(default_factory=dict)
     judge: JudgeState = JudgeState()
@@ -107,20 +110,20 @@ class Hub:
     async def exchange(self, ingress: str, report: IngressReport) -> Overview:
         """Takes an ingress replica's report; gives everything there is to know."""
         self._ingress[ingress] = (time.monotonic(), report)
-        return await self.overview()
+        return await self.overview(besides=ingress)
 
     async def drain(self, seconds: float) -> None:
         """Tells every ingress replica, at its next exchange, to let nothing more in."""
         self._drain_s = seconds
 
-    async def overview(self) -> Overview:
+    async def overview(self, besides: str = "") -> Overview:
         now = time.monotonic()
         heard, judge = self._judge
         silent = heard and now - heard > SILENT_AFTER_S
         return Overview(
             members={name: self._member(name, now) for name in self._instances},
             judge=JudgeState(detail="the judge does not answer") if silent else judge,
-            counted=add(report.counted for _, report in self._ingress.values()),
+            counted=add(report.counted for name, (_, report) in self._ingress.items() if name != besides),
             drain_s=self._drain_s,
             drained=all(
                 report.draining and not report.in_flight

@@ -85,7 +85,7 @@ class Server:
         """How each member has fared in all judged samples so far, over all ingress replicas."""
         solved: dict[str, int] = {}
         judged: dict[str, int] = {}
-        _, _, samples = self._overview.counted.get("alpharay_verdicts", ("", "", {}))
+        _, _, samples = self._counted().get("alpharay_verdicts", ("", "", {}))
         for (_, labels), value in samples.items():
             member, verdict = dict(labels)["member"], dict(labels)["verdict"]
             if verdict != VerdictKind.JUDGE_ERROR:
@@ -114,9 +114,12 @@ class Server:
                 self.drain(self._overview.drain_s)
 
     async def metrics_page(self) -> bytes:
-        """The sum over all ingress replicas; this one alone while the hub is out of reach."""
+        """The sum over all ingress replicas; the others as last heard of while the hub is out of reach."""
         await self.exchange()
-        return metrics.page(self._overview.counted or self.counts.snapshot(), self._gauges())
+        return metrics.page(self._counted(), self._gauges())
+
+    def _counted(self) -> metrics.Snapshot:
+        return metrics.add([self._overview.counted, self.counts.snapshot()])
 
     def _gauges(self) -> list[Metric]:
         states = self._overview.members

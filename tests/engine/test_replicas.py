@@ -36,7 +36,7 @@ def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, a
     thread = threading.Thread(target=lambda: results.append(replicas.post(body)))
     thread.start()
     wait_until(lambda: replicas.metric("alpharay_engine_requests") > 0, "samples in the engines")
-    replicas.processes("ServeReplica:alpharay:member-1.5")[0].send_signal(signal.SIGKILL)
+    replicas.processes("ServeReplica:alpharay:member-1_5")[0].send_signal(signal.SIGKILL)
     thread.join()
     assert results[0].status_code == 200
     told = results[0].json()["alpharay"]
