@@ -158,6 +158,8 @@ async def test_a_lost_hub_makes_no_counter_fall(serving):
     assert value(await scraped(serving), "alpharay_requests_total", outcome="ok") == 2
     serving.handle.away = True
     assert value(await scraped(serving), "alpharay_requests_total", outcome="ok") == 2
+    await serving.answer()
+    assert value(await scraped(serving), "alpharay_requests_total", outcome="ok") == 3
 
 
 async def test_restarts_and_living_replicas_are_told_by_member(serving):
