@@ -1,11 +1,18 @@
 """Merged checkpoints are read by those who will read them."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from alpharay.merge import merge
+from alpharay.merge import merge, merge_adapters
+from alpharay.merge.adapter import open_adapter, product
+from alpharay.merge.extract import extract_lora
+from alpharay.merge.methods import plan_ewa
+from alpharay.merge.plan import read_settings
+from alpharay.merge.theta import weights
 
 
 def test_transformers_reads_a_merge_and_computes_with_its_weights(frontier, tmp_path):
@@ -27,23 +34,76 @@ def test_transformers_reads_a_merge_and_computes_with_its_weights(frontier, tmp_
         assert not torch.equal(models[2](ids).logits, models[3](ids).logits)
 
 
+def test_merge_on_load_gives_the_bits_that_a_merge_writes(endpoints, tmp_path, load):
+    low, high = endpoints
+    for options in ({"dtype": "fp16"}, {"rounding": "stochastic", "seed": 4}):
+        result = merge(low=low, high=high, alphas=[1.3], out=tmp_path / str(options), **options)
+        plan = plan_ewa(low=low, high=high, alphas=[1.3], settings=read_settings(**options))
+        got = {weight.name: weight for weight in weights(plan)}
+        expected = load(result.outputs[0].path)
+        assert got.keys() == expected.keys()
+        for name, value in expected.items():
+            assert got[name].data.tobytes() == value.tobytes()
+            assert got[name].shape == value.shape
+
+
 @pytest.mark.engine
-def test_the_engine_generates_from_a_merge(frontier, tmp_path, monkeypatch):
+def test_the_engine_serves_a_merge_a_merge_on_load_and_adapters(frontier, tmp_path, load, monkeypatch):
     vllm = pytest.importorskip("vllm")
+    from vllm.lora.request import LoRARequest
+
+    from alpharay.merge.loader import register
+
     for name, value in {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, os.environ.get(name, value))
+    register()
     low, high = frontier
-    result = merge(low=low, high=high, alphas=[1.5], out=tmp_path / "out")
-    engine = vllm.LLM(
-        str(result.outputs[0].path), dtype="bfloat16", enforce_eager=True, kv_cache_memory_bytes=128 << 20
-    )
-    answers = engine.chat(
-        [[{"role": "user", "content": "Read n and print the sum of n numbers."}]] * 2,
-        vllm.SamplingParams(temperature=1.0, max_tokens=40, seed=1),
-    )
-    assert all(answer.outputs[0].text.strip() for answer in answers)
-    logprob = np.array([answer.outputs[0].cumulative_logprob or 0.0 for answer in answers])
-    assert np.isfinite(logprob).all()
+    prompt = "Read n and print the sum of n numbers."
+    common = {"dtype": "bfloat16", "enforce_eager": True, "kv_cache_memory_bytes": 64 << 20}
+    sampling = vllm.SamplingParams(temperature=0.0, max_tokens=24, logprobs=3, prompt_logprobs=3)
+
+    def answer(engine, **options):
+        (result,) = engine.chat([{"role": "user", "content": prompt}], sampling, **options)
+        steps = [*(result.prompt_logprobs or [])[1:], *result.outputs[0].logprobs]
+        return result.outputs[0].text, [
+            sorted((token, entry.logprob) for token, entry in step.items()) for step in steps
+        ]
+
+    # An adapter, an adapter that does nothing, and a checkpoint with the first one added to its weights.
+    extract_lora(low=low, high=high, rank=4, out=tmp_path / "tuned")
+    shutil.copytree(tmp_path / "tuned", tmp_path / "idle")
+    factors = load_file(tmp_path / "tuned" / "adapter_model.safetensors")
+    idle = {name: value * (0 if ".lora_B." in name else 1) for name, value in factors.items()}
+    save_file(idle, tmp_path / "idle" / "adapter_model.safetensors", metadata={"format": "pt"})
+    full = load(low)
+    for module, pair in open_adapter(tmp_path / "tuned").modules.items():
+        name = module.removeprefix("base_model.model.") + ".weight"
+        full[name] = (full[name].astype("f8") + product(pair)).astype("f4").astype(full[name].dtype)
+    shutil.copytree(low, tmp_path / "full")
+    save_file(full, tmp_path / "full" / "model.safetensors", metadata={"format": "pt"})
+
+    (output,) = merge(low=low, high=tmp_path / "full", alphas=[1.5], out=tmp_path / "out").outputs
+    written = answer(vllm.LLM(str(output.path), **common))
+    extra = {"high": str(tmp_path / "full"), "alpha": 1.5}
+    loaded = answer(vllm.LLM(str(low), load_format="alpharay", model_loader_extra_config=extra, **common))
+    assert written[0].strip()
+    assert loaded == written
+
+    ends = {"low": tmp_path / "idle", "high": tmp_path / "tuned"}
+    (adapter,) = merge_adapters(**ends, alphas=[1.5], out=tmp_path / "adapters").outputs
+    served = vllm.LLM(str(low), enable_lora=True, max_lora_rank=8, **common)
+    request = LoRARequest("frontier@1.5", 1, str(adapter.path))
+    base, adapted = answer(served), answer(served, lora_request=request)
+
+    def distance(left, right):
+        steps = zip(left[1][:20], right[1][:20], strict=True)
+        pairs = [(dict(one), dict(other)) for one, other in steps]
+        return np.mean(
+            [abs(one[token] - other[token]) for one, other in pairs for token in one.keys() & other.keys()]
+        )
+
+    # The same update in the weights gives the same probabilities, up to bfloat16; none gives others.
+    assert distance(adapted, written) < 0.1 < distance(base, written)
