@@ -27,6 +27,13 @@ example:
 writes frontier/alpha=-0.5/, frontier/alpha=0.5/ and frontier/alpha=1.5/, each a complete checkpoint, and
 frontier/manifest.json, in one pass over the inputs. Running it again does nothing.
 
+--recipe takes any weighted sum of any number of checkpoints:
+  models: {base: base/, maths: maths/, code: code/}     # the first gives tokenizer and configs
+  outputs:
+    even: {maths: 0.5, code: 0.5}
+    layered: {weights: {maths: 1}, tensors: {"*.mlp.*": {maths: 0.3, code: 0.7}}}
+  dtype: bf16
+
 methods:
 """ + "\n".join(f"  {name:8} {meaning}" for name, meaning in METHODS.items())
 
@@ -52,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan", action="store_true", help="check everything, sample the weights, write nothing"
     )
-    parser.add_argument("--recipe", metavar="FILE", type=Path, help="YAML: any linear combination, see docs")
+    parser.add_argument("--recipe", metavar="FILE", type=Path, help="YAML: any linear combination, see below")
     parser.add_argument(
         "--beta", dest="betas", metavar="B", type=float, action="append", default=[],
         help="share of LOW (exme); repeat for several outputs",
@@ -78,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _delta(arguments)
     if arguments.plan:
         return _preview(arguments)
+    from alpharay.merge.progress import shown
     from alpharay.merge.run import run_plan
     from alpharay.merge.table import merged_table
 
@@ -88,7 +96,9 @@ def run(arguments: argparse.Namespace) -> int:
     if _are_adapters(arguments):
         result = _merge_adapters(arguments)
     else:
-        result = run_plan(read_plan(arguments), arguments.out)
+        plan = read_plan(arguments)
+        with shown(plan) as progress:
+            result = run_plan(plan, arguments.out, progress=progress)
     print(merged_table(result))
     for line in result.warnings:
         print(f"warning: {line}", file=sys.stderr)

@@ -10,7 +10,7 @@ from alpharay.merge.manifest import Manifest, companion_records, find_done
 from alpharay.merge.methods import plan_ewa
 from alpharay.merge.plan import Plan, read_settings
 from alpharay.merge.target import MANIFEST, check_space, check_target, partial_directory, publish, sync
-from alpharay.merge.write import write_outputs
+from alpharay.merge.write import Progress, write_outputs
 
 # One thread reads and combines ahead while the calling one writes and hashes; see bench/merge.py.
 THREADS = 2
@@ -75,8 +75,13 @@ def merge(
     return run_plan(plan, Path(out))
 
 
-def run_plan(plan: Plan, out: Path, *, threads: int = THREADS) -> MergeResult:
-    """Runs a merge whose inputs have been checked. The outputs do not depend on `threads`."""
+def run_plan(
+    plan: Plan, out: Path, *, threads: int = THREADS, progress: Progress = lambda _: None
+) -> MergeResult:
+    """Runs a merge whose inputs have been checked. The outputs do not depend on `threads`.
+
+    progress: called with the number of weights of each output that have just been written.
+    """
     check_target(out, [source.checkpoint.path for source in plan.sources])
     manifest = find_done(plan, out)
     written = manifest is None
@@ -89,7 +94,7 @@ def run_plan(plan: Plan, out: Path, *, threads: int = THREADS) -> MergeResult:
             finished = journal.resume()
             there = sum(shard.nbytes for shard in layout.shards[: len(finished)])
             check_space(out, (per_output - there) * len(plan.outputs))
-            manifest = write_outputs(plan, layout, companions, partial, journal, finished, threads)
+            manifest = write_outputs(plan, layout, companions, partial, journal, finished, threads, progress)
             (partial / MANIFEST).write_text(manifest.to_json())
             sync(partial / MANIFEST)
             journal.remove()

@@ -1,7 +1,7 @@
 """Writes all outputs of a merge, shard by shard, into the temporary directory."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from alpharay.merge.plan import Plan
 from alpharay.merge.stream import cut, run_pieces
 from alpharay.merge.target import sync
 
+# Told how many more weights of each output are written.
+Progress = Callable[[int], None]
+
 
 def write_outputs(
     plan: Plan,
@@ -27,6 +30,7 @@ def write_outputs(
     journal: Journal,
     finished: Sequence[FinishedShard],
     threads: int,
+    progress: Progress,
 ) -> Manifest:
     """Writes what is not in `finished` yet, noting every shard in the journal; gives the manifest."""
     directories = [partial / output.name for output in plan.outputs]
@@ -35,8 +39,10 @@ def write_outputs(
     shards = list(finished)
     known = shards[-1].inputs if shards else {}
     with Inputs([source.checkpoint for source in plan.sources], known) as inputs:
-        for shard in layout.shards[len(shards) :]:
-            shards.append(_write_shard(plan, inputs, shard, directories, threads))
+        for shard in layout.shards[: len(finished)]:
+            progress(sum(tensor.size for tensor in shard.tensors))
+        for shard in layout.shards[len(finished) :]:
+            shards.append(_write_shard(plan, inputs, shard, directories, threads, progress))
             journal.add(shards[-1])
         inputs_read = tuple(
             input_record(source, [inputs.sha256(shard) for shard in source.checkpoint.shards])
@@ -80,35 +86,44 @@ def _write_companions(plan: Plan, layout: Layout, companions: Sequence[FileRecor
 
 
 def _write_shard(
-    plan: Plan, inputs: Inputs, shard: OutputShard, directories: Sequence[Path], threads: int
+    plan: Plan,
+    inputs: Inputs,
+    shard: OutputShard,
+    directories: Sequence[Path],
+    threads: int,
+    progress: Progress,
 ) -> FinishedShard:
     hashes = [hashlib.sha256(shard.prefix) for _ in directories]
-    # blocks[tensor][block][output]
-    blocks: dict[str, list[list[Sums]]] = {}
+    sums: list[dict[str, Sums]] = [{} for _ in directories]
+    # parts[block][output] of the tensor at hand; a large model has too many blocks to keep them all.
+    parts: list[list[Sums]] = []
     with ExitStack() as stack:
         files = [stack.enter_context((directory / shard.name).open("wb")) for directory in directories]
         for file in files:
             file.write(shard.prefix)
         for done in run_pieces(plan, inputs, cut(plan, shard.tensors), threads):
-            for tensor, data in zip(done.piece.tensors, done.read, strict=True):
+            piece = done.piece
+            for tensor, data in zip(piece.tensors, done.read, strict=True):
                 if tensor.nbytes:  # not one that a delta leads to
-                    inputs.feed(
-                        tensor, done.piece.begin * len(data) // (done.piece.end - done.piece.begin), data
-                    )
+                    inputs.feed(tensor, piece.begin * len(data) // (piece.end - piece.begin), data)
             for file, digest, data in zip(files, hashes, done.written, strict=True):
                 file.write(data)
                 digest.update(data)
-            blocks.setdefault(done.piece.tensors[0].name, []).extend(done.sums)
+            parts += done.sums
+            anchor = piece.tensors[0]
+            if piece.end == anchor.size:
+                for k, tensors in enumerate(sums):
+                    if parts:
+                        tensors[anchor.name] = add(part[k] for part in parts)
+                parts = []
+            progress(piece.end - piece.begin)
         for file in files:
             file.flush()
             sync(Path(file.name))
     return FinishedShard(
         name=shard.name,
         sha256=tuple(digest.hexdigest() for digest in hashes),
-        sums=tuple(
-            {name: add(part[k] for part in parts) for name, parts in blocks.items() if parts}
-            for k in range(len(directories))
-        ),
+        sums=tuple(sums),
         inputs=inputs.finished(),
     )
 

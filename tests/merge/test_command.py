@@ -34,6 +34,15 @@ def test_a_merge_prints_one_line_per_alpha_with_what_became_of_it(endpoints, tmp
     assert "already" in capsys.readouterr().out
 
 
+def test_a_terminal_sees_progress_and_a_pipe_does_not(endpoints, tmp_path, capsys, monkeypatch):
+    low, high = endpoints
+    assert run(parse(low, high, "--alpha", "1", "--out", tmp_path / "piped")) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run(parse(low, high, "--alpha", "1", "--out", tmp_path / "seen")) == 0
+    assert "% of 0 M weights" in capsys.readouterr().err
+
+
 def test_lost_alpha_is_a_warning_on_stderr(tmp_path, save, capsys):
     import numpy as np
     from ml_dtypes import bfloat16

@@ -3,10 +3,14 @@
 import hashlib
 import json
 import os
+import uuid
 
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from alpharay.merge import MergeError, checkpoint_sha256, merge
 from alpharay.merge.methods import plan_ewa
@@ -83,6 +87,56 @@ def test_shard_layout_and_threads_do_not_change_the_weights(tmp_path, save, load
     index = json.loads((results["resharded"].outputs[0].path / "model.safetensors.index.json").read_bytes())
     # A tensor larger than a shard has one to itself; the others share up to 1000 bytes.
     assert len(set(index["weight_map"].values())) == 3
+
+
+@st.composite
+def models(draw):
+    """Two sets of random tensors of equal names, shapes and dtype, from random bits of finite numbers."""
+    dtype = np.dtype(draw(st.sampled_from([BF16, np.dtype("f2"), np.dtype("f4")])))
+    shapes = draw(st.lists(hnp.array_shapes(min_dims=0, max_dims=3, max_side=6), min_size=1, max_size=5))
+    sides = []
+    for _ in range(2):
+        side = {}
+        for i, shape in enumerate(shapes):
+            bits = draw(hnp.arrays(f"u{dtype.itemsize}", shape))
+            values = np.asarray(bits).view(dtype)
+            with np.errstate(invalid="ignore"):
+                # A quarter of the range, so that alpha up to 2 cannot overflow.
+                small = np.abs(values.astype("f8")) < float(ml_dtypes.finfo(dtype).max) / 8
+            side[f"layers.{i}.w"] = np.where(small, values, np.zeros_like(values)).astype(dtype)
+        sides.append(side)
+    return sides
+
+
+@given(
+    models(), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from([None, 40]),
+    st.lists(st.floats(-1.5, 2), min_size=1, max_size=3, unique=True),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_shapes_layouts_and_alphas_give_the_nearest_numbers(
+    tmp_path, save, load, sides, low_shards, high_shards, threads, shard_bytes, alphas
+):
+    folder = tmp_path / str(uuid.uuid4())
+    count = len(sides[0])
+    plan = plan_ewa(
+        low=save(folder / "low", sides[0], shards=min(low_shards, count)),
+        high=save(folder / "high", dict(reversed(sides[1].items())), shards=min(high_shards, count)),
+        alphas=alphas, settings=Settings(shard_bytes=shard_bytes),
+    )  # fmt: skip
+    for output in run_plan(plan, folder / "out", threads=threads).outputs:
+        merged = load(output.path)
+        assert merged.keys() == sides[0].keys()
+        for name, got in merged.items():
+            low, high = sides[0][name], sides[1][name]
+            assert (got.shape, got.dtype) == (low.shape, low.dtype)
+            if output.alpha in (0.0, 1.0):
+                assert got.tobytes() == (high if output.alpha else low).tobytes()
+            exact = low.astype("f8") + output.alpha * (high.astype("f8") - low.astype("f8"))
+            distance = np.abs(got.astype("f8") - exact)
+            if output.alpha != 1.0:
+                for infinity in (np.inf, -np.inf):
+                    beside = np.nextafter(got, np.array(infinity, got.dtype)).astype("f8")
+                    assert (distance <= np.abs(beside - exact)).all()
 
 
 def test_a_seed_gives_the_same_weights_again_and_another_seed_others(endpoints, tmp_path):
