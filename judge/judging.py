@@ -129,11 +129,12 @@ async def _again_near_the_limit(runner: Runner, order: Order, first: Ended, cpu_
 async def _stdio(runner: Runner, job: Job, tests: StdioTests, source: bytes, tally: _Tally) -> None:
     for place, case in enumerate(tests.cases):
         given = case.input.encode("utf-8", "surrogatepass")
-        order = Order(mode="stdio", program=source, given=given, limits=job.limits)
+        limits = _with_room(job.limits, len(case.output))
+        order = Order(mode="stdio", program=source, given=given, limits=limits)
         ended = await runner.run(order)
         ended = await _again_near_the_limit(runner, order, ended, ended.cpu_s)
         tally.ran(ended, ended.cpu_s)
-        failure = failure_of(ended, ended.cpu_s, job.limits)
+        failure = failure_of(ended, ended.cpu_s, limits)
         if failure is None and not compare.same_output(case.output, ended.stdout, tests.float_tolerance):
             failure = Failure(VerdictKind.WRONG_ANSWER, f"printed {_excerpt(ended.stdout)}")
         if failure is None:
@@ -153,10 +154,10 @@ def _excerpt(stdout: bytes) -> str:
 
 async def _call(runner: Runner, job: Job, tests: CallTests, source: bytes, tally: _Tally) -> None:
     given = b"".join(_case_line(case) for case in tests.cases)
-    start = 0
+    start, limits = 0, _with_room(job.limits, sum(map(_size, tests.cases)))
     while start < len(tests.cases):
         order = Order(
-            mode="call", program=source, given=given, limits=job.limits, entry=tests.entry_point, start=start
+            mode="call", program=source, given=given, limits=limits, entry=tests.entry_point, start=start
         )
         ended = await runner.run(order)
         costs = _costs(ended)
@@ -165,13 +166,13 @@ async def _call(runner: Runner, job: Job, tests: CallTests, source: bytes, tally
         tally.ran(ended, max(costs, default=0.0))
         answers = ended.answers.split(b"\n")[:-1][: len(tests.cases) - start]
         for case, answer, cost in zip(range(start, len(tests.cases)), answers, costs, strict=False):
-            failure = _slow(cost, job.limits) or _unlike(answer, tests.cases[case], tests.float_tolerance)
+            failure = _slow(cost, limits) or _unlike(answer, tests.cases[case], tests.float_tolerance)
             if failure is None:
                 tally.passed()
             else:
                 tally.failed(case, failure)
         start += len(answers)
-        failure = failure_of(ended, costs[-1], job.limits)
+        failure = failure_of(ended, costs[-1], limits)
         if failure is None and start < len(tests.cases):
             failure = Failure(VerdictKind.RUNTIME_ERROR, "the program ended before it answered")
         if failure is None:
@@ -185,6 +186,18 @@ async def _call(runner: Runner, job: Job, tests: CallTests, source: bytes, tally
         if "R" not in ended.phase or not (job.every_case or failure.kind is VerdictKind.RUNTIME_ERROR):
             return
         start += 1
+
+
+def _with_room(limits: Limits, expected: int) -> Limits:
+    """The output limit never stands in the way of an answer as long as the expected one."""
+    return replace(limits, output_bytes=max(limits.output_bytes, 2 * expected + 65536))
+
+
+def _size(case: CallCase) -> int:
+    try:
+        return len(compare.canonical(case.output))
+    except (TypeError, ValueError, RecursionError):
+        return 0
 
 
 def _case_line(case: CallCase) -> bytes:

@@ -15,7 +15,7 @@ class Limits:
     """Bounds of one case.
 
     cpu_s: seconds of the candidate's own CPU time. memory_mb: MiB of resident memory.
-    output_bytes: printed, and again for errors and for the answers of a call.
+    output_bytes: printed, and again for errors and for the answers of a call; more where more is expected.
     """
 
     cpu_s: float = 6.0
@@ -27,8 +27,8 @@ class Limits:
             raise ProblemError(f"time_limit_s must be between 0.01 and 600 seconds, got {self.cpu_s}")
         if not 16 <= self.memory_mb <= 65536:
             raise ProblemError(f"memory_limit_mb must be between 16 and 65536 MiB, got {self.memory_mb}")
-        if not 1024 <= self.output_bytes <= 1 << 28:
-            raise ProblemError(f"output_bytes must be between 1 KiB and 256 MiB, got {self.output_bytes}")
+        if not 1024 <= self.output_bytes <= 1 << 32:
+            raise ProblemError(f"output_bytes must be between 1 KiB and 4 GiB, got {self.output_bytes}")
 
     @property
     def wall_s(self) -> float:

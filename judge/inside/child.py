@@ -38,6 +38,7 @@ class Child:
         self.flooded = False
         self._answers = answers
         self._output: int = order["output"]
+        self._most_lines: int = order["lines"]
         self._written = 0
         self.receive, send = os.pipe()
         os.set_blocking(self.receive, False)
@@ -70,6 +71,9 @@ class Child:
                 return False
             os.write(self._answers, data)
             self.lines += data.count(b"\n")
+            if self.lines > self._most_lines:
+                self.flooded = True
+                return False
 
     def end(self) -> tuple[int, float, int]:
         """Kills it if need be. Returns its exit code (negative: a signal), CPU seconds and peak memory in bytes."""

@@ -1,9 +1,11 @@
 """One run: its children from fork to reaping, held to their limits."""
 
+import json
 import math
 import os
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,15 +16,15 @@ from alpharay.judge.inside.cage import Cage
 from alpharay.judge.inside.child import Child
 
 MESSAGE_BYTES = 16384
+HANGS, STILL_BUSY = b'{"hangs": true}', b'{"hangs": false}'
 NOTHING = 0  # /dev/null, in the server
 # A run over its CPU limit by less than this may have been slowed by its neighbours: it ends and is run again.
 GRACE = 1.25
 # Test programs in a process of their own work on their author's account, and may take longer than what they test.
 TESTS_FACTOR = 10
-# The hang guard waits longer for a program that is still being given CPU time, on a machine that has none to spare.
-STARVED_FACTOR = 5
-# It counts as such while it gets at least this share of a core, over windows of this many seconds.
-PROGRESS, WINDOW_S = 0.02, 0.25
+# A program that waits for a busy machine does not hang. Only the host can tell, and is asked, this often;
+# past this many times the hang guard it is ended in any case.
+ASK_S, PATIENCE = 0.5, 10
 
 
 class Run:
@@ -48,6 +50,9 @@ class Run:
             ends = [child.end() for child in children]
             code, cpu, memory = ends[0]
             self._mark(children[0], cpu)
+        if self._marks:
+            # Not in the message, which has a bound: there may be as many as there are cases.
+            os.write(self._descriptors[6], struct.pack(f"{len(self._marks)}d", *self._marks))
         if any(child.flooded for child in children) and self._ended == "exit":
             self._ended = "output"
         return {
@@ -58,7 +63,6 @@ class Run:
             "cpu": cpu,
             "wall": time.monotonic() - started,
             "rss": memory,
-            "marks": self._marks,
             "tests": ends[1][0] if len(ends) > 1 else None,
         }
 
@@ -73,13 +77,13 @@ class Run:
 
         if order["mode"] == "stdio":
             return [child(candidate.run_program, [program], streams, answers=None, cpu_s=cpu_s)]
-        given, answers, *nonce = rest
+        given, answers, *more = rest
         if order["mode"] == "call":
             work = partial(candidate.run_calls, entry_point=order["entry"], start=order["start"])
             return [child(work, [program, given], streams, answers=answers, cpu_s=cpu_s)]
         if order["mode"] == "together":
             work = partial(together.run_tests, entry_point=order["entry"])
-            return [child(work, [program, given], [*streams, *nonce], answers=answers, cpu_s=cpu_s)]
+            return [child(work, [program, given], [*streams, *more], answers=answers, cpu_s=cpu_s)]
         asked, asks = os.pipe()
         hears, replies = os.pipe()
         try:
@@ -109,7 +113,7 @@ class Run:
         if reading:
             poll.register(subject.receive, select.POLLIN)
         wall_limit = self._order["wall"]
-        case_began, last_look, last_used = started, started, 0.0
+        case_began, ask_at = started, started + wall_limit
         while True:
             if reading:
                 reading = subject.collect()
@@ -120,26 +124,29 @@ class Run:
             now, used = time.monotonic(), [child.used() for child in children]
             if self._mark(subject, used[0]):
                 case_began = now
+                ask_at = now + wall_limit
             left = [child.cpu_s - each for child, each in zip(children, used, strict=True)]
             left[0] += self._marks[-1] if self._marks else 0.0
             if min(left) < 0:
                 self._ended = "cpu" if left[0] < 0 else "tests"
                 return
-            waited = now - case_began - sum(used[1:])
-            if now - last_look >= WINDOW_S:
-                starved = sum(used) - last_used > PROGRESS * (now - last_look)
-                if waited > wall_limit and (not starved or waited > STARVED_FACTOR * wall_limit):
-                    self._ended = "wall"
-                    return
-                last_look, last_used = now, sum(used)
-            wait = min(*left, max(wall_limit - waited, WINDOW_S))
+            if now - case_began > PATIENCE * wall_limit:
+                self._ended = "wall"
+                return
+            if now >= ask_at:
+                question = json.dumps({"run": self._order["run"], "hanging": now - started}).encode()
+                socket.send_fds(self._control, [question], [child.handle for child in children])
+                ask_at = now + ASK_S
+            wait = min(*left, ask_at - now)
             for descriptor, _ in poll.poll(max(1, math.ceil(wait * 1000))):
                 if descriptor == children[-1].handle:
                     return
                 if descriptor == self._control.fileno():
-                    # Either a kill for this run, or the other side is gone.
-                    self._control.recv(MESSAGE_BYTES)
-                    self._ended = "cancel"
+                    message = self._control.recv(MESSAGE_BYTES)
+                    if message == STILL_BUSY:
+                        continue
+                    # It hangs, or is not wanted any more, or the other side is gone.
+                    self._ended = "wall" if message == HANGS else "cancel"
                     return
                 if descriptor == subject.handle:
                     poll.unregister(descriptor)  # the tests will notice, and end

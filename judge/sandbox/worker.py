@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import socket
+import struct
 import subprocess
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,13 @@ from alpharay.judge.errors import SandboxUnavailable, WorkerDied
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
 from alpharay.judge.sandbox.layer import Layer
+from alpharay.judge.sandbox.occupied import occupied_s
 
 START_S = 30.0
 # How long a fork server may be silent beyond the hang guard of its run before it is given up.
 PATIENCE_S = 10.0
-# How much longer than the hang guard a fork server itself may wait for a starved program.
-STARVED_FACTOR = 5
+# How much longer than the hang guard a fork server itself waits for a starved program at most.
+STARVED_FACTOR = 10
 KILL_S = 2.0
 
 
@@ -72,6 +74,7 @@ class Worker:
         self._socket: socket.socket | None = None
         self._reply: asyncio.Future[dict[str, Any]] | None = None
         self._runs = 0
+        self._guard_s = 0.0
 
     @property
     def alive(self) -> bool:
@@ -123,7 +126,10 @@ class Worker:
             raise WorkerDied("the sandbox is not running")
         self._runs += 1
         limits = order.limits
+        self._guard_s = limits.wall_s
+        cases = order.given.count(b"\n") if order.mode == "call" else 1
         message = {
+            "lines": cases - order.start,
             "run": self._runs,
             "mode": order.mode,
             "entry": order.entry,
@@ -140,7 +146,9 @@ class Worker:
             files += [memory_file.empty(name) for name in ("stdout", "stderr")]
             if order.mode != "stdio":
                 files += [memory_file.sealed("given", order.given), memory_file.empty("answers")]
-            if order.nonce:
+            if order.mode == "call":
+                files.append(memory_file.empty("marks"))
+            elif order.nonce:
                 files.append(memory_file.sealed("nonce", order.nonce))
             self._reply = loop.create_future()
             try:
@@ -148,8 +156,9 @@ class Worker:
             except OSError as error:
                 self.close()
                 raise WorkerDied(f"the sandbox does not listen: {error}") from None
-            reply = await self._wait(limits, order.given.count(b"\n") if order.mode == "call" else 1)
+            reply = await self._wait(limits, cases)
             outputs = [memory_file.content(each, limits.output_bytes) for each in files[2:4]]
+            marks = memory_file.content(files[6], 8 * cases)[0] if order.mode == "call" else b""
             answers = memory_file.content(files[5], limits.output_bytes)[0] if order.mode != "stdio" else b""
         return Ended(
             ended=reply["ended"],
@@ -158,7 +167,7 @@ class Worker:
             cpu_s=reply["cpu"],
             wall_s=reply["wall"],
             memory=reply["rss"],
-            marks=reply["marks"],
+            marks=list(struct.unpack(f"{len(marks) // 8}d", marks)),
             tests=reply["tests"],
             stdout=outputs[0][0],
             stderr=outputs[1][0],
@@ -194,17 +203,29 @@ class Worker:
         if self._socket is None or self._reply is None:
             return
         try:
-            message = self._socket.recv(1 << 20)
+            message, children, _, _ = socket.recv_fds(self._socket, 1 << 20, 2, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
         except OSError:
-            message = b""
-        if message and not self._reply.done():
-            self._reply.set_result(json.loads(message))
+            message, children = b"", []
+        reply = json.loads(message) if message else {}
+        if "hanging" in reply:
+            self._tell_whether_it_hangs(reply["hanging"], children)
+        elif message and not self._reply.done():
+            self._reply.set_result(reply)
         elif not message:
             asyncio.get_running_loop().remove_reader(self._socket)
             if not self._reply.done():
                 self._reply.set_exception(WorkerDied("the sandbox ended"))
+
+    def _tell_whether_it_hangs(self, seconds: float, children: list[int]) -> None:
+        """A run is past its hang guard: has it been idle that long, or waiting for a processor?"""
+        idle = seconds - sum(occupied_s(child) for child in children)
+        _close(children)
+        answer = b'{"hangs": true}' if idle > 0.9 * self._guard_s else b'{"hangs": false}'
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.send(answer)
 
     def close(self) -> None:
         """Ends the fork server and everything in it, at once."""

@@ -1,7 +1,7 @@
 """Runs the hostile programs in one layer, as whoever starts it, and prints one JSON line about each.
 
 A program of its own, so that the tests can start it as root and as a plain user alike.
-usage: arena.py LAYER VARIANT CASES [PREFIX …]
+usage: arena.py LAYER VARIANT FOLDER …
 """
 
 import asyncio
@@ -95,27 +95,21 @@ class Canaries:
             bait.close()
 
 
-def descendants() -> set[int]:
+def descendants(pid: int | None = None) -> set[int]:
     """Every process below this one; orphans come back to it, because it is their reaper."""
-    parents = {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208
-        if entry.isdigit():
-            try:
-                stat = Path(f"/proc/{entry}/stat").read_text()
-            except OSError:
-                continue
-            parents[int(entry)] = int(stat.rpartition(")")[2].split()[1])
-    found, grown = {os.getpid()}, True
-    while grown:
-        below = {pid for pid, parent in parents.items() if parent in found}
-        grown = not below <= found
-        found |= below
+    found = set()
+    for task in Path(f"/proc/{pid or os.getpid()}/task").glob("*/children"):
+        try:
+            children = {int(child) for child in task.read_text().split()}
+        except OSError:
+            continue
+        found |= children.union(*(descendants(child) for child in children))
     return found
 
 
 async def try_program(worker: Worker, name: str, mode: str, source: str, repeat: int) -> dict[str, object]:
     canaries = Canaries()
-    limits = IMPATIENT if name[0] in "tp" or name.startswith(("x01", "x03")) else PATIENT
+    limits = IMPATIENT if name[0] in "tph" or name.startswith(("x01", "x03")) else PATIENT
     before = descendants()
     answer = f"```python\n{canaries.lay(source)}\n```"
     problems: list[str] = []
@@ -135,17 +129,17 @@ async def try_program(worker: Worker, name: str, mode: str, source: str, repeat:
     return {"name": name, "verdict": verdict.verdict, "detail": verdict.detail, "problems": problems}
 
 
-async def main(layer_name: str, variant: str, cases: Path, prefixes: tuple[str, ...]) -> None:
+async def main(layer_name: str, variant: str, folders: list[Path]) -> None:
     layer = next(one for one in candidates(layer_name) if one.variant == variant)
     worker = Worker(layer)
     await worker.start()
     print(json.dumps({"misjudged": await misjudged(worker)}), flush=True)
-    expected = json.loads((cases / "expected.json").read_text())["programs"]
-    for name, entry in sorted(expected.items()):
-        if entry["mode"] in TESTS and name.startswith(prefixes):
-            source = (cases / "programs" / name).read_text()
-            report = await try_program(worker, name, entry["mode"], source, entry.get("repeat", 1))
-            print(json.dumps(report), flush=True)
+    for folder in folders:
+        for name, entry in json.loads((folder / "expected.json").read_text())["programs"].items():
+            if entry["mode"] in TESTS:
+                source = (folder / "programs" / name).read_text()
+                report = await try_program(worker, name, entry["mode"], source, entry.get("repeat", 1))
+                print(json.dumps(report), flush=True)
     worker.close()
 
 
@@ -153,4 +147,4 @@ CONTROL = "print(sum(map(int, input().split())))"
 
 if __name__ == "__main__":
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), tuple(sys.argv[4:]) or ("",)))
+    asyncio.run(main(sys.argv[1], sys.argv[2], list(map(Path, sys.argv[3:]))))

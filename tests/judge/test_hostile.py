@@ -15,8 +15,15 @@ import alpharay.judge
 
 HERE = Path(__file__).parent
 CASES = HERE / "cases"
-EXPECTED = json.loads((CASES / "expected.json").read_text())["programs"]
-PROGRAMS = sorted(name for name, entry in EXPECTED.items() if entry["mode"] != "cpp")
+GIVEN, MORE = CASES, CASES / "more"
+EXPECTED = {
+    folder: {
+        name: entry["expect"]
+        for name, entry in json.loads((folder / "expected.json").read_text())["programs"].items()
+        if entry["mode"] != "cpp"
+    }
+    for folder in (GIVEN, MORE)
+}
 NOBODY = 65534
 
 
@@ -25,6 +32,7 @@ class Arena:
     user: str
     layer: str
     variant: str
+    folders: tuple[Path, ...] = (GIVEN, MORE)
 
     def __str__(self):
         return f"{self.user}-{self.layer}-{self.variant}".replace(" ", "-")
@@ -32,7 +40,7 @@ class Arena:
 
 AS_ROOT = [
     Arena("root", "full", "own user"),
-    Arena("root", "full", "user namespace"),
+    Arena("root", "full", "user namespace", (GIVEN,)),
     Arena("root", "landlock", "own user"),
 ]
 PLAIN = [Arena("plain", "full", "user namespace"), Arena("plain", "landlock", "same user")]
@@ -85,7 +93,7 @@ def reports(room):
         if executable is None:
             continue
         running[arena] = subprocess.Popen(
-            [executable, room / "arena.py", arena.layer, arena.variant, room / "cases"],
+            [executable, room / "arena.py", arena.layer, arena.variant, *rooms(room, arena)],
             env={"PYTHONPATH": str(room), "PATH": os.environ["PATH"], "JUDGE_CANARY": os.urandom(16).hex()},
             cwd="/",
             stdout=subprocess.PIPE,
@@ -101,6 +109,10 @@ def reports(room):
     return found
 
 
+def rooms(room, arena):
+    return [room / "cases" / folder.relative_to(CASES) for folder in arena.folders]
+
+
 def report_of(reports, arena):
     if arena not in reports:
         pytest.skip("no interpreter of 3.11 or newer that a plain user may start")
@@ -113,10 +125,17 @@ def test_a_layer_passes_its_own_self_test(reports, arena):
     assert first == [{"misjudged": []}], err
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-@pytest.mark.parametrize("arena", ARENAS, ids=str)
-def test_a_hostile_program_gets_its_verdict_and_nothing_else(reports, arena, name):
+@pytest.mark.parametrize(
+    ("arena", "name", "expected"),
+    [
+        pytest.param(arena, name, expected, id=f"{arena}-{name}")
+        for arena in ARENAS
+        for folder in arena.folders
+        for name, expected in EXPECTED[folder].items()
+    ],
+)
+def test_a_hostile_program_gets_its_verdict_and_nothing_else(reports, arena, name, expected):
     programs, _, err = report_of(reports, arena)
     assert name in programs, err
     assert programs[name]["problems"] == []
-    assert programs[name]["verdict"] in EXPECTED[name]["expect"], programs[name]
+    assert programs[name]["verdict"] in expected, programs[name]

@@ -1,0 +1,16 @@
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def pwned(*a): print("PWNED", *a, flush=True)
+def done(): print(sum(map(int, sys.stdin.read().split())), flush=True)
+def attempt(name, action):
+    try: action()
+    except (Exception, MemoryError): return
+    pwned(name)
+def call(n, *a):
+    r = libc.syscall(n, *a)
+    if r == -1: raise OSError(ctypes.get_errno())
+    return r
+import bz2, csv, ctypes, difflib, email, hashlib, html, inspect, itertools, locale, logging, lzma, pickle, platform, pprint, secrets, sqlite3, statistics, struct, tempfile, unicodedata, unittest, urllib.parse, uuid, xml.etree.ElementTree, zlib, zoneinfo
+assert hashlib.sha256(b'').hexdigest().startswith('e3b0')
+zoneinfo.ZoneInfo('Europe/Zurich')
+done()

@@ -1,0 +1,18 @@
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def pwned(*a): print("PWNED", *a, flush=True)
+def done(): print(sum(map(int, sys.stdin.read().split())), flush=True)
+def attempt(name, action):
+    try: action()
+    except (Exception, MemoryError): return
+    pwned(name)
+def call(n, *a):
+    r = libc.syscall(n, *a)
+    if r == -1: raise OSError(ctypes.get_errno())
+    return r
+attempt('reopen', lambda: os.open('/proc/self/fd/1', os.O_RDWR))
+attempt('reopen', lambda: os.open('/dev/fd/0', os.O_RDWR))
+attempt('reopen', lambda: open('/dev/stdout', 'w'))
+attempt('write input', lambda: os.write(0, b'x'))
+attempt('truncate input', lambda: os.ftruncate(0, 0))
+done()

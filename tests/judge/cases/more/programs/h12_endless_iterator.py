@@ -1,0 +1,2 @@
+import itertools
+def add(a, b): return itertools.count()

@@ -1,0 +1,2 @@
+import time
+def add(a, b): time.sleep(10**6)

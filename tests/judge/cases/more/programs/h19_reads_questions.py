@@ -1,0 +1,4 @@
+import os
+def add(a, b):
+    os.read(4, 1)
+    return 0

@@ -1,0 +1,3 @@
+import os
+os.close(3)
+def add(a, b): return a + b

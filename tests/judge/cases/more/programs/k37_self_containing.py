@@ -1,0 +1,4 @@
+def add(a, b):
+    l = []
+    l.append(l)
+    return l

@@ -1,0 +1,17 @@
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def pwned(*a): print("PWNED", *a, flush=True)
+def done(): print(sum(map(int, sys.stdin.read().split())), flush=True)
+def attempt(name, action):
+    try: action()
+    except (Exception, MemoryError): return
+    pwned(name)
+def call(n, *a):
+    r = libc.syscall(n, *a)
+    if r == -1: raise OSError(ctypes.get_errno())
+    return r
+import mmap
+m = mmap.mmap(-1, 64 << 20)
+attempt('mlockall', lambda: call(151, 1))
+attempt('mlock', lambda: call(149, ctypes.addressof(ctypes.c_char.from_buffer(m)), len(m)))
+os.write(1, b'5\n'); os._exit(0)

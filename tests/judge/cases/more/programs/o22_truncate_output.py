@@ -1,0 +1,15 @@
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def pwned(*a): print("PWNED", *a, flush=True)
+def done(): print(sum(map(int, sys.stdin.read().split())), flush=True)
+def attempt(name, action):
+    try: action()
+    except (Exception, MemoryError): return
+    pwned(name)
+def call(n, *a):
+    r = libc.syscall(n, *a)
+    if r == -1: raise OSError(ctypes.get_errno())
+    return r
+attempt('ftruncate', lambda: os.ftruncate(1, 1 << 40))
+attempt('fallocate', lambda: os.posix_fallocate(1, 0, 1 << 30))
+done()

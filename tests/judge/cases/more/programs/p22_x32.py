@@ -1,0 +1,17 @@
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def pwned(*a): print("PWNED", *a, flush=True)
+def done(): print(sum(map(int, sys.stdin.read().split())), flush=True)
+def attempt(name, action):
+    try: action()
+    except (Exception, MemoryError): return
+    pwned(name)
+def call(n, *a):
+    r = libc.syscall(n, *a)
+    if r == -1: raise OSError(ctypes.get_errno())
+    return r
+try:
+    if call(0x40000000 + 57) == 0: os._exit(0)
+    pwned('x32 fork')
+except OSError: pass
+done()

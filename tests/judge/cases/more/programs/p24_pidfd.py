@@ -1,0 +1,16 @@
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def pwned(*a): print("PWNED", *a, flush=True)
+def done(): print(sum(map(int, sys.stdin.read().split())), flush=True)
+def attempt(name, action):
+    try: action()
+    except (Exception, MemoryError): return
+    pwned(name)
+def call(n, *a):
+    r = libc.syscall(n, *a)
+    if r == -1: raise OSError(ctypes.get_errno())
+    return r
+attempt('pidfd_open', lambda: call(434, os.getppid(), 0))
+attempt('pidfd_send_signal', lambda: call(424, 0, 9, 0, 0))
+attempt('pidfd_getfd', lambda: call(438, 0, 0, 0))
+done()

@@ -1,0 +1,18 @@
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def pwned(*a): print("PWNED", *a, flush=True)
+def done(): print(sum(map(int, sys.stdin.read().split())), flush=True)
+def attempt(name, action):
+    try: action()
+    except (Exception, MemoryError): return
+    pwned(name)
+def call(n, *a):
+    r = libc.syscall(n, *a)
+    if r == -1: raise OSError(ctypes.get_errno())
+    return r
+import gc
+for o in gc.get_objects():
+    if type(o) is dict:
+        for v in list(o.values()):
+            if isinstance(v, (str, bytes)) and ('JUDGE_' + 'CANARY' in str(v) or 'can' + 'ary-' in str(v)) and '@CANARY@' not in str(v): pwned(v[:80])
+done()
