@@ -1,6 +1,6 @@
 """alpharay merge against mergekit and against the disk, side by side, on synthetic Llama-shaped pairs.
 
-    python bench/merge.py --size 1e9 --outputs 1 3 6 --pairs 5 --mergekit /path/to/mergekit-yaml
+    python bench/merge.py --size 1e9 --outputs 1 3 6 --rounds 5 --mergekit /path/to/mergekit-yaml
 
 Runs take turns (alpharay, mergekit, dd, alpharay, ...), because a busy machine drifts. For mergekit one
 output is one run, as it writes one model at a time. dd reads both inputs and writes as many bytes as the
@@ -204,7 +204,7 @@ def main() -> None:
     )
     parser.add_argument("--size", type=float, default=1e9, help="bytes per checkpoint; default 1e9")
     parser.add_argument("--outputs", type=int, nargs="+", default=[1, 3, 6])
-    parser.add_argument("--pairs", type=int, default=5, help="rounds of every contender")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of every contender")
     parser.add_argument("--mergekit", type=Path, help="its mergekit-yaml program; left out without")
     parser.add_argument("--alpharay", default=f"{Path(sys.executable).parent / 'alpharay'} merge")
     parser.add_argument("--folder", type=Path, help="where to write; default: a temporary directory")
@@ -220,17 +220,23 @@ def main() -> None:
         contenders["dd"] = lambda k: run_dd(folder, k)
         run_dd(folder, 1)  # into the page cache, for everyone alike
         costs = {(name, k): [] for k in arguments.outputs for name in contenders}
-        for k in arguments.outputs:
-            for _ in range(arguments.pairs):
+        for _ in range(arguments.rounds):
+            for k in arguments.outputs:
                 for name, contender in contenders.items():
                     costs[name, k].append(contender(k))
-    report(costs, parameters, description, arguments)
+            # After every round, so that a bench that is stopped early still has said something.
+            if arguments.save:
+                save(costs, parameters, description)
+            else:
+                report(costs, parameters, description)
 
 
-def report(costs, parameters: int, description: str, arguments: argparse.Namespace) -> None:
+def report(costs, parameters: int, description: str) -> str:
+    """Prints and gives the table."""
+    rounds = min(map(len, costs.values()))
     lines = [
         f"{parameters / 1e6:.0f} M parameters, {parameters * 2 / 1e9:.2f} GB per checkpoint (bfloat16);",
-        f"median of {arguments.pairs} alternating runs, inputs in the page cache.",
+        f"median of {rounds} alternating rounds, inputs in the page cache.",
         f"{description}.",
         "",
         "| outputs | program | wall s | CPU s | anonymous MB | wall ratio | CPU ratio |",
@@ -244,25 +250,31 @@ def report(costs, parameters: int, description: str, arguments: argparse.Namespa
             f"| {k} | {name} | {cost.wall:.2f} | {cost.cpu:.2f} | {cost.memory / 1e6:.0f} | "
             f"{wall:.2f} | {cpu:.2f} |"
         )
-    print("\n".join(lines))
-    if not arguments.save:
-        return
+    table = "\n".join(lines)
+    print(table, flush=True)
+    return table
+
+
+def save(costs, parameters: int, description: str) -> None:
+    """Writes the table, every single run and the figure."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "merge.md").write_text("# alpharay merge, mergekit and dd\n\n" + "\n".join(lines) + "\n")
+    table = report(costs, parameters, description)
+    (RESULTS / "merge.md").write_text(f"# alpharay merge, mergekit and dd\n\n{table}\n")
     raw = {
         f"{name} {k}": [[run.wall, run.cpu, run.memory] for run in runs] for (name, k), runs in costs.items()
     }
     (RESULTS / "merge.json").write_text(json.dumps({"machine": description, "runs": raw}, indent=1) + "\n")
-    draw(costs, arguments.outputs, RESULTS / "merge.png")
+    draw(costs, RESULTS / "merge.png")
 
 
-def draw(costs, outputs: list[int], path: Path) -> None:
+def draw(costs, path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     names = list(dict.fromkeys(name for name, _ in costs))
+    outputs = sorted({k for _, k in costs})
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
     for axis, (attribute, label, unit) in zip(
         axes,

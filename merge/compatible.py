@@ -31,7 +31,7 @@ IRRELEVANT = frozenset(
         "router_aux_loss_coef", "router_jitter_noise", "output_attentions", "output_hidden_states",
         "return_dict", "return_dict_in_generate", "problem_type", "task_specific_params", "id2label",
         "label2id", "pretraining_tp", "bos_token_id", "eos_token_id", "pad_token_id", "do_sample",
-        "temperature", "top_k", "top_p", "max_length", "min_length", "max_new_tokens", "repetition_penalty",
+        "temperature", "top_p", "max_length", "min_length", "max_new_tokens", "repetition_penalty",
     }
 )  # fmt: skip
 

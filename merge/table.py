@@ -40,7 +40,8 @@ HEADER = ["alpha", "effective", "by layers", "rounding error"]
 
 def _row(name: str, effective: float, groups: Mapping[str, float], error: float) -> list[str]:
     spread = f"{min(groups.values()):.3f} to {max(groups.values()):.3f}" if groups else "-"
-    return [name.removeprefix("alpha="), f"{effective:.3f}", spread, f"{error:.1%} of delta"]
+    label = name if "," in name else name.removeprefix("alpha=")
+    return [label, f"{effective:.3f}", spread, f"{error:.1%} of delta"]
 
 
 def _align(rows: Iterable[list[str]]) -> list[str]:
