@@ -101,9 +101,10 @@ class _Tally:
 
     def verdict(self) -> Verdict:
         kind, detail = VerdictKind.ACCEPTED, self.note
+        failed_case = None
         if self._failure is not None:
             case, failure = self._failure
-            kind = failure.kind
+            kind, failed_case = failure.kind, case
             where = f"case {case + 1} of {self._total}: " if self._total > 1 and failure.of_case else ""
             detail = where + failure.detail + (f" ({self.note})" if self.note else "")
         return Verdict(
@@ -115,6 +116,7 @@ class _Tally:
             memory_mb=round(self._memory / (1 << 20), 2),
             detail=detail,
             stdout=self._stdout,
+            failed_case=failed_case,
         )
 
 

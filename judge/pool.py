@@ -12,6 +12,8 @@ from alpharay.judge.fair import FairQueue
 from alpharay.judge.judging import Job, judge, total_cases
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
+from alpharay.judge.program import extract_program
+from alpharay.judge.repeats import Repeats
 from alpharay.judge.sandbox.choice import start_safest
 from alpharay.judge.sandbox.worker import Worker
 from alpharay.judge.verdict import Verdict, VerdictKind
@@ -22,13 +24,14 @@ ATTEMPTS = 2
 
 
 class _Ticket:
-    """One candidate's way through the pool."""
+    """One program's way through the pool. waiting: how many callers want its verdict."""
 
-    __slots__ = ("group", "job", "task", "verdict")
+    __slots__ = ("group", "job", "task", "verdict", "waiting")
 
     def __init__(self, job: Job, group: Hashable) -> None:
-        self.job = job
+        self.job: Job | None = job
         self.group = group
+        self.waiting = 0
         self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[Verdict] | None = None
 
@@ -51,6 +54,7 @@ class JudgePool:
         self._sandbox = sandbox
         self._max_queued = max_queued
         self._queue: FairQueue[_Ticket] = FairQueue()
+        self._repeats: Repeats[_Ticket] = Repeats()
         self._lanes: list[asyncio.Task[None]] = []
         self._layer = ""
 
@@ -90,6 +94,7 @@ class JudgePool:
     ) -> Verdict:
         """The verdict on a model's answer. Cancelling ends the run at once and frees its sandbox.
 
+        The same program against the same tests object is run once while that object lives.
         every_case: run on after a failed case, so that `passed` counts all that pass; otherwise `stdio` tests
         stop at the first. group: whose turn this takes in the queue, such as a request's id.
         Nothing that the candidate does raises; a fault of ours is the verdict `judge_error`.
@@ -97,8 +102,6 @@ class JudgePool:
         """
         if not self._lanes:
             raise JudgeError("the judge pool is not running; call start() first")
-        if len(self._queue) >= self._max_queued:
-            raise QueueFull(f"{self._max_queued} candidates already wait for the judge; try again later")
         job = Job(
             tests=tests,
             completion=completion,
@@ -107,15 +110,29 @@ class JudgePool:
             keep_output=keep_output,
             every_case=every_case,
         )
-        ticket = _Ticket(job, group)
-        self._queue.put(ticket, group)
+        key = (extract_program(completion, language), job.limits, language, keep_output, every_case)
+        ticket = self._repeats.get(tests, key)
+        if ticket is None:
+            if len(self._queue) >= self._max_queued:
+                raise QueueFull(f"{self._max_queued} candidates already wait for the judge; try again later")
+            ticket = _Ticket(job, group)
+            self._repeats.put(tests, key, ticket)
+            self._queue.put(ticket, group)
+        ticket.waiting += 1
         try:
-            return await ticket.verdict
+            verdict = await asyncio.shield(ticket.verdict)
         except asyncio.CancelledError:
-            self._queue.discard(ticket, group)
-            if ticket.task is not None:
-                ticket.task.cancel()
+            ticket.waiting -= 1
+            if not ticket.waiting and not ticket.verdict.done():
+                self._repeats.drop(tests, key)
+                self._queue.discard(ticket, ticket.group)
+                ticket.verdict.cancel()
+                if ticket.task is not None:
+                    ticket.task.cancel()
             raise
+        if verdict.verdict is VerdictKind.JUDGE_ERROR:
+            self._repeats.drop(tests, key)  # ours: worth another try
+        return verdict
 
     async def close(self) -> None:
         """Ends every run and every sandbox; what still waits gets `judge_error`."""
@@ -141,7 +158,7 @@ class JudgePool:
         try:
             while True:
                 ticket = await self._queue.get()
-                if ticket.verdict.done():
+                if ticket.verdict.done() or ticket.job is None:
                     continue
                 ticket.task = asyncio.create_task(self._attempts(worker, ticket.job))
                 await asyncio.wait({ticket.task})
@@ -149,6 +166,7 @@ class JudgePool:
                     ticket.verdict.set_result(ticket.task.result())
                 elif not ticket.verdict.done():
                     _answer(ticket, "the run was cancelled")
+                ticket.job = None  # what is remembered must not keep the tests alive
         finally:
             if ticket is not None:
                 if ticket.task is not None:
@@ -180,5 +198,5 @@ class JudgePool:
 
 def _answer(ticket: _Ticket, reason: str) -> None:
     if not ticket.verdict.done():
-        total = total_cases(ticket.job.tests)
+        total = total_cases(ticket.job.tests) if ticket.job else 0
         ticket.verdict.set_result(Verdict(VerdictKind.JUDGE_ERROR, 0, total, detail=reason))

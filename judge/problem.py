@@ -20,7 +20,7 @@ class StdioCase:
     level: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class StdioTests:
     """Whole programs, compared token by token; numbers within float_tolerance where it is given."""
 
@@ -38,7 +38,7 @@ class CallCase:
     level: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class CallTests:
     """Calls of one function (`Solution().name` is found too), compared as JSON values."""
 
@@ -47,7 +47,7 @@ class CallTests:
     float_tolerance: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class CodeTests:
     """A test program: bare asserts, or a `check(candidate)` that is called with the entry point."""
 

@@ -43,6 +43,7 @@ class Verdict:
     memory_mb: peak resident memory in MiB, the interpreter included.
     detail: at most 2 KiB for people, never a hidden expected output.
     stdout: the first 4 KiB printed in the last case that ran, when asked for.
+    failed_case: the place of the first case that failed, from 0; None: none did, or no case was reached.
     """
 
     verdict: VerdictKind
@@ -53,6 +54,7 @@ class Verdict:
     memory_mb: float = 0.0
     detail: str = ""
     stdout: str | None = None
+    failed_case: int | None = None
 
     def __post_init__(self) -> None:
         data = self.detail.encode("utf-8", "backslashreplace")

@@ -1,6 +1,10 @@
 import asyncio
+import gc
 import os
 import signal
+import subprocess
+import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -151,7 +155,7 @@ async def test_cancelling_ends_the_run_and_frees_its_worker():
         before = set(children_of(os.getpid()))
         run = asyncio.create_task(pool.judge(ADD, answer(SLEEP)))
         await until(lambda: set(children_of(os.getpid())) - before)
-        waiting = asyncio.create_task(pool.judge(ADD, answer(SLEEP)))
+        waiting = asyncio.create_task(pool.judge(ADD, answer(f"{SLEEP}  # another")))
         await until(lambda: pool.queue_depth == 1)
         waiting.cancel()
         run.cancel()
@@ -165,7 +169,7 @@ async def test_cancelling_ends_the_run_and_frees_its_worker():
 async def test_a_killed_sandbox_is_replaced_and_its_run_repeated(pool):
     before = set(children_of(os.getpid()))
     source = f"import time\ntime.sleep(0.5)\n{GOOD}"
-    runs = [asyncio.create_task(pool.judge(ADD, answer(source))) for _ in range(2)]
+    runs = [asyncio.create_task(pool.judge(ADD, answer(f"{source}  # {n}"))) for n in range(2)]
     await until(lambda: len(set(children_of(os.getpid())) - before) == len(runs))
     for pid in children_of(os.getpid()):
         try:
@@ -175,11 +179,71 @@ async def test_a_killed_sandbox_is_replaced_and_its_run_repeated(pool):
     assert [(await run).verdict for run in runs] == [VerdictKind.ACCEPTED] * 2
 
 
+async def test_the_same_program_is_run_once_for_the_same_tests():
+    source = "import random\nprint(random.random())"
+    tests = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": "x"}]})
+    other = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": "x"}]})
+    async with JudgePool(workers=2) as pool:
+        at_once = await asyncio.gather(*(pool.judge(tests, f"Try {n}:{answer(source)}") for n in range(4)))
+        later = await pool.judge(tests, answer(source))
+        elsewhere = await pool.judge(other, answer(source))
+    assert len({verdict.detail for verdict in (*at_once, later)}) == 1
+    assert elsewhere.detail != later.detail
+
+
+async def test_a_shared_run_goes_on_while_somebody_waits_for_it():
+    source = f"import time\ntime.sleep(0.3)\n{GOOD}"
+    async with JudgePool(workers=1) as pool:
+        first, second = (asyncio.create_task(pool.judge(ADD, answer(source))) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).accepted
+        assert first.cancelled()
+
+
+async def test_what_is_remembered_goes_with_its_tests():
+    tests = parse_tests({"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}]})
+    async with JudgePool(workers=1) as pool:
+        assert (await pool.judge(tests, answer(GOOD))).accepted
+        gone = weakref.ref(tests)
+        del tests
+        await until(lambda: gc.collect() is not None and gone() is None)
+
+
+async def test_the_first_failed_case_is_named(pool):
+    wrong = await pool.judge(CALLS, answer("def f(n): return n * n if n < 3 else 0"))
+    right = await pool.judge(CALLS, answer("def f(n): return n * n"))
+    assert (wrong.failed_case, wrong.passed, right.failed_case) == (3, 3, None)
+
+
+async def test_a_busy_machine_is_no_time_limit():
+    """Half the limit and twice the limit, beside two busy loops per core."""
+    tests = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": "1"}]})
+    source = "import time\nwhile time.process_time() < {}: pass\nprint(1)  # {}"
+    hogs = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])  # noqa: ASYNC220
+        for _ in range(2 * len(os.sched_getaffinity(0)))
+    ]
+    try:
+        async with JudgePool(workers=2) as pool:
+            runs = [
+                pool.judge(tests, answer(source.format(0.2 * share, n)), limits=Limits(cpu_s=0.2))
+                for n in range(4)
+                for share in (0.5, 2)
+            ]
+            verdicts = await asyncio.gather(*runs)
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    assert [verdict.verdict for verdict in verdicts] == [VerdictKind.ACCEPTED, VerdictKind.TIME_LIMIT] * 4
+
+
 async def test_a_closed_pool_leaves_no_process_and_answers_what_waits():
     before = set(children_of(os.getpid()))
     pool = JudgePool(workers=1)
     await pool.start()
-    runs = [asyncio.create_task(pool.judge(ADD, answer(SLEEP))) for _ in range(3)]
+    runs = [asyncio.create_task(pool.judge(ADD, answer(f"{SLEEP}  # {n}"))) for n in range(3)]
     await until(lambda: pool.queue_depth == 2)
     await pool.close()
     assert [(await run).verdict for run in runs] == [VerdictKind.JUDGE_ERROR] * 3
@@ -196,7 +260,7 @@ async def test_a_full_queue_refuses():
         waiting = asyncio.create_task(pool.judge(ADD, answer(GOOD)))
         await until(lambda: pool.queue_depth == 1)
         with pytest.raises(QueueFull, match="already wait"):
-            await pool.judge(ADD, answer(GOOD))
+            await pool.judge(ADD, answer(f"{GOOD}  # another"))
         running.cancel()
         assert (await waiting).accepted
 
