@@ -141,6 +141,15 @@ async def test_a_candidate_that_the_judge_had_not_finished_at_the_deadline_comes
     assert answer["alpharay"]["stopped"] == "deadline"
 
 
+async def test_at_the_deadline_every_candidate_counts_once_judged_or_not(serving):
+    serving.engines.seconds = {NAMES[4]: 2.99}
+    serving.judging.seconds = 0.5
+    answer = await serving.answer(alpharay={"tests": TESTS, "budget": 5, "deadline_s": 3, "return": "all"})
+    verdicts = {choice["alpharay"]["member"]: choice["alpharay"]["verdict"] for choice in answer["choices"]}
+    assert verdicts == dict.fromkeys(NAMES[:4], "wrong_answer") | {NAMES[4]: None}
+    assert len(answer["choices"]) == 5
+
+
 async def test_a_deadline_before_the_first_sample_is_a_503_that_says_when_to_try_again(serving):
     serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
     response = await serving.chat(alpharay={"budget": 5, "deadline_s": 1})

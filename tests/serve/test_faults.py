@@ -144,6 +144,7 @@ async def test_a_client_that_leaves_a_pinned_request_frees_its_slot(serving, str
     call.leave()
     await call.end()
     assert serving.nothing_is_held()
+    assert serving.counted("alpharay_samples_total", outcome="aborted") == 1
 
 
 async def test_a_client_that_leaves_in_the_middle_of_a_pinned_stream_frees_its_slot(serving):
@@ -153,6 +154,7 @@ async def test_a_client_that_leaves_in_the_middle_of_a_pinned_stream_frees_its_s
     call.leave()
     await call.end()
     assert serving.nothing_is_held()
+    assert serving.counted("alpharay_samples_total", outcome="aborted") == 1
     assert "[DONE]" not in call.text
 
 
@@ -173,6 +175,23 @@ async def test_a_cancelled_handler_frees_every_slot(serving):
     call.task.cancel()
     await call.end()
     assert serving.nothing_is_held()
+
+
+@pytest.mark.parametrize("body", [asked(), asked(stream=True), question(model=NAMES[1], stream=True)])
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_client_that_leaves_and_is_cancelled_too_frees_every_slot(serving, body, steps):
+    serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
+    call = Call(serving.app, body)
+    await pass_time(5)
+    assert serving.engines.held
+    call.leave()
+    for _ in range(steps):  # the cancellation meets every stage of letting go
+        await asyncio.sleep(0)
+    call.task.cancel()
+    await call.end()
+    await pass_time(1)
+    assert serving.nothing_is_held()
+    assert serving.counted("alpharay_requests_total") == 1
 
 
 async def test_a_cancelled_stream_frees_every_slot(serving):
