@@ -54,8 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"alpharay {version('alpharay')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, module in [("serve", serve_command), ("merge", merge), ("judge", judge), ("doctor", doctor)]:
-        summary = (module.__doc__ or "").strip().splitlines()[0]
+    for name, module, summary in [
+        ("serve", serve_command, "Serve a frontier over an OpenAI-compatible endpoint."),
+        ("merge", merge, "Merge checkpoints: one checkpoint per alpha, in one pass."),
+        ("judge", judge, "Judge a file of candidates in a sandbox, one verdict a line."),
+        ("doctor", doctor, "Say what this machine can do, and what is missing."),
+    ]:
         command = commands.add_parser(
             name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )

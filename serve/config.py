@@ -73,7 +73,7 @@ class Router(Section):
 class Judge(Section):
     """workers: candidates judged at the same time; `auto` is one a core. Limits are per test case."""
 
-    sandbox: str = "auto"
+    sandbox: Literal["auto", "full", "landlock"] = "auto"
     workers: int | Literal["auto"] = "auto"
     time_limit_s: float = Field(6, ge=0.01, le=600)
     memory_limit_mb: int = Field(512, ge=16, le=65536)
