@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def module_of(path):
 MODULES = {module_of(path): path for path in sources()}
 
 
+@cache
 def imported(path):
     """Every module that a file imports anywhere, also within functions and for its types alone."""
     found = set()
