@@ -79,18 +79,27 @@ class Counts:
 
     def snapshot(self) -> Snapshot:
         """Everything counted so far, in a form that travels."""
-        return {
-            metric.name: (
-                metric.documentation,
-                metric.type,
-                {
-                    (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-                    for sample in metric.samples
-                    if not sample.name.endswith("_created")
-                },
-            )
-            for metric in self.registry.collect()
-        }
+        return travelling(self.registry.collect())
+
+    def verdict_snapshot(self) -> Snapshot:
+        """Only the verdicts: every request looks at them."""
+        return travelling(self.verdicts.collect())
+
+
+def travelling(collected: Iterable[Metric]) -> Snapshot:
+    """Collected metrics in a form that travels between processes."""
+    return {
+        metric.name: (
+            metric.documentation,
+            metric.type,
+            {
+                (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+                for sample in metric.samples
+                if not sample.name.endswith("_created")
+            },
+        )
+        for metric in collected
+    }
 
 
 def add(snapshots: Iterable[Snapshot]) -> Snapshot:

@@ -85,7 +85,9 @@ class Server:
         """How each member has fared in all judged samples so far, over all ingress replicas."""
         solved: dict[str, int] = {}
         judged: dict[str, int] = {}
-        _, _, samples = self._counted().get("alpharay_verdicts", ("", "", {}))
+        name = "alpharay_verdicts"
+        others = {name: self._overview.counted[name]} if name in self._overview.counted else {}
+        _, _, samples = metrics.add([others, self.counts.verdict_snapshot()]).get(name, ("", "", {}))
         for (_, labels), value in samples.items():
             member, verdict = dict(labels)["member"], dict(labels)["verdict"]
             if verdict != VerdictKind.JUDGE_ERROR:
