@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Longer numbers are compared as text: reading them would cost quadratic time.
-LONG_NUMBER = 400
+# Reading a decimal number costs quadratic time: longer ones are not read.
+LONG_NUMBER = 4000
 
 
 def same_output(expected: str, actual: bytes, float_tolerance: float | None = None) -> bool:
@@ -25,9 +25,31 @@ def same_output(expected: str, actual: bytes, float_tolerance: float | None = No
 
 
 def canonical(value: Any) -> str:
-    """The one text of a JSON value that the sandbox writes too: sorted keys, no spaces, ASCII."""
-    with any_digits():
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
+    """The one text of a JSON value that the sandbox writes too: sorted keys, no spaces, ASCII.
+
+    Raises ValueError for integers with more digits than Python prints.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
+
+
+def length(value: Any) -> int:
+    """About how many characters the value takes in JSON, found in linear time whatever is in it."""
+    total, stack = 0, [value]
+    while stack:
+        one = stack.pop()
+        total += 8
+        if isinstance(one, dict):
+            stack += one.keys()
+            stack += one.values()
+        elif isinstance(one, list | tuple):
+            stack += one
+        elif isinstance(one, str):
+            total += 6 * len(one)
+        elif isinstance(one, int):
+            total += one.bit_length() // 3
+        else:
+            total += 24
+    return total
 
 
 def same_value(expected: Any, actual: str, float_tolerance: float | None = None) -> bool:
@@ -43,6 +65,28 @@ def same_value(expected: Any, actual: str, float_tolerance: float | None = None)
     except (ValueError, RecursionError, MemoryError):
         return False
     return _same(expected, value, float_tolerance)
+
+
+def same_wide_value(expected: Any, actual: str, float_tolerance: float | None = None) -> bool:
+    """As `same_value`, for values in which integers are `i` and hexadecimal digits, and strings `s` and the text."""
+    try:
+        return _same(expected, _narrow(json.loads(actual)), float_tolerance)
+    except (ValueError, RecursionError, MemoryError):
+        return False
+
+
+def _narrow(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_narrow(item) for item in value]
+    if isinstance(value, dict):
+        return {key[1:]: _narrow(item) for key, item in value.items()}
+    if isinstance(value, str):
+        if value.startswith("i"):
+            return int(value[1:], 16)
+        return value[1:]
+    if value is None or isinstance(value, bool | float):
+        return value
+    raise ValueError("not a wide value")
 
 
 def _canonical_or_none(value: Any) -> str | None:
@@ -63,14 +107,12 @@ def any_digits() -> Iterator[None]:
         sys.set_int_max_str_digits(before)
 
 
-class _Long(str):
-    """An integer too long to be read, as its digits."""
-
-    __slots__ = ()
+class _Long:
+    """An integer longer than Python prints: an honest answer brings it in hexadecimal."""
 
 
 def _integer(text: str) -> int | _Long:
-    return int(text) if len(text) <= LONG_NUMBER else _Long(text)
+    return int(text) if len(text) <= LONG_NUMBER else _Long()
 
 
 def _same(expected: Any, actual: Any, tolerance: float | None) -> bool:
@@ -93,8 +135,6 @@ def _same(expected: Any, actual: Any, tolerance: float | None) -> bool:
 def _same_scalar(a: Any, b: Any, tolerance: float | None) -> bool:
     if isinstance(a, bool) or isinstance(b, bool) or a is None or b is None:
         return a is b
-    if isinstance(b, _Long):
-        return isinstance(a, int) and _same_long(a, b)
     if isinstance(a, str) or isinstance(b, str):
         return type(a) is type(b) and a == b
     if not (isinstance(a, int | float) and isinstance(b, int | float)):
@@ -102,14 +142,6 @@ def _same_scalar(a: Any, b: Any, tolerance: float | None) -> bool:
     if tolerance is None:
         return type(a) is type(b) and (a == b or (a != a and b != b))  # noqa: PLR0124 - NaN
     return a == b or (a != a and b != b) or _near(a, b, tolerance)  # noqa: PLR0124
-
-
-def _same_long(expected: int, digits: str) -> bool:
-    """By length first, so that only a number of the right size is read."""
-    if abs(expected.bit_length() * 0.30103 - len(digits.lstrip("-"))) > 2:
-        return False
-    with any_digits():
-        return expected == int(digits)
 
 
 def _near(a: float, b: float, tolerance: float) -> bool:

@@ -23,7 +23,7 @@ CAGED, LOADING, READY, UNPARSABLE = (
     b"R",
     b"C",
 )  # how far this child came, the first bytes of its report
-VALUE, NOT_JSON, RAISED = "V", "N", "E"  # the first character of a call's answer
+VALUE, WIDE, NOT_JSON, RAISED = "V", "H", "N", "E"  # the first character of a call's answer
 FILE_NAME = "program.py"
 
 
@@ -162,14 +162,33 @@ def answer(function: Any, case: dict[str, Any], encode: Any) -> str:
         value = function(*case["args"], **case["kwargs"])
     except BaseException as error:
         return RAISED + json.dumps(describe(error))
-    digits = sys.get_int_max_str_digits()
     try:
-        sys.set_int_max_str_digits(0)  # an answer may be a larger number than Python prints by default
-        return VALUE + str(encode(value))
+        try:
+            return VALUE + str(encode(value))
+        except (
+            ValueError
+        ):  # an integer with more digits than Python prints: in decimal it would cost quadratic time
+            return WIDE + str(encode(widen(value)))
     except BaseException as error:
         return NOT_JSON + json.dumps(f"{type(value).__name__}: {describe(error)}"[:300])
-    finally:
-        sys.set_int_max_str_digits(digits)
+
+
+def widen(value: Any) -> Any:
+    """The value with integers in hexadecimal: `i` and the number, against `s` and the text for strings."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return "i" + hex(int.__index__(value))
+    if isinstance(value, str):
+        return "s" + value
+    if isinstance(value, list | tuple):
+        return [widen(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            "s" + (key if isinstance(key, str) else json.dumps(key)): widen(item)
+            for key, item in value.items()
+        }
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def describe(error: BaseException) -> str:

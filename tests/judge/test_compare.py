@@ -1,12 +1,11 @@
 import json
 import math
-import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpharay.judge.compare import canonical, same_output, same_value
+from alpharay.judge.compare import canonical, length, same_output, same_value, same_wide_value
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -120,13 +119,34 @@ def test_floats_may_differ_by_the_tolerance(expected, actual, same):
 
 
 def test_integers_longer_than_python_prints_are_compared_exactly():
+    from alpharay.judge.inside.candidate import widen
+
     huge = 7**9000
-    text = canonical(huge)
-    assert len(text) > sys.get_int_max_str_digits() > 0
-    assert same_value(huge, text)
-    assert same_value([huge], f"[ {text} ]")
-    assert not same_value([huge], f"[{text[:-1]}8]")
-    assert not same_value(huge, text + "0")
+    assert same_wide_value([huge], canonical(widen([huge])))
+    assert not same_wide_value([huge], canonical(widen([huge + 1])))
+    assert not same_value([huge], "[" + "7" * 7606 + "]")
+    assert not same_value(5, canonical(widen(huge)))
+
+
+def test_the_length_of_a_value_is_never_much_too_small():
+    for value in (7**9000, "\ud800" * 100, [[]] * 50, {"a" * 50: None}, 0.1 + 0.2, [True, -1]):
+        text = hex(value) if isinstance(value, int) else canonical(value)
+        assert length(value) >= len(text) * 0.8
+
+
+@given(JSON)
+def test_wide_values_are_compared_as_plain_ones_are(value):
+    from alpharay.judge.inside.candidate import widen
+
+    assert same_wide_value(value, canonical(widen(value)))
+    assert not same_wide_value([value], canonical(widen(value)))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", '"ix"', '"i"', "[" * 100_000, '{"sa":"i0x5"', '"s5"', '"i0x6"', "true"]
+)
+def test_malformed_wide_values_are_not_the_same(text):
+    assert not same_wide_value(5, text)
 
 
 def test_a_value_nested_deeper_than_python_recurses_is_not_the_same():

@@ -113,9 +113,14 @@ async def test_calls_get_their_verdicts(pool, source, kind):
 
 
 async def test_integers_beyond_what_python_prints_come_through(pool):
-    tests = parse_tests({"kind": "call", "entry_point": "f", "cases": [{"args": [], "output": 7**9000}]})
-    right = await pool.judge(tests, answer("def f(): return 7 ** 9000"))
-    wrong = await pool.judge(tests, answer("def f(): return 7 ** 9000 + 1"))
+    output = [7**9000, {"a": -(7**9000)}, "i5", 5, True, None, 0.5]
+    tests = parse_tests({"kind": "call", "entry_point": "f", "cases": [{"args": [], "output": output}]})
+    right = await pool.judge(
+        tests, answer("def f(): return (7**9000, {'a': -7**9000}, 'i5', 5, True, None, .5)")
+    )
+    wrong = await pool.judge(
+        tests, answer("def f(): return [7**9000, {'a': 1 - 7**9000}, 'i5', 5, True, None, .5]")
+    )
     assert (right.verdict, wrong.verdict) == (VerdictKind.ACCEPTED, VerdictKind.WRONG_ANSWER)
 
 
