@@ -6,11 +6,12 @@ ask it for a wave of draws, report what became of each, and take its selection a
 
 from alpharay.router.draw import Candidate, Draw, Member
 from alpharay.router.policies import POLICIES, Policy, Standing
-from alpharay.router.seeds import MAX_SAMPLES_PER_MEMBER
+from alpharay.router.seeds import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER
 from alpharay.router.selection import SELECTORS, ranked
 from alpharay.router.session import Ask, Session, Stop
 
 __all__ = [
+    "MAX_MEMBERS",
     "MAX_SAMPLES_PER_MEMBER",
     "POLICIES",
     "SELECTORS",

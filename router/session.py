@@ -207,8 +207,3 @@ class Session:
     def _stop_when_spent(self) -> None:
         if not self.stopped and not self._pending and self.drawn.total() >= self._budget():
             self.stopped = Stop.BUDGET
-
-
-def members_named(members: Sequence[Member], names: Sequence[str]) -> tuple[Member, ...]:
-    """The members of those names, in the frontier's own order."""
-    return tuple(member for member in members if member.name in names)

@@ -21,7 +21,7 @@ from alpharay.serve.controls import Controls
 from alpharay.serve.dialects import chat
 from alpharay.serve.ensemble import Outcome
 from alpharay.serve.errors import RequestError, malformed
-from alpharay.serve.server import ClientGone, Server, Visit
+from alpharay.serve.server import ClientGone, Server, Visit, outcome_of
 from alpharay.serve.streaming import EventStream, Waiting, unless_gone
 from alpharay.serve.understand import Ensembled, Pinned, understand
 
@@ -33,6 +33,8 @@ Json = dict[str, Any]
 # to refuse it with a proper status, short enough for every client.
 _HEADERS_AFTER_S = 2.0
 _KEEP_ALIVE_S = 10.0
+# A body that trickles in holds a place among `server.max_queued` meanwhile.
+_BODY_S = 60.0
 # nginx's own status for a client that has gone; nobody reads it.
 _CLIENT_GONE = 499
 
@@ -83,7 +85,9 @@ def build_app(server: Server) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def no_such_route(_: Request, error: HTTPException) -> Response:
-        return _error(RequestError(error.status_code, str(error.detail)))
+        answer = _error(RequestError(error.status_code, str(error.detail)))
+        answer.headers.update(error.headers or {})
+        return answer
 
     @app.exception_handler(ClientGone)
     async def nobody_left(_request: Request, _error: ClientGone) -> Response:
@@ -113,7 +117,7 @@ def build_app(server: Server) -> FastAPI:
     async def models() -> Json:
         return {"object": "list", "data": server.models()}
 
-    @app.get("/v1/models/{name}", summary="The ensemble or one member")
+    @app.get("/v1/models/{name:path}", summary="The ensemble or one member")
     async def model(name: str) -> Json:
         return server.model(name)
 
@@ -130,7 +134,7 @@ def build_app(server: Server) -> FastAPI:
 async def _chat(server: Server, http: Request, visit: Visit) -> Response:
     try:
         request = chat.read(await _json_body(http, server))
-        todo = understand(server, request, http.headers, uuid.uuid4().hex, secrets.randbits(63))
+        todo = understand(server, request, http.headers, uuid.uuid4().hex, secrets.randbits(62))
     except RequestError:
         server.counts.rejections.labels("invalid").inc()
         raise
@@ -163,6 +167,7 @@ async def _streamed(server: Server, http: Request, todo: Ensembled, visit: Visit
             whole = _finished(server, todo, done.result())
         except RequestError as error:
             # The headers are out: the error can only be told as the stream's last event.
+            visit.end(outcome_of(error))
             yield chat.event(_object(error))
             yield chat.DONE
             return
@@ -196,15 +201,19 @@ async def _json_body(http: Request, server: Server) -> Json:
     limit = int(server.config.server.max_request_mb * 1e6)
     data = bytearray()
     try:
-        async for chunk in http.stream():
-            data += chunk
-            if len(data) > limit:
-                raise RequestError(
-                    413,
-                    f"the request is larger than {limit / 1e6:g} MB; raise server.max_request_mb or send fewer tests",
-                )
+        async with asyncio.timeout(_BODY_S):
+            async for chunk in http.stream():
+                data += chunk
+                if len(data) > limit:
+                    raise RequestError(
+                        413,
+                        f"the request is larger than {limit / 1e6:g} MB; "
+                        "raise server.max_request_mb or send fewer tests",
+                    )
     except ClientDisconnect:
         raise ClientGone from None
+    except TimeoutError:
+        raise RequestError(408, f"the request's body did not arrive within {_BODY_S:g} s") from None
     try:
         body = json.loads(data)
     except RecursionError:

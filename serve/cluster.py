@@ -44,7 +44,10 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     http = ray_serve.config.HTTPOptions(host=config.server.host, port=config.server.port)
     try:
-        ray_serve.start(proxy_location="HeadOnly", http_options=http)
+        try:
+            ray_serve.start(proxy_location="HeadOnly", http_options=http)
+        except Exception as error:
+            raise StartFailed(f"Ray Serve could not be started: {error}") from error
         yield
     finally:
         # What Ray remarks while it is taken down (tasks of its own that end) helps nobody.
@@ -54,6 +57,24 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
             else:
                 ray_serve.shutdown()
             ray.shutdown()
+
+
+def check_gpus(config: Config) -> None:
+    """Raises StartFailed: the cluster has fewer GPUs than the replicas need. Nothing on the CPU."""
+    import ray
+
+    from alpharay.serve.deploy import on_cpu
+
+    if on_cpu():
+        return
+    engine = config.engine
+    replicas = -(-len(config.members) // engine.members_per_replica) * engine.replicas
+    needed, found = replicas * engine.tensor_parallel_size, int(ray.cluster_resources().get("GPU", 0))
+    if found < needed:
+        raise StartFailed(
+            f"{replicas} replicas of {engine.tensor_parallel_size} GPU need {needed} GPUs, Ray has {found}; "
+            "serve fewer members, or several in one replica (engine.members_per_replica)"
+        )
 
 
 def log_folder() -> Path:

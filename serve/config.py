@@ -11,9 +11,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES
+from alpharay.router import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER, POLICIES
 from alpharay.serve.errors import ConfigError
-from alpharay.serve.spelling import did_you_mean
+from alpharay.serve.spelling import did_you_mean, shown
 
 
 class Section(BaseModel):
@@ -97,7 +97,7 @@ class Server(Section):
     the best so far.
     """
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(8000, ge=0, le=65535)
     max_queued: int = Field(256, ge=1)
     max_request_mb: float = Field(32, gt=0)
@@ -121,18 +121,19 @@ class Config(Section):
     @field_validator("members")
     @classmethod
     def _distinct_finite(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value:
-            raise ValueError("at least one alpha is needed")
+        if not 1 <= len(value) <= MAX_MEMBERS:
+            raise ValueError(f"between 1 and {MAX_MEMBERS} alphas can be served, got {len(value)}")
         for alpha in value:
             if not math.isfinite(alpha):
                 raise ValueError(f"an alpha must be a finite number, got {alpha}")
-            if value.count(alpha) > 1:
-                raise ValueError(f"alpha {alpha:g} is named twice")
+            if [f"{other:g}" for other in value].count(f"{alpha:g}") > 1:
+                raise ValueError(f"alpha {alpha:g} is named twice (six digits count)")
         return tuple(sorted(value))
 
 
 # What the configuration format foresees and this version cannot do: never ignored, always refused.
 NOT_YET = {
+    "adapters": "name two full checkpoints under `endpoints`",
     "hosting": "use 'replicas'",
     "router.turns": "use 1",
     "server.api_keys_file": "put an authenticating proxy in front, and leave this out",
@@ -166,7 +167,10 @@ def load(path: Path | None) -> Config:
     try:
         config = Config.model_validate(found)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {'; '.join(_line(one) for one in error.errors())}") from error
+        lines = [_line(one) for one in error.errors()]
+        if "adapters" in found:  # they come instead of endpoints: that those are missing is not the point
+            lines = [line for line in lines if line != "'endpoints' is missing"]
+        raise ConfigError(f"{path}: {'; '.join(lines)}") from error
     endpoints = {name: _resolved(path, name, value) for name, value in config.endpoints.model_dump().items()}
     return config.model_copy(update={"endpoints": Endpoints(**endpoints)})
 
@@ -182,7 +186,7 @@ def _resolved(path: Path, name: str, endpoint: Path) -> Path:
 def _line(error: Any) -> str:
     """One of pydantic's errors as a clause that names the key as the user wrote it."""
     where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
+    if error["type"] == "extra_forbidden" and where not in NOT_YET:
         section: Any = Config
         for part in error["loc"][:-1]:
             section = section.model_fields[part].annotation
@@ -190,6 +194,6 @@ def _line(error: Any) -> str:
     if error["type"] == "missing":
         return f"{where!r} is missing"
     if where in NOT_YET:
-        return f"{where} {error['input']!r} is not available in this version; {NOT_YET[where]}"
+        return f"{where} {shown(error['input'])} is not available in this version; {NOT_YET[where]}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{where}: {message[:1].lower()}{message[1:]}" if where else message

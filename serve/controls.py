@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alpharay.router import POLICIES, SELECTORS
 from alpharay.serve.errors import RequestError, malformed
-from alpharay.serve.spelling import did_you_mean
+from alpharay.serve.spelling import did_you_mean, shown
 
 _HEADER = "x-alpharay-"
 
@@ -18,13 +18,13 @@ _HEADER = "x-alpharay-"
 class Controls(BaseModel):
     """Every control, unset where the request does not name it. Body beats header beats configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     budget: int | None = Field(None, ge=1)
     tests: dict[str, Any] | None = None
     time_limit_s: float | None = Field(None, ge=0.01, le=600)
     memory_limit_mb: int | None = Field(None, ge=16, le=65536)
-    returns: Literal["best", "passing", "all"] = Field("best", alias="return")
+    returns: Literal["best", "passing", "all"] | None = Field(None, alias="return")
     stop_after_passes: int | None = Field(None, ge=1)
     deadline_s: float | None = Field(None, gt=0, le=86400)
     policy: str | None = None
@@ -59,7 +59,9 @@ def read_controls(body: Mapping[str, Any], headers: Mapping[str, str]) -> Contro
         given.update(own)
     for name in given:
         if name not in _NAMES:
-            raise malformed(f"unknown control {name!r}{did_you_mean(name, _NAMES)}", param=f"alpharay.{name}")
+            raise malformed(
+                f"unknown control {shown(name)}{did_you_mean(name, _NAMES)}", param=f"alpharay.{name[:100]}"
+            )
     try:
         controls = Controls.model_validate(given)
     except ValidationError as error:
@@ -85,7 +87,8 @@ def _refuse_what_cannot_be(controls: Controls) -> None:
 
 def _unavailable(name: str, value: object, way_out: str) -> RequestError:
     return malformed(
-        f"alpharay.{name}: {value!r} is not available in this version; {way_out}", param=f"alpharay.{name}"
+        f"alpharay.{name}: {shown(value)} is not available in this version; {way_out}",
+        param=f"alpharay.{name}",
     )
 
 

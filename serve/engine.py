@@ -43,6 +43,10 @@ _CONFIGURING = asyncio.Lock()
 vllm_engine_utils.get_mp_context = lambda: _FORK_SERVER
 
 
+# They would lock our own calls out of the application, or name the model differently.
+_NOT_FOR_US = {"api_key", "root_path", "lora_modules", "headless", "api_server_count"}
+
+
 class MemberEngine:
     """A member's engine: starts it, passes requests to it, tells whether it lives.
 
@@ -63,9 +67,13 @@ class MemberEngine:
         async with _CONFIGURING:
             config = await asyncio.to_thread(engine_args.create_engine_config, UsageContext.OPENAI_API_SERVER)
         engine = await asyncio.to_thread(AsyncLLM.from_vllm_config, config)
-        tasks = await engine.get_supported_tasks()
-        app = build_app(self._arguments, tasks)
-        await init_app_state(engine, app.state, self._arguments, tasks)
+        try:
+            tasks = await engine.get_supported_tasks()
+            app = build_app(self._arguments, tasks)
+            await init_app_state(engine, app.state, self._arguments, tasks)
+        except BaseException:
+            engine.shutdown()  # else it would hold its memory while the next try wants it
+            raise
         self._engine, self._app, self.instance = engine, app, uuid.uuid4().hex
 
     async def stop(self) -> None:
@@ -108,13 +116,23 @@ def _arguments(name: str, checkpoint: Path, config: EngineConfig) -> Namespace:
         "max_model_len": config.max_model_len,
         "tensor_parallel_size": config.tensor_parallel_size,
         "disable_fastapi_docs": True,
+        "disable_log_stats": True,  # nobody reads them: each engine would update its own every step
     }
+    defaults: dict[str, Any] = {}
     if current_platform.is_cpu():
-        ours["enforce_eager"] = True  # compiling takes longer than small models on a CPU ever win back
-    for key, value in (ours | config.extra).items():
+        defaults["enforce_eager"] = True  # compiling takes longer than small models on a CPU ever win back
+    elif config.members_per_replica > 1:
+        # vLLM's own default, shared by the engines that will hold this replica's GPU together.
+        defaults["gpu_memory_utilization"] = 0.9 / config.members_per_replica
+    for key in config.extra:
+        if key in ours or key in _NOT_FOR_US:
+            raise ConfigError(
+                f"engine.extra.{key}: this is not yours to set here; alpharay sets or checks it itself"
+            )
         if not hasattr(arguments, key):
             raise ConfigError(
                 f"engine.extra.{key}: vLLM knows no such argument{did_you_mean(key, vars(arguments))}"
             )
+    for key, value in (defaults | config.extra | ours).items():
         setattr(arguments, key, value)
     return arguments

@@ -6,8 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
@@ -22,6 +21,7 @@ log = logging.getLogger("ray.serve")
 
 # A drain may shorten the deadline of a request that is already waiting, so it looks up this often.
 _LOOK_UP_S = 1.0
+_BYTES_UNDER_WAY = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,6 @@ class Job:
     ask: Ask
     policy: str
     deadline_s: float
-    headers: Mapping[str, str] = field(default_factory=dict)
     tests: Tests | None = None
     limits: Limits | None = None
     language: str = "python"
@@ -122,6 +121,8 @@ class _Run:
         self._counts = counts
         self._tasks: dict[asyncio.Task[Candidate], Draw] = {}
         self._unjudged: dict[int, Candidate] = {}
+        # A huge prompt is sent to few engines at once: the first one's refusal ends the rest.
+        self._room = asyncio.Semaphore(1 + _BYTES_UNDER_WAY // (1 + len(job.request.rest)))
 
     def start(self, draws: tuple[Draw, ...]) -> None:
         for draw in draws:
@@ -145,6 +146,8 @@ class _Run:
     def expire(self) -> None:
         """Ends the session; what was sampled but not yet judged counts as it is."""
         self.session.expire(self._unjudged.values())
+        if self._unjudged and all(candidate.verdict is None for candidate in self.session.candidates):
+            self.outcome.judge = "unavailable"  # it gave this request no verdict in time
 
     async def abort(self) -> None:
         """Cancels what is still under way and waits until it has let go."""
@@ -164,9 +167,10 @@ class _Run:
 
     async def _sample(self, draw: Draw) -> Candidate:
         started = time.monotonic()
-        body = chat.engine_body(self.job.request, draw.member, draw)
-        headers = {**self.job.headers, "x-request-id": f"{self.job.request_id}-{draw.index}"}
-        reply = await self._engines.sample(draw.member, chat.PATH, body, headers)
+        body = chat.engine_body(self.job.request, draw.member, seed=draw.seed, draw=True)
+        headers = {"x-request-id": f"{self.job.request_id}-{draw.index}"}
+        async with self._room:
+            reply = await self._engines.sample(draw.member, chat.PATH, body, headers)
         if reply.status != 200:
             raise refused(reply.status, reply.body)
         response = json.loads(reply.body)
@@ -213,5 +217,8 @@ def refused(status: int, body: bytes) -> RequestError:
         response = None
     error = response.get("error") if isinstance(response, dict) else None
     if not isinstance(error, dict):
-        return RequestError(status, f"the engine refused the request: {body[:500].decode(errors='replace')}")
-    return RequestError(status, str(error.get("message")), param=error.get("param"))
+        return RequestError(
+            400 if status == 422 else status,
+            f"the engine refused the request: {body[:500].decode(errors='replace')}",
+        )
+    return RequestError(400 if status == 422 else status, str(error.get("message")), param=error.get("param"))

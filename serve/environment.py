@@ -11,6 +11,9 @@ def engine_environment() -> dict[str, str]:
         {
             "HF_HUB_OFFLINE": "1",  # checkpoints are folders: nothing is fetched behind the operator's back
             "TOKENIZERS_PARALLELISM": "false",
+            # For an engine's own workers (several GPUs or threads). vLLM sets it so itself in a Ray actor,
+            # but after the process from which our engines are forked has taken its copy.
+            "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
             # Ray Serve turns standard error into a logger; vLLM's own handlers on top of it take the two
             # locks of `logging` in the opposite order, and several engines starting together hang.
             "VLLM_CONFIGURE_LOGGING": "0",
@@ -21,7 +24,7 @@ def engine_environment() -> dict[str, str]:
 
 def cpu_environment(cores: int, engines: int) -> dict[str, str]:
     """For engines that share a machine's cores."""
-    threads = max(1, cores // engines)
+    threads = int(os.environ.get("OMP_NUM_THREADS", max(1, cores // engines)))
     wanted = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
     if threads == 1:
         # With one thread an engine on a CPU needs no worker process beside its own: half the processes.

@@ -37,7 +37,7 @@ class RequestError(ServeError):
     """One request is answered with an error.
 
     status: the HTTP status. param: the field at fault, where there is one.
-    kind: the error object's `type`. retry_after_s: sent as `Retry-After` (429 and 503).
+    code: the error object's own. retry_after_s: sent as `Retry-After` (429 and 503).
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alpharay.router import Member
 from alpharay.serve.errors import RequestError
-from alpharay.serve.spelling import did_you_mean
+from alpharay.serve.spelling import did_you_mean, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ def members_asked(
         if member is None:
             raise RequestError(
                 400,
-                f"alpharay.members: {one!r} is not served{did_you_mean(str(one), [m.name for m in members])}",
+                f"alpharay.members: {shown(one)} is not served{did_you_mean(str(one), [m.name for m in members])}",
                 param="alpharay.members",
             )
         found.append(member)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("ray.serve")
 
 _REPORT_S = 1.0
+_HUB_S = 5.0
+_LOOK_UP_S = 0.2
+_PATIENCE_S = 15.0
 _RESTARTS_IN_A_ROW = 3
 
 
@@ -53,6 +57,9 @@ class Host:
         self._starting: set[str] = {seat.name for seat in seats}
         self._failures = 0
         self._broken: str = ""
+        # With another replica of the member at hand a request may wait here until this one's engine is
+        # back: refusing at once would make this the least busy replica, and draw all requests to it.
+        self._patience_s = 0 if config.replicas == 1 else _PATIENCE_S
         self._tasks = [asyncio.create_task(self._report_forever())]
         try:
             await self._start(config)
@@ -80,7 +87,7 @@ class Host:
 
         Raises EngineDown: the sample is lost through no fault of the request.
         """
-        engine = self._living(member)
+        engine = await self._living(member)
         instance = engine.instance
         reply = await engine.call(path, body, headers)
         if reply.status >= 500 and (not engine.alive or engine.instance != instance):
@@ -91,7 +98,8 @@ class Host:
         self, member: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> AsyncIterator[tuple[int, str] | bytes]:
         """A streamed answer: first (status, content type), then its bytes as the engine sends them."""
-        async with self._living(member).open_call(path, body, headers) as reply:
+        engine = await self._living(member)
+        async with engine.open_call(path, body, headers) as reply:
             yield (reply.status, reply.content_type)
             async for chunk in reply.chunks:
                 yield chunk
@@ -101,15 +109,17 @@ class Host:
         if self._broken:
             raise EngineDown(self._broken)
 
-    def _living(self, member: str) -> MemberEngine:
-        engine = self._engines.get(member)
-        if engine is None or not engine.alive or member in self._starting:
-            raise EngineDown(f"{member}: its engine is being started")
+    async def _living(self, member: str) -> MemberEngine:
+        deadline = time.monotonic() + self._patience_s
+        while (engine := self._engines[member]) and (not engine.alive or member in self._starting):
+            if time.monotonic() >= deadline:
+                raise EngineDown(f"{member}: its engine is being started")
+            await asyncio.sleep(_LOOK_UP_S)
         return engine
 
     async def _revive_forever(self) -> None:
         while True:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(_LOOK_UP_S)
             for name, engine in self._engines.items():
                 if not engine.alive:
                     await self._revive(name, engine)
@@ -117,7 +127,6 @@ class Host:
     async def _revive(self, name: str, engine: MemberEngine) -> None:
         log.warning("the engine of %s died; starting it anew", name)
         self._starting.add(name)
-        await self._report()
         try:
             await engine.start()
         except Exception as error:
@@ -138,9 +147,9 @@ class Host:
 
     async def _report(self) -> None:
         try:
-            await self._hub.report_members.remote(
-                self._replica, {seat.name: self._state(seat.name) for seat in self._seats}
-            )
+            states = {seat.name: self._state(seat.name) for seat in self._seats}
+            async with asyncio.timeout(_HUB_S):  # a handle waits for a lost replica as long as it takes
+                await self._hub.report_members.remote(self._replica, states)
         except Exception:
             log.warning("the hub cannot be told how the engines are", exc_info=True)
 

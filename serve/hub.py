@@ -12,8 +12,11 @@ from enum import StrEnum
 
 from alpharay.serve.metrics import Snapshot, add
 
-# A replica that has not reported for this long is counted as down: it reports every second.
-SILENT_AFTER_S = 5.0
+# A replica that has not reported for this long is counted as down. It reports every second, but its
+# loop may be held up on a machine that is short of CPU.
+SILENT_AFTER_S = 10.0
+# An ingress replica that has been silent for this long has nothing under way any more.
+_GONE_AFTER_S = 60.0
 
 
 class Phase(StrEnum):
@@ -81,11 +84,6 @@ class Overview:
     drain_s: float | None = None
     drained: bool = False
 
-    @property
-    def ready(self) -> bool:
-        """Whether every member can answer."""
-        return bool(self.members) and all(state.up for state in self.members.values())
-
 
 class Hub:
     """Keeps the latest report of every part. All methods are short: reports arrive every second."""
@@ -128,7 +126,7 @@ class Hub:
             drained=all(
                 report.draining and not report.in_flight
                 for heard, report in self._ingress.values()
-                if now - heard <= SILENT_AFTER_S
+                if now - heard <= _GONE_AFTER_S
             ),
         )
 

@@ -26,7 +26,9 @@ class Ingress:
         judge: Any,
         hub: Any,
     ) -> None:
-        self._server = Server(config, members, RayEngines(hosts), RayJudging(judge), hub)
+        engines = RayEngines(hosts, lambda member: self._server.is_down(member))  # noqa: PLW0108 - not there yet
+        judging = RayJudging(judge, lambda: self._server.judge_is_down)
+        self._server = Server(config, members, engines, judging, hub)
         self._task = asyncio.create_task(self._server.exchange_forever())
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -15,6 +15,7 @@ from alpharay.serve.hub import JudgeState
 log = logging.getLogger("ray.serve")
 
 _REPORT_S = 1.0
+_HUB_S = 5.0
 
 
 class Judge:
@@ -45,7 +46,8 @@ class Judge:
 
     async def _report(self, state: JudgeState) -> None:
         try:
-            await self._hub.report_judge.remote(state)
+            async with asyncio.timeout(_HUB_S):  # a handle waits for a lost replica as long as it takes
+                await self._hub.report_judge.remote(state)
         except Exception:
             log.warning("the hub cannot be told how the judge is", exc_info=True)
 

@@ -6,7 +6,7 @@ What crosses them is classified here, once: a lost sample, a judge out of reach,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 from alpharay.judge.limits import Limits
@@ -43,18 +43,27 @@ class Judging(Protocol):
         ...
 
 
-class RayEngines:
-    """Engines behind Ray Serve handles; several members may share one."""
+# Ray lets a call to a deployment without a living replica wait until there is one, however long that
+# takes. What the hub knows ends that wait; this is how often it is asked.
+_LOOK_UP_S = 0.5
 
-    def __init__(self, hosts: Mapping[str, Any]) -> None:
+
+class RayEngines:
+    """Engines behind Ray Serve handles; several members may share one.
+
+    is_down: whether the hub knows of no engine of that member that can answer.
+    """
+
+    def __init__(self, hosts: Mapping[str, Any], is_down: Callable[[str], bool]) -> None:
         self._hosts = hosts
+        self._is_down = is_down
 
     async def sample(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        self._check(member)
         response = self._hosts[member].sample.remote(member, path, body, headers)
         try:
-            reply: Reply = await response
-        except asyncio.CancelledError:
-            response.cancel()  # frees the engine's slot, not only this task
+            reply: Reply = await _while_up(response, lambda: self._check(member))
+        except SampleLost:
             raise
         except Exception as error:
             # Ray wraps whatever happened on the other side; none of it is the request's fault, since
@@ -67,42 +76,71 @@ class RayEngines:
     async def stream(
         self, member: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> AsyncIterator[tuple[int, str] | bytes]:
+        self._check(member)
         response = self._hosts[member].options(stream=True).stream.remote(member, path, body, headers)
         try:
+            first = await _while_up(response, lambda: self._check(member), anext)
+            if _is_ours(first[0]):
+                raise SampleLost(f"{member}: the engine answered {first[0]}")
+            yield first
             async for part in response:
-                if isinstance(part, tuple) and _is_ours(part[0]):
-                    raise SampleLost(f"{member}: the engine answered {part[0]}")
                 yield part
-        except (asyncio.CancelledError, GeneratorExit):
-            response.cancel()
-            raise
         except SampleLost:
-            response.cancel()
             raise
         except Exception as error:
             raise SampleLost(f"{member}: {error}") from error
+        finally:
+            response.cancel()  # does nothing to a stream that has ended
 
-
-def _is_ours(status: int) -> bool:
-    """Whether an engine's status tells of its own trouble, not of the request's."""
-    return status >= 500 or status == 429
+    def _check(self, member: str) -> None:
+        if self._is_down(member):
+            raise SampleLost(f"{member}: no engine of it can answer now")
 
 
 class RayJudging:
-    """The judge behind its Ray Serve handle."""
+    """The judge behind its Ray Serve handle. is_down: whether the hub knows of no judge."""
 
-    def __init__(self, judge: Any) -> None:
+    def __init__(self, judge: Any, is_down: Callable[[], bool]) -> None:
         self._judge = judge
+        self._is_down = is_down
 
     async def judge(
         self, tests: Tests, completion: str, limits: Limits, language: str, group: str
     ) -> Verdict:
+        self._check()
         response = self._judge.judge.remote(tests, completion, limits, language, group)
         try:
-            verdict: Verdict = await response
-        except asyncio.CancelledError:
-            response.cancel()
+            verdict: Verdict = await _while_up(response, self._check)
+        except JudgeUnavailable:
             raise
         except Exception as error:
             raise JudgeUnavailable(str(error)) from error
         return verdict
+
+    def _check(self) -> None:
+        if self._is_down():
+            raise JudgeUnavailable("no judge can answer now")
+
+
+async def _while_up(
+    response: Any, check: Callable[[], None], wait: Callable[[Any], Any] = lambda response: response
+) -> Any:
+    """The response's result, unless `check` raises first. Whoever is cancelled here cancels it over there too."""
+    waiting = asyncio.ensure_future(_awaited(wait(response)))
+    try:
+        while not (await asyncio.wait({waiting}, timeout=_LOOK_UP_S))[0]:
+            check()
+        return waiting.result()
+    finally:
+        if not waiting.done():
+            response.cancel()  # frees the engine's slot or the judge's run, not only this task
+            waiting.cancel()
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def _is_ours(status: int) -> bool:
+    """Whether an engine's status tells of its own trouble: then another engine, or a later try, may do."""
+    return status == 429 or (status >= 500 and status != 501)

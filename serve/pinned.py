@@ -27,9 +27,7 @@ async def answer(server: Server, pinned: Pinned) -> Json:
     started = time.monotonic()
     member = pinned.member
     try:
-        reply = await server.engines.sample(
-            member.name, chat.PATH, chat.engine_body(pinned.request, member.name), _headers(pinned)
-        )
+        reply = await server.engines.sample(member.name, chat.PATH, _body(pinned), _headers(pinned))
     except SampleLost as error:
         raise _away(server, pinned) from error
     except asyncio.CancelledError:
@@ -41,7 +39,7 @@ async def answer(server: Server, pinned: Pinned) -> Json:
     spent = chat.usage(response)
     _count(server, pinned, spent)
     for choice in response["choices"]:
-        choice["alpharay"] = _note(pinned)
+        choice["alpharay"] = _note(pinned, choice["index"])
     response["alpharay"] = _summary(pinned, spent, time.monotonic() - started)
     return response
 
@@ -66,10 +64,7 @@ class Passing(AsyncIterator[bytes]):
 
         Raises RequestError: the engine's own refusal, or 503 while its engine is being restarted.
         """
-        name, body = (
-            self._pinned.member.name,
-            chat.engine_body(self._pinned.request, self._pinned.member.name),
-        )
+        name, body = self._pinned.member.name, _body(self._pinned)
         self._parts = self._server.engines.stream(name, chat.PATH, body, _headers(self._pinned))
         try:
             status, content_type = await anext(self._parts)
@@ -108,7 +103,7 @@ class Passing(AsyncIterator[bytes]):
                 else:
                     event = json.loads(line)
                     for choice in event.get("choices", []):
-                        choice["alpharay"] = _note(self._pinned)
+                        choice["alpharay"] = _note(self._pinned, choice["index"])
                     if event.get("choices"):
                         if held is not None:
                             yield chat.event(held)
@@ -122,6 +117,7 @@ class Passing(AsyncIterator[bytes]):
         except SampleLost:
             self._settled = True
             error = _away(self._server, self._pinned)
+            self._visit.end("unavailable")
             yield chat.event(chat.error_body(error.message, kind="overloaded_error", code=error.code))
             yield chat.DONE
 
@@ -147,6 +143,10 @@ async def _events(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 yield event.removeprefix(b"data: ")
 
 
+def _body(pinned: Pinned) -> bytes:
+    return chat.engine_body(pinned.request, pinned.member.name, seed=pinned.seed, draw=False)
+
+
 def _headers(pinned: Pinned) -> dict[str, str]:
     return {"x-request-id": pinned.request_id}
 
@@ -168,13 +168,13 @@ def _count_samples(server: Server, pinned: Pinned, outcome: str) -> None:
     server.counts.samples.labels(pinned.member.name, outcome).inc(pinned.request.choices)
 
 
-def _note(pinned: Pinned) -> Json:
+def _note(pinned: Pinned, index: int) -> Json:
     member: ServedMember = pinned.member
     return {
         "member": member.name,
         "alpha": member.alpha,
         "checkpoint": member.sha256,
-        "seed": pinned.request.seed,
+        "seed": pinned.seed + index,  # as vLLM seeds the choices of one request
         "turn": 1,
         "verdict": None,
         "passed": None,

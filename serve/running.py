@@ -8,13 +8,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
 from types import FrameType
 
 import httpx
 
 from alpharay.serve.checks import check_engine, check_port, check_sandbox
-from alpharay.serve.cluster import cluster, log_folder
+from alpharay.serve.cluster import check_gpus, cluster, log_folder
 from alpharay.serve.config import Config
 from alpharay.serve.errors import StartFailed
 from alpharay.serve.frontier import ServedMember
@@ -27,18 +29,17 @@ _START_S = 1800.0
 _TELL_EVERY_S = 10.0
 
 
-class Interrupted(Exception):
-    """SIGINT or SIGTERM came before serving was ready."""
-
-
 def serve(config: Config, *, address: str | None, say: Say) -> None:
     """Serves until SIGINT or SIGTERM, then drains and stops what it started.
 
     address: of a Ray cluster to join; None starts one on this machine.
 
-    Raises StartFailed and its kin with one clear line; Interrupted when told to stop before it was ready.
+    Raises StartFailed and its kin with one clear line; KeyboardInterrupt when told to stop before it was
+    ready.
     """
     with _stop_signal() as stop:
+        if config.store:
+            say("note: `store` is not used by this version, outcomes are counted in memory only")
         check_engine()
         check_sandbox(config.judge.sandbox)
         port = check_port(config.server.host, config.server.port)
@@ -48,9 +49,11 @@ def serve(config: Config, *, address: str | None, say: Say) -> None:
         # Standard output carries the one line that scripts wait for; Ray's own remarks go beside it.
         ours = sys.stdout
         with redirect_stdout(sys.stderr), cluster(address, config, say):
-            _deploy(config, members, stop, say)
-            print(f"ready http://{config.server.host}:{port}/v1", file=ours, flush=True)
-            stop.wait()
+            check_gpus(config)
+            _deploy(config, members, say)
+            print(f"ready {_url(config.server.host, port)}/v1", file=ours, flush=True)
+            stop.serving = True
+            stop.event.wait()
             _drain(config, say)
 
 
@@ -61,15 +64,25 @@ def _tell_members(members: tuple[ServedMember, ...], say: Say) -> None:
         )
 
 
+@dataclass(slots=True)
+class Stop:
+    """What SIGINT and SIGTERM do: interrupt while starting; while serving, set the event for a drain."""
+
+    event: threading.Event
+    serving: bool = False
+
+
 @contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second ends the process at once."""
-    stop = threading.Event()
+def _stop_signal() -> Iterator[Stop]:
+    """Takes SIGINT and SIGTERM over; a second one while draining ends the process at once."""
+    stop = Stop(threading.Event())
 
     def handle(number: int, _: FrameType | None) -> None:
-        if stop.is_set():
+        if not stop.serving:
+            raise KeyboardInterrupt
+        if stop.event.is_set():
             os._exit(128 + number)
-        stop.set()
+        stop.event.set()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -79,7 +92,7 @@ def _stop_signal() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _deploy(config: Config, members: tuple[ServedMember, ...], stop: threading.Event, say: Say) -> None:
+def _deploy(config: Config, members: tuple[ServedMember, ...], say: Say) -> None:
     from ray import serve as ray_serve
 
     from alpharay.serve.deploy import APP, application
@@ -97,8 +110,7 @@ def _deploy(config: Config, members: tuple[ServedMember, ...], stop: threading.E
     started = told = time.monotonic()
     last = ""
     while True:
-        if stop.wait(0.5):
-            raise Interrupted
+        time.sleep(0.5)
         overview = hub_overview()
         _raise_failure(overview, failed)
         now = time.monotonic()
@@ -133,16 +145,16 @@ def _progress(overview: Overview | None) -> str:
 
 
 def _answers(config: Config) -> bool:
-    host = config.server.host
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - named here, not bound
-    reach = everywhere.get(host, f"[{host}]" if ":" in host else host)
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - named here, not bound
+    url = _url(everywhere.get(config.server.host, config.server.host), config.server.port)
     try:
-        return (
-            httpx.get(f"http://{reach}:{config.server.port}/ready", timeout=5, trust_env=False).status_code
-            == 200
-        )
+        return httpx.get(f"{url}/ready", timeout=5, trust_env=False).status_code == HTTPStatus.OK
     except httpx.HTTPError:
         return False
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def hub_overview() -> Overview | None:
@@ -166,14 +178,17 @@ def _drain(config: Config, say: Say) -> None:
 
     say(f"draining: requests under way may take up to {config.server.drain_s:g} s more (again: stop at once)")
     hub = ray_serve.get_deployment_handle(HUB, APP)
-    hub.drain.remote(config.server.drain_s).result(timeout_s=10)
     until = time.monotonic() + config.server.drain_s + 10
-    pause = threading.Event()
     while time.monotonic() < until:
+        try:
+            # Said again each time: a hub that was restarted has forgotten it.
+            hub.drain.remote(config.server.drain_s).result(timeout_s=5)
+        except Exception:
+            say("the hub does not answer; waiting for it, or for the drain to end")
         overview = hub_overview()
         if overview is not None and overview.drained:
             break
-        pause.wait(0.25)
+        time.sleep(0.25)
     say("stopped")
 
 
@@ -183,8 +198,10 @@ def _cause(error: BaseException) -> str:
 
     from alpharay.serve.deploy import APP
 
-    application = ray_serve.status().applications.get(APP)
-    told = [one.message for one in application.deployments.values()] if application else []
+    told: list[str] = []
+    with suppress(Exception):  # it only explains a failure: one of its own must not hide that
+        application = ray_serve.status().applications[APP]
+        told = [one.message for one in application.deployments.values()]
     lines = [line.strip() for text in [*told, str(error)] for line in text.splitlines() if line.strip()]
     named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception"))]
     cause: str = (named or lines or [type(error).__name__])[-1]

@@ -47,8 +47,5 @@ def run(arguments: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(f"{time.monotonic() - started:6.1f} s  {line}", file=sys.stderr, flush=True)
 
-    try:
-        running.serve(loaded, address=arguments.address, say=say)
-    except running.Interrupted:
-        raise KeyboardInterrupt from None
+    running.serve(loaded, address=arguments.address, say=say)
     return 0

@@ -21,13 +21,14 @@ from alpharay.serve.errors import RequestError, no_capacity
 from alpharay.serve.frontier import ServedMember, find_member
 from alpharay.serve.hub import IngressReport, Overview
 from alpharay.serve.links import Engines, Judging
-from alpharay.serve.spelling import did_you_mean
+from alpharay.serve.spelling import did_you_mean, shown
 
 log = logging.getLogger("ray.serve")
 
 Json = dict[str, Any]
 
 _EXCHANGE_S = 1.0
+_HUB_S = 2.0
 
 
 class ClientGone(Exception):
@@ -68,7 +69,7 @@ class Server:
         return Visit(self, endpoint)
 
     def drain(self, seconds: float) -> None:
-        """Lets nothing more in; what is under way ends within that time, with the best so far."""
+        """Lets nothing more in; budgets under way end within that time, with the best so far."""
         self.draining = True
         self.ensemble.drain(seconds)
 
@@ -80,6 +81,16 @@ class Server:
         if down:
             return f"not ready: {', '.join(down)}"
         return None if self._overview.members else "not ready: the members have not reported yet"
+
+    def is_down(self, name: str) -> bool:
+        """Whether the hub knows of no engine of that member that can answer now."""
+        state = self._overview.members.get(name)
+        return state is not None and not state.up
+
+    @property
+    def judge_is_down(self) -> bool:
+        """Whether the hub was reached and knows of no judge that can answer now."""
+        return bool(self._overview.members) and not self._overview.judge.layer
 
     def standing(self) -> Standing:
         """How each member has fared in all judged samples so far, over all ingress replicas."""
@@ -106,7 +117,8 @@ class Server:
             report = IngressReport(
                 counted=self.counts.snapshot(), in_flight=self.in_flight, draining=self.draining
             )
-            self._overview = await self._hub.exchange.remote(self._name, report)
+            async with asyncio.timeout(_HUB_S):  # a handle waits for a lost replica as long as it takes
+                self._overview = await self._hub.exchange.remote(self._name, report)
         except Exception:
             log.warning(
                 "the hub is out of reach; counts of other replicas are missing for now", exc_info=True
@@ -173,7 +185,7 @@ class Server:
         known = [self.config.name, *self.by_name]
         return RequestError(
             404,
-            f"the model {name!r} is not served here{did_you_mean(name, known)}",
+            f"the model {shown(name)} is not served here{did_you_mean(name, known)}",
             param="model",
             code="model_not_found",
         )

@@ -6,8 +6,14 @@ import difflib
 from collections.abc import Iterable
 
 
+def shown(word: object) -> str:
+    """A user's word as an error may quote it: never at any length."""
+    text = repr(word)
+    return text if len(text) <= 100 else text[:96] + "...'"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'budget'?` or, where nothing is near, the whole list."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word[:100], known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"

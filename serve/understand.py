@@ -28,9 +28,10 @@ class Ensembled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pinned:
-    """A request that one member's engine answers by itself."""
+    """A request that one member's engine answers by itself. seed: of its first choice."""
 
     request_id: str
+    seed: int
     request: ChatRequest
     member: ServedMember
 
@@ -48,7 +49,8 @@ def understand(
     pinned, members = _who(server, request, controls)
     budget = _budget(server, request, controls)
     if pinned is not None and budget is None:
-        return Pinned(request_id=request_id, request=request, member=pinned)
+        seed = own_seed if request.seed is None else request.seed
+        return Pinned(request_id=request_id, seed=seed, request=request, member=pinned)
     tests, limits = _tests(server, controls)
     seed = own_seed if request.seed is None else request.seed
     router = server.config.router
@@ -73,7 +75,7 @@ def understand(
         tests=tests,
         limits=limits,
     )
-    return Ensembled(job=job, returns=controls.returns)
+    return Ensembled(job=job, returns=controls.returns or "best")
 
 
 def _who(

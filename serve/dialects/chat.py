@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alpharay.router import Draw
 from alpharay.serve.errors import malformed
 
 PATH = "/v1/chat/completions"
@@ -16,15 +15,21 @@ DONE = b"data: [DONE]\n\n"
 
 Json = dict[str, Any]
 
+# Fields that are ours alone, or that differ from sample to sample.
+_OURS = frozenset({"alpharay", "best_of", "model", "n", "seed", "stream", "stream_options"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """What alpharay itself needs to know of a request; everything else goes to the engine as it came.
 
+    rest: as JSON, all that the engine is sent as it came: encoded once, however many samples are drawn.
     budget: from `best_of`. seed: None when the caller gave none.
     """
 
     body: Json
+    rest: str
+    stream_options: Json
     model: str | None
     choices: int
     budget: int | None
@@ -39,30 +44,32 @@ def read(body: Json) -> ChatRequest:
     stream_options = body.get("stream_options") or {}
     if not isinstance(stream_options, dict):
         raise malformed("`stream_options` must be an object", param="stream_options")
-    temperature = body.get("temperature")
+    try:
+        rest = json.dumps({key: value for key, value in body.items() if key not in _OURS})
+    except RecursionError:
+        raise malformed("the request's JSON is nested too deeply") from None
     return ChatRequest(
         body=body,
+        rest=rest,
+        stream_options=stream_options,
         model=_typed(body, "model", str),
         choices=_positive(body, "n") or 1,
         budget=_positive(body, "best_of"),
         stream=bool(_typed(body, "stream", bool)),
         include_usage=bool(stream_options.get("include_usage")),
-        greedy=isinstance(temperature, int | float) and temperature == 0,
+        greedy=_greedy(body.get("temperature")),
         seed=_typed(body, "seed", int),
     )
 
 
-def engine_body(request: ChatRequest, member: str, draw: Draw | None = None) -> bytes:
+def engine_body(request: ChatRequest, member: str, *, seed: int | None, draw: bool) -> bytes:
     """The body for the member's own endpoint: one sample of a draw, or the request passed through."""
-    body = {key: value for key, value in request.body.items() if key not in ("alpharay", "best_of")}
-    body["model"] = member
-    if draw is not None:
-        body |= {"n": 1, "stream": False, "seed": draw.seed}
-        body.pop("stream_options", None)
-    elif request.stream:
+    own: Json = {"model": member, "seed": seed, "n": 1 if draw else request.choices, "stream": False}
+    if request.stream and not draw:
         # The spend is told and counted whether or not the caller asked for it.
-        body["stream_options"] = (body.get("stream_options") or {}) | {"include_usage": True}
-    return json.dumps(body).encode()
+        own |= {"stream": True, "stream_options": request.stream_options | {"include_usage": True}}
+    rest = request.rest.removesuffix("}")
+    return f"{rest}{', ' if rest != '{' else ''}{json.dumps(own)[1:]}".encode()
 
 
 def text(response: Json) -> str:
@@ -141,6 +148,14 @@ def event(data: Json) -> bytes:
 def error_body(message: str, *, kind: str, param: str | None = None, code: str | int | None = None) -> Json:
     """OpenAI's error object."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _greedy(temperature: object) -> bool:
+    """Whether the engine, which reads numbers from strings too, will sample without chance."""
+    try:
+        return temperature is not None and float(temperature) == 0  # type: ignore[arg-type]  # that is the question
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _typed(body: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -85,10 +85,13 @@ class RunningServer:
         """SIGTERM, then the exit code; everything it started must be gone."""
         self.processes("")
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(PATIENCE_S)
-        _, alive = psutil.wait_procs(list(self.seen.values()), timeout=20)
-        for process in alive:
-            process.kill()
+        try:
+            code = self.process.wait(PATIENCE_S)
+        finally:
+            self.process.kill()
+            _, alive = psutil.wait_procs(list(self.seen.values()), timeout=20)
+            for process in alive:
+                process.kill()
         assert not alive, f"left behind: {alive}"
         return code
 

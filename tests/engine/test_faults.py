@@ -35,3 +35,22 @@ def test_an_engine_killed_under_a_request_is_replaced_and_the_answer_comes(serve
     assert (
         server.post(ask(controls={"budget": 10, "stop_after_passes": 10})).json()["alpharay"]["drawn"] == 10
     )
+
+
+def test_a_judge_that_is_away_is_said_so_and_comes_back(server, ask, wait_until):
+    for process in server.processes("ServeReplica:alpharay:judge"):
+        process.send_signal(signal.SIGKILL)
+    seen = set()
+
+    def back() -> bool:
+        answer = server.post(ask(controls={"budget": 1}))
+        assert answer.status_code == 200
+        told, note = answer.json()["alpharay"], answer.json()["choices"][0]["alpharay"]
+        assert (note["verdict"] is None) == (told["judge"] == "unavailable")
+        seen.add(told["judge"])
+        return told["judge"] == "ok"
+
+    wait_until(
+        lambda: back() and server.metric("alpharay_judge_duration_seconds_count") > 0, "verdicts again"
+    )
+    assert seen <= {"ok", "unavailable"}

@@ -37,6 +37,14 @@ def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, a
     thread.start()
     wait_until(lambda: replicas.metric("alpharay_engine_requests") > 0, "samples in the engines")
     replicas.processes("ServeReplica:alpharay:member-1_5")[0].send_signal(signal.SIGKILL)
+    # While it is away, new requests of either parity of the rotation are answered by the other member,
+    # and whoever insists on it is told to come back.
+    later = [replicas.post(ask(model="two", tests=False)) for _ in range(2)]
+    assert [(one.status_code, one.json()["choices"][0]["alpharay"]["member"]) for one in later] == [
+        (200, "two@0")
+    ] * 2
+    pinned = replicas.post(ask(model="two@1.5", tests=False))
+    assert (pinned.status_code, pinned.headers["retry-after"].isdigit()) == (503, True)
     thread.join()
     assert results[0].status_code == 200
     told = results[0].json()["alpharay"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from alpharay.router import POLICIES, Candidate, Session, Stop
-from alpharay.router.session import GIVE_UP_AFTER, members_named
+from alpharay.router.session import GIVE_UP_AFTER
 
 from .driver import FIVE, Lost, accepted, ask, by_seed, drive, failed, frontier, rates, session
 
@@ -368,10 +368,6 @@ def test_the_selection_is_best_first():
     for draw, verdict in zip(one.next_wave(), verdicts, strict=True):
         one.observe(Candidate(draw=draw, verdict=verdict))
     assert [candidate.draw.index for candidate in one.select()] == [2, 4, 1, 3, 0]
-
-
-def test_members_named_keeps_the_frontiers_order():
-    assert members_named(FIVE, ["frontier@1.5", "frontier@0"]) == (FIVE[1], FIVE[4])
 
 
 # Anything in any order

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alpharay.router import Draw
 from alpharay.serve.dialects import chat
 
 from .fakes import data_events, question
@@ -138,8 +137,7 @@ def test_a_draw_asks_the_engine_for_one_whole_sample_with_its_seed():
     asked = request(
         n=4, stream=True, stream_options={"include_usage": True}, best_of=9, alpharay={"budget": 9}, top_k=3
     )
-    draw = Draw(index=0, member="frontier@1", sample=0, seed=77)
-    body = json.loads(chat.engine_body(asked, "frontier@1", draw))
+    body = json.loads(chat.engine_body(asked, "frontier@1", seed=77, draw=True))
     assert (body["n"], body["stream"], body["seed"], body["model"]) == (1, False, 77, "frontier@1")
     assert body["top_k"] == 3
     assert body["messages"] == asked.body["messages"]
@@ -148,13 +146,13 @@ def test_a_draw_asks_the_engine_for_one_whole_sample_with_its_seed():
 
 def test_a_pinned_request_passes_everything_else_through():
     asked = request(n=4, seed=3, top_k=3, logit_bias={"1": 2}, alpharay={}, best_of=4)
-    body = json.loads(chat.engine_body(asked, "frontier@1"))
-    assert body == question(model="frontier@1", n=4, seed=3, top_k=3, logit_bias={"1": 2})
+    body = json.loads(chat.engine_body(asked, "frontier@1", seed=3, draw=False))
+    assert body == question(model="frontier@1", n=4, seed=3, top_k=3, logit_bias={"1": 2}, stream=False)
 
 
 def test_a_pinned_stream_always_asks_for_the_usage_and_keeps_other_stream_options():
     asked = request(stream=True, stream_options={"include_usage": False, "other": 1})
-    body = json.loads(chat.engine_body(asked, "frontier@1"))
+    body = json.loads(chat.engine_body(asked, "frontier@1", seed=3, draw=False))
     assert body["stream_options"] == {"include_usage": True, "other": 1}
     assert not asked.include_usage
 

@@ -174,19 +174,24 @@ def test_an_interrupted_command_is_130(alpharay, monkeypatch):
 
 def test_serving_that_is_stopped_before_it_is_ready_is_130(alpharay, monkeypatch):
     def serve(*_, **__):
-        raise running.Interrupted
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(running, "serve", serve)
     code, _, err = alpharay("serve")
     assert (code, err) == (130, "interrupted\n")
 
 
+def test_a_signal_interrupts_the_start():
+    with running._stop_signal(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+
+
 def test_a_signal_asks_serving_to_stop_and_its_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM)
     with running._stop_signal() as stop:
-        assert not stop.is_set()
+        stop.serving = True
         signal.raise_signal(signal.SIGTERM)
-        assert stop.wait(10)
+        assert stop.event.wait(10)
     assert signal.getsignal(signal.SIGTERM) is before
 
 

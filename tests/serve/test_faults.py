@@ -257,7 +257,7 @@ async def test_a_drained_server_says_so_to_the_hub(serving):
 async def test_readiness_waits_for_every_member_and_ends_with_the_drain(serve):
     serving = await serve()
     assert (await serving.http.get("/ready")).status_code == 200
-    await pass_time(6)  # the hub has heard nothing for too long
+    await pass_time(11)  # the hub has heard nothing for too long
     await serving.server.exchange()
     response = await serving.http.get("/ready")
     assert response.status_code == 503

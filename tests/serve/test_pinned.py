@@ -37,7 +37,8 @@ async def test_a_pinned_answer_is_the_engines_own_with_notes(serving):
     summary = answer.pop("alpharay")
     assert answer == own
     assert {(note["member"], note["alpha"], note["seed"], note["verdict"]) for note in notes} == {
-        (PINNED, 1.5, 3, None)
+        (PINNED, 1.5, 3, None),
+        (PINNED, 1.5, 4, None),
     }
     assert (summary["budget"], summary["drawn"], summary["judge"]) == (2, 2, "not_asked")
     assert summary["usage"] == {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 2 * COMPLETION_TOKENS}
