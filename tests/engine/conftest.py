@@ -121,7 +121,7 @@ def _start_server(folder: Path, *arguments: str) -> RunningServer:
     return RunningServer(process, line.split()[1], log)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The embedded frontier, as `alpharay serve` without a configuration serves it."""
     running = _start_server(tmp_path_factory.mktemp("embedded"))
