@@ -1,6 +1,6 @@
 """How long `alpharay serve` takes to be ready, and what it holds: members in one replica against one each.
 
-    python bench/startup.py --pairs 3 --out bench/results/startup.md
+    python bench/startup.py --pairs 2 --out bench/results/startup.md
 
 Both ways serve the embedded frontier's five members; they are started in turn, so that both meet the same
 neighbours on a shared machine. Seconds are wall time from the command to its `ready` line; CPU seconds and
@@ -37,8 +37,8 @@ def config(folder: Path, members_per_replica: int) -> Path:
     return path
 
 
-def start_once(path: Path, cache: Path) -> tuple[float, float, float, int]:
-    """(seconds until ready, CPU seconds, GiB of PSS, processes)."""
+def start_once(path: Path, cache: Path) -> tuple[float, float, float]:
+    """(seconds until ready, CPU seconds, GiB of PSS)."""
     started = time.monotonic()
     command = [sys.executable, "-m", "alpharay.serve.cli", "serve", str(path), "--port", "0"]
     environment = {**os.environ, "ALPHARAY_CACHE": str(cache)}
@@ -59,17 +59,17 @@ def start_once(path: Path, cache: Path) -> tuple[float, float, float, int]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(120)
-    return seconds, cpu, memory, len(tree)
+    return seconds, cpu, memory
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    measured: dict[str, list[tuple[float, float, float, int]]] = {way: [] for way in WAYS}
+    measured: dict[str, list[tuple[float, float, float]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(arguments.pairs):
             for way, size in WAYS.items():
@@ -86,15 +86,15 @@ def main() -> None:
             f"{memory:.0f} GiB, Python {platform.python_version()}, no GPU; in turn, medians (range of seconds)."
         ),
         "",
-        "| | seconds until ready | CPU seconds | GiB (PSS) | processes |",
-        "| --- | --- | --- | --- | --- |",
+        "| | seconds until ready | CPU seconds | GiB (PSS) |",
+        "| --- | --- | --- | --- |",
     ]
     for way, rows in measured.items():
         seconds = [row[0] for row in rows]
-        middle = [statistics.median(row[column] for row in rows) for column in range(4)]
+        middle = [statistics.median(row[column] for row in rows) for column in range(3)]
         lines.append(
             f"| {way} | {middle[0]:.1f} ({min(seconds):.1f}-{max(seconds):.1f}) | {middle[1]:.0f} "
-            f"| {middle[2]:.2f} | {middle[3]:.0f} |"
+            f"| {middle[2]:.2f} |"
         )
     text = "\n".join(lines) + "\n"
     print(text)
