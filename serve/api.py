@@ -14,7 +14,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from alpharay.serve import answer, metrics, pinned
 from alpharay.serve.controls import Controls
@@ -210,10 +209,13 @@ async def _json_body(http: Request, server: Server) -> Json:
                         f"the request is larger than {limit / 1e6:g} MB; "
                         "raise server.max_request_mb or send fewer tests",
                     )
-    except ClientDisconnect:
-        raise ClientGone from None
     except TimeoutError:
         raise RequestError(408, f"the request's body did not arrive within {_BODY_S:g} s") from None
+    except RequestError:
+        raise
+    except Exception as error:
+        # Starlette and Ray have a name each for the one reason why a body cannot be read to its end.
+        raise ClientGone from error
     try:
         body = json.loads(data)
     except RecursionError:

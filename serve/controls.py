@@ -66,7 +66,7 @@ def read_controls(body: Mapping[str, Any], headers: Mapping[str, str]) -> Contro
         controls = Controls.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = str(first["loc"][0])  # deeper parts are pydantic's own names
         raise malformed(
             f"alpharay.{where}: {first['msg']}, got {_shown(first['input'])}", param=f"alpharay.{where}"
         ) from error

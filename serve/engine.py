@@ -121,6 +121,9 @@ def _arguments(name: str, checkpoint: Path, config: EngineConfig) -> Namespace:
     defaults: dict[str, Any] = {}
     if current_platform.is_cpu():
         defaults["enforce_eager"] = True  # compiling takes longer than small models on a CPU ever win back
+        # A seeded request whose prompt is cut in two kills vLLM's CPU engine (it rewinds the sampler's
+        # generator, which a CPU generator cannot do), and all our samples are seeded.
+        defaults["enable_chunked_prefill"] = False
     elif config.members_per_replica > 1:
         # vLLM's own default, shared by the engines that will hold this replica's GPU together.
         defaults["gpu_memory_utilization"] = 0.9 / config.members_per_replica

@@ -14,7 +14,7 @@ from alpharay.judge.verdict import VerdictKind
 from alpharay.router import POLICIES, Ask, Candidate, Draw, Session, Stop
 from alpharay.serve.dialects import chat
 from alpharay.serve.errors import RequestError, no_capacity
-from alpharay.serve.links import Engines, JudgeUnavailable, Judging, SampleLost
+from alpharay.serve.links import EngineFault, Engines, JudgeUnavailable, Judging, SampleLost
 from alpharay.serve.metrics import Counts
 
 log = logging.getLogger("ray.serve")
@@ -121,6 +121,7 @@ class _Run:
         self._counts = counts
         self._tasks: dict[asyncio.Task[Candidate], Draw] = {}
         self._unjudged: dict[int, Candidate] = {}
+        self._faulty: set[str] = set()
         # A huge prompt is sent to few engines at once: the first one's refusal ends the rest.
         self._room = asyncio.Semaphore(1 + _BYTES_UNDER_WAY // (1 + len(job.request.rest)))
 
@@ -139,6 +140,10 @@ class _Run:
                 log.warning("%s: sample %d is lost: %s", self.job.request_id, draw.index, error)
                 self._counts.samples.labels(draw.member, "lost").inc()
                 self.session.lost(draw)
+                if isinstance(error, EngineFault):
+                    self._faulty.add(draw.member)
+                if len(self._faulty) > 1:
+                    raise engine_fault() from error
             else:
                 self._unjudged.pop(draw.index, None)
                 self.session.observe(candidate)
@@ -207,6 +212,11 @@ class _Run:
             completion_tokens=candidate.completion_tokens,
             payload=candidate.payload,
         )
+
+
+def engine_fault() -> RequestError:
+    """500: living engines fail on this very request, so that drawing again would not help."""
+    return RequestError(500, "the engine fails on this request; an unusual field of it may be the reason")
 
 
 def refused(status: int, body: bytes) -> RequestError:

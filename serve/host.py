@@ -90,8 +90,10 @@ class Host:
         engine = await self._living(member)
         instance = engine.instance
         reply = await engine.call(path, body, headers)
-        if reply.status >= 500 and (not engine.alive or engine.instance != instance):
-            raise EngineDown(f"{member}: its engine died under the request")
+        if reply.status >= 500:
+            await asyncio.sleep(_LOOK_UP_S)  # a death is noticed a moment after its requests fail
+            if not engine.alive or engine.instance != instance or member in self._starting:
+                raise EngineDown(f"{member}: its engine died under the request")
         return reply
 
     async def stream(

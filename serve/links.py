@@ -19,6 +19,10 @@ class SampleLost(Exception):
     """The engine or its replica died, or could not take the sample; drawing it again may help."""
 
 
+class EngineFault(SampleLost):
+    """A living engine failed on the sample. Where another member's does too, the request is the reason."""
+
+
 class JudgeUnavailable(Exception):
     """The judge could not be reached: the candidate was neither passed nor failed."""
 
@@ -70,7 +74,7 @@ class RayEngines:
             # the engine answers a faulty request with a status.
             raise SampleLost(f"{member}: {error}") from error
         if _is_ours(reply.status):
-            raise SampleLost(f"{member}: the engine answered {reply.status}: {reply.body[:200]!r}")
+            raise _trouble(member, reply.status)
         return reply
 
     async def stream(
@@ -81,7 +85,7 @@ class RayEngines:
         try:
             first = await _while_up(response, lambda: self._check(member), anext)
             if _is_ours(first[0]):
-                raise SampleLost(f"{member}: the engine answered {first[0]}")
+                raise _trouble(member, first[0])
             yield first
             async for part in response:
                 yield part
@@ -139,6 +143,11 @@ async def _while_up(
 
 async def _awaited(awaitable: Any) -> Any:
     return await awaitable
+
+
+def _trouble(member: str, status: int) -> SampleLost:
+    kind = EngineFault if status == 500 else SampleLost
+    return kind(f"{member}: the engine answered {status}")
 
 
 def _is_ours(status: int) -> bool:

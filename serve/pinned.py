@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from alpharay.serve.dialects import chat
-from alpharay.serve.ensemble import refused
-from alpharay.serve.errors import no_capacity
+from alpharay.serve.ensemble import engine_fault, refused
+from alpharay.serve.errors import RequestError, no_capacity
 from alpharay.serve.frontier import ServedMember
-from alpharay.serve.links import SampleLost
+from alpharay.serve.links import EngineFault, SampleLost
 from alpharay.serve.server import Server, Visit
 from alpharay.serve.understand import Pinned
 
@@ -29,7 +29,7 @@ async def answer(server: Server, pinned: Pinned) -> Json:
     try:
         reply = await server.engines.sample(member.name, chat.PATH, _body(pinned), _headers(pinned))
     except SampleLost as error:
-        raise _away(server, pinned) from error
+        raise _lost(server, pinned, error) from error
     except asyncio.CancelledError:
         _count_samples(server, pinned, "aborted")
         raise
@@ -73,7 +73,7 @@ class Passing(AsyncIterator[bytes]):
             whole = b"".join([part async for part in self._parts])
         except SampleLost as error:
             self._settled = True
-            raise _away(self._server, self._pinned) from error
+            raise _lost(self._server, self._pinned, error) from error
         self._settled = True
         raise refused(status, whole)
 
@@ -102,6 +102,8 @@ class Passing(AsyncIterator[bytes]):
                     yield b"data: " + line + b"\n\n"
                 else:
                     event = json.loads(line)
+                    if "error" in event:
+                        raise EngineFault(f"{self._pinned.member.name}: {event['error']}")
                     for choice in event.get("choices", []):
                         choice["alpharay"] = _note(self._pinned, choice["index"])
                     if event.get("choices"):
@@ -114,11 +116,11 @@ class Passing(AsyncIterator[bytes]):
                         held = self._closed(held, event)
                     else:
                         yield chat.event(event)
-        except SampleLost:
+        except SampleLost as lost:
             self._settled = True
-            error = _away(self._server, self._pinned)
+            error = _lost(self._server, self._pinned, lost)
             self._visit.end("unavailable")
-            yield chat.event(chat.error_body(error.message, kind="overloaded_error", code=error.code))
+            yield chat.event(chat.error_body(error.message, kind="server_error", code=error.code))
             yield chat.DONE
 
     def _closed(self, held: Json | None, usage: Json) -> Json:
@@ -151,8 +153,10 @@ def _headers(pinned: Pinned) -> dict[str, str]:
     return {"x-request-id": pinned.request_id}
 
 
-def _away(server: Server, pinned: Pinned) -> Any:
+def _lost(server: Server, pinned: Pinned, lost: SampleLost) -> RequestError:
     _count_samples(server, pinned, "lost")
+    if isinstance(lost, EngineFault):
+        return engine_fault()
     return no_capacity(f"the engine of {pinned.member.name} was lost and is being started anew; try again")
 
 

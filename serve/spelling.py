@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 def shown(word: object) -> str:
     """A user's word as an error may quote it: never at any length."""
+    if isinstance(word, int) and abs(word) >= 10**20:
+        return "a very large number"
     text = repr(word)
     return text if len(text) <= 100 else text[:96] + "...'"
 

@@ -16,6 +16,7 @@ from alpharay.serve.ensemble import Job
 from alpharay.serve.errors import malformed
 from alpharay.serve.frontier import ServedMember, find_member, members_asked
 from alpharay.serve.server import Server
+from alpharay.serve.spelling import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,17 +106,20 @@ def _budget(server: Server, request: ChatRequest, controls: Controls) -> int | N
         field, budget = "best_of", request.budget
     if budget is None and request.choices > cap:
         raise malformed(
-            f"n={request.choices} is more than max_budget={cap} samples; ask for fewer", param="n"
+            f"n={shown(request.choices)} is more than max_budget={cap} samples; ask for fewer", param="n"
         )
     if budget is None:
         if controls.tests is None:
             return None
         return max(server.config.router.budget, request.choices)
     if budget > cap:
-        raise malformed(f"{field}={budget} is more than max_budget={cap} samples; ask for fewer", param=field)
+        raise malformed(
+            f"{field}={shown(budget)} is more than max_budget={cap} samples; ask for fewer", param=field
+        )
     if request.choices > budget:
         raise malformed(
-            f"n={request.choices} choices cannot come from {field}={budget} samples; raise it", param="n"
+            f"n={shown(request.choices)} choices cannot come from {field}={budget} samples; raise it",
+            param="n",
         )
     return budget
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alpharay.serve.errors import malformed
+from alpharay.serve.spelling import shown
 
 PATH = "/v1/chat/completions"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -44,10 +45,7 @@ def read(body: Json) -> ChatRequest:
     stream_options = body.get("stream_options") or {}
     if not isinstance(stream_options, dict):
         raise malformed("`stream_options` must be an object", param="stream_options")
-    try:
-        rest = json.dumps({key: value for key, value in body.items() if key not in _OURS})
-    except RecursionError:
-        raise malformed("the request's JSON is nested too deeply") from None
+    rest = _for_the_engine({key: value for key, value in body.items() if key not in _OURS})
     return ChatRequest(
         body=body,
         rest=rest,
@@ -58,8 +56,35 @@ def read(body: Json) -> ChatRequest:
         stream=bool(_typed(body, "stream", bool)),
         include_usage=bool(stream_options.get("include_usage")),
         greedy=_greedy(body.get("temperature")),
-        seed=_typed(body, "seed", int),
+        seed=_seed(body),
     )
+
+
+def _for_the_engine(fields: Json) -> str:
+    """What the engine is sent as it came, as JSON.
+
+    Raises RequestError (400) for what it would stumble over between its processes, keeping the request's
+    place for good: text that is not Unicode, numbers beyond 64 bits, a structure that is none.
+    """
+    waiting: list[Any] = [fields]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise malformed(f"a number is beyond 64 bits: {shown(value)}")
+    if not isinstance(fields.get("structured_outputs") or {}, dict):
+        raise malformed("`structured_outputs` must be an object", param="structured_outputs")
+    try:
+        text = json.dumps(fields, ensure_ascii=False)
+        text.encode()
+    except RecursionError:
+        raise malformed("the request's JSON is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise malformed("the request holds half a surrogate pair, which is not text") from None
+    return text
 
 
 def engine_body(request: ChatRequest, member: str, *, seed: int | None, draw: bool) -> bytes:
@@ -158,6 +183,13 @@ def _greedy(temperature: object) -> bool:
         return False
 
 
+def _seed(body: Mapping[str, Any]) -> int | None:
+    seed: int | None = _typed(body, "seed", int)
+    if seed is not None and not -(2**63) <= seed < 2**63:
+        raise malformed(f"`seed` must fit 64 bits, got {shown(seed)}", param="seed")
+    return seed
+
+
 def _typed(body: Mapping[str, Any], name: str, kind: type) -> Any:
     value = body.get(name)
     if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
@@ -169,5 +201,5 @@ def _typed(body: Mapping[str, Any], name: str, kind: type) -> Any:
 def _positive(body: Mapping[str, Any], name: str) -> int | None:
     value: int | None = _typed(body, name, int)
     if value is not None and value < 1:
-        raise malformed(f"`{name}` must be at least 1, got {value}", param=name)
+        raise malformed(f"`{name}` must be at least 1, got {shown(value)}", param=name)
     return value

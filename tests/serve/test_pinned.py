@@ -124,11 +124,12 @@ async def test_a_pinned_member_whose_engine_is_lost_answers_503_and_when_to_try_
     assert PINNED in response.json()["error"]["message"]
 
 
-async def test_an_error_event_of_the_engine_is_passed_on(serving):
-    error = {"error": {"message": "out of memory", "code": 500}}
-    serving.engines.streamed = [chat.event(error), chat.DONE]
+async def test_an_error_event_of_the_engine_becomes_our_own(serving):
+    serving.engines.streamed = [chat.event({"error": {"message": "", "code": 500}}), chat.DONE]
     events, _ = await serving.events(model=PINNED)
-    assert events == [error]
+    assert [set(event) for event in events] == [{"error"}]
+    assert "fails on this request" in events[0]["error"]["message"]
+    assert events[0]["error"]["type"] == "server_error"
 
 
 async def test_a_stream_that_is_refused_counts_as_invalid(serving):
