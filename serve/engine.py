@@ -66,7 +66,8 @@ class MemberEngine:
         engine_args = AsyncEngineArgs.from_cli_args(self._arguments)
         async with _CONFIGURING:
             config = await asyncio.to_thread(engine_args.create_engine_config, UsageContext.OPENAI_API_SERVER)
-        engine = await asyncio.to_thread(AsyncLLM.from_vllm_config, config)
+        # vLLM's statistics live in one registry a process, where engines that start together collide.
+        engine = await asyncio.to_thread(AsyncLLM.from_vllm_config, config, disable_log_stats=True)
         try:
             tasks = await engine.get_supported_tasks()
             app = build_app(self._arguments, tasks)
@@ -116,7 +117,7 @@ def _arguments(name: str, checkpoint: Path, config: EngineConfig) -> Namespace:
         "max_model_len": config.max_model_len,
         "tensor_parallel_size": config.tensor_parallel_size,
         "disable_fastapi_docs": True,
-        "disable_log_stats": True,  # nobody reads them: each engine would update its own every step
+        "disable_log_stats": True,
     }
     defaults: dict[str, Any] = {}
     if current_platform.is_cpu():
