@@ -68,7 +68,7 @@ def check_gpus(config: Config) -> None:
     if on_cpu():
         return
     engine = config.engine
-    replicas = -(-len(config.members) // engine.members_per_replica) * engine.replicas
+    replicas = config.replica_count
     needed, found = replicas * engine.tensor_parallel_size, int(ray.cluster_resources().get("GPU", 0))
     if found < needed:
         raise StartFailed(

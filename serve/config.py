@@ -118,6 +118,12 @@ class Config(Section):
     server: Server = Server()
     store: str | None = Field(None, pattern=r"^[a-z+]+://")
 
+    @property
+    def replica_count(self) -> int:
+        """Ray Serve replicas that hold engines, over all members."""
+        groups = -(-len(self.members) // self.engine.members_per_replica)
+        return groups * self.engine.replicas
+
     @field_validator("members")
     @classmethod
     def _distinct_finite(cls, value: tuple[float, ...]) -> tuple[float, ...]:

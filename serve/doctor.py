@@ -184,7 +184,7 @@ def _fit_gpus(config: Config, weights: int, gpus: list[Gpu]) -> Finding:
     """Too few GPUs end the start; that the weights leave a fifth of each free is an estimate."""
     engine = config.engine
     share = min(engine.members_per_replica, len(config.members))
-    replicas = -(-len(config.members) // engine.members_per_replica) * engine.replicas
+    replicas = config.replica_count
     seats = len(gpus) // engine.tensor_parallel_size
     sizes = [gpu.mib for gpu in gpus if gpu.mib is not None]
     roomy = not sizes or weights * share <= min(sizes) * 2**20 * 0.8 * engine.tensor_parallel_size
