@@ -5,10 +5,13 @@ ask it for a wave of draws, report what became of each, and take its selection a
 """
 
 from alpharay.router.draw import Candidate, Draw, Member
-from alpharay.router.policies import POLICIES, Policy, Standing
+from alpharay.router.experience import Experience, Fate, Source, experience_of
+from alpharay.router.learner import Learner
+from alpharay.router.policies import POLICIES, Policy
 from alpharay.router.seeds import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER
 from alpharay.router.selection import SELECTORS, ranked
 from alpharay.router.session import Ask, Session, Stop
+from alpharay.router.standing import Standing
 
 __all__ = [
     "MAX_MEMBERS",
@@ -18,10 +21,15 @@ __all__ = [
     "Ask",
     "Candidate",
     "Draw",
+    "Experience",
+    "Fate",
+    "Learner",
     "Member",
     "Policy",
     "Session",
+    "Source",
     "Standing",
     "Stop",
+    "experience_of",
     "ranked",
 ]

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from alpharay.router.draw import Candidate, Draw, Member
-from alpharay.router.policies.base import Policy, Standing
+from alpharay.router.policies.base import Policy
 from alpharay.router.seeds import draw_seed
 from alpharay.router.selection import ranked
+from alpharay.router.standing import Standing
 
 
 class Stop(StrEnum):

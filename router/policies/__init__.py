@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from alpharay.router.policies.base import Policy, Standing
+from alpharay.router.policies.base import Policy
 from alpharay.router.policies.single import Single
 from alpharay.router.policies.uniform import Uniform
+from alpharay.router.standing import Standing
 
 POLICIES: dict[str, Callable[[], Policy]] = {"uniform": Uniform, "single": Single}
 

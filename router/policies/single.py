@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from alpharay.router.draw import Member
-from alpharay.router.policies.base import Standing
+from alpharay.router.standing import Standing
 
 
 class Single:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from alpharay.router.draw import Member
-from alpharay.router.policies.base import Standing
+from alpharay.router.standing import Standing
 
 
 class Uniform:
