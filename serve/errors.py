@@ -5,6 +5,7 @@ ServeError
 ├── EngineMissing        no vLLM or no Ray in this environment
 ├── StartFailed          something that serving needs did not come up
 │   └── PortInUse        another process listens where we should
+├── OutcomesError        an outcomes file cannot be read, written or used for what was asked
 └── RequestError         one HTTP request is answered with an error
 """
 
@@ -31,6 +32,10 @@ class StartFailed(ServeError):
 
 class PortInUse(StartFailed):
     """The address that serving should listen on is taken."""
+
+
+class OutcomesError(ServeError):
+    """An outcomes file cannot be used; the message names the file and the column, row or option at fault."""
 
 
 class RequestError(ServeError):
