@@ -20,6 +20,7 @@ from alpharay.serve.controls import Controls
 from alpharay.serve.dialects import chat
 from alpharay.serve.ensemble import Outcome
 from alpharay.serve.errors import RequestError, malformed
+from alpharay.serve.progress import Progress
 from alpharay.serve.server import ClientGone, Server, Visit, outcome_of
 from alpharay.serve.streaming import EventStream, Waiting, unless_gone
 from alpharay.serve.understand import Ensembled, Pinned, understand
@@ -159,7 +160,8 @@ async def _pinned(server: Server, http: Request, todo: Pinned, visit: Visit) -> 
 
 async def _streamed(server: Server, http: Request, todo: Ensembled, visit: Visit) -> Response:
     """A budget's answer as a stream: kept alive while candidates are drawn and run, then the winner's events."""
-    working = asyncio.ensure_future(server.ensemble.run(todo.job))
+    progress = Progress()
+    working = asyncio.ensure_future(server.ensemble.run(todo.job, progress.watch))
 
     def events(done: asyncio.Future[Outcome]) -> Iterator[bytes]:
         try:
@@ -173,19 +175,23 @@ async def _streamed(server: Server, http: Request, todo: Ensembled, visit: Visit
         visit.first_text()
         yield from chat.events(whole, include_usage=todo.job.request.include_usage)
 
-    waiting = Waiting(working, events, chat.KEEP_ALIVE, _KEEP_ALIVE_S)
+    waiting = Waiting(working, events, chat.KEEP_ALIVE, _KEEP_ALIVE_S, progress)
     try:
-        await unless_gone(http, _first(working))
+        await unless_gone(http, _first(working, progress))
     except BaseException:
         await waiting.aclose()
         raise
     return EventStream(visit, waiting)
 
 
-async def _first(working: asyncio.Future[Outcome]) -> None:
-    """Waits a moment for an early end; raises what it ended with, so that it gets its proper status."""
-    done, _ = await asyncio.wait({working}, timeout=_HEADERS_AFTER_S)
-    if done:
+async def _first(working: asyncio.Future[Outcome], progress: Progress) -> None:
+    """Waits a moment for a first sample; raises what it ended with, so that a refusal gets its proper status."""
+    begun = asyncio.ensure_future(progress.begun.wait())
+    try:
+        await asyncio.wait({working, begun}, timeout=_HEADERS_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        begun.cancel()
+    if working.done():
         working.result()
 
 

@@ -12,10 +12,11 @@ from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
 from alpharay.judge.verdict import VerdictKind
 from alpharay.router import POLICIES, Ask, Candidate, Draw, Session, Stop
-from alpharay.serve.dialects import chat
+from alpharay.serve.dialects.dialect import ApiRequest, Dialect
 from alpharay.serve.errors import RequestError, no_capacity
 from alpharay.serve.links import EngineFault, Engines, JudgeUnavailable, Judging, SampleLost
 from alpharay.serve.metrics import Counts
+from alpharay.serve.progress import Watch, unwatched
 
 log = logging.getLogger("ray.serve")
 
@@ -29,7 +30,8 @@ class Job:
     """One request, understood. deadline_s: wall seconds from its arrival."""
 
     request_id: str
-    request: chat.ChatRequest
+    dialect: Dialect
+    request: ApiRequest
     ask: Ask
     policy: str
     deadline_s: float
@@ -67,14 +69,15 @@ class Ensemble:
         """From now on every job ends within that time, with the best so far."""
         self._drain_at = time.monotonic() + seconds
 
-    async def run(self, job: Job) -> Outcome:
+    async def run(self, job: Job, watch: Watch = unwatched) -> Outcome:
         """Draws and judges until the session stops.
 
-        Cancelling it frees every engine slot and judge run that it holds.
+        watch: told of every step of every sample. Cancelling it frees every engine slot and judge run that
+        it holds.
 
         Raises RequestError: the engine refused the request (its own 4xx), or nothing could be drawn (503).
         """
-        run = _Run(job, self._engines, self._judging, self._counts)
+        run = _Run(job, self._engines, self._judging, self._counts, watch)
         started = time.monotonic()
         try:
             await self._drive(run, started + job.deadline_s)
@@ -112,8 +115,9 @@ class Ensemble:
 class _Run:
     """The tasks and counts of one job under way."""
 
-    def __init__(self, job: Job, engines: Engines, judging: Judging, counts: Counts) -> None:
+    def __init__(self, job: Job, engines: Engines, judging: Judging, counts: Counts, watch: Watch) -> None:
         self.job = job
+        self._watch = watch
         self.session = Session(job.ask, POLICIES[job.policy]())
         self.outcome = Outcome(self.session, "ok" if job.tests is not None else "not_asked")
         self._engines = engines
@@ -127,6 +131,7 @@ class _Run:
 
     def start(self, draws: tuple[Draw, ...]) -> None:
         for draw in draws:
+            self._watch(draw, "drawn", None)
             self._tasks[asyncio.create_task(self._candidate(draw))] = draw
 
     async def step(self, at_most_s: float) -> None:
@@ -139,6 +144,7 @@ class _Run:
             except SampleLost as error:
                 log.warning("%s: sample %d is lost: %s", self.job.request_id, draw.index, error)
                 self._counts.samples.labels(draw.member, "lost").inc()
+                self._watch(draw, "lost", None)
                 self.session.lost(draw)
                 if isinstance(error, EngineFault):
                     self._faulty.add(draw.member)
@@ -157,6 +163,7 @@ class _Run:
     async def abort(self) -> None:
         """Cancels what is still under way and waits until it has let go."""
         for task, draw in self._tasks.items():
+            self._watch(draw, "aborted", None)
             # A sample that was being judged has been counted as finished.
             if task.cancel() and draw.index not in self._unjudged:
                 self._counts.samples.labels(draw.member, "aborted").inc()
@@ -165,6 +172,7 @@ class _Run:
 
     async def _candidate(self, draw: Draw) -> Candidate:
         candidate = await self._sample(draw)
+        self._watch(draw, "sampled", None)
         if self.job.tests is None:
             return candidate
         self._unjudged[draw.index] = candidate
@@ -172,14 +180,16 @@ class _Run:
 
     async def _sample(self, draw: Draw) -> Candidate:
         started = time.monotonic()
-        body = chat.engine_body(self.job.request, draw.member, seed=draw.seed, draw=True)
-        headers = {"x-request-id": f"{self.job.request_id}-{draw.index}"}
+        dialect, request_id = self.job.dialect, f"{self.job.request_id}-{draw.index}"
+        body = dialect.engine_body(
+            self.job.request, draw.member, seed=draw.seed, draw=True, request_id=request_id
+        )
         async with self._room:
-            reply = await self._engines.sample(draw.member, chat.PATH, body, headers)
+            reply = await self._engines.sample(draw.member, dialect.PATH, body, {"x-request-id": request_id})
         if reply.status != 200:
             raise refused(reply.status, reply.body)
         response = json.loads(reply.body)
-        prompt, completion = chat.usage(response)
+        prompt, completion = dialect.usage(response)
         self.outcome.sample_s += time.monotonic() - started
         self.outcome.prompt_tokens += prompt
         self.outcome.completion_tokens += completion
@@ -194,17 +204,19 @@ class _Run:
         assert job.limits is not None
         try:
             verdict = await self._judging.judge(
-                job.tests, chat.text(candidate.payload), job.limits, job.language, job.request_id
+                job.tests, job.dialect.text(candidate.payload), job.limits, job.language, job.request_id
             )
         except JudgeUnavailable as error:
             log.warning("%s: the judge is out of reach: %s", job.request_id, error)
             self.outcome.judge = "unavailable"
+            self._watch(candidate.draw, "judged", None)
             return candidate
         seconds = time.monotonic() - started
         self.outcome.judge_s += seconds
         kind = VerdictKind(verdict.verdict)
         self._counts.judge_duration.labels(kind.value).observe(seconds)
         self._counts.verdicts.labels(candidate.draw.member, kind.value).inc()
+        self._watch(candidate.draw, "judged", kind)
         return Candidate(
             draw=candidate.draw,
             verdict=verdict,

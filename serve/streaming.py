@@ -10,9 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from alpharay.serve.progress import Progress
 from alpharay.serve.server import ClientGone, Visit, outcome_of
 
 T = TypeVar("T")
+
+# Each message costs two hops between processes: steps that come close together share one.
+_GATHER_S = 0.1
 
 
 async def unless_gone(http: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -91,22 +95,28 @@ class EventStream(Response):
 
 
 class Waiting(AsyncIterator[bytes]):
-    """Keep-alive chunks until `work` is done, then the events made of its result.
+    """Progress, or keep-alive chunks, until `work` is done; then the events made of its result.
 
     work is cancelled by `aclose()`, started or not.
     """
 
-    def __init__(self, work: asyncio.Future[T], events: Any, keep_alive: bytes, every_s: float) -> None:
+    def __init__(
+        self, work: asyncio.Future[T], events: Any, keep_alive: bytes, every_s: float, progress: Progress
+    ) -> None:
         self._work = work
         self._events = events
         self._keep_alive = keep_alive
         self._every_s = every_s
+        self._progress = progress
         self._rest: Any = None
 
     async def __anext__(self) -> bytes:
         if self._rest is None:
-            done, _ = await asyncio.wait({self._work}, timeout=self._every_s)
-            if not done:
+            if not self._work.done():
+                await self._work_or_news()
+            if steps := self._progress.take():
+                return steps
+            if not self._work.done():
                 return self._keep_alive
             self._rest = iter(self._events(self._work))
         for chunk in self._rest:
@@ -115,6 +125,16 @@ class Waiting(AsyncIterator[bytes]):
 
     async def aclose(self) -> None:
         await _let_go(self._work)
+
+    async def _work_or_news(self) -> None:
+        """Waits for either, `every_s` at most; after news a moment more, so that few messages carry it."""
+        news = asyncio.ensure_future(self._progress.news.wait())
+        try:
+            await asyncio.wait({self._work, news}, timeout=self._every_s, return_when=asyncio.FIRST_COMPLETED)
+            if news.done():
+                await asyncio.wait({self._work}, timeout=_GATHER_S)
+        finally:
+            news.cancel()
 
 
 async def _left(receive: Receive) -> None:

@@ -238,7 +238,7 @@ async def test_a_streamed_budget_replays_the_winner_with_its_notes_in_the_last_e
 async def test_a_streamed_budget_keeps_the_connection_alive_while_it_draws(serving):
     serving.engines.seconds = dict.fromkeys(NAMES, 60.0)
     events, text = await serving.events(alpharay={"budget": 5})
-    assert text.startswith(": keep-alive\n\n: keep-alive\n\n")
+    assert ": keep-alive\n\n: keep-alive\n\n" in text
     assert rebuilt(events)[0]
 
 
