@@ -187,8 +187,9 @@ async def _streamed(server: Server, http: Request, todo: Ensembled, visit: Visit
 async def _first(working: asyncio.Future[Outcome], progress: Progress) -> None:
     """Waits a moment for a first sample; raises what it ended with, so that a refusal gets its proper status."""
     begun = asyncio.ensure_future(progress.begun.wait())
+    either: set[asyncio.Future[Any]] = {working, begun}
     try:
-        await asyncio.wait({working, begun}, timeout=_HEADERS_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, timeout=_HEADERS_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
     finally:
         begun.cancel()
     if working.done():

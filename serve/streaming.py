@@ -129,8 +129,9 @@ class Waiting(AsyncIterator[bytes]):
     async def _work_or_news(self) -> None:
         """Waits for either, `every_s` at most; after news a moment more, so that few messages carry it."""
         news = asyncio.ensure_future(self._progress.news.wait())
+        either: set[asyncio.Future[Any]] = {self._work, news}
         try:
-            await asyncio.wait({self._work, news}, timeout=self._every_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=self._every_s, return_when=asyncio.FIRST_COMPLETED)
             if news.done():
                 await asyncio.wait({self._work}, timeout=_GATHER_S)
         finally:
