@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from alpharay.router import Candidate
-from alpharay.serve.dialects import chat
+from alpharay.serve.dialects.dialect import Origin
 from alpharay.serve.ensemble import Job, Outcome
 from alpharay.serve.frontier import ServedMember
 from alpharay.serve.metrics import Counts
@@ -68,16 +69,23 @@ def summary(job: Job, outcome: Outcome) -> Json:
     }
 
 
+def origin(job: Job, model: str) -> Origin:
+    """model: the frontier's name, where the request names none."""
+    return Origin(request_id=job.request_id, model=job.request.model or model, created=int(time.time()))
+
+
 def whole(
-    job: Job, outcome: Outcome, chosen: list[Candidate], members: Mapping[str, ServedMember], frontier: str
+    job: Job, outcome: Outcome, chosen: list[Candidate], members: Mapping[str, ServedMember], origin: Origin
 ) -> Json:
-    """The finished answer in the caller's dialect. frontier: the model's name where the request names none."""
-    return chat.answer(
-        job.request_id,
-        job.request.model or frontier,
+    """The finished answer in the caller's dialect."""
+    told = summary(job, outcome)
+    if job.request.changed:
+        told["left_out"] = list(job.request.changed)
+    return job.dialect.answer(
+        origin,
         [candidate.payload for candidate in chosen],
         [choice_note(candidate, members) for candidate in chosen],
-        summary(job, outcome),
+        told,
     )
 
 

@@ -94,7 +94,7 @@ class Server(Section):
     """max_queued: requests under way or waiting; more are answered 503. max_request_mb: one request's body.
 
     drain_s: after SIGTERM, how long requests under way may still take before they are answered with
-    the best so far.
+    the best so far. keep_alive_s: how often a streamed request hears of us while its budget is being spent.
     """
 
     host: str = Field("127.0.0.1", min_length=1)
@@ -102,6 +102,7 @@ class Server(Section):
     max_queued: int = Field(256, ge=1)
     max_request_mb: float = Field(32, gt=0)
     drain_s: float = Field(30, ge=0)
+    keep_alive_s: float = Field(10, gt=0)
     api_keys_file: None = None
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from alpharay.serve.dialects import chat
+from alpharay.serve.dialects.dialect import EngineError, Origin, Spent
 from alpharay.serve.ensemble import engine_fault, refused
 from alpharay.serve.errors import RequestError, no_capacity
 from alpharay.serve.frontier import ServedMember
@@ -25,9 +25,9 @@ async def answer(server: Server, pinned: Pinned) -> Json:
     Raises RequestError: the engine's own refusal, or 503 while the member's engine is being restarted.
     """
     started = time.monotonic()
-    member = pinned.member
+    member, dialect = pinned.member, pinned.dialect
     try:
-        reply = await server.engines.sample(member.name, chat.PATH, _body(pinned), _headers(pinned))
+        reply = await server.engines.sample(member.name, dialect.PATH, _body(pinned), _headers(pinned))
     except SampleLost as error:
         raise _lost(server, pinned, error) from error
     except asyncio.CancelledError:
@@ -36,12 +36,10 @@ async def answer(server: Server, pinned: Pinned) -> Json:
     if reply.status != 200:
         raise refused(reply.status, reply.body)
     response: Json = json.loads(reply.body)
-    spent = chat.usage(response)
+    spent = dialect.usage(response)
     _count(server, pinned, spent)
-    for choice in response["choices"]:
-        choice["alpharay"] = _note(pinned, choice["index"])
-    response["alpharay"] = _summary(pinned, spent, time.monotonic() - started)
-    return response
+    summary = _summary(pinned, spent, time.monotonic() - started)
+    return dialect.noted(_origin(pinned), response, lambda index: _note(pinned, index), summary)
 
 
 class Passing(AsyncIterator[bytes]):
@@ -57,6 +55,9 @@ class Passing(AsyncIterator[bytes]):
         self._started = time.monotonic()
         self._parts: Any = None
         self._settled = False  # whether what became of its samples has been counted
+        self._passage = pinned.dialect.passage(
+            pinned.request, _origin(pinned), lambda index: _note(pinned, index), self._close
+        )
         self._chunks = self._noted()
 
     async def open(self) -> str:
@@ -64,8 +65,8 @@ class Passing(AsyncIterator[bytes]):
 
         Raises RequestError: the engine's own refusal, or 503 while its engine is being restarted.
         """
-        name, body = self._pinned.member.name, _body(self._pinned)
-        self._parts = self._server.engines.stream(name, chat.PATH, body, _headers(self._pinned))
+        name, path = self._pinned.member.name, self._pinned.dialect.PATH
+        self._parts = self._server.engines.stream(name, path, _body(self._pinned), _headers(self._pinned))
         try:
             status, content_type = await anext(self._parts)
             if status == 200:
@@ -89,68 +90,50 @@ class Passing(AsyncIterator[bytes]):
             await self._parts.aclose()
 
     async def _noted(self) -> Any:
-        held: Json | None = None  # the last event that ended a choice: our summary may belong into it
+        passage = self._passage
         try:
-            async for line in _events(self._parts):
-                if line == b"[DONE]":
-                    if held is not None:
-                        yield chat.event(held)
-                    yield chat.DONE
-                elif b'"finish_reason":null' in line:
-                    if b'"role":' not in line:  # the opening event names the role and has no text yet
+            async for event in _events(self._parts):
+                for out in passage.through(event):
+                    if passage.texted:
                         self._visit.first_text()
-                    yield b"data: " + line + b"\n\n"
-                else:
-                    event = json.loads(line)
-                    if "error" in event:
-                        raise EngineFault(f"{self._pinned.member.name}: {event['error']}")
-                    for choice in event.get("choices", []):
-                        choice["alpharay"] = _note(self._pinned, choice["index"])
-                    if event.get("choices"):
-                        if held is not None:
-                            yield chat.event(held)
-                        held = event
-                    elif event.get("usage"):
-                        if held is not None and self._pinned.request.include_usage:
-                            yield chat.event(held)
-                        held = self._closed(held, event)
-                    else:
-                        yield chat.event(event)
-        except SampleLost as lost:
+                    yield out
+        except (SampleLost, EngineError) as error:
             self._settled = True
-            error = _lost(self._server, self._pinned, lost)
+            lost = EngineFault(f"{self._pinned.member.name}: {error}")
+            ours = _lost(self._server, self._pinned, lost if isinstance(error, EngineError) else error)
             self._visit.end("unavailable")
-            yield chat.event(chat.error_body(error.message, kind="server_error", code=error.code))
-            yield chat.DONE
+            for out in passage.fail(ours):
+                yield out
 
-    def _closed(self, held: Json | None, usage: Json) -> Json:
-        """The last data event: the usage event if the caller asked for one, else the last that ended a choice."""
-        spent = chat.usage(usage)
+    def _close(self, spent: Spent) -> Json:
+        """The summary; what was spent is counted."""
         self._settled = True
         _count(self._server, self._pinned, spent)
-        summary = _summary(self._pinned, spent, time.monotonic() - self._started)
-        if self._pinned.request.include_usage or held is None:
-            return {**usage, "alpharay": summary}
-        return {**held, "alpharay": summary}
+        return _summary(self._pinned, spent, time.monotonic() - self._started)
 
 
 async def _events(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The data of each server-sent event, however the bytes were cut."""
+    """Each server-sent event, however the bytes were cut."""
     rest = b""
     async for part in parts:
         rest += part
         *whole, rest = rest.split(b"\n\n")
         for event in whole:
-            if event.startswith(b"data: "):
-                yield event.removeprefix(b"data: ")
+            yield event
 
 
 def _body(pinned: Pinned) -> bytes:
-    return chat.engine_body(pinned.request, pinned.member.name, seed=pinned.seed, draw=False)
+    return pinned.dialect.engine_body(
+        pinned.request, pinned.member.name, seed=pinned.seed, draw=False, request_id=pinned.request_id
+    )
 
 
 def _headers(pinned: Pinned) -> dict[str, str]:
     return {"x-request-id": pinned.request_id}
+
+
+def _origin(pinned: Pinned) -> Origin:
+    return Origin(request_id=pinned.request_id, model=pinned.member.name, created=int(time.time()))
 
 
 def _lost(server: Server, pinned: Pinned, lost: SampleLost) -> RequestError:
@@ -160,7 +143,7 @@ def _lost(server: Server, pinned: Pinned, lost: SampleLost) -> RequestError:
     return no_capacity(f"the engine of {pinned.member.name} was lost and is being started anew; try again")
 
 
-def _count(server: Server, pinned: Pinned, spent: tuple[int, int]) -> None:
+def _count(server: Server, pinned: Pinned, spent: Spent) -> None:
     name = pinned.member.name
     _count_samples(server, pinned, "finished")
     server.counts.tokens.labels(name, "prompt").inc(spent[0])
@@ -169,7 +152,11 @@ def _count(server: Server, pinned: Pinned, spent: tuple[int, int]) -> None:
 
 
 def _count_samples(server: Server, pinned: Pinned, outcome: str) -> None:
-    server.counts.samples.labels(pinned.member.name, outcome).inc(pinned.request.choices)
+    server.counts.samples.labels(pinned.member.name, outcome).inc(_samples(pinned))
+
+
+def _samples(pinned: Pinned) -> int:
+    return pinned.request.choices * pinned.request.prompts
 
 
 def _note(pinned: Pinned, index: int) -> Json:
@@ -178,7 +165,8 @@ def _note(pinned: Pinned, index: int) -> Json:
         "member": member.name,
         "alpha": member.alpha,
         "checkpoint": member.sha256,
-        "seed": pinned.seed + index,  # as vLLM seeds the choices of one request
+        # As vLLM seeds the choices of one request; several prompts share their seeds.
+        "seed": pinned.seed + index % pinned.request.choices,
         "turn": 1,
         "verdict": None,
         "passed": None,
@@ -187,9 +175,9 @@ def _note(pinned: Pinned, index: int) -> Json:
     }
 
 
-def _summary(pinned: Pinned, spent: tuple[int, int], seconds: float) -> Json:
-    drawn = pinned.request.choices
-    return {
+def _summary(pinned: Pinned, spent: Spent, seconds: float) -> Json:
+    drawn = _samples(pinned)
+    told: Json = {
         "budget": drawn,
         "effective_budget": drawn,
         "drawn": drawn,
@@ -199,3 +187,6 @@ def _summary(pinned: Pinned, spent: tuple[int, int], seconds: float) -> Json:
         "usage": {"prompt_tokens": spent[0], "completion_tokens": spent[1]},
         "seconds": {"sample": round(seconds, 4), "judge": 0.0, "total": round(seconds, 4)},
     }
+    if pinned.request.changed:
+        told["left_out"] = list(pinned.request.changed)
+    return told

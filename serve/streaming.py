@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from alpharay.serve.dialects.dialect import Replay
 from alpharay.serve.progress import Progress
 from alpharay.serve.server import ClientGone, Visit, outcome_of
 
@@ -101,24 +102,30 @@ class Waiting(AsyncIterator[bytes]):
     """
 
     def __init__(
-        self, work: asyncio.Future[T], events: Any, keep_alive: bytes, every_s: float, progress: Progress
+        self, work: asyncio.Future[T], events: Any, replay: Replay, every_s: float, progress: Progress
     ) -> None:
         self._work = work
         self._events = events
-        self._keep_alive = keep_alive
+        self._replay = replay
         self._every_s = every_s
+        self._opened = False
+        self._alive_at = asyncio.get_running_loop().time()
         self._progress = progress
         self._rest: Any = None
 
     async def __anext__(self) -> bytes:
-        if self._rest is None:
+        if not self._opened:
+            self._opened = True
+            if opening := self._replay.open():
+                return opening
+        while self._rest is None:
             if not self._work.done():
                 await self._work_or_news()
-            if steps := self._progress.take():
-                return steps
-            if not self._work.done():
-                return self._keep_alive
-            self._rest = iter(self._events(self._work))
+            # Steps are comments, which not every client counts as a sign of life.
+            if out := self._progress.take() + self._keep_alive():
+                return out
+            if self._work.done():
+                self._rest = iter(self._events(self._work))
         for chunk in self._rest:
             return bytes(chunk)
         raise StopAsyncIteration
@@ -126,12 +133,21 @@ class Waiting(AsyncIterator[bytes]):
     async def aclose(self) -> None:
         await _let_go(self._work)
 
+    def _keep_alive(self) -> bytes:
+        """Once every `every_s`, while work is under way."""
+        now = asyncio.get_running_loop().time()
+        if self._work.done() or now - self._alive_at < self._every_s:
+            return b""
+        self._alive_at = now
+        return self._replay.keep_alive()
+
     async def _work_or_news(self) -> None:
-        """Waits for either, `every_s` at most; after news a moment more, so that few messages carry it."""
+        """Waits for either, at most until the next keep-alive is due; after news a moment more, so that few messages carry it."""
         news = asyncio.ensure_future(self._progress.news.wait())
         either: set[asyncio.Future[Any]] = {self._work, news}
         try:
-            await asyncio.wait(either, timeout=self._every_s, return_when=asyncio.FIRST_COMPLETED)
+            due = self._alive_at + self._every_s - asyncio.get_running_loop().time()
+            await asyncio.wait(either, timeout=max(0.0, due), return_when=asyncio.FIRST_COMPLETED)
             if news.done():
                 await asyncio.wait({self._work}, timeout=_GATHER_S)
         finally:

@@ -11,7 +11,7 @@ from alpharay.judge.problem import Tests, parse_tests
 from alpharay.router import Ask, Standing
 from alpharay.router.seeds import mix
 from alpharay.serve.controls import Controls, read_controls
-from alpharay.serve.dialects.chat import ChatRequest
+from alpharay.serve.dialects.dialect import ApiRequest, Dialect
 from alpharay.serve.ensemble import Job
 from alpharay.serve.errors import malformed
 from alpharay.serve.frontier import ServedMember, find_member, members_asked
@@ -33,12 +33,18 @@ class Pinned:
 
     request_id: str
     seed: int
-    request: ChatRequest
+    dialect: Dialect
+    request: ApiRequest
     member: ServedMember
 
 
 def understand(
-    server: Server, request: ChatRequest, headers: Mapping[str, str], request_id: str, own_seed: int
+    server: Server,
+    dialect: Dialect,
+    request: ApiRequest,
+    headers: Mapping[str, str],
+    request_id: str,
+    own_seed: int,
 ) -> Ensembled | Pinned:
     """What the request asks for, with every default filled in.
 
@@ -51,7 +57,8 @@ def understand(
     budget = _budget(server, request, controls)
     if pinned is not None and budget is None:
         seed = own_seed if request.seed is None else request.seed
-        return Pinned(request_id=request_id, seed=seed, request=request, member=pinned)
+        return Pinned(request_id=request_id, seed=seed, dialect=dialect, request=request, member=pinned)
+    _check_room(dialect, request, controls, budget)
     tests, limits = _tests(server, controls)
     seed = own_seed if request.seed is None else request.seed
     router = server.config.router
@@ -69,6 +76,7 @@ def understand(
     )
     job = Job(
         request_id=request_id,
+        dialect=dialect,
         request=request,
         ask=ask,
         policy=controls.policy or router.policy,
@@ -79,8 +87,22 @@ def understand(
     return Ensembled(job=job, returns=controls.returns or "best")
 
 
+def _check_room(dialect: Dialect, request: ApiRequest, controls: Controls, budget: int | None) -> None:
+    """Raises RequestError (400): the dialect's answer has no room for what is asked."""
+    if dialect.SINGLE and controls.returns not in (None, "best"):
+        raise malformed(
+            f"alpharay.return={controls.returns!r}: an answer of {dialect.PATH} has room for one candidate; "
+            "leave it out, or ask /v1/chat/completions",
+            param="alpharay.return",
+        )
+    if request.prompts > 1 and (budget is not None or request.choices > 1):
+        raise malformed(
+            f"{request.prompts} prompts with n, tests or a budget: send one prompt a request", param="prompt"
+        )
+
+
 def _who(
-    server: Server, request: ChatRequest, controls: Controls
+    server: Server, request: ApiRequest, controls: Controls
 ) -> tuple[ServedMember | None, tuple[ServedMember, ...]]:
     """The pinned member, if any, and all that may be drawn from."""
     wanted = request.model or server.config.name
@@ -98,7 +120,7 @@ def _who(
     return pinned, (pinned,)
 
 
-def _budget(server: Server, request: ChatRequest, controls: Controls) -> int | None:
+def _budget(server: Server, request: ApiRequest, controls: Controls) -> int | None:
     """The samples asked for; None when the request asks for no more than its choices."""
     cap = server.config.router.max_budget
     field, budget = "alpharay.budget", controls.budget

@@ -236,9 +236,11 @@ async def test_a_streamed_budget_replays_the_winner_with_its_notes_in_the_last_e
 
 
 async def test_a_streamed_budget_keeps_the_connection_alive_while_it_draws(serving):
-    serving.engines.seconds = dict.fromkeys(NAMES, 60.0)
+    serving.engines.seconds = dict.fromkeys(NAMES, 65.0)
     events, text = await serving.events(alpharay={"budget": 5})
-    assert ": keep-alive\n\n: keep-alive\n\n" in text
+    assert text.count(": keep-alive\n\n") == 6  # every 10 s of 65
+    empty = [event for event in events if event["choices"] and event["choices"][0]["delta"] == {}]
+    assert len(empty) == 7  # one with each comment, and the end
     assert rebuilt(events)[0]
 
 

@@ -5,8 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alpharay.serve.dialects import chat
+from alpharay.serve.dialects.dialect import Origin
 
 from .fakes import data_events, question
+
+ORIGIN = Origin(request_id="abc", model="frontier", created=17)
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 CALLS = st.lists(
@@ -43,8 +46,7 @@ RESPONSES = st.builds(
 )
 ANSWERS = st.lists(RESPONSES, min_size=1, max_size=3).map(
     lambda responses: chat.answer(
-        "abc",
-        "frontier",
+        ORIGIN,
         responses,
         [{"member": f"m{number}"} for number in range(len(responses))],
         {"drawn": 9},
@@ -118,7 +120,7 @@ def test_choices_are_streamed_one_after_the_other_each_with_its_note(whole):
 @settings(max_examples=30, deadline=None)
 def test_an_answer_carries_the_messages_as_the_engine_made_them(responses):
     notes = [{"member": number} for number in range(len(responses))]
-    whole = chat.answer("abc", "frontier", responses, notes, {})
+    whole = chat.answer(ORIGIN, responses, notes, {})
     assert [choice["message"] for choice in whole["choices"]] == [
         r["choices"][0]["message"] for r in responses
     ]

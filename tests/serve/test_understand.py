@@ -16,7 +16,7 @@ def understood():
     def make(body=None, headers=None, **options):
         server = Serving(**options).server
         request = chat.read(question(**(body or {})))
-        return understand(server, request, headers or {}, "id", OWN_SEED)
+        return understand(server, chat, request, headers or {}, "id", OWN_SEED)
 
     return make
 
@@ -100,7 +100,7 @@ def test_without_a_seed_the_server_gives_its_own(understood):
 def test_requests_without_a_seed_take_turns_among_the_members():
     server = Serving().server
     rotations = [
-        understand(server, chat.read(question()), {}, "id", OWN_SEED).job.ask.rotation for _ in range(5)
+        understand(server, chat, chat.read(question()), {}, "id", OWN_SEED).job.ask.rotation for _ in range(5)
     ]
     assert {rotation % 5 for rotation in rotations} == set(range(5))
 

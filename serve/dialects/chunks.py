@@ -1,0 +1,88 @@
+"""The stream that chat and legacy completions have in common: chunks with choices, then `[DONE]`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from alpharay.serve.dialects.dialect import ApiRequest, Closing, EngineError, Json, Note, Spent, number
+from alpharay.serve.dialects.openai import DONE, data_of, error_body, event
+from alpharay.serve.errors import RequestError
+
+
+class ChunkPassage:
+    """Chunks pass as they are; only those that end a choice wait, to have our notes added."""
+
+    def __init__(self, request: ApiRequest, note: Note, closing: Closing) -> None:
+        self.texted = False
+        self._include_usage = request.include_usage
+        self._note = note
+        self._closing = closing
+        self._held: Json | None = None  # the last event that ended a choice: our summary may belong into it
+
+    def through(self, event_: bytes) -> Iterator[bytes]:
+        line = data_of(event_)
+        if line is None:
+            return
+        if line == b"[DONE]":
+            if self._held is not None:
+                yield event(self._held)
+            yield DONE
+        elif b'"finish_reason":null' in line:
+            if b'"role":' not in line:  # chat's opening event names the role and has no text yet
+                self.texted = True
+            yield b"data: " + line + b"\n\n"
+        else:
+            yield from self._end(json.loads(line))
+
+    def _end(self, chunk: Json) -> Iterator[bytes]:
+        if "error" in chunk:
+            raise EngineError(str(chunk["error"]))
+        for choice in chunk.get("choices", []):
+            choice["alpharay"] = self._note(choice["index"])
+        if chunk.get("choices"):
+            if self._held is not None:
+                yield event(self._held)
+            self._held = chunk
+        elif chunk.get("usage"):
+            if self._held is not None and self._include_usage:
+                yield event(self._held)
+            self._held = self._closed(chunk)
+        else:
+            yield event(chunk)
+
+    def _closed(self, chunk: Json) -> Json:
+        """The last data event: the usage event if the caller asked for one, else the last that ended a choice."""
+        summary = self._closing(usage(chunk))
+        if self._include_usage or self._held is None:
+            return {**chunk, "alpharay": summary}
+        return {**self._held, "alpharay": summary}
+
+    def fail(self, error: RequestError) -> Iterator[bytes]:
+        yield event(error_body(error))
+        yield DONE
+
+
+def usage(response: Json) -> Spent:
+    spent = response.get("usage") or {}
+    return number(spent.get("prompt_tokens")), number(spent.get("completion_tokens"))
+
+
+def total(responses: list[Json]) -> Json:
+    """The `usage` of an answer made of those responses, which share a prompt: what came back."""
+    prompt = usage(responses[0])[0]
+    completion = sum(usage(response)[1] for response in responses)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+
+
+def engine_options(request: ApiRequest, member: str, seed: int | None, *, draw: bool) -> Json:
+    """What is ours of the engine's body."""
+    own: Json = {"model": member, "seed": seed, "n": 1 if draw else request.choices, "stream": False}
+    if request.stream and not draw:
+        # The spend is told and counted whether or not the caller asked for it.
+        own |= {"stream": True, "stream_options": request.stream_options | {"include_usage": True}}
+    return own

@@ -1,0 +1,136 @@
+"""OpenAI's legacy completions: text in, text out, with `suffix` where the model fills in the middle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from alpharay.serve.dialects import dialect as d
+from alpharay.serve.dialects.chunks import ChunkPassage, engine_options, total, usage
+from alpharay.serve.dialects.dialect import ApiRequest, Call, Closing, Json, Note, Origin
+from alpharay.serve.dialects.openai import COMMENT, DONE, error_body, event
+from alpharay.serve.errors import RequestError, malformed
+
+__all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "passage", "read",
+           "replay", "text", "usage"]  # fmt: skip
+
+NAME = "completions"
+PATH = "/v1/completions"
+SINGLE = False
+
+
+def read(body: Json) -> ApiRequest:
+    stream_options = body.get("stream_options") or {}
+    if not isinstance(stream_options, dict):
+        raise malformed("`stream_options` must be an object", param="stream_options")
+    rest = {key: value for key, value in body.items() if key not in d.OURS}
+    if rest.get("suffix") == "":
+        del rest["suffix"]  # clients send it empty; vLLM would ask the model to fill in the middle
+    return ApiRequest(
+        body=body,
+        rest=d.for_the_engine(rest),
+        stream_options=stream_options,
+        model=d.typed(body, "model", str),
+        choices=d.positive(body, "n") or 1,
+        budget=d.positive(body, "best_of"),
+        stream=bool(d.typed(body, "stream", bool)),
+        greedy=d.greedy(body.get("temperature")),
+        seed=d.seed(body),
+        conversation=json.dumps(body.get("prompt")),
+        prompts=_prompts(body.get("prompt")),
+    )
+
+
+def _prompts(prompt: object) -> int:
+    """How many prompts there are: a list of numbers is one, in tokens."""
+    several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+    return len(prompt) if several and isinstance(prompt, list) else 1
+
+
+def engine_body(
+    request: ApiRequest,
+    member: str,
+    *,
+    seed: int | None,
+    draw: bool,
+    request_id: str = "",  # noqa: ARG001 - vLLM takes it from a header here
+) -> bytes:
+    return d.with_own(request.rest, engine_options(request, member, seed, draw=draw))
+
+
+def text(response: Json) -> str:
+    """With `echo` this is prompt and completion, which is how a program that is being continued is judged whole."""
+    found = response["choices"][0].get("text")
+    return found if isinstance(found, str) else ""
+
+
+def calls(response: Json) -> list[Call]:  # noqa: ARG001 - the protocol's signature
+    return []
+
+
+def answer(origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:
+    """A response to several prompts has a choice for each, and is the only one."""
+    choices = [
+        {**choice, "alpharay": note}
+        for response, note in zip(responses, notes, strict=True)
+        for choice in response["choices"]
+    ]
+    return {
+        **responses[0],
+        "id": f"cmpl-{origin.request_id}",
+        "model": origin.model,
+        "choices": [{**choice, "index": index} for index, choice in enumerate(choices)],
+        "usage": total(list(responses)),
+        "alpharay": summary,
+    }
+
+
+def noted(origin: Origin, response: Json, note: Note, summary: Json) -> Json:
+    for choice in response["choices"]:
+        choice["alpharay"] = note(choice["index"])
+    return {**response, "model": origin.model, "alpharay": summary}
+
+
+class _Replay:
+    def __init__(self, request: ApiRequest, origin: Origin) -> None:
+        self._include_usage = request.include_usage
+        self._head = {
+            "id": f"cmpl-{origin.request_id}",
+            "object": "text_completion",
+            "created": origin.created,
+            "model": origin.model,
+        }
+
+    def open(self) -> bytes:
+        return b""
+
+    def keep_alive(self) -> bytes:
+        empty = {"index": 0, "text": "", "logprobs": None, "finish_reason": None}
+        return COMMENT + event({**self._head, "choices": [empty]})
+
+    def finish(self, whole: Json) -> Iterator[bytes]:
+        last = len(whole["choices"]) - 1
+        for number, choice in enumerate(whole["choices"]):
+            closing = {"alpharay": whole["alpharay"]} if number == last and not self._include_usage else {}
+            yield event({**self._head, "choices": [choice], **closing})
+        if self._include_usage:
+            end = {"choices": [], "usage": whole["usage"], "alpharay": whole["alpharay"]}
+            yield event({**self._head, **end})
+        yield DONE
+
+    def fail(self, error: RequestError) -> Iterator[bytes]:
+        yield event(error_body(error))
+        yield DONE
+
+
+def replay(request: ApiRequest, origin: Origin) -> _Replay:
+    return _Replay(request, origin)
+
+
+def passage(
+    request: ApiRequest,
+    origin: Origin,  # noqa: ARG001 - the engine's own id and name go through
+    note: Note,
+    closing: Closing,
+) -> ChunkPassage:
+    return ChunkPassage(request, note, closing)

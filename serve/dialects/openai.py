@@ -1,0 +1,48 @@
+"""What OpenAI's dialects share: the error object and the bytes of an event."""
+
+from __future__ import annotations
+
+import json
+
+from alpharay.serve.dialects.dialect import Json
+from alpharay.serve.errors import RequestError
+
+DONE = b"data: [DONE]\n\n"
+# Clients ignore comments; proxies on the way see that the connection is in use.
+COMMENT = b": keep-alive\n\n"
+
+_KINDS = {
+    401: "authentication_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
+def error_body(error: RequestError) -> Json:
+    """OpenAI's error object."""
+    kind = _KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    return {
+        "error": {"message": error.message, "type": kind, "param": error.param, "code": error.code},
+    }
+
+
+def encoded(data: Json) -> bytes:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def event(data: Json) -> bytes:
+    return b"data: " + encoded(data) + b"\n\n"
+
+
+def named_event(data: Json) -> bytes:
+    """An event that is called by its `type`, as in Responses and Messages."""
+    return b"event: " + str(data["type"]).encode() + b"\ndata: " + encoded(data) + b"\n\n"
+
+
+def data_of(event: bytes) -> bytes | None:
+    """The data of one server-sent event; None if it has none."""
+    for line in event.split(b"\n"):
+        if line.startswith(b"data: "):
+            return line.removeprefix(b"data: ")
+    return None

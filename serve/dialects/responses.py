@@ -1,0 +1,237 @@
+"""OpenAI Responses. One answer has room for one candidate; nothing is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from alpharay.serve.dialects import dialect as d
+from alpharay.serve.dialects.dialect import (
+    ApiRequest,
+    Call,
+    Closing,
+    EngineError,
+    Json,
+    Note,
+    Origin,
+    Spent,
+    number,
+)
+from alpharay.serve.dialects.openai import data_of, error_body, named_event
+from alpharay.serve.dialects.responses_input import tidied
+from alpharay.serve.errors import RequestError
+
+__all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "passage", "read",
+           "replay", "text", "usage"]  # fmt: skip
+
+NAME = "responses"
+PATH = "/v1/responses"
+SINGLE = True
+
+_CALLS = frozenset({"function_call", "custom_tool_call"})
+
+
+def read(body: Json) -> ApiRequest:
+    fields, changed = tidied({key: value for key, value in body.items() if key not in d.OURS})
+    return ApiRequest(
+        body=body,
+        rest=d.for_the_engine(fields),
+        model=d.typed(body, "model", str),
+        stream=bool(d.typed(body, "stream", bool)),
+        greedy=d.greedy(body.get("temperature")),
+        seed=d.seed(body),
+        tools=bool(fields.get("tools")) and fields.get("tool_choice") != "none",
+        conversation=_conversation(body),
+        changed=changed,
+    )
+
+
+def _conversation(body: Json) -> str:
+    given = body.get("input")
+    first: object = given
+    if isinstance(given, list):
+        first = next((one for one in given if isinstance(one, dict) and one.get("role") == "user"), None)
+    return json.dumps([body.get("prompt_cache_key"), first], sort_keys=True)
+
+
+def engine_body(
+    request: ApiRequest, member: str, *, seed: int | None, draw: bool, request_id: str = ""
+) -> bytes:
+    own = {"model": member, "seed": seed, "stream": request.stream and not draw}
+    if request_id:
+        own["request_id"] = f"resp_{request_id}"
+    return d.with_own(request.rest, own)
+
+
+def text(response: Json) -> str:
+    return "".join(
+        part.get("text") or ""
+        for item in response["output"]
+        if item.get("type") == "message"
+        for part in item.get("content") or []
+        if part.get("type") == "output_text"
+    )
+
+
+def calls(response: Json) -> list[Call]:
+    return [
+        Call(str(item.get("name")), str(item.get("arguments", item.get("input", ""))))
+        for item in response["output"]
+        if item.get("type") in _CALLS
+    ]
+
+
+def usage(response: Json) -> Spent:
+    spent = response.get("usage") or {}
+    return number(spent.get("input_tokens")), number(spent.get("output_tokens"))
+
+
+def answer(origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:
+    return {
+        **responses[0],
+        "id": f"resp_{origin.request_id}",
+        "model": origin.model,
+        "alpharay": {**summary, **notes[0]},
+    }
+
+
+def noted(origin: Origin, response: Json, note: Note, summary: Json) -> Json:
+    return answer(origin, [response], [note(0)], summary)
+
+
+class _Replay:
+    """Numbers its events from `response.created` on, through the waiting, to the end."""
+
+    def __init__(self, request: ApiRequest, origin: Origin) -> None:
+        self._sequence = 0
+        body = request.body
+        self._empty = {
+            "id": f"resp_{origin.request_id}",
+            "object": "response",
+            "created_at": origin.created,
+            "status": "in_progress",
+            "model": origin.model,
+            "output": [],
+            "error": None,
+            "incomplete_details": None,
+            "instructions": body.get("instructions"),
+            "metadata": body.get("metadata"),
+            "parallel_tool_calls": body.get("parallel_tool_calls", True) is not False,
+            "temperature": body.get("temperature"),
+            "tool_choice": body.get("tool_choice") or "auto",
+            "tools": body.get("tools") or [],
+            "top_p": body.get("top_p"),
+            "usage": None,
+        }
+
+    def open(self) -> bytes:
+        return self._event("response.created", response=self._empty) + self.keep_alive()
+
+    def keep_alive(self) -> bytes:
+        # Comments are not enough: there are clients (Codex) that wait for events alone.
+        return self._event("response.in_progress", response=self._empty)
+
+    def finish(self, whole: Json) -> Iterator[bytes]:
+        for position, item in enumerate(whole["output"]):
+            yield from self._item(position, item)
+        # vLLM, too, ends an incomplete response so; its `status` tells.
+        yield self._event("response.completed", response={**whole, "created_at": self._empty["created_at"]})
+
+    def fail(self, error: RequestError) -> Iterator[bytes]:
+        told = {"code": "server_error" if error.status >= 500 else "invalid_prompt", "message": error.message}
+        if error.status in {429, 503}:
+            told["code"] = "rate_limit_exceeded"
+        yield self._event("response.failed", response={**self._empty, "status": "failed", "error": told})
+
+    def _item(self, position: int, item: Json) -> Iterator[bytes]:
+        where = {"output_index": position, "item_id": item.get("id")}
+        started = {**item, "status": "in_progress"}
+        kind = item.get("type")
+        if kind == "message":
+            started["content"] = []
+        elif kind == "function_call":
+            started["arguments"] = ""
+        elif kind == "custom_tool_call":
+            started["input"] = ""
+        yield self._event("response.output_item.added", output_index=position, item=started)
+        if kind in {"message", "reasoning"}:
+            for number, part in enumerate(item.get("content") or []):
+                yield from self._part({**where, "content_index": number}, part)
+        elif kind == "function_call":
+            arguments = item.get("arguments")
+            yield self._event("response.function_call_arguments.delta", **where, delta=arguments)
+            yield self._event(
+                "response.function_call_arguments.done", **where, name=item.get("name"), arguments=arguments
+            )
+        elif kind == "custom_tool_call":
+            yield self._event("response.custom_tool_call_input.delta", **where, delta=item.get("input"))
+            yield self._event("response.custom_tool_call_input.done", **where, input=item.get("input"))
+        yield self._event("response.output_item.done", output_index=position, item=item)
+
+    def _part(self, where: Json, part: Json) -> Iterator[bytes]:
+        kind, words = part.get("type"), part.get("text", "")
+        yield self._event("response.content_part.added", **where, part={**part, "text": ""})
+        if kind in {"output_text", "reasoning_text"}:
+            logprobs = {"logprobs": part.get("logprobs") or []} if kind == "output_text" else {}
+            yield self._event(f"response.{kind}.delta", **where, delta=words, **logprobs)
+            yield self._event(f"response.{kind}.done", **where, text=words, **logprobs)
+        yield self._event("response.content_part.done", **where, part=part)
+
+    def _event(self, kind: str, **fields: object) -> bytes:
+        told = named_event({"type": kind, "sequence_number": self._sequence, **fields})
+        self._sequence += 1
+        return told
+
+
+def replay(request: ApiRequest, origin: Origin) -> _Replay:
+    return _Replay(request, origin)
+
+
+_ENDS = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
+
+
+class _Passage:
+    def __init__(self, origin: Origin, note: Note, closing: Closing) -> None:
+        self.texted = False
+        self._next = 0
+        self._origin = origin
+        self._note = note
+        self._closing = closing
+
+    def through(self, event: bytes) -> Iterator[bytes]:
+        line = data_of(event)
+        if line is None or line == b"[DONE]":
+            return
+        kind = event.partition(b"\n")[0].removeprefix(b"event: ")
+        if kind == b"error" or line.startswith(b'{"error"'):
+            raise EngineError(line.decode(errors="replace"))
+        self._next += 1
+        if kind not in _ENDS:
+            self.texted = self.texted or kind.endswith(b".delta")
+            yield event + b"\n\n"
+            return
+        told = json.loads(line)
+        summary = self._closing(usage(told["response"]))
+        told["response"] |= {"alpharay": {**summary, **self._note(0)}}
+        yield named_event(told)
+
+    def fail(self, error: RequestError) -> Iterator[bytes]:
+        failed = {
+            "id": f"resp_{self._origin.request_id}",
+            "object": "response",
+            "created_at": self._origin.created,
+            "status": "failed",
+            "model": self._origin.model,
+            "output": [],
+            "error": {"code": "server_error", "message": error.message},
+        }
+        yield named_event({"type": "response.failed", "sequence_number": self._next, "response": failed})
+
+
+def passage(
+    request: ApiRequest,  # noqa: ARG001 - the protocol's signature
+    origin: Origin,
+    note: Note,
+    closing: Closing,
+) -> _Passage:
+    return _Passage(origin, note, closing)

@@ -1,0 +1,98 @@
+"""What real agents send to Responses and vLLM's validator would refuse, left out or converted before it.
+
+Tool calls that the server itself would have to make (web search, code interpreter, …) cannot be made here, so
+those tools are not offered to the model. Items of theirs in a conversation, and what only OpenAI can read
+(encrypted reasoning), are left out of it. Everything left out is said in the answer's `alpharay.left_out`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alpharay.serve.dialects.dialect import Json
+
+_TOOLS = frozenset({"function", "custom", "namespace"})
+_ITEMS = frozenset(
+    {
+        "message",
+        "function_call",
+        "function_call_output",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "reasoning",
+    }
+)
+_EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
+_TIERS = frozenset({"auto", "default", "flex", "scale", "priority"})
+_INCLUDE = frozenset({"message.output_text.logprobs"})
+
+
+def tidied(fields: Json) -> tuple[Json, tuple[str, ...]]:
+    """The fields as vLLM takes them, and what was left out."""
+    fields, left_out = dict(fields), set[str]()
+    if isinstance(fields.get("tools"), list):
+        fields["tools"] = _tools(fields["tools"], left_out)
+        if not _offered(fields.get("tool_choice"), fields["tools"]):
+            left_out.add("tool_choice")
+            del fields["tool_choice"]
+    elif fields.get("tools", 0) is None:
+        del fields["tools"]
+    if fields.get("tool_choice", 0) is None:
+        del fields["tool_choice"]
+    if isinstance(fields.get("input"), list):
+        fields["input"] = [item for one in fields["input"] for item in _item(one, left_out)]
+    if isinstance(fields.get("include"), list):
+        fields["include"] = [one for one in fields["include"] if one in _INCLUDE] or None
+    reasoning = fields.get("reasoning")
+    if isinstance(reasoning, dict):
+        effort = reasoning.get("effort")
+        fields["reasoning"] = {"effort": effort} if effort in _EFFORTS else None
+    if fields.get("service_tier") not in _TIERS:
+        fields.pop("service_tier", None)
+    return fields, tuple(sorted(left_out))
+
+
+def _tools(tools: list[Any], left_out: set[str]) -> list[Any]:
+    kept = []
+    for tool in tools:
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if not isinstance(kind, str):
+            kept.append(tool)  # malformed: vLLM says how
+        elif kind not in _TOOLS:
+            left_out.add(f"tools: {kind}")
+        elif kind == "namespace":
+            inner = tool.get("tools")
+            kept.append(tool | {"tools": _tools(inner, left_out)} if isinstance(inner, list) else tool)
+        elif kind == "function":
+            kept.append({"strict": None, "parameters": {"type": "object", "properties": {}}} | tool)
+        else:
+            grammar = isinstance(tool.get("format"), dict) and tool["format"].get("type") == "grammar"
+            if grammar:
+                left_out.add(f"tools: the grammar of {tool.get('name')}")
+            kept.append({key: value for key, value in tool.items() if key != "format" or not grammar})
+    return kept
+
+
+def _offered(choice: object, tools: list[Any]) -> bool:
+    """Whether what `tool_choice` asks for is among the tools that are left."""
+    if choice is None or choice in ("auto", "none"):
+        return True
+    if choice == "required":
+        return bool(tools)
+    if isinstance(choice, dict) and isinstance(choice.get("type"), str):
+        return choice["type"] in {"function", "custom", "allowed_tools"} and bool(tools)
+    return True  # malformed: vLLM says how
+
+
+def _item(item: Any, left_out: set[str]) -> list[Any]:
+    if not isinstance(item, dict):
+        return [item]
+    kind = item.get("type") or ("message" if "role" in item else None)
+    if isinstance(kind, str) and kind not in _ITEMS:
+        left_out.add(f"input: {kind}")
+        return []
+    if kind == "reasoning":
+        item = {key: value for key, value in item.items() if key != "encrypted_content" and value is not None}
+        item.setdefault("summary", [])
+        return [item] if item.get("content") or item["summary"] else []
+    return [item]
