@@ -1,0 +1,327 @@
+"""Does an ensemble pay? Measured on recorded outcomes, at the same number of samples, on held-out problems.
+
+Nothing here is chosen and judged on the same problems: the best single member and the portfolio of a fold
+come from the other folds, the oracle's member of a problem from the other half of its samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alpharay.router.outcomes import Counts, Outcomes
+from alpharay.router.passk import budgets_up_to, failure_curve, split_failure, uniform_failure
+from alpharay.router.portfolio import optimal_split, rounded
+
+Floats = NDArray[np.float64]
+
+FOLDS = 5
+RESAMPLES = 10_000
+_HALVINGS = 20
+_TAIL = 2.5  # percent on either side of a 95 % interval
+
+
+class TooLittle(ValueError):
+    """The outcomes are too few for an audit; the text says what is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """An estimate with its 95 % bootstrap interval over problems; shares, or differences of shares."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 when the interval lies wholly above or below 0, else 0."""
+        return int(self.low > 0) - int(self.high < 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberAudit:
+    """One member alone. samples: judged ones in all. Failures: shares of those samples."""
+
+    alpha: float
+    samples: int
+    pass_at: Mapping[int, float]
+    incorrect: Interval
+    inefficient: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensemble:
+    """A way to spend k samples. gain: against the cross-validated best single member, problem by problem.
+
+    splits: samples of each member, where one split was chosen from all problems.
+    """
+
+    pass_at: Mapping[int, float]
+    gain: Mapping[int, Interval]
+    splits: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """Everything that an audit measures. Keys of mappings by k are sample budgets.
+
+    left_out: problems that some member has too few samples of. judge_errors: samples not counted.
+    best_single: what one would serve alone; single: how such a choice does on problems it was not made on.
+    oracle: the best member of each problem, known beforehand: measured for k up to half of the samples.
+    solves_alone: share of problems that a member solves with complement_at samples while another fails,
+    [solver, failer]. baselines: equal splits over members that are not of the frontier.
+    """
+
+    problems: int
+    left_out: int
+    judge_errors: int
+    budget: int
+    members: Mapping[str, MemberAudit]
+    frontier: tuple[str, ...]
+    best_single: str
+    single: Mapping[int, float]
+    uniform: Ensemble
+    portfolio: Ensemble
+    oracle: Ensemble
+    baselines: Mapping[str, Ensemble]
+    baseline_members: Mapping[str, tuple[str, ...]]
+    complement_at: int
+    solves_alone: Floats
+    only_one: Mapping[str, float]
+
+
+def audit(
+    outcomes: Outcomes,
+    *,
+    budget: int | None = None,
+    baselines: Mapping[str, Sequence[str]] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Audit:
+    """The audit of recorded outcomes.
+
+    budget: the one to decide at; None: the largest that every member of the frontier has samples for.
+    baselines: groups of members that are not of the frontier, by the group's name.
+    resamples: bootstrap samples of the problems.
+
+    Raises TooLittle.
+    """
+    whole = outcomes.counts
+    complete = whole.complete
+    if complete.sum() < 2:
+        raise TooLittle(
+            f"an audit needs at least 2 problems of which every member has as many samples as of most, "
+            f"there {'is 1' if complete.sum() == 1 else 'are none'} of {len(complete)}"
+        )
+    table = _Table(outcomes, whole.at(complete), baselines or {}, budget, seed, resamples)
+    single, chosen = table.best_single()
+    uniform = {k: 1 - uniform_failure(table.curves[..., table.frontier], k) for k in table.budgets}
+    portfolio, splits = table.portfolio()
+    oracle = table.oracle()
+    groups = {name: table.numbers(group) for name, group in table.groups.items()}
+    baseline_values = {
+        name: {
+            k: 1 - uniform_failure(table.curves[..., group], k)
+            for k in table.budgets
+            if k <= table.least(group)
+        }
+        for name, group in groups.items()
+    }
+    at = table.budgets[-1]
+    solved = 1 - table.curves[at][:, table.frontier]
+    return Audit(
+        problems=int(complete.sum()),
+        left_out=int((~complete).sum()),
+        judge_errors=int(whole.judge_errors.sum()),
+        budget=table.budget,
+        members={member.name: table.member(number) for number, member in enumerate(outcomes.members)},
+        frontier=tuple(outcomes.members[number].name for number in table.frontier),
+        best_single=chosen,
+        single={k: float(values.mean()) for k, values in single.items()},
+        uniform=table.ensemble(uniform, single),
+        portfolio=table.ensemble(portfolio, single, splits),
+        oracle=table.ensemble(oracle, single),
+        baselines={name: table.ensemble(values, single) for name, values in baseline_values.items()},
+        baseline_members=table.groups,
+        complement_at=at,
+        solves_alone=solved.T @ (1 - solved) / len(solved),
+        only_one={
+            outcomes.members[number].name: float(
+                np.mean(solved[:, place] * np.prod(np.delete(1 - solved, place, axis=1), axis=1))
+            )
+            for place, number in enumerate(table.frontier)
+        },
+    )
+
+
+class _Table:
+    """The counts of the problems that take part, and what is computed once from them.
+
+    curves: [k, problems, members], the chance that k samples of a member fail; a problem with a few samples
+    less than k counts with all it has.
+    """
+
+    def __init__(
+        self,
+        outcomes: Outcomes,
+        counts: Counts,
+        baselines: Mapping[str, Sequence[str]],
+        budget: int | None,
+        seed: int,
+        resamples: int,
+    ) -> None:
+        self._members = outcomes.members
+        self._counts = counts
+        self._seed = seed
+        self.groups = {name: tuple(group) for name, group in baselines.items()}
+        besides = {name for group in self.groups.values() for name in group}
+        self.frontier = np.array([n for n, member in enumerate(self._members) if member.name not in besides])
+        if not len(self.frontier):
+            raise TooLittle(
+                "every member of these outcomes is a baseline; an audit needs members of a frontier"
+            )
+        most = self.least(self.frontier)
+        if budget is not None and budget > most:
+            raise TooLittle(f"a budget of {budget} cannot be audited with {most} samples of each member")
+        self.budget = budget or budgets_up_to(most)[-1]
+        self.budgets = sorted({*budgets_up_to(most), self.budget})
+        self.curves = failure_curve(counts.samples, counts.solved, int(counts.typical.max()))
+        for k in range(1, len(self.curves)):
+            self.curves[k] = np.where(np.isnan(self.curves[k]), self.curves[k - 1], self.curves[k])
+        problems = len(counts.samples)
+        generator = np.random.default_rng(seed)
+        self.fold = generator.permutation(problems) % min(FOLDS, problems)
+        # How often each problem is in each bootstrap sample: one for all, so that differences are paired.
+        self.resamples = (
+            generator.multinomial(problems, np.full(problems, 1 / problems), resamples) / problems
+        )
+
+    def numbers(self, names: Sequence[str]) -> NDArray[np.int64]:
+        known = [member.name for member in self._members]
+        return np.array([known.index(name) for name in names])
+
+    def least(self, members: NDArray[np.int64]) -> int:
+        """Samples that every one of those members has of nearly every problem."""
+        return int(self._counts.typical[members].min())
+
+    def interval(self, values: Floats) -> Interval:
+        """Of the mean over problems; values: [problems]."""
+        low, high = np.percentile(self.resamples @ values, [_TAIL, 100 - _TAIL])
+        return Interval(value=float(values.mean()), low=float(low), high=float(high))
+
+    def ratio(self, part: NDArray[np.int64], whole: NDArray[np.int64]) -> Interval:
+        """Of all samples of the problems together; the problems are resampled."""
+        low, high = np.percentile((self.resamples @ part) / (self.resamples @ whole), [_TAIL, 100 - _TAIL])
+        return Interval(value=float(part.sum() / whole.sum()), low=float(low), high=float(high))
+
+    def member(self, number: int) -> MemberAudit:
+        samples = self._counts.samples[:, number]
+        most = int(self._counts.typical[number])
+        return MemberAudit(
+            alpha=self._members[number].alpha,
+            samples=int(samples.sum()),
+            pass_at={
+                k: float(np.mean(1 - self.curves[k][:, number]))
+                for k in sorted({*budgets_up_to(most), self.budget})
+                if k <= most
+            },
+            incorrect=self.ratio(self._counts.incorrect[:, number], samples),
+            inefficient=self.ratio(self._counts.inefficient[:, number], samples),
+        )
+
+    def best_single(self) -> tuple[dict[int, Floats], str]:
+        """Of each k, how the best member of the other folds does on each problem; and the best of all."""
+        values: dict[int, Floats] = {}
+        for k in self.budgets:
+            solved = 1 - self.curves[k][:, self.frontier]
+            values[k] = np.zeros(len(solved))
+            for fold in range(self.fold.max() + 1):
+                held = self.fold == fold
+                values[k][held] = solved[held][:, solved[~held].mean(axis=0).argmax()]
+        best = (1 - self.curves[self.budget][:, self.frontier]).mean(axis=0).argmax()
+        return values, self._members[self.frontier[best]].name
+
+    def portfolio(self) -> tuple[dict[int, Floats], dict[int, dict[str, int]]]:
+        """Of each k, how the optimal split of the other folds does on each problem; and that of all."""
+        values, splits = {}, {}
+        counts = np.stack([self._counts.samples, self._counts.solved], axis=-1)[:, self.frontier]
+        curves = self.curves[..., self.frontier]
+        for k in self.budgets:
+            values[k] = np.zeros(len(counts))
+            for fold in range(self.fold.max() + 1):
+                held = self.fold == fold
+                split = rounded(optimal_split(counts[~held], k), k)
+                values[k][held] = 1 - split_failure(curves[:, held], split.tolist())
+            best = rounded(optimal_split(counts, k), k)
+            names = (self._members[number].name for number in self.frontier)
+            splits[k] = {name: int(share) for name, share in zip(names, best, strict=True) if share}
+        return values, splits
+
+    def oracle(self) -> dict[int, Floats]:
+        """Of each k up to half of the samples, the member that did best on the problem's other half.
+
+        A member chosen on few samples is now and then the wrong one, so this is a lower bound; choosing and
+        judging on the same samples would be an upper one, and by a lot.
+        """
+        samples, solved = self._counts.samples[:, self.frontier], self._counts.solved[:, self.frontier]
+        budgets = [k for k in self.budgets if k <= self.least(self.frontier) // 2]
+        values = {k: np.zeros(len(samples)) for k in budgets}
+        generator = np.random.default_rng(self._seed + 1)
+        rows = np.arange(len(samples))
+        overall = (solved / np.maximum(samples, 1)).mean(axis=0)
+        for _ in range(_HALVINGS if budgets else 0):
+            half = samples // 2
+            first = generator.hypergeometric(solved, samples - solved, half)
+            for n, c, other_n, other_c in (
+                (half, first, samples - half, solved - first),
+                (samples - half, solved - first, half, first),
+            ):
+                # Among equals on this problem the member that is best overall.
+                best = (c / np.maximum(n, 1) + 1e-6 * overall).argmax(axis=1)
+                curve = failure_curve(other_n[rows, best], other_c[rows, best], max(budgets))
+                for k in range(1, len(curve)):
+                    curve[k] = np.where(np.isnan(curve[k]), curve[k - 1], curve[k])
+                for k in budgets:
+                    values[k] += (1 - curve[k]) / (2 * _HALVINGS)
+        return values
+
+    def ensemble(
+        self,
+        values: Mapping[int, Floats],
+        single: Mapping[int, Floats],
+        splits: Mapping[int, Mapping[str, int]] | None = None,
+    ) -> Ensemble:
+        return Ensemble(
+            pass_at={k: float(value.mean()) for k, value in values.items()},
+            gain={k: self.interval(value - single[k]) for k, value in values.items() if k in single},
+            splits=splits or {},
+        )
+
+
+def advice(result: Audit) -> str:
+    """The verdict in one plain sentence."""
+    if len(result.frontier) == 1:
+        return f"There is only one member, {result.best_single}: an ensemble needs at least two."
+    k = result.budget
+    gain = result.portfolio.gain[k]
+    interval = f"95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
+    samples = "sample" if k == 1 else "samples"
+    if gain.sign > 0:
+        return (
+            f"An ensemble pays: with {k} {samples} the portfolio solves {100 * gain.value:.1f} points more problems "
+            f"than the best single member, {result.best_single} ({interval})."
+        )
+    if gain.sign < 0:
+        return (
+            f"An ensemble does not pay here: with {k} {samples} the portfolio solves {-100 * gain.value:.1f} points "
+            f"fewer problems than the best single member ({interval}); serve {result.best_single} alone."
+        )
+    return (
+        f"An ensemble does not measurably pay here: with {k} {samples} the portfolio differs from the best single "
+        f"member by {100 * gain.value:+.1f} points ({interval}), which may be chance; "
+        f"serve {result.best_single} alone, or measure more problems."
+    )
