@@ -34,30 +34,32 @@ class AlphaLoader(BaseModelLoader):  # type: ignore[misc]  # vllm is not there w
 
     def download_model(self, model_config: Any) -> None:
         """Endpoints are local directories; missing ones are refused here, before memory is taken."""
-        self._plan(model_config)
+        plan_of(model_config, self.load_config)
 
     def load_weights(self, model: torch.nn.Module, model_config: Any) -> None:
         """Feeds the merged tensors to the model, which shards and converts them as it always does."""
-        plan = self._plan(model_config)
+        plan = plan_of(model_config, self.load_config)
         # Names that the model does not take over raise in its own load_weights.
         model.load_weights(torch_weights(plan))  # type: ignore[operator]
 
-    def _plan(self, model_config: Any) -> Plan:
-        extra = dict(self.load_config.model_loader_extra_config)
-        unknown = sorted(extra.keys() - KNOWN)
-        if unknown or not {"high", "alpha"} <= extra.keys():
-            raise UsageError(
-                f"model_loader_extra_config needs high and alpha and knows {', '.join(sorted(KNOWN))}; "
-                f"given were {', '.join(sorted(extra)) or 'none'}"
-            )
-        return plan_ewa(
-            low=Path(model_config.model),
-            high=Path(extra["high"]),
-            alphas=[extra["alpha"]],
-            settings=read_settings(
-                dtype=extra.get("dtype"), rounding=extra.get("rounding", "nearest"), seed=extra.get("seed", 0)
-            ),
+
+def plan_of(model_config: Any, load_config: Any, alpha: float | None = None) -> Plan:
+    """What an engine of that configuration loads; at another alpha where one is given. Raises MergeError."""
+    extra = dict(load_config.model_loader_extra_config)
+    unknown = sorted(extra.keys() - KNOWN)
+    if unknown or not {"high", "alpha"} <= extra.keys():
+        raise UsageError(
+            f"model_loader_extra_config needs high and alpha and knows {', '.join(sorted(KNOWN))}; "
+            f"given were {', '.join(sorted(extra)) or 'none'}"
         )
+    return plan_ewa(
+        low=Path(model_config.model),
+        high=Path(extra["high"]),
+        alphas=[extra["alpha"] if alpha is None else alpha],
+        settings=read_settings(
+            dtype=extra.get("dtype"), rounding=extra.get("rounding", "nearest"), seed=extra.get("seed", 0)
+        ),
+    )
 
 
 def torch_weights(plan: Plan) -> Iterator[tuple[str, torch.Tensor]]:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("merge", "judge", "router", "serve")
 
 # The few files that may touch the engine and the cluster; a new one is a decision to be made here.
-IMPORT_VLLM = {"serve/engine.py", "serve/engine_preload.py", "merge/loader.py"}
+IMPORT_VLLM = {"serve/engine.py", "serve/engine_preload.py", "merge/loader.py", "merge/shift.py"}
 IMPORT_RAY = {"serve/cluster.py", "serve/deploy.py", "serve/running.py"}
 
 # Part -> what it may import of the others.

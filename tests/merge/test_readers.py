@@ -48,7 +48,7 @@ def test_merge_on_load_gives_the_bits_that_a_merge_writes(endpoints, tmp_path, l
 
 
 @pytest.mark.engine
-def test_the_engine_serves_a_merge_a_merge_on_load_and_adapters(frontier, tmp_path, load, monkeypatch):
+def test_the_engine_serves_a_merge_a_merge_on_load_a_shift_and_adapters(frontier, tmp_path, load, monkeypatch):
     vllm = pytest.importorskip("vllm")
     from vllm.lora.request import LoRARequest
 
@@ -88,9 +88,22 @@ def test_the_engine_serves_a_merge_a_merge_on_load_and_adapters(frontier, tmp_pa
     (output,) = merge(low=low, high=tmp_path / "full", alphas=[1.5], out=tmp_path / "out").outputs
     written = answer(vllm.LLM(str(output.path), **common))
     extra = {"high": str(tmp_path / "full"), "alpha": 1.5}
-    loaded = answer(vllm.LLM(str(low), load_format="alpharay", model_loader_extra_config=extra, **common))
+    live = vllm.LLM(
+        str(low),
+        load_format="alpharay",
+        model_loader_extra_config=extra,
+        worker_extension_cls="alpharay.merge.shift.Shifting",
+        **common,
+    )
     assert written[0].strip()
-    assert loaded == written
+    assert answer(live) == written
+    seen = []
+    for alpha in (0.0, 1.5):  # away and back: nothing of what was there before is left
+        live.collective_rpc("shift_to", args=(alpha,))
+        live.reset_prefix_cache()
+        seen.append(answer(live))
+    assert seen[1] == written
+    assert seen[0] == answer(vllm.LLM(str(low), **common))
 
     ends = {"low": tmp_path / "idle", "high": tmp_path / "tuned"}
     (adapter,) = merge_adapters(**ends, alphas=[1.5], out=tmp_path / "adapters").outputs
