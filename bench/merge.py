@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
+WARM, COLD = "in the page cache", "on the disk"
 ALPHAS = [1.5, -0.5, 0.3, 0.7, 1.25, 2.0]
 
 
@@ -136,6 +137,13 @@ def measure(command: list[str | Path]) -> Cost:
     return Cost(wall=wall, cpu=cpu, memory=peak)
 
 
+def evict(folder: Path) -> None:
+    """Drops both inputs from the page cache, so that the next run reads the disk."""
+    for side in ("low", "high"):
+        with (folder / side / "model.safetensors").open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def add(costs: list[Cost]) -> Cost:
     """Runs one after the other."""
     return Cost(
@@ -208,12 +216,17 @@ def main() -> None:
     parser.add_argument("--mergekit", type=Path, help="its mergekit-yaml program; left out without")
     parser.add_argument("--alpharay", default=f"{Path(sys.executable).parent / 'alpharay'} merge")
     parser.add_argument("--folder", type=Path, help="where to write; default: a temporary directory")
-    parser.add_argument("--save", action="store_true", help="write bench/results/merge.{md,json,png}")
+    parser.add_argument("--cold", action="store_true", help="every run reads its inputs from the disk")
+    parser.add_argument("--save", action="store_true", help="write bench/results/merge[-cold].{md,json,png}")
     arguments = parser.parse_args()
     description = machine()
+    where = COLD if arguments.cold else WARM
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         folder = Path(temporary)
         parameters = write_pair(folder, arguments.size / 2)
+        for side in ("low", "high"):  # what is not on the disk yet cannot be dropped from the cache
+            with (folder / side / "model.safetensors").open("rb") as file:
+                os.fsync(file.fileno())
         contenders = {"alpharay": lambda k: run_alpharay(arguments.alpharay.split(), folder, k)}
         if arguments.mergekit:
             contenders["mergekit"] = lambda k: run_mergekit(arguments.mergekit, folder, k)
@@ -223,20 +236,19 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for k in arguments.outputs:
                 for name, contender in contenders.items():
+                    if arguments.cold:
+                        evict(folder)
                     costs[name, k].append(contender(k))
             # After every round, so that a bench that is stopped early still has said something.
-            if arguments.save:
-                save(costs, parameters, description)
-            else:
-                report(costs, parameters, description)
+            (save if arguments.save else report)(costs, parameters, description, where)
 
 
-def report(costs, parameters: int, description: str) -> str:
+def report(costs, parameters: int, description: str, where: str) -> str:
     """Prints and gives the table."""
     rounds = min(map(len, costs.values()))
     lines = [
         f"{parameters / 1e6:.0f} M parameters, {parameters * 2 / 1e9:.2f} GB per checkpoint (bfloat16);",
-        f"median of {rounds} alternating rounds, inputs in the page cache.",
+        f"median of {rounds} alternating rounds, inputs {where}.",
         f"{description}.",
         "",
         "| outputs | program | wall s | CPU s | anonymous MB | wall ratio | CPU ratio |",
@@ -255,16 +267,17 @@ def report(costs, parameters: int, description: str) -> str:
     return table
 
 
-def save(costs, parameters: int, description: str) -> None:
+def save(costs, parameters: int, description: str, where: str) -> None:
     """Writes the table, every single run and the figure."""
     RESULTS.mkdir(exist_ok=True)
-    table = report(costs, parameters, description)
-    (RESULTS / "merge.md").write_text(f"# alpharay merge, mergekit and dd\n\n{table}\n")
+    table = report(costs, parameters, description, where)
+    name = "merge-cold" if where == COLD else "merge"
+    (RESULTS / f"{name}.md").write_text(f"# alpharay merge, mergekit and dd\n\n{table}\n")
     raw = {
         f"{name} {k}": [[run.wall, run.cpu, run.memory] for run in runs] for (name, k), runs in costs.items()
     }
-    (RESULTS / "merge.json").write_text(json.dumps({"machine": description, "runs": raw}, indent=1) + "\n")
-    draw(costs, RESULTS / "merge.png")
+    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": description, "runs": raw}, indent=1) + "\n")
+    draw(costs, RESULTS / f"{name}.png")
 
 
 def draw(costs, path: Path) -> None:
