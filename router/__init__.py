@@ -7,7 +7,7 @@ ask it for a wave of draws, report what became of each, and take its selection a
 from alpharay.router.draw import Candidate, Draw, Member
 from alpharay.router.experience import Experience, Fate, Source, experience_of
 from alpharay.router.learner import Learner
-from alpharay.router.policies import POLICIES, Policy
+from alpharay.router.policies import POLICIES, Policy, Situation
 from alpharay.router.seeds import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER
 from alpharay.router.selection import SELECTORS, ranked
 from alpharay.router.session import Ask, Session, Stop
@@ -27,6 +27,7 @@ __all__ = [
     "Member",
     "Policy",
     "Session",
+    "Situation",
     "Source",
     "Standing",
     "Stop",

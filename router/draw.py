@@ -25,8 +25,8 @@ class Draw:
 
     index: 0, 1, … in the order in which the session decided on them.
     sample: 0, 1, … among its member's samples.
-    seed: the engine's sampling seed; no two draws of a request share one.
-    turn: 1 for a first attempt.
+    seed: the engine's sampling seed; no two draws of a request share one, whatever their turn.
+    turn: 1 for a first attempt. repairs: the index of the draw that a later turn mends.
     """
 
     index: int
@@ -34,6 +34,7 @@ class Draw:
     sample: int
     seed: int
     turn: int = 1
+    repairs: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from random import Random
 
 from alpharay.router.draw import Candidate, Draw, Member
-from alpharay.router.policies.base import Policy
-from alpharay.router.seeds import draw_seed
+from alpharay.router.policies.base import Policy, Situation
+from alpharay.router.seeds import draw_seed, mix
 from alpharay.router.selection import ranked
 from alpharay.router.standing import Standing
+from alpharay.router.turns import mendable, to_mend
 
 
 class Stop(StrEnum):
@@ -20,6 +23,7 @@ class Stop(StrEnum):
     PASSES = "passes"
     BUDGET = "budget"
     DEADLINE = "deadline"
+    COST = "cost"  # the policy expects no more of the samples left than they cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,8 @@ class Ask:
     greedy: sampling is deterministic, so that a member's second sample would repeat its first.
     reproducible: the caller gave the seed and expects the same candidates again. Outcomes then count
         in the order of the draws, not of their arrival: slower engines must not change the answer.
-    rotation: differs from request to request; see `Policy.allocate`.
+    turns: attempts at one candidate: failed ones may be mended, out of the same budget, so often less one.
+    rotation, features, price: see `Situation`.
     """
 
     members: tuple[Member, ...]
@@ -40,24 +45,33 @@ class Ask:
     stop_after_passes: int | None = None
     greedy: bool = False
     reproducible: bool = False
+    turns: int = 1
     rotation: int = 0
     selector: str = "tests"
     standing: Standing = field(default_factory=Standing)
+    features: tuple[float, ...] = ()
+    price: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.members:
             raise ValueError("a request needs at least one member")
         if self.budget < 1:
             raise ValueError(f"the budget must be at least 1 sample, got {self.budget}")
+        if self.turns < 1:
+            raise ValueError(f"a request has at least 1 turn, got {self.turns}")
+        if not (math.isfinite(self.price) and self.price >= 0):
+            raise ValueError(f"the price of a token must be a finite number >= 0, got {self.price}")
 
     @property
     def effective_budget(self) -> int:
-        """Samples worth drawing: one a member where more would only repeat it."""
-        return min(self.budget, len(self.members)) if self.greedy else self.budget
+        """Samples worth drawing: one a member, and its later turns, where more would only repeat it."""
+        return min(self.budget, len(self.members) * self.turns) if self.greedy else self.budget
 
 
 # A member that failed this often within one request is not waited for any longer.
 GIVE_UP_AFTER = 5
+# The next wave starts while up to this share of the last one is still out: a straggler idles no engine.
+_LATE = 0.25
 
 
 class Session:
@@ -76,32 +90,26 @@ class Session:
         self.drawn: Counter[str] = Counter()
         self.candidates: list[Candidate] = []
         self._policy = policy
+        self._counted: Counter[str] = Counter()  # drawn, and decided on but not handed out yet
         self._numbers = {member.name: number for number, member in enumerate(ask.members)}
         self._losses: Counter[str] = Counter()
         self._down: set[str] = set()
         self._target = 0
+        self._wave = 0
         self._next_index = 0
         self._next_sample: Counter[str] = Counter()
         self._lost_samples: dict[str, list[int]] = {member.name: [] for member in ask.members}
+        self._decided: list[Draw] = []
         self._pending: set[int] = set()
         self._early: dict[int, Candidate] = {}
+        self._mending: set[int] = set()
 
     def next_wave(self) -> tuple[Draw, ...]:
-        """The draws to start now; none while a whole wave is under way, or when no member can be drawn from."""
-        if self.stopped:
-            return ()
-        if not self._pending and self.drawn.total() >= self._target:
-            self._target = self._next_target()
-        up = [member for member in self.ask.members if self._may_draw(member.name)]
-        samples = self._target - self.drawn.total()
-        if not up or samples <= 0:
-            return ()
-        names = self._policy.allocate(
-            samples, up, self.drawn, rotation=self.ask.rotation, standing=self.ask.standing
-        )
-        if self.ask.greedy:
-            names = list(dict.fromkeys(names))
-        return tuple(self._draw(name) for name in names)
+        """The draws to start now; none while a wave is under way, or when no member can be drawn from."""
+        self._decide()
+        draws, self._decided = tuple(self._decided), []
+        self.drawn.update(draw.member for draw in draws)
+        return draws
 
     def observe(self, candidate: Candidate) -> None:
         """Takes a finished draw. What comes after the stop does not change the answer."""
@@ -115,9 +123,8 @@ class Session:
 
         Its member is not drawn from again until `revive()`, and after GIVE_UP_AFTER losses never.
         """
-        self._pending.discard(draw.index)
+        self._undo(draw)
         self.drawn[draw.member] -= 1
-        self._lost_samples[draw.member].append(draw.sample)
         if draw.member not in self._down:  # one death of an engine loses all that it had: that counts once
             self._down.add(draw.member)
             self._losses[draw.member] += 1
@@ -133,12 +140,12 @@ class Session:
         if not self.stopped:
             self._early |= {candidate.draw.index: candidate for candidate in unjudged}
             self._take(sorted(self._early))
-            self.stopped = self.stopped or Stop.DEADLINE
+            self._stop(Stop.DEADLINE)
 
     @property
     def stalled(self) -> bool:
         """Samples are left and nothing is under way, but the members that could be drawn from are down."""
-        return not (self.stopped or self._pending) and self.drawn.total() < self._budget()
+        return not (self.stopped or self._pending) and self._left() > 0
 
     @property
     def passes(self) -> int:
@@ -148,45 +155,130 @@ class Session:
         """Every candidate that counts, best first."""
         return ranked(self.candidates, self.ask.selector)
 
-    def _may_draw(self, name: str) -> bool:
-        gone = self._losses[name] >= GIVE_UP_AFTER or name in self._down
-        return not gone and not (self.ask.greedy and self.drawn[name])
+    def _decide(self) -> None:
+        """Decides on the next draws, once most of the last wave is in."""
+        if self.stopped:
+            return
+        waiting = len(self._pending) + len(self._early)
+        if waiting <= int(_LATE * self._wave) and self._counted.total() >= self._target:
+            self._target = self._next_target()
+            self._wave = self._target - self._counted.total()
+        samples = min(self._target - self._counted.total(), self._left())
+        if samples <= 0:
+            return
+        draws = self._mend(samples)
+        draws += self._draw_anew(samples - len(draws), waiting + len(draws))
+        self._decided += draws
 
-    def _budget(self) -> int:
-        """The effective budget, less what only members that were given up could have drawn."""
-        given_up = {name for name, losses in self._losses.items() if losses >= GIVE_UP_AFTER}
-        if len(given_up) == len(self.ask.members):
-            return self.drawn.total()
+    def _mend(self, samples: int) -> list[Draw]:
+        """Later turns of failed candidates, as many of the samples as should go there."""
+        if self.ask.turns == 1:
+            return []
+        failed = [one for one in self._mendable() if one.draw.member not in self._down]
+        dice = Random(mix(self.ask.seed) ^ self._next_index)
+        if self.ask.greedy and not self._fresh_members():
+            chosen = failed[:samples]  # there is nothing else to draw
+        else:
+            chosen = to_mend(failed, samples, self.ask.standing.turns, dice)
+        self._mending |= {one.draw.index for one in chosen}
+        return [self._draw(one.draw.member, mends=one.draw) for one in chosen]
+
+    def _draw_anew(self, samples: int, waiting: int) -> list[Draw]:
+        members = [member for member in self._fresh_members() if member.name not in self._down]
+        if samples <= 0 or not members:
+            return []
+        names = self._policy.allocate(samples, self._situation(members))
+        if not names and not waiting:
+            self._stop(Stop.COST)
         if self.ask.greedy:
-            never = sum(not self.drawn[name] for name in given_up)
-            return min(self.ask.effective_budget, len(self.ask.members) - never)
-        return self.ask.effective_budget
+            names = list(dict.fromkeys(names))
+        return [self._draw(name) for name in names]
+
+    def _situation(self, members: Sequence[Member]) -> Situation:
+        return Situation(
+            members=members,
+            drawn=self._counted,
+            candidates=self.candidates,
+            budget=self.ask.effective_budget,
+            standing=self.ask.standing,
+            features=self.ask.features,
+            rotation=self.ask.rotation,
+            seed=self.ask.seed,
+            price=self.ask.price,
+        )
+
+    def _fresh_members(self) -> list[Member]:
+        """Members that a first attempt may be drawn from, now or once they are back."""
+        return [
+            member
+            for member in self.ask.members
+            if self._losses[member.name] < GIVE_UP_AFTER
+            and not (self.ask.greedy and self._counted[member.name])
+        ]
+
+    def _mendable(self) -> list[Candidate]:
+        """Failed candidates for a later turn by their members, now or once those are back."""
+        if self.ask.turns == 1:
+            return []
+        return [
+            candidate
+            for candidate in mendable(self.candidates, self.ask.turns)
+            if candidate.draw.index not in self._mending
+            and self._losses[candidate.draw.member] < GIVE_UP_AFTER
+        ]
+
+    def _left(self) -> int:
+        """Samples that may still be drawn: of the budget, and of what there is to draw."""
+        left = self.ask.effective_budget - self._counted.total()
+        fresh = self._fresh_members()
+        if self.ask.greedy:
+            return min(left, len(fresh) + len(self._mendable()))
+        return left if fresh else min(left, len(self._mendable()))
 
     def _next_target(self) -> int:
         """Samples drawn in all by the end of the next wave.
 
-        All at once when no pass can stop it early; else one a member first, then doubled each time.
-        Doubling keeps engines busy on hard problems, and on easy ones wastes at most as much again
-        as was needed.
+        All at once when no pass can stop it early; else one a member first, then as many again as the
+        policy's growth says. Doubling keeps engines busy on hard problems, and on easy ones wastes at
+        most as much again as was needed.
         """
-        spent, budget, wanted = self.drawn.total(), self._budget(), self.ask.stop_after_passes
-        if wanted is None or wanted >= budget:
+        spent, wanted = self._counted.total(), self.ask.stop_after_passes
+        budget = spent + self._left()
+        turns = self.ask.turns > 1
+        if wanted is None or (wanted >= budget and not turns):
             return budget
-        return min(budget, spent + max(spent, len(self.ask.members), wanted))
+        size = max(math.ceil(spent * self._policy.growth), len(self.ask.members), wanted)
+        if turns and not spent:
+            # Something must be left to mend the first failures with.
+            size = min(size, math.ceil(self.ask.effective_budget / 2))
+        return min(budget, spent + size)
 
-    def _draw(self, name: str) -> Draw:
-        if self._lost_samples[name]:
+    def _draw(self, name: str, mends: Draw | None = None) -> Draw:
+        if self._lost_samples[name] and mends is None:
             # What was lost never came to anything: drawing it again keeps a seeded answer the same.
             sample = self._lost_samples[name].pop(0)
         else:
             sample = self._next_sample[name]
             self._next_sample[name] += 1
-        seed = draw_seed(self.ask.seed, self._numbers[name], sample)
-        draw = Draw(index=self._next_index, member=name, sample=sample, seed=seed)
+        draw = Draw(
+            index=self._next_index,
+            member=name,
+            sample=sample,
+            seed=draw_seed(self.ask.seed, self._numbers[name], sample),
+            turn=mends.turn + 1 if mends else 1,
+            repairs=mends.index if mends else None,
+        )
         self._next_index += 1
         self._pending.add(draw.index)
-        self.drawn[name] += 1
+        self._counted[name] += 1
         return draw
+
+    def _undo(self, draw: Draw) -> None:
+        self._pending.discard(draw.index)
+        self._counted[draw.member] -= 1
+        self._lost_samples[draw.member].append(draw.sample)
+        if draw.repairs is not None:
+            self._mending.discard(draw.repairs)
 
     def _take_in_order(self) -> None:
         """Lets count what has arrived; a reproducible request waits for the draws before it."""
@@ -203,8 +295,19 @@ class Session:
             self.candidates.append(candidate)
             wanted = self.ask.stop_after_passes
             if wanted is not None and self.passes >= wanted:
-                self.stopped = Stop.PASSES
+                self._stop(Stop.PASSES)
+            elif self.ask.reproducible and self.ask.stop_after_passes is not None:
+                # Decided after the same draw whatever else has arrived, so that arrivals change nothing.
+                self._decide()
 
     def _stop_when_spent(self) -> None:
-        if not self.stopped and not self._pending and self.drawn.total() >= self._budget():
-            self.stopped = Stop.BUDGET
+        if not (self.stopped or self._pending or self._early) and self._left() <= 0:
+            self._stop(Stop.BUDGET)
+
+    def _stop(self, reason: Stop) -> None:
+        """Draws that were decided on and never handed out are not counted as drawn."""
+        if not self.stopped:
+            self.stopped = reason
+            for draw in self._decided:
+                self._undo(draw)
+            self._decided = []

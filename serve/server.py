@@ -13,7 +13,7 @@ from typing import Any, Self
 from prometheus_client.core import Metric
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.router import POLICIES, Standing
+from alpharay.router import POLICIES, Situation, Standing
 from alpharay.serve import metrics
 from alpharay.serve.config import Config
 from alpharay.serve.ensemble import Ensemble
@@ -159,9 +159,8 @@ class Server:
         """The split that the configured policy makes of a large budget."""
         members = [member.as_member for member in self.members]
         samples = 1000 * len(members)
-        names = POLICIES[self.config.router.policy]().allocate(
-            samples, members, {}, rotation=0, standing=self.standing()
-        )
+        situation = Situation(members=members, budget=samples, standing=self.standing())
+        names = POLICIES[self.config.router.policy]().allocate(samples, situation)
         return {member.name: names.count(member.name) / samples for member in members}
 
     def models(self) -> list[Json]:

@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from alpharay.router.draw import Member
+from alpharay.router.draw import Candidate, Member
 from alpharay.router.standing import Standing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """One request as its policy sees it when more is to be drawn.
+
+    members: those that can be drawn from now, in the frontier's order, never empty.
+    drawn: per member name, the samples started and not lost.
+    candidates: what came of those that count so far. budget: samples of the whole request.
+    standing: what was known before the request began. features: of its prompt; may be empty.
+    rotation: 0, 1, 2, … differs from request to request, for fairness over requests.
+    seed: the request's own, for policies that decide by chance.
+    price: what one token costs, in solved requests; 0 when the budget is there to be used.
+    """
+
+    members: Sequence[Member]
+    drawn: Mapping[str, int] = field(default_factory=dict)
+    candidates: Sequence[Candidate] = ()
+    budget: int = 1
+    standing: Standing = field(default_factory=Standing)
+    features: tuple[float, ...] = ()
+    rotation: int = 0
+    seed: int = 0
+    price: float = 0.0
+
+    @property
+    def in_turn(self) -> Sequence[Member]:
+        """The members, begun with another one from request to request: ties are broken fairly in this order."""
+        start = self.rotation % len(self.members)
+        return (*self.members[start:], *self.members[:start])
+
+
 class Policy(Protocol):
-    """Splits samples over members; pure, so that a replay takes the same decisions."""
+    """Splits samples over members; pure, so that a replay takes the same decisions.
 
-    def allocate(
-        self,
-        samples: int,
-        members: Sequence[Member],
-        drawn: Mapping[str, int],
-        *,
-        rotation: int,
-        standing: Standing,
-    ) -> list[str]:
-        """The member of each of the next draws, in order; at most `samples` of them.
+    growth: size of a wave beside what was spent before it. 1 doubles what was spent with every wave.
+    """
 
-        members: those that can be drawn from now, in the frontier's order, never empty.
-        drawn: how often each has been drawn in this request.
-        rotation: 0, 1, 2, … differs from request to request, for fairness over requests.
+    growth: float
+
+    def allocate(self, samples: int, situation: Situation) -> list[str]:
+        """The member of each of the next draws, in order.
+
+        At most `samples` of them; fewer where, at a price, no more are worth what they cost.
         """
         ...

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 
-from alpharay.router.draw import Member
-from alpharay.router.standing import Standing
+from alpharay.router.policies.base import Situation
 
 
 class Uniform:
-    def allocate(
-        self,
-        samples: int,
-        members: Sequence[Member],
-        drawn: Mapping[str, int],
-        *,
-        rotation: int,
-        standing: Standing,
-    ) -> list[str]:
+    growth = 1.0
+
+    def allocate(self, samples: int, situation: Situation) -> list[str]:
         """Each sample goes to the member drawn least so far.
 
         The split is exact whenever the budget is a multiple of the members; the remainder starts at
         another member from request to request, so that no member is favoured over many of them.
         """
-        del standing
-        start = rotation % len(members)
-        order = [member.name for member in (*members[start:], *members[:start])]
-        counts = Counter({name: drawn.get(name, 0) for name in order})
+        order = [member.name for member in situation.in_turn]
+        counts = Counter({name: situation.drawn.get(name, 0) for name in order})
         allocation = []
         for _ in range(samples):
             name = min(order, key=counts.__getitem__)  # min keeps the order's first among equals

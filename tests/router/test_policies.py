@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpharay.router.policies import Single, Standing, Uniform
+from alpharay.router.policies import Single, Situation, Standing, Uniform
 
 from .driver import frontier, rates
 
@@ -14,11 +14,12 @@ ROTATIONS = st.integers(0, 2**64 - 1)
 
 
 def uniformly(samples, members, drawn=None, rotation=0):
-    return Uniform().allocate(samples, members, drawn or {}, rotation=rotation, standing=Standing())
+    return Uniform().allocate(samples, Situation(members=members, drawn=drawn or {}, rotation=rotation))
 
 
 def singly(samples, members, drawn=None, standing=None):
-    return Single().allocate(samples, members, drawn or {}, rotation=0, standing=standing or Standing())
+    situation = Situation(members=members, drawn=drawn or {}, standing=standing or Standing())
+    return Single().allocate(samples, situation)
 
 
 @given(ALPHAS, st.integers(1, 20), ROTATIONS)
