@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     from alpharay.judge import command as judge
     from alpharay.merge import command as merge
     from alpharay.serve import doctor, serve_command
+    from alpharay.serve.measure import audit_command
 
     parser = argparse.ArgumentParser(
         prog="alpharay",
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", serve_command, "Serve a frontier over an OpenAI-compatible endpoint."),
         ("merge", merge, "Merge checkpoints: one checkpoint per alpha, in one pass."),
         ("judge", judge, "Judge a file of candidates in a sandbox, one verdict a line."),
+        ("audit", audit_command, "Say whether an ensemble pays, from recorded outcomes."),
         ("doctor", doctor, "Say what this machine can do, and what is missing."),
     ]:
         command = commands.add_parser(
