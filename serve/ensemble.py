@@ -204,7 +204,11 @@ class _Run:
         assert job.limits is not None
         try:
             verdict = await self._judging.judge(
-                job.tests, job.dialect.text(candidate.payload), job.limits, job.language, job.request_id
+                job.tests,
+                job.dialect.text(candidate.payload, job.request),
+                job.limits,
+                job.language,
+                job.request_id,
             )
         except JudgeUnavailable as error:
             log.warning("%s: the judge is out of reach: %s", job.request_id, error)

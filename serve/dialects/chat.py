@@ -57,7 +57,7 @@ def engine_body(
     return d.with_own(request.rest, engine_options(request, member, seed, draw=draw))
 
 
-def text(response: Json) -> str:
+def text(response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG001 - the protocol's signature
     content = response["choices"][0]["message"].get("content")
     return content if isinstance(content, str) else ""
 

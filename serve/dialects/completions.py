@@ -58,10 +58,18 @@ def engine_body(
     return d.with_own(request.rest, engine_options(request, member, seed, draw=draw))
 
 
-def text(response: Json) -> str:
-    """With `echo` this is prompt and completion, which is how a program that is being continued is judged whole."""
+def text(response: Json, request: ApiRequest | None = None) -> str:
+    """With `echo` this is prompt and completion: so a program that is being continued is judged whole.
+
+    What was filled in between prompt and `suffix` is nothing without them.
+    """
     found = response["choices"][0].get("text")
-    return found if isinstance(found, str) else ""
+    words = found if isinstance(found, str) else ""
+    if request is not None and request.body.get("suffix"):
+        prompt = request.body.get("prompt")
+        before = prompt[0] if isinstance(prompt, list) and prompt else prompt
+        return f"{before}{words}{request.body['suffix']}"
+    return words
 
 
 def calls(response: Json) -> list[Call]:  # noqa: ARG001 - the protocol's signature

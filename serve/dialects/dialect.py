@@ -124,8 +124,11 @@ class Dialect(Protocol):
         """The body for the member's own endpoint: one sample of a draw, or the request passed through."""
         ...
 
-    def text(self, response: Json) -> str:
-        """What a judge reads: the answer itself, without reasoning or tool calls."""
+    def text(self, response: Json, request: ApiRequest | None = None) -> str:
+        """What a judge reads: the answer itself, without reasoning or tool calls.
+
+        request: given where it says what the answer is a part of.
+        """
         ...
 
     def calls(self, response: Json) -> list[Call]: ...

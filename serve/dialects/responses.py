@@ -63,7 +63,7 @@ def engine_body(
     return d.with_own(request.rest, own)
 
 
-def text(response: Json) -> str:
+def text(response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG001 - the protocol's signature
     return "".join(
         part.get("text") or ""
         for item in response["output"]

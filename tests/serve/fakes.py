@@ -21,6 +21,8 @@ from alpharay.serve.hub import Hub, MemberReport, Phase
 from alpharay.serve.links import JudgeUnavailable, SampleLost
 from alpharay.serve.server import Server
 
+from .engine_answers import ANSWERS, STREAMS
+
 ALPHAS = (-0.5, 0.0, 0.5, 1.0, 1.5)
 NAMES = tuple(member_name("frontier", alpha) for alpha in ALPHAS)
 TESTS = {"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}, {"input": "1 1", "output": "2"}]}
@@ -95,19 +97,21 @@ class FakeEngines:
             self.held.remove(member)
 
     async def sample(self, member, path, body, headers):
-        assert path == chat.PATH
+        answer = self.answer if path == chat.PATH else ANSWERS[path]
         async with self._call(member, body, headers) as (asked, fault):
-            return fault or Reply(200, "application/json", json.dumps(self.answer(member, asked)).encode())
+            return fault or Reply(200, "application/json", json.dumps(answer(member, asked)).encode())
 
     async def stream(self, member, path, body, headers):
-        assert path == chat.PATH
+        streamed = self.streamed
+        if path != chat.PATH:
+            streamed = streamed or STREAMS[path](member, json.loads(body))
         async with self._call(member, body, headers) as (asked, fault):
             if fault:
                 yield fault.status, fault.content_type
                 yield fault.body
                 return
             yield 200, "text/event-stream; charset=utf-8"
-            for part in self.streamed or stream_of(self.answer(member, asked), asked):
+            for part in streamed or stream_of(self.answer(member, asked), asked):
                 await asyncio.sleep(0.01)
                 if isinstance(part, Exception):
                     raise part
