@@ -7,49 +7,126 @@ learnt needs to be sent about, and a recorded request can be decided again as it
 
 from __future__ import annotations
 
+import base64
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from alpharay.judge.verdict import VerdictKind
+from alpharay.router.arms import Arm, context
+from alpharay.router.draw import Member
 from alpharay.router.experience import Experience, Fate
+from alpharay.router.mixture import Mixture, refit, unlearnt
 from alpharay.router.seeds import MAX_MEMBERS
 from alpharay.router.standing import Standing
+from alpharay.router.turns import TurnRates
 
-_VERSION = 1
+_VERSION = 2
+# Requests whose outcomes the mixture is learnt from: the latest ones, so that it follows a drift.
+_WINDOW = 512
+# Draws whose outcome feedback may still correct, rather than count as another draw's.
+_CORRECTABLE = 4096
+# The mixture is fitted again when this share of the window's rows is new.
+_REFIT_SHARE, _REFIT_LEAST = 1 / 16, 32
+_TOKENS_OVER = 500  # samples that the mean length is taken over
+
+Key = tuple[str, int]
 
 
 class Learner:
-    """Folds experiences in the order of the log. Not safe for several threads at once."""
+    """Folds experiences in the order of the log. Not safe for several threads at once.
+
+    folded: rows so far. Counts of members, the mixture of problem types, the arms of the bandit, and
+    what mending pays are all functions of those rows alone.
+    """
 
     def __init__(self) -> None:
         self.folded = 0
+        self._members: dict[str, Member] = {}
         self._solved: dict[str, int] = {}
         self._judged: dict[str, int] = {}
+        self._tokens: dict[str, float] = {}
+        self._arms: dict[str, Arm] = {}
+        self._window: OrderedDict[str, _Request] = OrderedDict()
+        self._rows = 0  # in the window
+        self._fresh = 0  # of them, since the mixture was last fitted
+        self._outcomes: OrderedDict[Key, tuple[str, VerdictKind]] = OrderedDict()
+        self._mended: dict[VerdictKind, tuple[int, int]] = {}
+        self._again: dict[VerdictKind, tuple[int, int]] = {}
+        self._mixture: Mixture | None = None
         self._standing: Standing | None = None
 
     def learn(self, experience: Experience) -> None:
-        """Takes the next row. One that teaches nothing is counted in `folded` all the same."""
+        """Takes the next row.
+
+        A row about a draw that was judged before corrects it, and one that agrees changes nothing: a
+        client's feedback is never a second sample. One that teaches nothing is counted in `folded` all the same.
+        """
         self.folded += 1
         self._standing = None
         fate = experience.fate
-        if fate is None or (experience.member not in self._judged and len(self._judged) >= MAX_MEMBERS):
+        if fate is None or not self._knows(experience):
             return
-        self._judged[experience.member] = self._judged.get(experience.member, 0) + 1
-        self._solved[experience.member] = self._solved.get(experience.member, 0) + (fate is Fate.SOLVED)
+        key = (experience.request, experience.draw)
+        before = self._outcomes.get(key)
+        self._outcomes[key] = (experience.member, experience.verdict)
+        while len(self._outcomes) > _CORRECTABLE:
+            self._outcomes.popitem(last=False)
+        if before is not None:
+            self._correct(experience, fate, before[1])
+        elif experience.turn > 1:
+            self._count_turn(self._mended, experience.repaired, fate)
+        else:
+            self._count(experience, fate)
 
     def standing(self) -> Standing:
         """An immutable view of what is known now; the same object until something is learnt."""
         if self._standing is None:
-            self._standing = Standing(dict(self._solved), dict(self._judged), self.folded)
+            self._standing = Standing(
+                solved=dict(self._solved),
+                judged=dict(self._judged),
+                folded=self.folded,
+                turns=TurnRates(dict(self._mended), dict(self._again)),
+                mixture=self._mixture,
+                arms=dict(self._arms),
+                tokens=dict(self._tokens),
+            )
         return self._standing
+
+    def settle(self, steps: int = 50) -> None:
+        """Fits the mixture to its end: for a log that is folded once and then only read, as in a replay."""
+        self._fit(steps)
+        self._standing = None
 
     def snapshot(self) -> dict[str, Any]:
         """The whole state in plain JSON values, bounded in size whatever was folded."""
         return {
             "version": _VERSION,
             "folded": self.folded,
+            "fresh": self._fresh,
+            "members": [[member.name, member.alpha] for member in self._members.values()],
             "solved": dict(self._solved),
             "judged": dict(self._judged),
-        }
+            "tokens": dict(self._tokens),
+            "arms": {
+                name: [_packed(arm.spread), _packed(arm.targets), arm.row] for name, arm in self._arms.items()
+            },
+            "window": [
+                [name, one.counts, [kind.value for kind in one.failed]] for name, one in self._window.items()
+            ],
+            "outcomes": [[*key, member, kind.value] for key, (member, kind) in self._outcomes.items()],
+            "mended": {kind.value: list(tally) for kind, tally in self._mended.items()},
+            "again": {kind.value: list(tally) for kind, tally in self._again.items()},
+            "mixture": self._mixture and {
+                "members": [member.name for member in self._mixture.members],
+                "weights": _packed(self._mixture.weights),
+                "rates": _packed(self._mixture.rates),
+                "kappa": self._mixture.kappa,
+            },
+        }  # fmt: skip
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Takes the state of a snapshot. Raises ValueError for one of another version: fold the log anew."""
@@ -58,7 +135,125 @@ class Learner:
                 f"the learnt state has version {snapshot.get('version')!r}, this program reads {_VERSION}: "
                 "fold the log from its start"
             )
-        self.folded = int(snapshot["folded"])
-        self._solved = dict(snapshot["solved"])
-        self._judged = dict(snapshot["judged"])
-        self._standing = None
+        self.__init__()  # type: ignore[misc]  # every field anew
+        self.folded, self._fresh = snapshot["folded"], snapshot["fresh"]
+        self._members = {name: Member(name=name, alpha=alpha) for name, alpha in snapshot["members"]}
+        self._solved, self._judged = dict(snapshot["solved"]), dict(snapshot["judged"])
+        self._tokens = dict(snapshot["tokens"])
+        for name, (spread, targets, row) in snapshot["arms"].items():
+            flat = _unpacked(spread)
+            size = round(len(flat) ** 0.5)
+            self._arms[name] = Arm(flat.reshape(size, size), _unpacked(targets).reshape(2, size), row)
+        for name, counts, failed in snapshot["window"]:
+            known = {member: list(each) for member, each in counts.items()}
+            self._window[name] = _Request(known, [VerdictKind(kind) for kind in failed])
+        self._rows = sum(one.rows for one in self._window.values())
+        for request, draw, member, kind in snapshot["outcomes"]:
+            self._outcomes[request, draw] = (member, VerdictKind(kind))
+        for mine, theirs in ((self._mended, snapshot["mended"]), (self._again, snapshot["again"])):
+            mine.update({VerdictKind(kind): (solved, judged) for kind, (solved, judged) in theirs.items()})
+        if (kept := snapshot["mixture"]) is not None:
+            members = tuple(self._members[name] for name in kept["members"])
+            weights = _unpacked(kept["weights"])
+            rates = _unpacked(kept["rates"]).reshape(len(weights), len(members), len(Fate))
+            self._mixture = Mixture(members, weights, rates, kept["kappa"])
+
+    def _knows(self, experience: Experience) -> bool:
+        """Whether the member has a place; so many more than can be served together get none."""
+        name = experience.member
+        if name not in self._members:
+            if len(self._members) >= MAX_MEMBERS:
+                return False
+            self._members[name] = Member(name=name, alpha=experience.alpha)
+        return True
+
+    def _count(self, experience: Experience, fate: Fate) -> None:
+        name, solved = experience.member, fate is Fate.SOLVED
+        self._solved[name] = self._solved.get(name, 0) + solved
+        self._judged[name] = self._judged.get(name, 0) + 1
+        spent = experience.prompt_tokens + experience.completion_tokens
+        if spent:
+            mean = self._tokens.get(name, float(spent))
+            self._tokens[name] = mean + (spent - mean) / min(self._judged[name], _TOKENS_OVER)
+        arm = self._arms.get(name) or Arm.new(self.folded)
+        self._arms[name] = arm.learnt(context(experience.features), solved, spent, self.folded)
+        request = self._request(experience.request)
+        for kind in request.failed:
+            self._count_turn(self._again, kind, fate)
+        request.counts.setdefault(name, [0, 0, 0])[fate] += 1
+        if not solved and experience.verdict not in request.failed:
+            request.failed.append(experience.verdict)
+        self._rows += 1
+        self._fresh += 1
+        if self._fresh >= max(_REFIT_LEAST, self._rows * _REFIT_SHARE):
+            self._fit()
+
+    def _correct(self, experience: Experience, fate: Fate, before: VerdictKind) -> None:
+        was = Fate.of(before)
+        if was is None or was is fate:
+            return
+        solved_more = (fate is Fate.SOLVED) - (was is Fate.SOLVED)
+        if experience.turn > 1:
+            solved, judged = self._mended.get(experience.repaired or before, (0, 0))
+            self._mended[experience.repaired or before] = (max(0, solved + solved_more), judged)
+            return
+        name = experience.member
+        self._solved[name] = max(0, self._solved.get(name, 0) + solved_more)
+        if name in self._arms:
+            self._arms[name] = self._arms[name].corrected(context(experience.features), solved_more)
+        counts = self._window[experience.request].counts if experience.request in self._window else {}
+        if name in counts and counts[name][was]:
+            counts[name][was] -= 1
+            counts[name][fate] += 1
+
+    @staticmethod
+    def _count_turn(
+        tallies: dict[VerdictKind, tuple[int, int]], kind: VerdictKind | None, fate: Fate
+    ) -> None:
+        if kind is not None:
+            solved, judged = tallies.get(kind, (0, 0))
+            tallies[kind] = (solved + (fate is Fate.SOLVED), judged + 1)
+
+    def _request(self, name: str) -> _Request:
+        if name not in self._window:
+            self._window[name] = _Request({}, [])
+            if len(self._window) > _WINDOW:
+                _, oldest = self._window.popitem(last=False)
+                self._rows -= oldest.rows
+        return self._window[name]
+
+    def _fit(self, steps: int = 3) -> None:
+        members = tuple(self._members.values())
+        if not members:
+            return
+        self._fresh = 0
+        places = {name: place for place, name in enumerate(self._members)}
+        counts: NDArray[np.int64] = np.zeros((len(self._window), len(members), len(Fate)), dtype=np.int64)
+        for row, request in enumerate(self._window.values()):
+            for name, seen in request.counts.items():
+                counts[row, places[name]] = seen
+        before = unlearnt(members) if self._mixture is None else self._mixture.widened(members)
+        self._mixture = refit(before, counts, steps)
+
+
+class _Request:
+    """counts: per member name, first attempts by fate. failed: the kinds of failures, in order of appearance."""
+
+    __slots__ = ("counts", "failed")
+
+    def __init__(self, counts: dict[str, list[int]], failed: list[VerdictKind]) -> None:
+        self.counts = counts
+        self.failed = failed
+
+    @property
+    def rows(self) -> int:
+        return sum(map(sum, self.counts.values()))
+
+
+def _packed(array: NDArray[np.float64]) -> str:
+    """float64, little-endian, base64: exact, and a third of the size of decimal text."""
+    return base64.b64encode(np.ascontiguousarray(array, dtype="<f8").tobytes()).decode("ascii")
+
+
+def _unpacked(text: str) -> NDArray[np.float64]:
+    return np.frombuffer(base64.b64decode(text), dtype="<f8").astype(np.float64)

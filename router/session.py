@@ -197,6 +197,7 @@ class Session:
     def _situation(self, members: Sequence[Member]) -> Situation:
         return Situation(
             members=members,
+            everyone=self.ask.members,
             drawn=self._counted,
             candidates=self.candidates,
             budget=self.ask.effective_budget,

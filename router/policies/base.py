@@ -15,6 +15,7 @@ class Situation:
     """One request as its policy sees it when more is to be drawn.
 
     members: those that can be drawn from now, in the frontier's order, never empty.
+    everyone: all members of the request, those included; left out, the same.
     drawn: per member name, the samples started and not lost.
     candidates: what came of those that count so far. budget: samples of the whole request.
     standing: what was known before the request began. features: of its prompt; may be empty.
@@ -24,6 +25,7 @@ class Situation:
     """
 
     members: Sequence[Member]
+    everyone: Sequence[Member] = ()
     drawn: Mapping[str, int] = field(default_factory=dict)
     candidates: Sequence[Candidate] = ()
     budget: int = 1
@@ -32,6 +34,10 @@ class Situation:
     rotation: int = 0
     seed: int = 0
     price: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.everyone:
+            object.__setattr__(self, "everyone", self.members)
 
     @property
     def in_turn(self) -> Sequence[Member]:

@@ -1,0 +1,47 @@
+"""Each sample where it is likeliest to solve what is still unsolved, given how everything before it failed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alpharay.router.belief import Belief
+from alpharay.router.mixture import unlearnt
+from alpharay.router.policies.base import Situation
+
+# Gains closer than this are equal, and go by turns.
+_EQUAL = 1e-9
+
+
+class Adaptive:
+    """Waves of samples by expected marginal coverage under the learnt mixture of problem types.
+
+    A wrong answer makes types likely whose solutions lie at lower alpha, a time limit those that lie
+    higher: because the log says so, and before there is a log because the grid does. With a price, the
+    sample with the most coverage per token comes next, and nothing once none is worth its tokens.
+    """
+
+    growth = 0.5
+
+    def allocate(self, samples: int, situation: Situation) -> list[str]:
+        everyone = situation.everyone
+        mixture = situation.standing.mixture or unlearnt(tuple(everyone))
+        belief = Belief(mixture, everyone, situation.candidates)
+        belief.take_under_way(situation.drawn, situation.candidates)
+        places = {member.name: place for place, member in enumerate(everyone)}
+        order = np.array([places[member.name] for member in situation.in_turn])
+        tokens = np.array([situation.standing.tokens_of(member.name) for member in everyone])
+        allocation: list[str] = []
+        for _ in range(samples):
+            gain = belief.gain()
+            worth = gain
+            if situation.price:
+                worth = np.where(gain > situation.price * tokens, gain / tokens, 0.0)
+            worth = worth[order]
+            best = float(worth.max())
+            if situation.price and best <= 0:
+                break
+            place = order[int(np.argmax(worth >= best - _EQUAL * max(best, _EQUAL)))]
+            name = everyone[place].name
+            belief.choose(name)
+            allocation.append(name)
+        return allocation

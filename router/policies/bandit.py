@@ -1,0 +1,63 @@
+"""Contextual bandits over the members: which one pays for a prompt like this, learnt while serving."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+from alpharay.router.arms import Arm, context
+from alpharay.router.experience import Fate
+from alpharay.router.policies.base import Situation
+from alpharay.router.seeds import mix
+
+# Standard deviation assumed of a single outcome about its mean, and how far above the mean UCB looks.
+_NOISE = 0.35
+_OPTIMISM = 1.0
+
+
+class Bandit:
+    """LinUCB, or Thompson sampling, on the prompt's features; reward = solved - price * tokens.
+
+    Outcomes within the request count at once, those under way as less uncertainty: so a batch is
+    spread while nothing is known, and goes to one member when that is known to be the best.
+    Reward and model after MetaLLM (arXiv:2407.10834), really updated.
+    """
+
+    growth = 1.0
+
+    def __init__(self, explore: str = "ucb") -> None:
+        self._thompson = explore == "thompson"
+
+    def allocate(self, samples: int, situation: Situation) -> list[str]:
+        x, standing = context(situation.features), situation.standing
+        dice = Random(mix(situation.seed) ^ sum(situation.drawn.values()))
+        solved = dict.fromkeys((member.name for member in situation.members), 0)
+        judged = dict.fromkeys(solved, 0)
+        for one in situation.candidates:
+            fate = Fate.of(one.verdict.verdict) if one.verdict else None
+            if fate is not None and one.draw.member in solved:
+                solved[one.draw.member] += fate is Fate.SOLVED
+                judged[one.draw.member] += 1
+        blank = Arm.new(standing.folded)
+        arms = {}
+        for member in situation.in_turn:
+            arm = standing.arms.get(member.name, blank)
+            mean, tokens, variance = arm.expected(x, standing.folded)
+            known = judged[member.name]
+            mean = (mean + variance * solved[member.name]) / (1 + known * variance)
+            cost = situation.price * (tokens or standing.tokens_of(member.name))
+            arms[member.name] = (mean - cost, variance, max(known, situation.drawn.get(member.name, 0)))
+        pulls = {name: pulled for name, (_, _, pulled) in arms.items()}
+        allocation: list[str] = []
+        for _ in range(samples):
+            scores = {}
+            for name, (mean, variance, _) in arms.items():
+                deviation = _NOISE * math.sqrt(variance / (1 + pulls[name] * variance))
+                chance = dice.gauss(0, 1) if self._thompson else _OPTIMISM
+                scores[name] = mean + chance * deviation
+            best = max(scores, key=scores.__getitem__)  # the first in turn among equals
+            if situation.price and scores[best] <= 0:
+                break
+            pulls[best] += 1
+            allocation.append(best)
+        return allocation

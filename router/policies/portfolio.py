@@ -1,0 +1,55 @@
+"""A fixed split of the budget: the one that covers the most, measured on earlier problems."""
+
+from __future__ import annotations
+
+from alpharay.router.belief import Belief
+from alpharay.router.policies.base import Situation
+from alpharay.router.policies.uniform import Uniform
+
+
+class Portfolio:
+    """Follows the standing's weights (from an audit), else the split learnt from the log, else the uniform one.
+
+    It looks at nothing that the request itself shows: members with no weight get nothing, and every wave
+    is the same split again as nearly as whole samples allow.
+    """
+
+    growth = 1.0
+
+    def allocate(self, samples: int, situation: Situation) -> list[str]:
+        weights = self.weights(situation)
+        if sum(weights.values()) <= 0:  # none of its members can be drawn from
+            return Uniform().allocate(samples, situation)
+        drawn = {name: situation.drawn.get(name, 0) for name in weights}
+        scale = 1 / sum(weights.values())
+        allocation: list[str] = []
+        for _ in range(samples):
+            total = sum(drawn.values()) + 1
+            # The largest deficit first: a split in whole samples is met exactly when all of it is drawn.
+            name = max(weights, key=lambda name: weights[name] * scale * total - drawn[name])
+            drawn[name] += 1
+            allocation.append(name)
+        return allocation
+
+    @staticmethod
+    def weights(situation: Situation) -> dict[str, float]:
+        """Per drawable member, its part of the budget; learnt ones are in samples of this request's budget."""
+        names = [member.name for member in situation.in_turn]
+        given = situation.standing.portfolio
+        if any(given.get(member.name) for member in situation.everyone):
+            return {name: given.get(name, 0.0) for name in names}
+        mixture = situation.standing.mixture
+        if mixture is None:
+            return dict.fromkeys(names, 1.0)
+        belief = Belief(mixture, situation.everyone, ())
+        every = [member.name for member in situation.everyone]
+        split = dict.fromkeys(every, 0.0)
+        for _ in range(min(situation.budget, _MOST_PLANNED)):
+            name = every[int(belief.gain().argmax())]
+            belief.choose(name)
+            split[name] += 1
+        return {name: split[name] for name in names}
+
+
+# Beyond so many samples the split hardly changes any more, but its planning would take its time.
+_MOST_PLANNED = 64
