@@ -12,9 +12,10 @@ RUN python3 deploy/make_env.py /opt/alpharay --extra ${ENGINE} --wheel
 
 FROM ${BASE}
 ARG ENGINE=cpu
-# vLLM is linked against libnuma. On GPUs, Triton compiles C when a kernel first runs.
+# vLLM is linked against libnuma. The judge compiles C++ candidates by g++; on GPUs, Triton compiles C when a kernel
+# first runs.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libnuma1 $(test "$ENGINE" != gpu || echo gcc libc6-dev) \
+    && apt-get install --yes --no-install-recommends libnuma1 g++ \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 10001 alpharay
 COPY --from=build /opt/alpharay /opt/alpharay

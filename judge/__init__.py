@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from alpharay.judge.errors import (
         CandidateFileError,
         JudgeError,
+        LanguageUnavailable,
         ProblemError,
         QueueFull,
         SandboxUnavailable,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
     from alpharay.judge.program import Program, extract_program
     from alpharay.judge.sandbox.choice import LayerReport, examine, probe
+    from alpharay.judge.trial import LanguageReport, examine_languages, probe_languages
     from alpharay.judge.verdict import CORRECTNESS_FAILURES, EFFICIENCY_FAILURES, Verdict, VerdictKind
 
 __all__ = [
@@ -44,6 +46,8 @@ __all__ = [
     "CodeTests",
     "JudgeError",
     "JudgePool",
+    "LanguageReport",
+    "LanguageUnavailable",
     "LayerReport",
     "Limits",
     "Problem",
@@ -58,20 +62,23 @@ __all__ = [
     "VerdictKind",
     "WorkerDied",
     "examine",
+    "examine_languages",
     "extract_program",
     "parse_problem",
     "parse_tests",
     "probe",
+    "probe_languages",
 ]
 
 # Loaded at first use: the router imports only `verdict`, and should not pay for the pool.
 _PLACES = {
-    "errors": "CandidateFileError JudgeError ProblemError QueueFull SandboxUnavailable WorkerDied",
+    "errors": "CandidateFileError JudgeError LanguageUnavailable ProblemError QueueFull SandboxUnavailable WorkerDied",
     "limits": "Limits",
     "pool": "JudgePool",
     "problem": "CallCase CallTests CodeTests Problem StdioCase StdioTests Tests parse_problem parse_tests",
     "program": "Program extract_program",
     "sandbox.choice": "LayerReport examine probe",
+    "trial": "LanguageReport examine_languages probe_languages",
     "verdict": "CORRECTNESS_FAILURES EFFICIENCY_FAILURES Verdict VerdictKind",
 }
 _HOME = {name: place for place, names in _PLACES.items() for name in names.split()}

@@ -17,6 +17,7 @@ from alpharay.judge.compare import any_digits
 from alpharay.judge.errors import CandidateFileError, JudgeError, ProblemError
 from alpharay.judge.pool import JudgePool
 from alpharay.judge.problem import Problem, parse_problem
+from alpharay.judge.trial import probe_languages
 from alpharay.judge.verdict import Verdict, VerdictKind
 
 # Enough to keep every sandbox busy, few enough that the output streams and memory stays flat.
@@ -36,8 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `alpharay judge`."""
     parser.description = "Run programs against tests in a sandbox and print one verdict per line (JSON)."
     parser.epilog = "example: alpharay judge problems.jsonl candidates.jsonl --workers 4 > verdicts.jsonl"
-    parser.add_argument("problems", metavar="PROBLEMS", type=Path, help="problems with their tests, JSONL")
-    parser.add_argument("candidates", metavar="CANDIDATES", type=Path, help="answers to judge, JSONL")
+    parser.add_argument(
+        "problems", metavar="PROBLEMS", type=Path, nargs="?", help="problems with their tests, JSONL"
+    )
+    parser.add_argument(
+        "candidates", metavar="CANDIDATES", type=Path, nargs="?", help="answers to judge, JSONL"
+    )
+    parser.add_argument(
+        "--languages", action="store_true", help="only say which languages can be judged here, and by what"
+    )
+    parser.set_defaults(wrong_usage=parser.error)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write verdicts here, whole or not at all")
     parser.add_argument("--workers", type=_positive, metavar="N", help="sandboxes (default: half the cores)")
     parser.add_argument("--keep-output", action="store_true", help="add stdout, its first 4 KiB")
@@ -51,12 +60,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 also when candidates fail. Raises JudgeError for bad files or a machine without a sandbox."""
+    if arguments.languages:
+        return _tell_languages(arguments.sandbox)
+    if arguments.problems is None or arguments.candidates is None:
+        arguments.wrong_usage("PROBLEMS and CANDIDATES are needed")
     # Tests may hold larger numbers than Python reads by default; these are the user's own files.
     with any_digits():
         problems = _read_problems(arguments.problems)
     candidates = _read_candidates(arguments.candidates, problems)
     with _destination(arguments.out) as out:
         asyncio.run(_judge_all(candidates, out, arguments))
+    return 0
+
+
+def _tell_languages(sandbox: str) -> int:
+    for report in probe_languages(sandbox):
+        print(f"{report.name:<8}{report.detail if report.available else 'not here: ' + report.detail}")
     return 0
 
 
@@ -70,6 +89,8 @@ def _positive(text: str) -> int:
 async def _judge_all(candidates: list[Candidate], out: IO[str], arguments: argparse.Namespace) -> None:
     counts: dict[VerdictKind, int] = {}
     async with JudgePool(arguments.workers, arguments.sandbox) as pool:
+        for language, tests in {one.problem.language: one.problem.tests for one in candidates}.items():
+            await pool.ready_for(language, tests)
         waiting: deque[tuple[Candidate, asyncio.Task[Verdict]]] = deque()
         progress = _Progress(len(candidates))
         rest = iter(candidates)

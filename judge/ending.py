@@ -10,6 +10,8 @@ from alpharay.judge.verdict import VerdictKind
 
 # A process that dies of a failed allocation deep in C does so with its memory nearly used up.
 NEAR_MEMORY = 0.9
+# What a C++ program that cannot get memory says at its end.
+OUT_OF_MEMORY = b"terminate called after throwing an instance of 'std::bad_alloc'"
 
 
 class JudgeFault(Exception):
@@ -40,7 +42,7 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
     Raises JudgeFault when the run never came to the candidate's code.
     """
     unready = ended.phase == "S" and ended.ended == "exit" and ended.code > 0
-    if ended.phase == "" or unready or ended.ended == "cancel":
+    if ended.phase == "" or unready or "F" in ended.phase or ended.ended == "cancel":
         raise JudgeFault(f"the sandbox could not start a run: {_last_line(ended.stderr) or ended.ended}")
     if "C" in ended.phase:
         return Failure(VerdictKind.COMPILE_ERROR, _tail(ended.stderr), of_case=False)
@@ -48,7 +50,7 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
 
 
 def _by_limits(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
-    if ended.ended == "output" or max(ended.sizes) > limits.output_bytes:
+    if ended.ended == "output" or ended.code == -signal.SIGXFSZ or max(ended.sizes) > limits.output_bytes:
         return Failure(VerdictKind.OUTPUT_LIMIT, f"more than {limits.output_bytes} bytes of output")
     if ended.ended == "wall":
         wall, cpu = ended.wall_s, ended.cpu_s
@@ -69,9 +71,10 @@ def _by_exit(ended: Ended, limits: Limits) -> Failure | None:
     if ended.code < 0:
         name = signal.Signals(-ended.code).name if -ended.code in set(signal.Signals) else str(-ended.code)
         kind = VerdictKind.RUNTIME_ERROR
-        if ended.memory > NEAR_MEMORY * (limits.memory_mb << 20):
+        if ended.memory > NEAR_MEMORY * (limits.memory_mb << 20) or OUT_OF_MEMORY in ended.stderr[:400]:
             kind = VerdictKind.MEMORY_LIMIT
-        return Failure(kind, f"killed by {name}")
+        said = _tail(ended.stderr)
+        return Failure(kind, f"killed by {name}" + (f": {said}" if said else ""))
     said = _last_line(ended.stderr)
     failure = Failure.by_error(said)
     return Failure(failure.kind, _tail(ended.stderr) or f"exit code {ended.code}")

@@ -4,6 +4,7 @@ JudgeError
 ├── ProblemError          a problem or its tests are malformed
 ├── CandidateFileError    a line of a candidates file is malformed
 ├── SandboxUnavailable    no layer of isolation is safe to use here
+├── LanguageUnavailable   what a language needs is not installed here
 ├── QueueFull             more runs are waiting than the pool accepts
 └── WorkerDied            a sandbox ended in the middle of a run
 """
@@ -23,6 +24,10 @@ class CandidateFileError(JudgeError):
 
 class SandboxUnavailable(JudgeError):
     """No isolation on this machine passed its self-test; the text says what is missing."""
+
+
+class LanguageUnavailable(JudgeError):
+    """Programs in a language cannot be judged on this machine; the text says what is missing and how to get it."""
 
 
 class QueueFull(JudgeError):

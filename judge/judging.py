@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from alpharay.judge import compare
+from alpharay.judge.compiling import Binaries, Binary, address_space
 from alpharay.judge.ending import Failure, JudgeFault, failure_of
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import CallCase, CallTests, CodeTests, StdioTests, Tests
@@ -40,21 +41,26 @@ def total_cases(tests: Tests) -> int:
     return 1 if isinstance(tests, CodeTests) else len(tests.cases)
 
 
-async def judge(runner: Runner, job: Job) -> Verdict:
-    """The verdict on the job. Raises WorkerDied; everything that a candidate does becomes a verdict."""
+async def judge(runner: Runner, job: Job, binaries: Binaries | None = None) -> Verdict:
+    """The verdict on the job. binaries: what was compiled before.
+
+    Raises WorkerDied; everything that a candidate does becomes a verdict.
+    """
     total = total_cases(job.tests)
     program = extract_program(job.completion, job.language)
     if program is None:
         return Verdict(VerdictKind.NO_PROGRAM, 0, total, detail="the answer holds no program")
-    if job.language != "python":
-        return Verdict(
-            VerdictKind.JUDGE_ERROR, 0, total, detail=f"{job.language} programs cannot be judged yet"
-        )
     tally = _Tally(total, job.keep_output)
     try:
         source = program.source.encode("utf-8", "surrogatepass")
         if isinstance(job.tests, StdioTests):
-            await _stdio(runner, job, job.tests, source, tally)
+            binary = None
+            if job.language == "cpp":
+                binary = await (binaries or Binaries()).get(runner, source, program.label)
+            if isinstance(binary, Failure):
+                tally.failed(0, binary)
+            else:
+                await _stdio(runner, job, job.tests, source, binary, tally)
         elif isinstance(job.tests, CallTests):
             await _call(runner, job, job.tests, source, tally)
         else:
@@ -128,11 +134,20 @@ async def _again_near_the_limit(runner: Runner, order: Order, first: Ended, cpu_
     return first
 
 
-async def _stdio(runner: Runner, job: Job, tests: StdioTests, source: bytes, tally: _Tally) -> None:
+async def _stdio(
+    runner: Runner, job: Job, tests: StdioTests, source: bytes, binary: Binary | None, tally: _Tally
+) -> None:
+    if binary is not None and binary.static > address_space(job.limits):
+        detail = f"its global data takes {binary.static >> 20} MiB, the limit is {job.limits.memory_mb} MiB"
+        tally.failed(0, Failure(VerdictKind.MEMORY_LIMIT, detail, of_case=False))
+        return
     for place, case in enumerate(tests.cases):
         given = case.input.encode("utf-8", "surrogatepass")
         limits = _with_room(job.limits, len(case.output))
-        order = Order(mode="stdio", program=source, given=given, limits=limits)
+        if binary is None:
+            order = Order(mode="stdio", program=source, given=given, limits=limits)
+        else:
+            order = Order(mode="native", program=b"", binary=binary.descriptor, given=given, limits=limits)
         ended = await runner.run(order)
         ended = await _again_near_the_limit(runner, order, ended, ended.cpu_s)
         tally.ran(ended, ended.cpu_s)

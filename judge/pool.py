@@ -7,15 +7,19 @@ from collections.abc import Hashable
 from types import TracebackType
 from typing import Self
 
+from alpharay.judge.compiling import Binaries
 from alpharay.judge.errors import JudgeError, QueueFull, WorkerDied
 from alpharay.judge.fair import FairQueue
 from alpharay.judge.judging import Job, judge, total_cases
+from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
-from alpharay.judge.problem import Tests
+from alpharay.judge.problem import Tests, check_language
 from alpharay.judge.program import extract_program
 from alpharay.judge.repeats import Repeats
 from alpharay.judge.sandbox.choice import start_safest
+from alpharay.judge.sandbox.layer import Layer
 from alpharay.judge.sandbox.worker import Worker
+from alpharay.judge.trial import try_language
 from alpharay.judge.verdict import Verdict, VerdictKind
 
 log = logging.getLogger(__name__)
@@ -56,7 +60,9 @@ class JudgePool:
         self._queue: FairQueue[_Ticket] = FairQueue()
         self._repeats: Repeats[_Ticket] = Repeats()
         self._lanes: list[asyncio.Task[None]] = []
-        self._layer = ""
+        self._layer: Layer | None = None
+        self._trials: dict[str, asyncio.Task[None]] = {}
+        self._binaries = Binaries()
 
     @property
     def queue_depth(self) -> int:
@@ -66,12 +72,12 @@ class JudgePool:
     @property
     def layer(self) -> str:
         """The layer in use, once started."""
-        return self._layer
+        return self._layer.name if self._layer else ""
 
     async def start(self) -> None:
         """Raises SandboxUnavailable, saying what is missing, when no layer is safe."""
         first = await start_safest(self._sandbox)
-        self._layer = first.layer.name
+        self._layer = first.layer
         workers = [first, *(Worker(first.layer) for _ in range(self.workers - 1))]
         try:
             await asyncio.gather(*(worker.start() for worker in workers[1:]))
@@ -98,10 +104,10 @@ class JudgePool:
         every_case: run on after a failed case, so that `passed` counts all that pass; otherwise `stdio` tests
         stop at the first. group: whose turn this takes in the queue, such as a request's id.
         Nothing that the candidate does raises; a fault of ours is the verdict `judge_error`.
-        Raises QueueFull, and JudgeError when the pool is not running.
+        Raises QueueFull, ProblemError and LanguageUnavailable for a language that cannot be judged with these tests or
+        on this machine, and JudgeError when the pool is not running.
         """
-        if not self._lanes:
-            raise JudgeError("the judge pool is not running; call start() first")
+        await self.ready_for(language, tests)
         job = Job(
             tests=tests,
             completion=completion,
@@ -134,9 +140,30 @@ class JudgePool:
             self._repeats.drop(tests, key)  # ours: worth another try
         return verdict
 
+    async def ready_for(self, language: str, tests: Tests) -> None:
+        """Tries a compiled language when it is first asked for. Raises what `judge` would."""
+        if self._layer is None or not self._lanes:
+            raise JudgeError("the judge pool is not running; call start() first")
+        check_language(language, tests)
+        if LANGUAGES[language].compiled:
+            if language not in self._trials:
+                self._trials[language] = asyncio.create_task(self._try(Worker(self._layer), language))
+            await asyncio.shield(self._trials[language])
+
+    async def _try(self, worker: Worker, language: str) -> None:
+        try:
+            await worker.start()
+            await try_language(worker, language)
+        finally:
+            worker.close()
+
     async def close(self) -> None:
         """Ends every run and every sandbox; what still waits gets `judge_error`."""
         lanes, self._lanes = self._lanes, []
+        trials = [trial for trial in self._trials.values() if not trial.done()]
+        for trial in trials:
+            trial.cancel()
+        await asyncio.gather(*trials, return_exceptions=True)
         for lane in lanes:
             lane.cancel()
         await asyncio.gather(*lanes, return_exceptions=True)
@@ -181,7 +208,7 @@ class JudgePool:
             try:
                 if not worker.alive:
                     await worker.start()
-                return await judge(worker, job)
+                return await judge(worker, job, self._binaries)
             except WorkerDied as error:
                 log.warning("a judge sandbox died and is replaced: %s", error)
                 worker.close()

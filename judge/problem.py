@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from alpharay.judge.errors import ProblemError
+from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
-
-LANGUAGES = ("python", "cpp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +94,20 @@ def parse_problem(value: object) -> Problem:
         memory_limit_mb=fields.integer("memory_limit_mb"),
         language=fields.text("language", "python"),
     )
-    if problem.language not in LANGUAGES:
-        raise ProblemError(f"language must be one of {', '.join(LANGUAGES)}, got {problem.language!r}")
-    if problem.language != "python" and not isinstance(problem.tests, StdioTests):
-        raise ProblemError(f"tests of kind call and code need language python, got {problem.language!r}")
+    check_language(problem.language, problem.tests)
     problem.limits()
     return problem
+
+
+def check_language(language: str, tests: Tests) -> None:
+    """Raises ProblemError for a language that nobody knows, or one whose programs such tests cannot run."""
+    if language not in LANGUAGES:
+        raise ProblemError(f"language must be one of {', '.join(LANGUAGES)}, got {_short(language)}")
+    kind = {StdioTests: "stdio", CallTests: "call", CodeTests: "code"}[type(tests)]
+    if kind not in LANGUAGES[language].kinds:
+        able = ", ".join(name for name, each in LANGUAGES.items() if kind in each.kinds)
+        wrong = f"tests of kind {kind} need language {able}, got {language}"
+        raise ProblemError(f"{wrong}; write stdio tests for {language} programs")
 
 
 def parse_tests(value: object) -> Tests:

@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 
-NAMES = {
-    "python": frozenset({"python", "py", "python3", "py3", "pypy", "pypy3"}),
-    "cpp": frozenset({"cpp", "c++", "cc", "cxx", "c++17", "c++20", "cpp17", "cpp20"}),
-}
+from alpharay.judge.languages import LANGUAGES
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
     """The text to run. fenced: it stood in a code block, so that it is meant as a program.
+    label: the block's own, where it may name a standard.
 
     An unfenced text is the whole answer. Whether it parses is found out by compiling it in the sandbox, where
     a hostile text cannot hurt the judge; if it does not, there was no program.
@@ -18,6 +16,7 @@ class Program:
 
     source: str
     fenced: bool
+    label: str = ""
 
 
 @dataclass(slots=True)
@@ -33,12 +32,15 @@ def extract_program(completion: str, language: str = "python") -> Program | None
     None: there is no text, or only blocks of other languages. Linear in the length of the completion.
     """
     blocks = _blocks(completion)
-    for accepted in (NAMES[language], frozenset({""})):
+    for accepted in (LANGUAGES[language].labels, frozenset({""})):
         matching = [
             block for block in blocks if block.language in accepted and any(map(str.strip, block.lines))
         ]
         if matching:
-            return Program("\n".join(matching[-1].lines) + "\n", fenced=True)
+            text = "\n".join(matching[-1].lines) + "\n"
+            # Which C++ standard a block is written for matters; which Python, it does not say.
+            label = matching[-1].language if language == "cpp" else ""
+            return Program(text, fenced=True, label=label)
     if blocks or not completion.strip():
         return None
     return Program(completion, fenced=False)
@@ -57,11 +59,11 @@ def _blocks(text: str) -> list[_Block]:
             else:
                 blocks[-1].lines.append(_outdent(line.removesuffix("\r"), indent))
         elif run:
-            label = bare[len(run) :].strip()
-            if "`" in label:
+            info = bare[len(run) :].strip()
+            if "`" in info:
                 continue  # inline code, not a fence
             mark, indent, inside = run, len(line) - len(bare), True
-            blocks.append(_Block(_language(label), []))
+            blocks.append(_Block(_language(info), []))
     return blocks
 
 

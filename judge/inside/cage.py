@@ -5,6 +5,7 @@ import mmap
 import os
 import resource
 import signal
+from dataclasses import dataclass
 
 from alpharay.judge.inside.landlock import Ruleset
 from alpharay.judge.inside.seccomp import Filter
@@ -14,6 +15,39 @@ CAPABILITY_VERSION_3 = 0x20080522
 CAP_BITS = {"dac_read_search": 1 << 2, "dac_override": 1 << 1}
 # More than honest programs need, few enough that a fork-less process cannot hurt with them.
 MAX_DESCRIPTORS, MAX_THREADS = 64, 64
+# Compiled programs reserve address space that they never use (thread stacks, large tables): resident memory is what
+# the verdict is made of, this only bounds it.
+NATIVE_SPACE = 2
+NATIVE_ROOM = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Walls:
+    """What one kind of child may open and call. space: bytes of address space for so many bytes of memory limit."""
+
+    ruleset: Ruleset
+    system_calls: Filter
+    base: int
+    factor: int = 1
+
+    def space(self, memory: int) -> int:
+        return self.base + self.factor * memory
+
+
+def interpreter_walls(read: list[str], write: list[str]) -> Walls:
+    """For Python programs, which share this process's image."""
+    return Walls(Ruleset(read, write), Filter(), _address_space())
+
+
+def binary_walls(devices: list[str]) -> Walls:
+    """For compiled programs: no file at all but some devices, of which the first may be written to."""
+    return Walls(Ruleset(devices[1:], devices[:1]), Filter(executing=True), NATIVE_ROOM, NATIVE_SPACE)
+
+
+def tool_walls(read: list[str], execute: list[str], work: str) -> Walls:
+    """For the compiler's parts: headers and libraries, and one folder to write in."""
+    ruleset = Ruleset(read, [], execute=execute, work=work)
+    return Walls(ruleset, Filter(executing=True), NATIVE_ROOM)
 
 
 class Cage:
@@ -25,38 +59,33 @@ class Cage:
     threads: RLIMIT_NPROC counts a whole user, so it is set only where the user is this sandbox's alone.
     """
 
-    def __init__(
-        self, read: list[str], read_write: list[str], *, uid: int | None, keep: str | None, threads: bool
-    ) -> None:
+    def __init__(self, *, uid: int | None, keep: str | None, threads: bool) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._ruleset = Ruleset(read, read_write)
-        self._filter = Filter()
         self._uid = uid
         self._keep = CAP_BITS[keep] if keep else 0
         self._threads = threads
-        self._base = _address_space()
 
-    def close_in(self, descriptors: int, *, cpu_s: float, memory: int, output: int) -> None:
+    def close_in(self, walls: Walls, descriptors: int, *, cpu_s: float, memory: int, output: int) -> None:
         """Binds the calling process: limits, identity, files, system calls, in this order.
 
         descriptors: 0 to this number minus one stay open. cpu_s: where the kernel kills if the server cannot.
-        memory: bytes beyond what the warm interpreter takes. output: bytes per written file.
+        memory: bytes beyond what the walls' own kind of program takes. output: bytes per written file.
         """
-        self._limit(cpu_s, memory, output)
+        self._limit(cpu_s, walls.space(memory), memory, output)
         self._become()
         self._call("prctl", self._libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
         self._call("prctl", self._libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         # After the change of user, which clears it.
         self._call("prctl", self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
-        self._ruleset.restrict()
+        walls.ruleset.restrict()
         self._call("close_range", self._libc.close_range(descriptors, 0x7FFFFFFF, 0))
-        self._filter.install()
+        walls.system_calls.install()
 
-    def _limit(self, cpu_s: float, memory: int, output: int) -> None:
+    def _limit(self, cpu_s: float, space: int, memory: int, output: int) -> None:
         seconds = int(cpu_s) + 2
         limits = {
             resource.RLIMIT_CPU: seconds,
-            resource.RLIMIT_AS: self._base + memory,
+            resource.RLIMIT_AS: space,
             resource.RLIMIT_FSIZE: output + 1,
             resource.RLIMIT_NOFILE: MAX_DESCRIPTORS,
             resource.RLIMIT_CORE: 0,

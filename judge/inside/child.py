@@ -8,18 +8,19 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from alpharay.judge.inside import candidate
-from alpharay.judge.inside.cage import Cage
+from alpharay.judge.inside.cage import Cage, Walls
 
 CPU_CLOCK = 2  # CPUCLOCK_SCHED: the clock id of a process's CPU time is ~pid << 3 | 2
 
 
 class Child:
-    """phase: how far it came (S caged, L loading, R running, C does not compile). lines: answers it has given so far."""
+    """phase: how far it came (S caged, L loading, R running, C does not compile, F not executable). lines: answers it has given so far."""
 
     def __init__(
         self,
         work: Callable[..., int],
         cage: Cage,
+        walls: Walls,
         order: dict[str, Any],
         *,
         inputs: list[int],
@@ -44,7 +45,7 @@ class Child:
         os.set_blocking(self.receive, False)
         self.pid = os.fork()
         if self.pid == 0:
-            _live(work, inputs, cage, order, [*given[:3], send, *given[3:]], cpu_s)
+            _live(work, inputs, cage, walls, order, [*given[:3], send, *given[3:]], cpu_s)
         os.close(send)
         self.handle = os.pidfd_open(self.pid)
 
@@ -61,7 +62,7 @@ class Child:
                 return True
             if not data:
                 return False
-            while data and self.phase[-1:] not in ("R", "C"):
+            while data and self.phase[-1:] not in ("R", "C", "F"):
                 self.phase, data = self.phase + chr(data[0]), data[1:]
             if self._answers is None or not data:
                 continue
@@ -90,6 +91,7 @@ def _live(
     work: Callable[..., int],
     inputs: list[int],
     cage: Cage,
+    walls: Walls,
     order: dict[str, Any],
     descriptors: list[int],
     cpu_s: float,
@@ -99,7 +101,7 @@ def _live(
         contents = [candidate.read_all(each) for each in inputs]
         for place, descriptor in enumerate(descriptors):
             os.dup2(descriptor, place)
-        cage.close_in(len(descriptors), cpu_s=cpu_s, memory=order["memory"], output=order["output"])
+        cage.close_in(walls, len(descriptors), cpu_s=cpu_s, memory=order["memory"], output=order["output"])
         os.write(candidate.REPORT, candidate.CAGED)
         candidate.open_streams()
         code = work(*contents)

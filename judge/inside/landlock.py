@@ -7,7 +7,15 @@ import stat
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 PATH_BENEATH = 1
-WRITE_FILE, READ_FILE, READ_DIR = 1 << 1, 1 << 2, 1 << 3
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_FILE, MAKE_FILE = (
+    1 << 0,
+    1 << 1,
+    1 << 2,
+    1 << 3,
+    1 << 5,
+    1 << 8,
+)
+TRUNCATE, TRUNCATE_SINCE = 1 << 14, 3  # a right of its own from that ABI on
 
 
 def version() -> int:
@@ -34,8 +42,14 @@ def _handled(abi: int) -> tuple[int, int, int]:
 class Ruleset:
     """Made once in the fork server; each child binds itself by one call."""
 
-    def __init__(self, read: list[str], read_write: list[str]) -> None:
-        """read: files and whole directories to read; read_write: single files. What does not exist is left out."""
+    def __init__(
+        self, read: list[str], read_write: list[str], *, execute: list[str] | None = None, work: str = ""
+    ) -> None:
+        """What does not exist is left out.
+
+        read: files and whole directories to read. read_write: single files. execute: programs that may be started.
+        work: a directory in which files may be made, written, read and removed.
+        """
         self._libc = ctypes.CDLL(None, use_errno=True)
         abi = version()
         files, network, scope = _handled(abi)
@@ -46,6 +60,11 @@ class Ruleset:
             self._allow(path, READ_FILE | READ_DIR)
         for path in read_write:
             self._allow(path, READ_FILE | WRITE_FILE)
+        for path in execute or []:
+            self._allow(path, READ_FILE | EXECUTE)
+        if work:
+            truncate = TRUNCATE if abi >= TRUNCATE_SINCE else 0
+            self._allow(work, READ_FILE | READ_DIR | WRITE_FILE | MAKE_FILE | REMOVE_FILE | truncate)
 
     def _allow(self, path: str, rights: int) -> None:
         try:

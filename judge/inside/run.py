@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from alpharay.judge.inside import apart, candidate, together
-from alpharay.judge.inside.cage import Cage
+from alpharay.judge.inside import apart, candidate, native, together
+from alpharay.judge.inside.cage import Cage, Walls
 from alpharay.judge.inside.child import Child
 
 MESSAGE_BYTES = 16384
@@ -31,11 +31,19 @@ class Run:
     """The candidate's process and, for test programs of their own, theirs."""
 
     def __init__(
-        self, order: dict[str, Any], descriptors: list[int], cage: Cage, control: socket.socket
+        self,
+        order: dict[str, Any],
+        descriptors: list[int],
+        cage: Cage,
+        walls: dict[str, Walls],
+        tools: native.Tools | None,
+        control: socket.socket,
     ) -> None:
         self._order = order
         self._descriptors = descriptors
         self._cage = cage
+        self._walls = walls
+        self._tools = tools
         self._control = control
         self._marks: list[float] = []
         self._ended = "exit"
@@ -50,6 +58,11 @@ class Run:
             ends = [child.end() for child in children]
             code, cpu, memory = ends[0]
             self._mark(children[0], cpu)
+            if self._order["mode"] == "tool" and self._tools is not None:
+                if code == 0:
+                    self._tools.collect(self._order["entry"], self._descriptors[5], self._order["output"])
+                if code != 0 or self._order["last"]:
+                    self._tools.clean()
         if self._marks:
             # Not in the message, which has a bound: there may be as many as there are cases.
             os.write(self._descriptors[6], struct.pack(f"{len(self._marks)}d", *self._marks))
@@ -70,13 +83,28 @@ class Run:
         """The candidate first. The last one's end is the end of the run."""
         order = self._order
         program, stdin, stdout, stderr, *rest = self._descriptors
+        work: Callable[..., int]
         streams, cpu_s = [stdin, stdout, stderr], order["cpu"] * GRACE
 
-        def child(work: Callable[..., int], inputs: list[int], given: list[int], **options: Any) -> Child:
-            return Child(work, self._cage, order, inputs=inputs, given=given, **options)
+        def child(
+            work: Callable[..., int],
+            inputs: list[int],
+            given: list[int],
+            walls: str = "python",
+            **options: Any,
+        ) -> Child:
+            return Child(work, self._cage, self._walls[walls], order, inputs=inputs, given=given, **options)
 
         if order["mode"] == "stdio":
             return [child(candidate.run_program, [program], streams, answers=None, cpu_s=cpu_s)]
+        if order["mode"] == "native":
+            work = native.run_binary
+            return [child(work, [], [*streams, program], "binary", answers=None, cpu_s=cpu_s)]
+        if order["mode"] == "tool" and self._tools is not None:
+            tools, name = self._tools, order["entry"]
+            work = partial(native.run_tool, argv=tools.argv(name), scratch=tools.scratch)
+            descriptors = [*streams, tools.image(name)]
+            return [child(work, [], descriptors, "tool", answers=None, cpu_s=cpu_s)]
         given, answers, *more = rest
         if order["mode"] == "call":
             work = partial(candidate.run_calls, entry_point=order["entry"], start=order["start"])

@@ -11,6 +11,8 @@ import os
 import platform
 from collections.abc import Callable
 
+from alpharay.judge.inside.native import AT_EMPTY_PATH, EXECVEAT, IMAGE
+
 ALLOW = 0x7FFF0000
 KILL_PROCESS = 0x80000000
 REFUSE = 0x00050000 | errno.EPERM
@@ -119,6 +121,18 @@ def _one_of(index: int, values: list[int]) -> list[Instruction]:
     return [_argument(index), *tests, (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
 
 
+def _exec_of_image() -> list[Instruction]:
+    # One descriptor, closed by its own execution; Landlock lets nothing else be executed.
+    return [
+        _argument(0),
+        (JEQ, 0, 3, IMAGE),
+        _argument(4),
+        (JEQ, 0, 1, AT_EMPTY_PATH),
+        (RETURN, 0, 0, ALLOW),
+        (RETURN, 0, 0, REFUSE),
+    ]
+
+
 def _stream_pair() -> list[Instruction]:
     # Only AF_UNIX streams: a datagram socket could send to any named or abstract address.
     return [
@@ -156,9 +170,15 @@ CHECKED: dict[int, Callable[[], list[Instruction]]] = {
 }
 
 
-def _leaf(number: int, plain: set[int]) -> list[Instruction]:
-    if number in CHECKED:
-        return CHECKED[number]()
+# For what replaces the caged child by a program of its own.
+EXECUTING: dict[int, Callable[[], list[Instruction]]] = {EXECVEAT: _exec_of_image}
+
+
+def _leaf(
+    number: int, plain: set[int], checked: dict[int, Callable[[], list[Instruction]]]
+) -> list[Instruction]:
+    if number in checked:
+        return checked[number]()
     if number in plain:
         return [(RETURN, 0, 0, ALLOW)]
     if number in NOT_IMPLEMENTED or number > NEWEST_KNOWN:
@@ -176,12 +196,16 @@ def _search(ranges: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
     return [(JGE, 0, 1, ranges[middle][0]), (JUMP, 0, 0, len(low)), *low, *high]
 
 
-def build() -> list[Instruction]:
-    """The whole filter; OWN_PID stands where the process's own number belongs."""
+def build(*, executing: bool = False) -> list[Instruction]:
+    """The whole filter; OWN_PID stands where the process's own number belongs.
+
+    executing: the descriptor IMAGE may be executed.
+    """
+    checked = CHECKED | EXECUTING if executing else CHECKED
     plain = {number for numbers in PLAIN.values() for number in numbers}
     ranges: list[tuple[int, list[Instruction]]] = []
     for number in range(NEWEST_KNOWN + 2):
-        leaf = _leaf(number, plain)
+        leaf = _leaf(number, plain, checked)
         if not ranges or ranges[-1][1] != leaf:
             ranges.append((number, leaf))
     return [
@@ -198,11 +222,11 @@ def build() -> list[Instruction]:
 class Filter:
     """A filter made once in the fork server and installed in each child by one call."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, executing: bool = False) -> None:
         if platform.machine() != "x86_64":
             message = f"the system call filter knows x86_64 only, this machine is {platform.machine()}"
             raise OSError(errno.ENOSYS, message)
-        program = build()
+        program = build(executing=executing)
         self._own = [place for place, (code, _, _, k) in enumerate(program) if code == JEQ and k == OWN_PID]
         self._instructions = (SockFilter * len(program))(*(SockFilter(*one) for one in program))
         self._program = SockProgram(len(program), self._instructions)

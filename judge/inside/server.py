@@ -10,9 +10,11 @@ import fcntl
 import json
 import os
 import socket
+from typing import Any
 
 from alpharay.judge.inside import candidate
-from alpharay.judge.inside.cage import Cage
+from alpharay.judge.inside.cage import Cage, Walls, binary_walls, interpreter_walls, tool_walls
+from alpharay.judge.inside.native import Tools
 from alpharay.judge.inside.run import MESSAGE_BYTES, Run
 
 # Imported for the candidates: every child then has them at no cost of its own.
@@ -24,8 +26,8 @@ WARM = (
 CHILDS = 8  # descriptors below are a child's
 
 
-def main(configuration: str) -> None:
-    """Serves until the socket is closed by the other side."""
+def main(configuration: str, scratch: str) -> None:
+    """Serves until the socket is closed by the other side. scratch: where compilers work."""
     settings = json.loads(configuration)
     control = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, CHILDS))
     # Everything of ours lies above: what a child gets is put on these numbers.
@@ -34,13 +36,8 @@ def main(configuration: str) -> None:
         os.dup2(nothing, descriptor)
     for module in WARM.split():
         __import__(module)
-    cage = Cage(
-        settings["read"],
-        ["/dev/null"],
-        uid=settings["uid"],
-        keep=settings["keep"],
-        threads=settings["threads"],
-    )
+    cage = Cage(uid=settings["uid"], keep=settings["keep"], threads=settings["threads"])
+    walls, tools = _walls(settings, scratch)
     os.environ.clear()
     candidate.prepare()
     control.send(json.dumps({"ready": os.getpid()}).encode())
@@ -51,7 +48,19 @@ def main(configuration: str) -> None:
         order = json.loads(message)
         if "run" not in order:
             continue  # a kill that came after the end of its run
-        report = Run(order, descriptors, cage, control).report()
+        report = Run(order, descriptors, cage, walls, tools, control).report()
         for descriptor in descriptors:
             os.close(descriptor)
         control.send(json.dumps(report).encode())
+
+
+def _walls(settings: dict[str, Any], scratch: str) -> tuple[dict[str, Walls], Tools | None]:
+    """By kind of child; compiled programs and compilers only where this machine has a compiler."""
+    walls = {"python": interpreter_walls(settings["read"], settings["devices"][:1])}
+    if not settings["tools"]:
+        return walls, None
+    tools = Tools(settings["tools"], scratch)
+    programs = [*settings["loaders"], *(tool["path"] for tool in settings["tools"].values())]
+    walls["binary"] = binary_walls(settings["devices"])
+    walls["tool"] = tool_walls([*settings["read"], *settings["tool_read"]], programs, scratch)
+    return walls, tools

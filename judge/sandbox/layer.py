@@ -12,10 +12,11 @@ import secrets
 import shutil
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from alpharay.judge.errors import SandboxUnavailable
+from alpharay.judge.errors import LanguageUnavailable, SandboxUnavailable
+from alpharay.judge.sandbox import toolchain
 
 NAMES = ("full", "landlock")
 
@@ -29,6 +30,9 @@ SYSTEM = (
     "/etc/ld.so.cache",
     "/etc/localtime",
 )
+# Who starts a dynamically linked program, such as a compiler.
+LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1")
+SCRATCH, SCRATCH_BYTES = "/build", 256 << 20
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 # Loads the fork server by path: inside the sandbox nothing of alpharay is installed.
 BOOT = """
@@ -37,7 +41,7 @@ for name, path in (("alpharay", []), ("alpharay.judge", []), ("alpharay.judge.in
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = path
 from alpharay.judge.inside import server
-server.main(sys.argv[2])
+server.main(sys.argv[2], sys.argv[3])
 """
 # One arena keeps the address space, by which memory is bounded, close to what a program really uses;
 # a fixed hash seed gives the same program the same verdict every time.
@@ -48,12 +52,18 @@ FIRST_UID, UIDS = 0x60000000, 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One way to start a fork server. name: as configured; variant: which of its ways, for the doctor."""
+    """One way to start a fork server. name: as configured; variant: which of its ways, for the doctor.
+
+    scratch: where compilers work in there; None: a folder is to be made for each worker, as its last argument.
+    uid: the user who writes in it; None: the same as ours.
+    """
 
     name: str
     variant: str
     command: tuple[str, ...]
     environment: dict[str, str]
+    scratch: str | None
+    uid: int | None
 
 
 def candidates(name: str) -> list[Layer]:
@@ -101,8 +111,25 @@ def _readable() -> list[str]:
 
 
 def _arguments(inside: str, *, uid: int | None, keep: str | None, threads: bool) -> list[str]:
-    settings = {"read": [*_readable(), *DEVICES], "uid": uid, "keep": keep, "threads": threads}
+    found = _toolchain()
+    settings = {
+        "read": [*_readable(), *DEVICES],
+        "devices": DEVICES,
+        "uid": uid,
+        "keep": keep,
+        "threads": threads,
+        "tools": {name: asdict(tool) for name, tool in found.tools.items()} if found else {},
+        "tool_read": found.read if found else (),
+        "loaders": LOADERS,
+    }
     return [str(_interpreter()), "-s", "-S", "-P", "-B", "-c", BOOT, inside, json.dumps(settings)]
+
+
+def _toolchain() -> toolchain.Toolchain | None:
+    try:
+        return toolchain.find()
+    except LanguageUnavailable:
+        return None
 
 
 def _throw_away_uid() -> int | None:
@@ -139,12 +166,14 @@ def _landlock() -> Layer:
     uid = _throw_away_uid()
     keep = _capability_to_read() if uid is not None and _closed_to_others(_readable()) else None
     command = _arguments(str(INSIDE), uid=uid, keep=keep, threads=uid is not None)
-    return Layer("landlock", "own user" if uid is not None else "same user", tuple(command), ENVIRONMENT)
+    variant = "own user" if uid is not None else "same user"
+    return Layer("landlock", variant, tuple(command), ENVIRONMENT, None, uid)
 
 
 def _full(bwrap: str, *, user_namespace: bool) -> Layer:
     uid = None if user_namespace else _throw_away_uid()
     # Directories above what is bound are bubblewrap's own and open; what is bound keeps its mode.
+    found = _toolchain()
     readable = _readable()
     closed = any(_own_mode_closed(path) for path in readable)
     keep = "dac_read_search" if uid is not None and closed else None
@@ -162,6 +191,7 @@ def _full(bwrap: str, *, user_namespace: bool) -> Layer:
     if uid is not None:
         for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_DAC_READ_SEARCH"):
             command += ["--cap-add", capability]
+    readable += [path for path in (found.read if found else ()) if not _below(path, readable)]
     for parent in sorted({str(parent) for path in readable for parent in Path(path).parents} - {"/"}):
         command += ["--perms", "0755", "--dir", parent]
     for path in readable:
@@ -172,12 +202,19 @@ def _full(bwrap: str, *, user_namespace: bool) -> Layer:
         )
     for path in DEVICES:
         command += ["--dev-bind", path, path]
+    if found:
+        command += ["--size", str(SCRATCH_BYTES), "--perms", "0777", "--tmpfs", SCRATCH]
     command += ["--ro-bind", str(INSIDE), "/inside", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
     command += ["--", *_arguments("/inside", uid=uid, keep=keep, threads=True)]
     # bubblewrap itself starts with an empty environment: its first process keeps showing what it was given.
-    return Layer("full", "user namespace" if user_namespace else "own user", tuple(command), {})
+    variant = "user namespace" if user_namespace else "own user"
+    return Layer("full", variant, (*command, SCRATCH), {}, SCRATCH, uid)
+
+
+def _below(path: str, folders: list[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
 def _own_mode_closed(path: str) -> bool:

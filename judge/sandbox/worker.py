@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +24,19 @@ PATIENCE_S = 10.0
 # How much longer than the hang guard a fork server itself waits for a starved program at most.
 STARVED_FACTOR = 10
 KILL_S = 2.0
+# What is given in these modes is the program's standard input.
+STREAMED = ("stdio", "native", "tool")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """One run of a program.
 
-    mode: `stdio`, `call`, or for test programs `apart` or `together`. given: its input, the cases to call (one JSON a line), or the test program.
+    mode: `stdio`, `call`, for test programs `apart` or `together`, `native` (a compiled program, in `binary`), or
+    `tool` (a part of the compiler, named by `entry`).
+    given: its input, the cases to call (one JSON a line), or the test program.
     entry: the function to call. start: the first case to run. nonce: what a test program reports at its end.
+    binary: a descriptor of the compiled program, which stays the caller's. last: no other tool needs what this made.
     """
 
     mode: str
@@ -39,6 +46,8 @@ class Order:
     entry: str = ""
     start: int = 0
     nonce: bytes = b""
+    binary: int | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +84,7 @@ class Worker:
         self._reply: asyncio.Future[dict[str, Any]] | None = None
         self._runs = 0
         self._guard_s = 0.0
+        self._scratch: str | None = None
 
     @property
     def alive(self) -> bool:
@@ -88,7 +98,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - milliseconds, and no child watcher needed
-                self.layer.command,
+                [*self.layer.command, *self._make_scratch()],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=complaint,
@@ -134,18 +144,25 @@ class Worker:
             "mode": order.mode,
             "entry": order.entry,
             "start": order.start,
+            "last": order.last,
             "cpu": limits.cpu_s,
             "wall": limits.wall_s,
             "memory": limits.memory_mb << 20,
             "output": limits.output_bytes,
         }
         with contextlib.ExitStack() as stack:
-            files = [memory_file.sealed("program", order.program)]
-            stack.callback(_close, files)
-            files.append(memory_file.sealed("stdin", order.given if order.mode == "stdio" else b""))
+            files: list[int] = []
+            stack.callback(lambda: _close([each for each in files if each != order.binary]))
+            files.append(
+                memory_file.sealed("program", order.program) if order.binary is None else order.binary
+            )
+            streamed = order.mode in STREAMED
+            files.append(memory_file.sealed("stdin", order.given if streamed else b""))
             files += [memory_file.empty(name) for name in ("stdout", "stderr")]
-            if order.mode != "stdio":
-                files += [memory_file.sealed("given", order.given), memory_file.empty("answers")]
+            answering = order.mode not in ("stdio", "native")
+            if answering:
+                files.append(memory_file.sealed("given", b"" if streamed else order.given))
+                files.append(memory_file.empty("answers"))
             if order.mode == "call":
                 files.append(memory_file.empty("marks"))
             elif order.nonce:
@@ -159,7 +176,7 @@ class Worker:
             reply = await self._wait(limits, cases)
             outputs = [memory_file.content(each, limits.output_bytes) for each in files[2:4]]
             marks = memory_file.content(files[6], 8 * cases)[0] if order.mode == "call" else b""
-            answers = memory_file.content(files[5], limits.output_bytes)[0] if order.mode != "stdio" else b""
+            answers = memory_file.content(files[5], limits.output_bytes)[0] if answering else b""
         return Ended(
             ended=reply["ended"],
             code=reply["code"],
@@ -227,6 +244,15 @@ class Worker:
             with contextlib.suppress(OSError):
                 self._socket.send(answer)
 
+    def _make_scratch(self) -> list[str]:
+        """The folder for compilers as an argument, where the layer has none of its own."""
+        if self.layer.scratch is not None:
+            return []
+        self._scratch = tempfile.mkdtemp(prefix="alpharay-build-")
+        if self.layer.uid is not None:
+            os.chown(self._scratch, self.layer.uid, self.layer.uid)
+        return [self._scratch]
+
     def close(self) -> None:
         """Ends the fork server and everything in it, at once."""
         if self._socket is not None:
@@ -238,6 +264,9 @@ class Worker:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
         if self._reply is not None and self._reply.done() and not self._reply.cancelled():
             self._reply.exception()  # seen: a worker that is closed on purpose is no error
 

@@ -13,8 +13,10 @@ import shutil
 import socket
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+from alpharay.judge.compiling import Binaries
 from alpharay.judge.judging import Job, judge
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import parse_tests
@@ -42,6 +44,9 @@ TESTS = {
         }
     ),
 }
+TESTS["cpp"] = TESTS["stdio"]
+# Compilers get less than they usually do, so that bombs end soon.
+COMPILER = Limits(cpu_s=2.0, memory_mb=1024, output_bytes=16 << 20)
 # Programs that wait or loop until they are stopped need not be waited for long.
 PATIENT, IMPATIENT = Limits(cpu_s=2.0), Limits(cpu_s=0.5)
 
@@ -111,15 +116,18 @@ async def try_program(worker: Worker, name: str, mode: str, source: str, repeat:
     canaries = Canaries()
     limits = IMPATIENT if name[0] in "tph" or name.startswith(("x01", "x03")) else PATIENT
     before = descendants()
-    answer = f"```python\n{canaries.lay(source)}\n```"
+    language = "cpp" if mode == "cpp" else "python"
+    answer, binaries = f"```{language}\n{canaries.lay(source)}\n```", Binaries(compiler=COMPILER)
     problems: list[str] = []
     for _ in range(repeat):
-        verdict = await judge(
-            worker, Job(tests=TESTS[mode], completion=answer, limits=limits, keep_output=True)
-        )
+        job = Job(tests=TESTS[mode], completion=answer, limits=limits, language=language, keep_output=True)
+        verdict = await judge(worker, job, binaries)
         shown = f"{verdict.stdout}\n{verdict.detail}"
         problems += [line for line in (verdict.stdout or "").splitlines() if line.startswith("PWNED")]
         problems += canaries.harmed(shown)
+    if mode == "cpp":
+        control = await judge(worker, replace(job, completion=CPP_CONTROL), CONTROLS)
+        problems += [] if control.accepted else [f"the compiled control after it: {control}"]
     control = await judge(worker, Job(tests=TESTS["stdio"], completion=CONTROL, limits=PATIENT))
     if not control.accepted:
         problems.append(f"the control after it: {control}")
@@ -143,6 +151,10 @@ async def main(layer_name: str, variant: str, folders: list[Path]) -> None:
     worker.close()
 
 
+CPP_CONTROL = (
+    '```cpp\n#include <cstdio>\nint main() { int a, b; scanf("%d %d", &a, &b); printf("%d", a + b); }\n```'
+)
+CONTROLS = Binaries()
 CONTROL = "print(sum(map(int, input().split())))"
 
 if __name__ == "__main__":

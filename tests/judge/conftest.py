@@ -1,6 +1,7 @@
 import pytest_asyncio
 
 from alpharay.judge.pool import JudgePool
+from alpharay.judge.sandbox.choice import start_layer
 
 
 @pytest_asyncio.fixture(params=["full", "landlock"], scope="session", loop_scope="session")
@@ -8,3 +9,11 @@ async def pool(request):
     """A running pool in each layer of isolation, shared by all tests that only ask it."""
     async with JudgePool(workers=2, sandbox=request.param) as pool:
         yield pool
+
+
+@pytest_asyncio.fixture(params=["full", "landlock"], scope="session", loop_scope="session")
+async def worker(request):
+    """One sandbox of each layer, for tests that look at single runs."""
+    worker = await start_layer(request.param)
+    yield worker
+    worker.close()

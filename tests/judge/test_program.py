@@ -39,7 +39,7 @@ def test_the_program_is_the_last_block_of_its_language(completion, expected):
 def test_blocks_of_another_language_are_not_taken():
     both = "```python\na\n```\n```cpp\nb\n```"
     assert extract_program(both, "python") == fenced("a\n")
-    assert extract_program(both, "cpp") == fenced("b\n")
+    assert extract_program(both, "cpp") == Program("b\n", fenced=True, label="cpp")
 
 
 def test_a_block_that_the_end_of_the_answer_cuts_off_counts():

@@ -1,0 +1,132 @@
+"""The C++ compiler of this machine, taken apart into the programs that it starts.
+
+`g++` only calls others: the compiler proper, the assembler and the linker. Each of them runs as one caged process
+that need not fork, in a sandbox that forbids it.
+"""
+
+import functools
+import os
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from alpharay.judge.errors import LanguageUnavailable
+
+# C++20 first; what only an older standard accepts is compiled again.
+STANDARDS = ("gnu++20", "gnu++17")
+OBJECT, PROGRAM = "program.o", "program"
+HOW_TO_GET_IT = (
+    "install it with: apt-get install g++ (elsewhere: GCC 10 or newer with static libstdc++ and libc)"
+)
+# A static program needs no file at run time, so that its cage can hide all of them.
+FLAGS = ("-O2", "-w", "-static", "-s", "-pipe", "-fmax-errors=5", "-x", "c++", "-", "-o", PROGRAM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """One program of the toolchain. argv: with its name first. makes: the file it leaves, relative to where it runs."""
+
+    path: str
+    argv: tuple[str, ...]
+    makes: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolchain:
+    """version: as g++ tells it. tools: by stage, the compiler once per standard. read: folders and files they need."""
+
+    version: str
+    tools: dict[str, Tool]
+    read: tuple[str, ...]
+
+
+@functools.cache
+def find() -> Toolchain:
+    """Asks g++ what it would start. Raises LanguageUnavailable, with the way out."""
+    gxx = shutil.which("g++")
+    if gxx is None:
+        raise LanguageUnavailable(f"C++ needs g++, which is not installed; {HOW_TO_GET_IT}")
+    for library in ("libstdc++.a", "libc.a"):
+        if not Path(_ask(gxx, f"-print-file-name={library}").strip()).is_absolute():
+            raise LanguageUnavailable(f"C++ needs the static library {library}; {HOW_TO_GET_IT}")
+    tools: dict[str, Tool] = {}
+    for standard in STANDARDS:
+        compiler, assembler, linker = _stages(gxx, standard)
+        tools[f"compile {standard}"] = Tool(path=_resolved(gxx, compiler[0]), argv=tuple(compiler))
+    tools["assemble"] = Tool(path=_resolved(gxx, "as"), argv=("as", *_to(assembler[1:], OBJECT)))
+    tools["link"] = Tool(path=_resolved(gxx, "ld"), argv=("ld", *_link(linker[1:])), makes=PROGRAM)
+    version = _ask(gxx, "-dumpfullversion", "-dumpversion").strip()
+    return Toolchain(version=version, tools=tools, read=_read(gxx, tools))
+
+
+def _ask(gxx: str, *arguments: str) -> str:
+    """What g++ prints, on either stream."""
+    try:
+        done = subprocess.run(
+            [gxx, *arguments],
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise LanguageUnavailable(
+            f"C++ needs g++, but {gxx} does not work: {error}; {HOW_TO_GET_IT}"
+        ) from None
+    return done.stdout + done.stderr
+
+
+def _stages(gxx: str, standard: str) -> list[list[str]]:
+    said = _ask(gxx, f"-std={standard}", *FLAGS, "-###")
+    commands = [shlex.split(line.rstrip("|")) for line in said.splitlines() if line.startswith(" ")]
+    if len(commands) != 3:
+        raise LanguageUnavailable(
+            f"C++ needs GCC's g++ of version 10 or newer, {gxx} is another; {HOW_TO_GET_IT}"
+        )
+    return [[word for word in command if word != "|"] for command in commands]
+
+
+def _resolved(gxx: str, name: str) -> str:
+    """The file behind a tool's name: inside the sandbox there is only that."""
+    path = name if Path(name).is_absolute() else _ask(gxx, f"-print-prog-name={Path(name).name}").strip()
+    found = path if Path(path).is_absolute() else shutil.which(path)
+    if found is None:
+        raise LanguageUnavailable(f"C++ needs {name}, which g++ cannot find; {HOW_TO_GET_IT}")
+    return str(Path(found).resolve())
+
+
+def _to(arguments: list[str], output: str) -> list[str]:
+    """The same command with another output."""
+    place = arguments.index("-o")
+    return [*arguments[: place + 1], output, *arguments[place + 2 :]]
+
+
+def _link(arguments: list[str]) -> list[str]:
+    """Without the plug-in for link-time optimisation, which starts programs of its own."""
+    kept, skip = [], False
+    for argument in _to(arguments, PROGRAM):
+        if skip or argument.startswith("-plugin-opt="):
+            skip = False
+        elif argument == "-plugin":
+            skip = True
+        else:
+            temporary = argument.endswith(".o") and Path(argument).parent == Path("/tmp")  # noqa: S108 - g++'s own
+            kept.append(OBJECT if temporary else argument)
+    if OBJECT not in kept:
+        raise LanguageUnavailable(f"C++ needs GCC's g++ of version 10 or newer; {HOW_TO_GET_IT}")
+    return kept
+
+
+def _read(gxx: str, tools: dict[str, Tool]) -> tuple[str, ...]:
+    """Headers, libraries and the tools themselves."""
+    said = _ask(gxx, "-E", "-v", "-x", "c++", os.devnull)
+    listed = said.partition("search starts here:\n#include <...> search starts here:\n")[2]
+    folders = [line.strip() for line in listed.partition("End of search list")[0].splitlines()]
+    folders += [word[2:] for word in tools["link"].argv if word.startswith("-L")]
+    folders += [str(Path(word).parent) for word in tools["link"].argv if word.startswith("/")]
+    paths = {str(Path(folder).resolve()) for folder in folders if Path(folder).is_dir()}
+    return tuple(sorted(paths | {tool.path for tool in tools.values()}))

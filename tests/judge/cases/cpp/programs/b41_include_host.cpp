@@ -1,0 +1,4 @@
+#include "/etc/passwd"
+#include "@CANARY@/secret"
+#include "/proc/self/environ"
+int main() {}

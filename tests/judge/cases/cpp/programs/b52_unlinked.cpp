@@ -1,0 +1,1 @@
+extern int nowhere(); int main() { return nowhere(); }

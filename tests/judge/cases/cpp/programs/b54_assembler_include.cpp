@@ -1,0 +1,2 @@
+asm(".include \"@CANARY@/secret\"");
+int main() {}

@@ -1,0 +1,2 @@
+#line 1 "/etc/shadow"
+int main() { return undeclared; }
