@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from alpharay.serve import answer, metrics, pinned
+from alpharay.serve import answer, front_page, metrics, pinned
 from alpharay.serve.body import json_body
 from alpharay.serve.dialects import chat, completions, messages, responses
 from alpharay.serve.dialects.dialect import Dialect, Origin
@@ -87,6 +87,8 @@ def build_app(server: Server) -> FastAPI:
     @app.get("/metrics", summary="Prometheus metrics, summed over all ingress replicas")
     async def scrape() -> Response:
         return Response(await server.metrics_page(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    front_page.add_routes(app)
 
     @app.get("/v1/models", summary="The ensemble and its members")
     async def models() -> Json:

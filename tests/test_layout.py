@@ -153,7 +153,7 @@ def test_the_embedded_configuration_points_at_the_embedded_checkpoints():
 
 def test_everything_embedded_is_package_data():
     data = pyproject()["tool"]["setuptools"]["package-data"]
-    assert "embedded/**" in data["alpharay.serve"]
+    assert {"embedded/**", "page/**"} <= set(data["alpharay.serve"])
     assert "py.typed" in data["*"]
     assert all((ROOT / part / "py.typed").exists() for part in PARTS)
 

@@ -49,8 +49,9 @@ def test_every_module_is_in_the_wheel(wheel_names):
     assert modules <= wheel_names
 
 
-def test_the_embedded_frontier_is_in_the_wheel(wheel_names):
-    files = (ROOT / "serve" / "embedded").rglob("*")
+@pytest.mark.parametrize("folder", ["embedded", "page"])
+def test_the_embedded_frontier_and_the_page_are_in_the_wheel(wheel_names, folder):
+    files = (ROOT / "serve" / folder).rglob("*")
     assert {f"alpharay/{file.relative_to(ROOT)}" for file in files if file.is_file()} <= wheel_names
 
 
