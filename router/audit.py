@@ -19,8 +19,11 @@ from alpharay.router.portfolio import optimal_split, rounded
 Floats = NDArray[np.float64]
 
 FOLDS = 5
-RESAMPLES = 10_000
+RESAMPLES = 4000
 _HALVINGS = 20
+_REPEATS = 10
+# Differences below it are rounding.
+_NOTHING = 1e-9
 _TAIL = 2.5  # percent on either side of a 95 % interval
 
 
@@ -39,7 +42,7 @@ class Interval:
     @property
     def sign(self) -> int:
         """1 or -1 when the interval lies wholly above or below 0, else 0."""
-        return int(self.low > 0) - int(self.high < 0)
+        return int(self.low > _NOTHING) - int(self.high < -_NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,8 @@ class Audit:
     """Everything that an audit measures. Keys of mappings by k are sample budgets.
 
     left_out: problems that some member has too few samples of. judge_errors: samples not counted.
-    best_single: what one would serve alone; single: how such a choice does on problems it was not made on.
+    best_single: what one would serve alone; single: how such a choice does on problems it was not made on;
+    hindsight: the best member of each k on the very problems, which flatters it.
     oracle: the best member of each problem, known beforehand: measured for k up to half of the samples.
     solves_alone: share of problems that a member solves with complement_at samples while another fails,
     [solver, failer]. baselines: equal splits over members that are not of the frontier.
@@ -84,6 +88,7 @@ class Audit:
     frontier: tuple[str, ...]
     best_single: str
     single: Mapping[int, float]
+    hindsight: Mapping[int, float]
     uniform: Ensemble
     portfolio: Ensemble
     oracle: Ensemble
@@ -92,6 +97,13 @@ class Audit:
     complement_at: int
     solves_alone: Floats
     only_one: Mapping[str, float]
+
+    def pays_at(self, k: int) -> bool:
+        """Whether the portfolio beats the cross-validated best single member beyond chance, and also the best
+        one with hindsight: among members that are nearly alike, cross-validation picks unluckily more often
+        than not, and that alone must not make an ensemble look good.
+        """
+        return self.portfolio.gain[k].sign > 0 and self.portfolio.pass_at[k] > self.hindsight[k]
 
 
 def audit(
@@ -141,7 +153,10 @@ def audit(
         members={member.name: table.member(number) for number, member in enumerate(outcomes.members)},
         frontier=tuple(outcomes.members[number].name for number in table.frontier),
         best_single=chosen,
-        single={k: float(values.mean()) for k, values in single.items()},
+        single={k: each.value for k, each in single.items()},
+        hindsight={
+            k: float((1 - table.curves[k][:, table.frontier]).mean(axis=0).max()) for k in table.budgets
+        },
         uniform=table.ensemble(uniform, single),
         portfolio=table.ensemble(portfolio, single, splits),
         oracle=table.ensemble(oracle, single),
@@ -156,6 +171,20 @@ def audit(
             for place, number in enumerate(table.frontier)
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """Share solved by a member that was chosen on other problems, and the same of every bootstrap sample."""
+
+    value: float
+    resampled: Floats
+
+
+def _chosen(weights: Floats, solved: Floats, held: NDArray[np.bool_]) -> Floats:
+    """What the member that is best on the other problems adds on those held out; weights: [resamples, problems]."""
+    best = (weights[:, ~held] @ solved[~held]).argmax(axis=1)
+    return np.asarray(np.take_along_axis(weights[:, held] @ solved[held], best[:, np.newaxis], axis=1)[:, 0])
 
 
 class _Table:
@@ -194,7 +223,8 @@ class _Table:
             self.curves[k] = np.where(np.isnan(self.curves[k]), self.curves[k - 1], self.curves[k])
         problems = len(counts.samples)
         generator = np.random.default_rng(seed)
-        self.fold = generator.permutation(problems) % min(FOLDS, problems)
+        # Who is in which fold, several times over: the mean hangs less on the luck of one split.
+        self.folds = [generator.permutation(problems) % min(FOLDS, problems) for _ in range(_REPEATS)]
         # How often each problem is in each bootstrap sample: one for all, so that differences are paired.
         self.resamples = (
             generator.multinomial(problems, np.full(problems, 1 / problems), resamples) / problems
@@ -208,10 +238,17 @@ class _Table:
         """Samples that every one of those members has of nearly every problem."""
         return int(self._counts.typical[members].min())
 
-    def interval(self, values: Floats) -> Interval:
-        """Of the mean over problems; values: [problems]."""
-        low, high = np.percentile(self.resamples @ values, [_TAIL, 100 - _TAIL])
-        return Interval(value=float(values.mean()), low=float(low), high=float(high))
+    def gain(self, values: Floats, single: Single) -> Interval:
+        """Of the mean over problems against a best single member that each bootstrap sample chooses anew.
+
+        values: [problems]. Were the choices kept, the interval would leave out that they might have been
+        others. It is centred on the estimate: a bootstrap sample holds problems twice, which makes choosing
+        look easier than it is.
+        """
+        spread = self.resamples @ values - single.resampled
+        low, high = np.percentile(spread - spread.mean(), [_TAIL, 100 - _TAIL])
+        gain = float(values.mean()) - single.value
+        return Interval(value=gain, low=gain + float(low), high=gain + float(high))
 
     def ratio(self, part: NDArray[np.int64], whole: NDArray[np.int64]) -> Interval:
         """Of all samples of the problems together; the problems are resampled."""
@@ -233,17 +270,21 @@ class _Table:
             inefficient=self.ratio(self._counts.inefficient[:, number], samples),
         )
 
-    def best_single(self) -> tuple[dict[int, Floats], str]:
-        """Of each k, how the best member of the other folds does on each problem; and the best of all."""
-        values: dict[int, Floats] = {}
+    def best_single(self) -> tuple[dict[int, Single], str]:
+        """Of each k, how the best member of the other folds does; and the best of all."""
+        found = {}
         for k in self.budgets:
             solved = 1 - self.curves[k][:, self.frontier]
-            values[k] = np.zeros(len(solved))
-            for fold in range(self.fold.max() + 1):
-                held = self.fold == fold
-                values[k][held] = solved[held][:, solved[~held].mean(axis=0).argmax()]
+            mean, resampled = 0.0, np.zeros(len(self.resamples))
+            everyone = np.full((1, len(solved)), 1 / len(solved))
+            for fold_of in self.folds:
+                for fold in range(fold_of.max() + 1):
+                    held = fold_of == fold
+                    mean += float(_chosen(everyone, solved, held)[0])
+                    resampled += _chosen(self.resamples, solved, held)
+            found[k] = Single(mean / len(self.folds), resampled / len(self.folds))
         best = (1 - self.curves[self.budget][:, self.frontier]).mean(axis=0).argmax()
-        return values, self._members[self.frontier[best]].name
+        return found, self._members[self.frontier[best]].name
 
     def portfolio(self) -> tuple[dict[int, Floats], dict[int, dict[str, int]]]:
         """Of each k, how the optimal split of the other folds does on each problem; and that of all."""
@@ -252,8 +293,8 @@ class _Table:
         curves = self.curves[..., self.frontier]
         for k in self.budgets:
             values[k] = np.zeros(len(counts))
-            for fold in range(self.fold.max() + 1):
-                held = self.fold == fold
+            for fold in range(self.folds[0].max() + 1):
+                held = self.folds[0] == fold
                 split = rounded(optimal_split(counts[~held], k), k)
                 values[k][held] = 1 - split_failure(curves[:, held], split.tolist())
             best = rounded(optimal_split(counts, k), k)
@@ -292,12 +333,12 @@ class _Table:
     def ensemble(
         self,
         values: Mapping[int, Floats],
-        single: Mapping[int, Floats],
+        single: Mapping[int, Single],
         splits: Mapping[int, Mapping[str, int]] | None = None,
     ) -> Ensemble:
         return Ensemble(
             pass_at={k: float(value.mean()) for k, value in values.items()},
-            gain={k: self.interval(value - single[k]) for k, value in values.items() if k in single},
+            gain={k: self.gain(value, single[k]) for k, value in values.items() if k in single},
             splits=splits or {},
         )
 
@@ -309,19 +350,33 @@ def advice(result: Audit) -> str:
     k = result.budget
     gain = result.portfolio.gain[k]
     interval = f"95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
-    samples = "sample" if k == 1 else "samples"
-    if gain.sign > 0:
+    with_k = f"with {k} sample{'s' * (k > 1)}"
+    elsewhere = _elsewhere(result)
+    if result.pays_at(k):
         return (
-            f"An ensemble pays: with {k} {samples} the portfolio solves {100 * gain.value:.1f} points more problems "
-            f"than the best single member, {result.best_single} ({interval})."
+            f"An ensemble pays: {with_k} the portfolio solves {100 * gain.value:.1f} points more of the problems than "
+            f"the best single member, {result.best_single} ({interval})."
         )
     if gain.sign < 0:
         return (
-            f"An ensemble does not pay here: with {k} {samples} the portfolio solves {-100 * gain.value:.1f} points "
-            f"fewer problems than the best single member ({interval}); serve {result.best_single} alone."
+            f"An ensemble does not pay {with_k}: the portfolio solves {-100 * gain.value:.1f} points fewer of the "
+            f"problems than the best single member ({interval}); serve {result.best_single} alone{elsewhere}."
         )
     return (
-        f"An ensemble does not measurably pay here: with {k} {samples} the portfolio differs from the best single "
-        f"member by {100 * gain.value:+.1f} points ({interval}), which may be chance; "
-        f"serve {result.best_single} alone, or measure more problems."
+        f"An ensemble does not measurably pay {with_k}: the portfolio differs from the best single member by "
+        f"{100 * gain.value:+.1f} points ({interval}), which may be chance; serve {result.best_single} alone, "
+        f"or measure more problems{elsewhere}."
+    )
+
+
+def _elsewhere(result: Audit) -> str:
+    """Where an ensemble pays at some other budget, the one at which it gains most."""
+    pays = [k for k in result.portfolio.gain if result.pays_at(k)]
+    if not pays:
+        return ""
+    best = max(pays, key=lambda k: result.portfolio.gain[k].low)
+    gain = result.portfolio.gain[best]
+    return (
+        f"; with {best} sample{'s' * (best > 1)} it does pay, by {100 * gain.value:.1f} points "
+        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
     )

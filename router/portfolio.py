@@ -139,10 +139,17 @@ class _Failures:
             raise ValueError("counts must satisfy 0 <= solved <= drawn")
         self.problems, self.members = self.drawn.shape
         most = int(self.drawn.max(initial=0))
+        self._known: dict[tuple[int, int], Floats] = {}  # a search asks for the same ones again and again
         self._log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, most + 1)))])
 
     def of(self, member: int, samples: int) -> Floats:
-        """[problems]"""
+        """[problems]; not to be written to."""
+        known = self._known.get((member, samples))
+        if known is None:
+            known = self._known[member, samples] = self._computed(member, samples)
+        return known
+
+    def _computed(self, member: int, samples: int) -> Floats:
         n, c, log = self.drawn[:, member], self.solved[:, member], self._log_factorial
         k = np.minimum(samples, n)
         possible = n - c >= k

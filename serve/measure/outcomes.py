@@ -99,7 +99,8 @@ def read_outcomes(path: Path) -> Outcomes:
 def read_table(path: Path) -> Any:
     """The file as an Arrow table of SCHEMA. Raises OutcomesError."""
     try:
-        found = pq.read_table(path)
+        with path.open("rb") as file:
+            found = pq.read_table(file)
     except OSError as error:
         raise OutcomesError(f"{path} cannot be read: {error.strerror or error}") from error
     except pa.ArrowException as error:

@@ -53,7 +53,7 @@ def as_json(result: Audit) -> str:
 
 def as_portfolio(result: Audit) -> str:
     """`portfolio.yaml`: the recommended split, or the one member to serve where an ensemble does not pay."""
-    pays = len(result.frontier) > 1 and result.portfolio.gain[result.budget].sign > 0
+    pays = len(result.frontier) > 1 and result.pays_at(result.budget)
     weights = _weights(result) if pays else {result.best_single: 1.0}
     lines = [f"# {advice(result)}", f"# Measured by `alpharay audit` on {result.problems} problems."]
     settings = {"policy": "portfolio" if pays else "single", "budget": result.budget, "weights": weights}
@@ -70,7 +70,7 @@ def as_markdown(result: Audit) -> str:
         _pass_table(result),
         (
             f"The best single member is chosen on other problems than it is judged on ({FOLDS} folds), and so is the "
-            f"portfolio. On all problems together {result.best_single} is the best at {result.budget} samples. "
+            f"portfolio. *With hindsight* it is chosen on the very problems, which flatters it. On all problems together {result.best_single} is the best at {result.budget} samples. "
             "*Uniform* gives every member the same share, *portfolio* the share that solves most. *Oracle* would know "
             "each problem's best member beforehand: what a perfect choice of members could gain at most. It is measured "
             "on two halves of the samples, so up to half as many, and errs on the low side."
@@ -130,6 +130,7 @@ def _pass_table(result: Audit) -> str:
         for name, member in result.members.items()
     ]
     rows.append(["best single, cross-validated", *(_percent(result.single.get(k)) for k in budgets)])
+    rows.append(["best single, with hindsight", *(_percent(result.hindsight.get(k)) for k in budgets)])
     rows += [
         [name, *(_percent(ensemble.pass_at.get(k)) for k in budgets)] for name, ensemble in _ensembles(result)
     ]
