@@ -50,7 +50,7 @@ def summary(job: Job, outcome: Outcome) -> Json:
         if candidate.verdict is not None:
             verdicts[candidate.draw.member][candidate.verdict.verdict.value] += 1
     return {
-        "budget": job.ask.budget,
+        "budget": max(job.asked, job.ask.budget),
         "effective_budget": job.ask.effective_budget,
         "drawn": session.drawn.total(),
         "members": {
@@ -79,6 +79,8 @@ def whole(
 ) -> Json:
     """The finished answer in the caller's dialect."""
     told = summary(job, outcome)
+    if job.asked > job.ask.budget:
+        told["clamped"] = "the key's max_budget"
     if job.request.changed:
         told["left_out"] = list(job.request.changed)
     return job.dialect.answer(

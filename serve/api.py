@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from alpharay.serve import answer, front_page, metrics, pinned
 from alpharay.serve.body import json_body
 from alpharay.serve.dialects import chat, completions, messages, responses
-from alpharay.serve.dialects.dialect import Dialect, Origin
+from alpharay.serve.dialects.dialect import Dialect, Origin, salted
 from alpharay.serve.ensemble import Outcome
 from alpharay.serve.errors import RequestError
 from alpharay.serve.openapi import endpoint
@@ -90,11 +90,14 @@ def build_app(server: Server) -> FastAPI:
 
     front_page.add_routes(app)
 
-    @app.get("/v1/models", summary="The ensemble and its members")
+    async def known(http: Request) -> None:
+        server.key_of(http.headers.items())
+
+    @app.get("/v1/models", summary="The ensemble and its members", dependencies=[Depends(known)])
     async def models() -> Json:
         return {"object": "list", "data": server.models()}
 
-    @app.get("/v1/models/{name:path}", summary="The ensemble or one member")
+    @app.get("/v1/models/{name:path}", summary="The ensemble or one member", dependencies=[Depends(known)])
     async def model(name: str) -> Json:
         return server.model(name)
 
@@ -107,24 +110,30 @@ def build_app(server: Server) -> FastAPI:
 def _add_endpoint(app: FastAPI, server: Server, dialect: Dialect) -> None:
     @app.post(dialect.PATH, name=dialect.NAME, **endpoint(dialect.NAME))
     async def answered(http: Request) -> Response:
+        key = server.key_of(http.headers.items())
         with server.admit(dialect.NAME) as visit:
+            visit.leave = server.allow(key)
             return await _answered(server, http, visit, dialect)
 
 
 async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialect) -> Response:
     try:
         body = await json_body(http, server.config.server.max_request_mb)
-        request = dialect.read(body)
-        todo = understand(server, dialect, request, http.headers, uuid.uuid4().hex, secrets.randbits(62))
+        request, key = dialect.read(body), visit.leave.key if visit.leave else None
+        if key is not None:
+            request = salted(request, key.cache_salt)
+        todo = understand(server, dialect, request, http.headers, uuid.uuid4().hex, secrets.randbits(62), key)
     except RequestError:
         server.counts.rejections.labels("invalid").inc()
         raise
+    if visit.leave is not None:
+        visit.leave.spend(todo.samples)
     if isinstance(todo, Pinned):
         return await _pinned(server, http, todo, visit)
     if request.stream:
         return await _streamed(server, http, todo, visit)
     outcome = await unless_gone(http, server.ensemble.run(todo.job))
-    return JSONResponse(_finished(server, todo, outcome, answer.origin(todo.job, server.config.name)))
+    return JSONResponse(_finished(server, todo, outcome, answer.origin(todo.job, server.config.name), visit))
 
 
 async def _pinned(server: Server, http: Request, todo: Pinned, visit: Visit) -> Response:
@@ -148,7 +157,7 @@ async def _streamed(server: Server, http: Request, todo: Ensembled, visit: Visit
 
     def events(done: asyncio.Future[Outcome]) -> Iterator[bytes]:
         try:
-            whole = _finished(server, todo, done.result(), origin)
+            whole = _finished(server, todo, done.result(), origin, visit)
         except RequestError as error:
             # The headers are out: the error can only be told as the stream's last event.
             visit.end(outcome_of(error))
@@ -178,7 +187,9 @@ async def _first(working: asyncio.Future[Outcome], progress: Progress) -> None:
         working.result()
 
 
-def _finished(server: Server, todo: Ensembled, outcome: Outcome, origin: Origin) -> Json:
+def _finished(server: Server, todo: Ensembled, outcome: Outcome, origin: Origin, visit: Visit) -> Json:
+    if visit.leave is not None:
+        visit.leave.settle(outcome.session.drawn.total())
     chosen = answer.returned(outcome, todo.returns, todo.job.request.choices)
     answer.count(server.counts, outcome, chosen)
     return answer.whole(todo.job, outcome, chosen, server.by_name, origin)

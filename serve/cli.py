@@ -44,7 +44,7 @@ def _fail(error: Exception, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     from alpharay.judge import command as judge
     from alpharay.merge import command as merge
-    from alpharay.serve import doctor, serve_command
+    from alpharay.serve import doctor, keys_command, serve_command
     from alpharay.serve.measure import audit_command
 
     parser = argparse.ArgumentParser(
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         ("merge", merge, "Merge checkpoints: one checkpoint per alpha, in one pass."),
         ("judge", judge, "Judge a file of candidates in a sandbox, one verdict a line."),
         ("audit", audit_command, "Say whether an ensemble pays, from recorded outcomes."),
+        ("keys", keys_command, "Make an API key: for its user, and for the server's keys file."),
         ("doctor", doctor, "Say what this machine can do, and what is missing."),
     ]:
         command = commands.add_parser(

@@ -49,6 +49,10 @@ def read_controls(body: Mapping[str, Any], headers: Mapping[str, str]) -> Contro
     for name, value in headers.items():
         if name.startswith(_HEADER):
             control = name.removeprefix(_HEADER).replace("-", "_")
+            if control in given:
+                raise malformed(
+                    f"the header {name} is given twice; send it once", param=f"alpharay.{control}"
+                )
             given[control] = _header_value(control, value)
     own = body.get("alpharay")
     if own is not None:

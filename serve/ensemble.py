@@ -27,7 +27,10 @@ _BYTES_UNDER_WAY = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One request, understood. deadline_s: wall seconds from its arrival."""
+    """One request, understood. deadline_s: wall seconds from its arrival.
+
+    asked: the budget that was asked for, of which the key's cap may have left less.
+    """
 
     request_id: str
     dialect: Dialect
@@ -38,6 +41,7 @@ class Job:
     tests: Tests | None = None
     limits: Limits | None = None
     language: str = "python"
+    asked: int = 0
 
 
 @dataclass(slots=True)

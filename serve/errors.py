@@ -63,7 +63,8 @@ class RequestError(ServeError):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        found = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        return found | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
 
 
 def malformed(message: str, *, param: str | None = None) -> RequestError:

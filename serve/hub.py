@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from alpharay.serve.limits import Used
 from alpharay.serve.metrics import Snapshot, add
 
 # A replica that has not reported for this long is counted as down. It reports every second, but its
@@ -64,23 +65,29 @@ class JudgeState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngressReport:
-    """One ingress replica. counted: everything since it started. draining: it lets nothing more in."""
+    """One ingress replica. counted: everything since it started. draining: it lets nothing more in.
+
+    keys: what each API key has used of its limits there.
+    """
 
     counted: Snapshot = field(default_factory=dict)
     in_flight: int = 0
     draining: bool = False
+    keys: Mapping[str, Used] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
     """counted: by all ingress replicas that ever were, but for the one that asks.
 
+    keys: use of each API key, at all ingress replicas but for the one that asks.
     drain_s: set once the server is to stop; requests under way may take that long still.
     """
 
     members: Mapping[str, MemberState] = field(default_factory=dict)
     judge: JudgeState = JudgeState()
     counted: Snapshot = field(default_factory=dict)
+    keys: Mapping[str, Used] = field(default_factory=dict)
     drain_s: float | None = None
     drained: bool = False
 
@@ -122,6 +129,7 @@ class Hub:
             members={name: self._member(name, now) for name in self._instances},
             judge=JudgeState(detail="the judge does not answer") if silent else judge,
             counted=add(report.counted for name, (_, report) in self._ingress.items() if name != besides),
+            keys=self._keys_used(besides, now),
             drain_s=self._drain_s,
             drained=all(
                 report.draining and not report.in_flight
@@ -129,6 +137,17 @@ class Hub:
                 if now - heard <= _GONE_AFTER_S
             ),
         )
+
+    def _keys_used(self, besides: str, now: float) -> dict[str, Used]:
+        """Of an ingress replica that is gone, only the samples of the day still count."""
+        total: dict[str, Used] = {}
+        for name, (heard, report) in self._ingress.items():
+            if name != besides:
+                for key, used in report.keys.items():
+                    gone = now - heard > SILENT_AFTER_S
+                    counts = Used(day=used.day, samples=used.samples) if gone else used
+                    total[key] = total.get(key, Used()) + counts
+        return total
 
     def _member(self, name: str, now: float) -> MemberState:
         fresh = [

@@ -152,11 +152,7 @@ def _count(server: Server, pinned: Pinned, spent: Spent) -> None:
 
 
 def _count_samples(server: Server, pinned: Pinned, outcome: str) -> None:
-    server.counts.samples.labels(pinned.member.name, outcome).inc(_samples(pinned))
-
-
-def _samples(pinned: Pinned) -> int:
-    return pinned.request.choices * pinned.request.prompts
+    server.counts.samples.labels(pinned.member.name, outcome).inc(pinned.samples)
 
 
 def _note(pinned: Pinned, index: int) -> Json:
@@ -176,7 +172,7 @@ def _note(pinned: Pinned, index: int) -> Json:
 
 
 def _summary(pinned: Pinned, spent: Spent, seconds: float) -> Json:
-    drawn = _samples(pinned)
+    drawn = pinned.samples
     told: Json = {
         "budget": drawn,
         "effective_budget": drawn,

@@ -7,6 +7,7 @@ import itertools
 import logging
 import time
 import uuid
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,8 @@ from alpharay.serve.ensemble import Ensemble
 from alpharay.serve.errors import RequestError, no_capacity
 from alpharay.serve.frontier import ServedMember, find_member
 from alpharay.serve.hub import IngressReport, Overview
+from alpharay.serve.keys import Key, KeyRing
+from alpharay.serve.limits import Limits, Pass
 from alpharay.serve.links import Engines, Judging
 from alpharay.serve.spelling import did_you_mean, shown
 
@@ -50,6 +53,9 @@ class Server:
         self.rotation = itertools.count()
         self.in_flight = 0
         self.draining = False
+        path = config.server.api_keys_file
+        self.keys = KeyRing(path) if path is not None else None
+        self.limits = Limits()
         self.started = int(time.time())
         self._hub = hub
         self._name = uuid.uuid4().hex
@@ -67,6 +73,26 @@ class Server:
             self.counts.requests.labels(endpoint, "refused").inc()
             raise no_capacity(problem)
         return Visit(self, endpoint)
+
+    def key_of(self, headers: Iterable[tuple[str, str]]) -> Key | None:
+        """The key that a request brings; None where the server asks for none. Raises RequestError (401)."""
+        if self.keys is None:
+            return None
+        try:
+            return self.keys.find(headers)
+        except RequestError:
+            self.counts.rejections.labels("unauthorized").inc()
+            raise
+
+    def allow(self, key: Key | None) -> Pass | None:
+        """Leave for one request of that key. Raises RequestError (429)."""
+        if key is None:
+            return None
+        try:
+            return self.limits.enter(key)
+        except RequestError:
+            self.counts.rejections.labels("key_limit").inc()
+            raise
 
     def drain(self, seconds: float) -> None:
         """Lets nothing more in; budgets under way end within that time, with the best so far."""
@@ -113,9 +139,14 @@ class Server:
             await asyncio.sleep(_EXCHANGE_S)
 
     async def exchange(self) -> None:
+        if self.keys is not None:
+            self.keys.look()
         try:
             report = IngressReport(
-                counted=self.counts.snapshot(), in_flight=self.in_flight, draining=self.draining
+                counted=self.counts.snapshot(),
+                in_flight=self.in_flight,
+                draining=self.draining,
+                keys=self.limits.used(),
             )
             async with asyncio.timeout(_HUB_S):  # a handle waits for a lost replica as long as it takes
                 self._overview = await self._hub.exchange.remote(self._name, report)
@@ -124,6 +155,7 @@ class Server:
                 "the hub is out of reach; counts of other replicas are missing for now", exc_info=True
             )
         else:
+            self.limits.others = self._overview.keys
             if self._overview.drain_s is not None and not self.draining:
                 self.drain(self._overview.drain_s)
 
@@ -212,7 +244,7 @@ def _member_note(member: ServedMember) -> Json:
 class Visit:
     """One request from its admission to the end of its answer; counts how it ended, once.
 
-    Use it as a context manager. An answer that is streamed ends later than its handler: `stay()` hands
+    leave: of its API key, if any. Use it as a context manager. An answer that is streamed ends later than its handler: `stay()` hands
     the end over to whoever calls `end()`.
     """
 
@@ -223,6 +255,7 @@ class Visit:
         self._ended = False
         self._stays = False
         self._texted = False
+        self.leave: Pass | None = None
         server.in_flight += 1
 
     def __enter__(self) -> Self:
@@ -248,6 +281,8 @@ class Visit:
             return
         self._ended = True
         self._server.in_flight -= 1
+        if self.leave is not None:
+            self.leave.end()
         self._server.counts.requests.labels(self._endpoint, outcome).inc()
         self._server.counts.duration.labels(self._endpoint).observe(time.monotonic() - self._started)
 

@@ -15,6 +15,7 @@ from alpharay.serve.dialects.dialect import ApiRequest, Dialect
 from alpharay.serve.ensemble import Job
 from alpharay.serve.errors import malformed
 from alpharay.serve.frontier import ServedMember, find_member, members_asked
+from alpharay.serve.keys import Key
 from alpharay.serve.server import Server
 from alpharay.serve.spelling import shown
 
@@ -25,6 +26,11 @@ class Ensembled:
 
     job: Job
     returns: str
+
+    @property
+    def samples(self) -> int:
+        """The most that it may draw."""
+        return self.job.ask.effective_budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,10 @@ class Pinned:
     request: ApiRequest
     member: ServedMember
 
+    @property
+    def samples(self) -> int:
+        return self.request.choices * self.request.prompts
+
 
 def understand(
     server: Server,
@@ -45,16 +55,19 @@ def understand(
     headers: Mapping[str, str],
     request_id: str,
     own_seed: int,
+    key: Key | None = None,
 ) -> Ensembled | Pinned:
     """What the request asks for, with every default filled in.
 
-    headers: with lower-case names. own_seed: used when the caller gave none.
+    headers: with lower-case names. own_seed: used when the caller gave none. key: whose cap cuts the budget.
 
     Raises RequestError: 404 for a model that is not served, 400 for what cannot be done.
     """
     controls = read_controls(request.body, headers)
     pinned, members = _who(server, request, controls)
     budget = _budget(server, request, controls)
+    asked = budget or request.choices * request.prompts
+    allowed = _allowed(asked, request, key)
     if pinned is not None and budget is None:
         seed = own_seed if request.seed is None else request.seed
         return Pinned(request_id=request_id, seed=seed, dialect=dialect, request=request, member=pinned)
@@ -64,7 +77,7 @@ def understand(
     router = server.config.router
     ask = Ask(
         members=tuple(member.as_member for member in members),
-        budget=budget or request.choices,
+        budget=request.choices if budget is None else allowed,
         seed=seed,
         stop_after_passes=None if tests is None else controls.stop_after_passes or request.choices,
         greedy=request.greedy,
@@ -83,6 +96,7 @@ def understand(
         deadline_s=controls.deadline_s or router.deadline_s,
         tests=tests,
         limits=limits,
+        asked=asked,
     )
     return Ensembled(job=job, returns=controls.returns or "best")
 
@@ -144,6 +158,20 @@ def _budget(server: Server, request: ApiRequest, controls: Controls) -> int | No
             param="n",
         )
     return budget
+
+
+def _allowed(asked: int, request: ApiRequest, key: Key | None) -> int:
+    """The samples that the key's cap leaves of those asked for."""
+    cap = key.max_budget if key is not None else None
+    if cap is None or asked <= cap:
+        return asked
+    if request.choices * request.prompts > cap:
+        raise malformed(
+            f"{shown(request.choices * request.prompts)} choices cannot come from the {cap} samples that "
+            "this key may draw for a request; ask for fewer",
+            param="n",
+        )
+    return cap
 
 
 def _tests(server: Server, controls: Controls) -> tuple[Tests | None, Limits | None]:

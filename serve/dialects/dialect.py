@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from alpharay.serve.errors import RequestError, malformed
@@ -188,6 +188,11 @@ def with_own(rest: str, own: Json) -> bytes:
     """The engine's body: what came, and what is ours."""
     rest = rest.removesuffix("}")
     return f"{rest}{', ' if rest != '{' else ''}{json.dumps(own)[1:]}".encode()
+
+
+def salted(request: ApiRequest, salt: str) -> ApiRequest:
+    """The request with a prefix cache of its own in the engine."""
+    return replace(request, rest=with_own(request.rest, {"cache_salt": salt}).decode())
 
 
 def greedy(temperature: object) -> bool:

@@ -70,10 +70,7 @@ def test_endpoints_may_be_absolute_or_in_the_home_folder(written, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("hosting: adapters", "hosting 'adapters'"),
-        ("hosting: shift", "hosting 'shift'"),
         ("router: {turns: 3}", "router.turns 3"),
-        ("server: {api_keys_file: keys.yaml}", "server.api_keys_file 'keys.yaml'"),
         ("router: {policy: bandit}", "router.policy: 'bandit'"),
     ],
 )
@@ -81,6 +78,36 @@ def test_what_this_version_does_not_have_is_refused_by_its_key(written, text, ke
     error = refused(written(text))
     assert error.startswith(key)
     assert "this version" in error
+
+
+ADAPTERS = "adapters: {base: b, low: l, high: /h}"
+
+
+def test_adapters_are_named_with_their_base_and_count_from_the_file(written, tmp_path):
+    config = load(written(f"hosting: adapters\n{ADAPTERS}", endpoints=False))
+    assert config.endpoints is None
+    assert dict(config.adapters) == {"base": tmp_path / "b", "low": tmp_path / "l", "high": Path("/h")}
+
+
+@pytest.mark.parametrize("hosting", ["adapters", "shift"])
+def test_one_engine_for_all_members_takes_one_replica_whatever_shares_one_otherwise(written, hosting):
+    text = f"hosting: {hosting}\nengine: {{members_per_replica: 2, replicas: 3}}\n"
+    config = load(written(text + (ADAPTERS if hosting == "adapters" else ""), endpoints=hosting == "shift"))
+    assert (config.replica_count, config.engine_count) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoints", "said"),
+    [
+        ("hosting: adapters", True, "needs `adapters: {base, low, high}`"),
+        (f"hosting: adapters\n{ADAPTERS}", True, "not under both"),
+        (ADAPTERS, False, "set `hosting: adapters`"),
+        (f"hosting: shift\n{ADAPTERS}", False, "not by 'shift'"),
+        ("hosting: adapters\nadapters: {low: l, high: h}", False, "'adapters.base' is missing"),
+    ],
+)
+def test_hosting_and_checkpoints_that_do_not_go_together_are_refused(written, text, endpoints, said):
+    assert said in refused(written(text, endpoints=endpoints))
 
 
 @pytest.mark.parametrize(

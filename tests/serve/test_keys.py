@@ -1,0 +1,250 @@
+"""API keys: the file, who gets in, and how much they may ask."""
+
+import asyncio
+import json
+import logging
+import os
+
+import pytest
+import yaml
+
+from alpharay.serve import keys
+from alpharay.serve.cli import main
+from alpharay.serve.errors import ConfigError
+from alpharay.serve.hub import Hub
+from alpharay.serve.limits import Used
+
+from .clock import pass_time
+from .fakes import NAMES, TESTS, Call, question
+from .test_dialects import ASKED
+
+ALL_PATHS = ("/v1/chat/completions", *ASKED)
+
+
+def write(path, *entries):
+    path.write_text(yaml.safe_dump([entry.model_dump(exclude_none=True) for entry in entries]))
+
+
+@pytest.fixture
+def guarded(serve, tmp_path):
+    """guarded(**limits) is (an ingress replica, the headers of the one key that it knows)."""
+
+    async def start(hub=None, **limits):
+        key, entry = keys.make("alice", **limits)
+        path = tmp_path / "keys.yaml"
+        write(path, entry)
+        serving = await serve(hub=hub, server={"api_keys_file": str(path)})
+        serving.path = path
+        return serving, {"Authorization": f"Bearer {key}"}
+
+    return start
+
+
+def body(path, **fields):
+    return {"model": "frontier", **(ASKED[path] if path in ASKED else question()), **fields}
+
+
+@pytest.mark.parametrize("path", ALL_PATHS)
+async def test_without_a_known_key_every_dialect_refuses_in_its_own_words(guarded, path):
+    serving, _ = await guarded()
+    for headers in ({}, {"Authorization": "Bearer ar-guess"}, {"x-api-key": "ar-guess"}):
+        response = await serving.http.post(path, json=body(path), headers=headers)
+        assert response.status_code == 401
+        assert response.json()["error"]["type"] == "authentication_error"
+        assert ("type" in response.json()) == (path == "/v1/messages")
+        assert "guess" not in response.text
+    assert not serving.engines.calls
+    assert serving.counted("alpharay_rejections_total", reason="unauthorized") == 3
+
+
+async def test_either_header_carries_the_key(guarded):
+    serving, headers = await guarded()
+    secret = headers["Authorization"].removeprefix("Bearer ")
+    for way in (headers, {"x-api-key": secret}, {"authorization": f"bearer {secret}", "x-api-key": "other"}):
+        assert (await serving.chat(headers=way)).status_code == 200
+
+
+async def test_models_need_a_key_and_operations_do_not(guarded):
+    serving, headers = await guarded()
+    assert (await serving.http.get("/v1/models")).status_code == 401
+    assert (await serving.http.get("/v1/models", headers=headers)).status_code == 200
+    for path in ("/health", "/ready", "/metrics", "/openapi.json"):
+        assert (await serving.http.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ALL_PATHS)
+async def test_a_key_beyond_its_requests_a_minute_is_told_when_to_come_back(guarded, path):
+    serving, headers = await guarded(requests_per_minute=2)
+    statuses = [
+        (await serving.http.post(path, json=body(path), headers=headers)).status_code for _ in range(2)
+    ]
+    refused = await serving.http.post(path, json=body(path), headers=headers)
+    assert (statuses, refused.status_code) == ([200, 200], 429)
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    await pass_time(int(refused.headers["retry-after"]) + 1)
+    assert (await serving.http.post(path, json=body(path), headers=headers)).status_code == 200
+
+
+async def test_a_key_beyond_its_concurrency_is_refused_until_one_has_ended(guarded):
+    serving, headers = await guarded(concurrent=1)
+    serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
+    call = Call(serving.app, question(), headers=headers)
+    await pass_time(1)
+    assert (await serving.chat(headers=headers)).status_code == 429
+    call.leave()
+    await call.end()
+    serving.engines.seconds = {}
+    assert (await serving.chat(headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("model", ["frontier", NAMES[0]])
+async def test_a_streamed_request_counts_as_under_way_until_its_last_event(guarded, model):
+    serving, headers = await guarded(concurrent=1)
+    for _ in range(3):
+        response = await serving.chat(headers=headers, stream=True, model=model)
+        assert response.status_code == 200
+
+
+async def test_samples_of_a_day_are_reserved_and_what_was_not_drawn_is_given_back(guarded):
+    serving, headers = await guarded(samples_per_day=20)
+    own = (await serving.answer(headers, alpharay={"budget": 15}))["alpharay"]
+    assert own["drawn"] == 15
+    refused = await serving.chat(headers, alpharay={"budget": 10})
+    assert refused.status_code == 429
+    assert "5 are left" in refused.json()["error"]["message"]
+    assert 0 < int(refused.headers["retry-after"]) <= 86400
+    serving.judging.verdict = lambda _: (
+        __import__("alpharay.judge.verdict").judge.verdict.VerdictKind.ACCEPTED
+    )
+    early = await serving.answer(headers, alpharay={"budget": 5, "tests": TESTS, "members": [0]})
+    left = 5 - early["alpharay"]["drawn"]
+    assert early["alpharay"]["drawn"] < 5
+    again = await serving.chat(headers, alpharay={"budget": left})
+    assert again.status_code == 200
+
+
+async def test_a_budget_above_the_keys_cap_is_cut_and_the_answer_says_so(guarded):
+    serving, headers = await guarded(max_budget=6)
+    own = (await serving.answer(headers, alpharay={"budget": 50}))["alpharay"]
+    assert (own["budget"], own["effective_budget"], own["drawn"]) == (50, 6, 6)
+    assert "max_budget" in own["clamped"]
+    free = (await serving.answer(headers, alpharay={"budget": 5}))["alpharay"]
+    assert "clamped" not in free
+    for model in ("frontier", NAMES[0]):
+        assert (await serving.chat(headers, n=7, model=model)).status_code == 400
+
+
+async def test_limits_hold_over_several_ingress_replicas(guarded):
+    hub = Hub(list(NAMES), 1)
+    one, headers = await guarded(hub=hub, requests_per_minute=2, samples_per_day=100)
+    other, _ = await guarded(hub=hub, requests_per_minute=2, samples_per_day=100)
+    write(other.path, *one.server.keys._keys)
+    await asyncio.sleep(0)
+    other.server.keys.look()
+    assert (await one.chat(headers)).status_code == 200
+    assert (await one.chat(headers)).status_code == 200
+    await one.server.exchange()
+    await other.server.exchange()
+    assert (await other.chat(headers)).status_code == 429
+    assert other.server.limits.others["alice"].samples == 2
+
+
+async def test_of_a_replica_that_is_gone_only_the_samples_count():
+    hub = Hub(["m"], 1)
+    report = __import__("alpharay.serve.hub").serve.hub.IngressReport
+    used = {"alice": Used(day=3, samples=7, requests=4, concurrent=2)}
+    await hub.exchange("gone", report(keys=used))
+    assert (await hub.exchange("here", report())).keys == used
+    await pass_time(30)
+    assert (await hub.exchange("here", report())).keys == {"alice": Used(day=3, samples=7)}
+
+
+async def test_a_changed_file_counts_from_the_next_look_and_a_bad_one_never(guarded, caplog):
+    serving, headers = await guarded()
+    key, entry = keys.make("bob")
+    write(serving.path, entry)
+    serving.server.keys.look()
+    assert (await serving.chat(headers)).status_code == 401
+    assert (await serving.chat({"x-api-key": key})).status_code == 200
+    with caplog.at_level(logging.WARNING, "ray.serve"):
+        serving.path.write_text("- name: eve\n  sha256: topsecret\n")
+        serving.server.keys.look()
+        serving.path.unlink()
+        serving.server.keys.look()
+    assert (await serving.chat({"x-api-key": key})).status_code == 200
+    assert "stay as they were" in caplog.text
+    assert "topsecret" not in caplog.text
+
+
+async def test_each_key_has_a_prefix_cache_of_its_own(guarded):
+    serving, headers = await guarded()
+    other, entry = keys.make("bob")
+    write(serving.path, entry, *serving.server.keys._keys)
+    serving.server.keys.look()
+    for way in (headers, {"x-api-key": other}):
+        for path in ALL_PATHS:
+            for model in ("frontier", NAMES[0]):
+                response = await serving.http.post(path, json=body(path, model=model), headers=way)
+                assert response.status_code == 200
+    salts = [sent["cache_salt"] for _, sent, _ in serving.engines.calls]
+    assert len(set(salts)) == 2
+    assert set(salts[:8]) & set(salts[8:]) == set()
+    assert not any(key.sha256 in salt for salt in salts for key in serving.server.keys._keys)
+
+
+async def test_no_secret_reaches_engines_logs_metrics_or_errors(guarded, caplog):
+    serving, headers = await guarded(requests_per_minute=1)
+    secret = headers["Authorization"].removeprefix("Bearer ")
+    with caplog.at_level(logging.DEBUG):
+        told = [(await serving.chat(headers)).text, (await serving.chat(headers)).text]
+        told.append((await serving.http.get("/metrics")).text)
+    told += [caplog.text, json.dumps([call[1:] for call in serving.engines.calls])]
+    assert not any(secret in text or keys._digest(secret) in text for text in told)
+
+
+async def test_a_control_header_given_twice_is_refused(serving):
+    headers = [("X-Alpharay-Budget", "3"), ("x-alpharay-budget", "4")]
+    response = await serving.http.post("/v1/chat/completions", json=question(), headers=headers)
+    assert response.status_code == 400
+    assert "twice" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("{", "YAML"),
+        ("a: 1", "list"),
+        ("- name: a\n  sha256: short", "sha256"),
+        ("- name: a b\n  sha256: " + "0" * 64, "name"),
+        ("- {name: a, sha256: " + "'" + "0" * 64 + "', budget: 3}", "budget"),
+        ("- {name: a, sha256: '" + "0" * 64 + "'}\n- {name: a, sha256: '" + "1" * 64 + "'}", "name"),
+        ("- {name: a, sha256: '" + "0" * 64 + "'}\n- {name: b, sha256: '" + "0" * 64 + "'}", "sha256"),
+    ],
+)
+def test_a_bad_file_is_refused_by_naming_what_is_wrong(tmp_path, text, word):
+    path = tmp_path / "keys.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=word) as told:
+        keys.load(path)
+    assert "short" not in str(told.value)
+
+
+def test_an_empty_file_lets_nobody_in_and_a_missing_one_is_an_error(tmp_path):
+    path = tmp_path / "keys.yaml"
+    path.touch()
+    assert keys.load(path) == ()
+    with pytest.raises(ConfigError, match="read"):
+        keys.load(tmp_path / "none.yaml")
+
+
+def test_the_command_makes_an_entry_that_the_server_takes(tmp_path, capsys):
+    assert main(["keys", "alice", "--max-budget", "8"]) == 0
+    told = capsys.readouterr()
+    path = tmp_path / "keys.yaml"
+    path.write_text(told.out)
+    os.utime(path)
+    ring = keys.KeyRing(path)
+    key = ring.find([("x-api-key", told.err.strip())])
+    assert (key.name, key.max_budget, key.concurrent) == ("alice", 8, None)
+    assert told.err.strip() not in told.out
+    assert main(["keys", "a b"]) == 2
