@@ -38,6 +38,24 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a selector may know of a candidate beside its verdict; all of it optional.
+
+    behaviour: what it gave for each of the request's shared inputs, in their order; None: nothing.
+    logprob: mean natural log-probability of its tokens. certainty: its self-certainty.
+    answer: what its text claims, normalised.
+    """
+
+    behaviour: tuple[str | None, ...] = ()
+    logprob: float | None = None
+    certainty: float | None = None
+    answer: str | None = None
+
+
+NO_EVIDENCE = Evidence()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A finished draw, judged or not.
 
@@ -50,6 +68,7 @@ class Candidate:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     payload: Any = None
+    evidence: Evidence = NO_EVIDENCE
 
     @property
     def accepted(self) -> bool:

@@ -1,0 +1,20 @@
+"""Selectors: the order in which finished candidates are answered.
+
+Each is a pure function of the candidates and the evidence that they carry; none looks at a payload. A candidate
+without the evidence that a selector needs stands alone: it agrees with nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alpharay.router.draw import Candidate
+from alpharay.router.selection.evidence import NEEDS, Need
+from alpharay.router.selection.order import SELECTORS
+
+__all__ = ["NEEDS", "SELECTORS", "Need", "ranked"]
+
+
+def ranked(candidates: Sequence[Candidate], selector: str = "tests") -> list[Candidate]:
+    """All candidates, best first, under the selector of that name."""
+    return SELECTORS[selector](candidates)

@@ -1,0 +1,24 @@
+"""What a selector wants to know of each candidate, beside its verdict."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Need(StrEnum):
+    """BEHAVIOUR: what it does on shared inputs. LOGPROBS: how likely its tokens were. ANSWER: what its text claims."""
+
+    BEHAVIOUR = "behaviour"
+    LOGPROBS = "logprobs"
+    ANSWER = "answer"
+
+
+# What must be gathered, though it costs runs or tokens. `tests` takes ties as it finds them.
+NEEDS: dict[str, frozenset[Need]] = {
+    "tests": frozenset(),
+    "cluster": frozenset({Need.BEHAVIOUR, Need.LOGPROBS}),
+    "codet": frozenset({Need.BEHAVIOUR}),
+    "b4": frozenset({Need.BEHAVIOUR}),
+    "majority": frozenset({Need.ANSWER, Need.LOGPROBS}),
+    "logprob": frozenset({Need.LOGPROBS}),
+}

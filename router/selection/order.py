@@ -1,0 +1,97 @@
+"""The selectors themselves. All of them take ties to the first drawn, so that a replay selects the same answer."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from alpharay.judge.verdict import VerdictKind
+from alpharay.router.draw import Candidate
+from alpharay.router.selection import consensus
+
+Selector = Callable[[Sequence[Candidate]], list[Candidate]]
+
+
+def by_tests(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Accepted ones, then by the share of tests passed, then those never judged.
+
+    Ties by how many behave alike, then by log-probability, as far as these are known.
+    """
+    size = consensus.per_candidate(candidates, consensus.sizes)
+
+    def key(one: Candidate) -> tuple[Any, ...]:
+        return (not one.accepted, _failed(one), -one.score, -size[one.draw.index], *_last(one))
+
+    return sorted(candidates, key=key)
+
+
+def by_cluster(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Accepted ones, then the largest group that behaves alike; its likeliest first. AlphaCode's way, arXiv:2203.07814."""
+    return _by_worth(candidates, consensus.sizes)
+
+
+def by_codet(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Accepted ones, then by CodeT's score of the consensus set."""
+    return _by_worth(candidates, consensus.codet)
+
+
+def by_b4(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Accepted ones, then by B4's score of the consensus set."""
+    return _by_worth(candidates, consensus.b4, nothing_last=True)
+
+
+def _by_worth(
+    candidates: Sequence[Candidate],
+    worth: Callable[[consensus.Agreement], Sequence[float]],
+    *,
+    nothing_last: bool = False,
+) -> list[Candidate]:
+    scores = consensus.per_candidate(candidates, worth)
+
+    def key(one: Candidate) -> tuple[Any, ...]:
+        # By its prior alone B4 could prefer a lone candidate that never answered.
+        silent = nothing_last and not any(output is not None for output in one.evidence.behaviour)
+        return (not one.accepted, silent, _failed(one), -scores[one.draw.index], -one.score, *_last(one))
+
+    return sorted(candidates, key=key)
+
+
+def by_majority(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The answer that most give, its likeliest first; for tasks without programs. Self-consistency, arXiv:2203.11171."""
+    votes = Counter(one.evidence.answer for one in candidates)
+    votes[None] = 0  # those that give none agree on nothing
+    return sorted(candidates, key=lambda one: (-votes[one.evidence.answer], *_last(one)))
+
+
+def by_logprob(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The most self-certain where the engine tells of all, else the likeliest per token; those not told of last."""
+    if candidates and all(one.evidence.certainty is not None for one in candidates):
+        return sorted(candidates, key=lambda one: (-_finite(one.evidence.certainty), one.draw.index))
+    return sorted(candidates, key=_last)
+
+
+def _failed(one: Candidate) -> bool:
+    # A candidate known to have failed outright is worth less than one that our own fault left unjudged.
+    verdict = one.verdict
+    return verdict is not None and verdict.verdict is not VerdictKind.JUDGE_ERROR and not verdict.passed
+
+
+def _last(one: Candidate) -> tuple[float, int]:
+    return (-_finite(one.evidence.logprob), one.draw.index)
+
+
+def _finite(value: float | None) -> float:
+    """Unknown, and what is no number, comes last."""
+    return value if value is not None and math.isfinite(value) else -math.inf
+
+
+SELECTORS: dict[str, Selector] = {
+    "tests": by_tests,
+    "cluster": by_cluster,
+    "codet": by_codet,
+    "b4": by_b4,
+    "majority": by_majority,
+    "logprob": by_logprob,
+}
