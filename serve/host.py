@@ -12,16 +12,15 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alpharay.serve.asgi import Reply
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.hub import MemberReport, Phase
+from alpharay.serve.seats import Seat
 
 if TYPE_CHECKING:
-    from alpharay.serve.engine import MemberEngine
+    from alpharay.serve.engine import VllmEngine
 
 log = logging.getLogger("ray.serve")
 
@@ -36,14 +35,6 @@ class EngineDown(Exception):
     """The member's engine cannot answer now; it is being started anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """A member and the checkpoint its engine loads."""
-
-    name: str
-    checkpoint: Path
-
-
 class Host:
     """Hosts the engines of one or several members. Its methods run on the replica's event loop."""
 
@@ -53,8 +44,8 @@ class Host:
         self._hub = hub
         self._replica = uuid.uuid4().hex
         self._seats = seats
-        self._engines: dict[str, MemberEngine] = {}
-        self._starting: set[str] = {seat.name for seat in seats}
+        self._engines: dict[str, VllmEngine] = {}  # by member; several may share one
+        self._starting: set[str] = {member for seat in seats for member in seat.members}
         self._failures = 0
         self._broken: str = ""
         # With another replica of the member at hand a request may wait here until this one's engine is
@@ -76,10 +67,10 @@ class Host:
 
         fork_server.set_forkserver_preload(["alpharay.serve.engine_preload"])
         fork_server.ensure_running()
-        engine = await asyncio.to_thread(__import__, "alpharay.serve.engine", fromlist=["MemberEngine"])
-        for seat in self._seats:
-            self._engines[seat.name] = engine.MemberEngine(seat.name, seat.checkpoint, config)
-        await asyncio.gather(*(one.start() for one in self._engines.values()))
+        engine = await asyncio.to_thread(__import__, "alpharay.serve.engine", fromlist=["VllmEngine"])
+        engines = [engine.VllmEngine(seat, config) for seat in self._seats]
+        self._engines = {member: one for one in engines for member in one.seat.members}
+        await asyncio.gather(*(one.start() for one in engines))
         self._starting.clear()
 
     async def sample(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
@@ -89,7 +80,7 @@ class Host:
         """
         engine = await self._living(member)
         instance = engine.instance
-        reply = await engine.call(path, body, headers)
+        reply = await engine.call(member, path, body, headers)
         if reply.status >= 500:
             await asyncio.sleep(_LOOK_UP_S)  # a death is noticed a moment after its requests fail
             if not engine.alive or engine.instance != instance or member in self._starting:
@@ -101,7 +92,7 @@ class Host:
     ) -> AsyncIterator[tuple[int, str] | bytes]:
         """A streamed answer: first (status, content type), then its bytes as the engine sends them."""
         engine = await self._living(member)
-        async with engine.open_call(path, body, headers) as reply:
+        async with engine.open_call(member, path, body, headers) as reply:
             yield (reply.status, reply.content_type)
             async for chunk in reply.chunks:
                 yield chunk
@@ -111,7 +102,7 @@ class Host:
         if self._broken:
             raise EngineDown(self._broken)
 
-    async def _living(self, member: str) -> MemberEngine:
+    async def _living(self, member: str) -> VllmEngine:
         deadline = time.monotonic() + self._patience_s
         while (engine := self._engines[member]) and (not engine.alive or member in self._starting):
             if time.monotonic() >= deadline:
@@ -122,13 +113,14 @@ class Host:
     async def _revive_forever(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_UP_S)
-            for name, engine in self._engines.items():
+            for engine in set(self._engines.values()):
                 if not engine.alive:
-                    await self._revive(name, engine)
+                    await self._revive(engine)
 
-    async def _revive(self, name: str, engine: MemberEngine) -> None:
+    async def _revive(self, engine: VllmEngine) -> None:
+        name = ", ".join(engine.seat.members)
         log.warning("the engine of %s died; starting it anew", name)
-        self._starting.add(name)
+        self._starting.update(engine.seat.members)
         try:
             await engine.start()
         except Exception as error:
@@ -139,7 +131,7 @@ class Host:
                 self._broken = f"the engine of {name} did not start {self._failures} times in a row: {error}"
         else:
             self._failures = 0
-            self._starting.discard(name)
+            self._starting.difference_update(engine.seat.members)
         await self._report()
 
     async def _report_forever(self) -> None:
@@ -149,7 +141,7 @@ class Host:
 
     async def _report(self) -> None:
         try:
-            states = {seat.name: self._state(seat.name) for seat in self._seats}
+            states = {member: self._state(member) for seat in self._seats for member in seat.members}
             async with asyncio.timeout(_HUB_S):  # a handle waits for a lost replica as long as it takes
                 await self._hub.report_members.remote(self._replica, states)
         except Exception:
@@ -163,13 +155,15 @@ class Host:
             return MemberReport(phase=Phase.LOADING)
         up = engine.alive and name not in self._starting
         return MemberReport(
-            phase=Phase.UP if up else Phase.DOWN, instance=engine.instance, unfinished=engine.unfinished
+            phase=Phase.UP if up else Phase.DOWN, instance=engine.instance, unfinished=engine.unfinished(name)
         )
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(engine.stop() for engine in self._engines.values()), return_exceptions=True)
+        await asyncio.gather(
+            *(engine.stop() for engine in set(self._engines.values())), return_exceptions=True
+        )
 
     async def __del__(self) -> None:
         await self.close()

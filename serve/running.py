@@ -15,6 +15,7 @@ from types import FrameType
 
 import httpx
 
+from alpharay.serve import keys
 from alpharay.serve.checks import check_engine, check_port, check_sandbox
 from alpharay.serve.cluster import check_gpus, cluster, log_folder
 from alpharay.serve.config import Config
@@ -22,6 +23,7 @@ from alpharay.serve.errors import StartFailed
 from alpharay.serve.frontier import ServedMember
 from alpharay.serve.hub import Overview, Phase
 from alpharay.serve.prepare import prepare
+from alpharay.serve.seats import Seat
 
 Say = Callable[[str], None]
 
@@ -42,15 +44,17 @@ def serve(config: Config, *, address: str | None, say: Say) -> None:
             say("note: `store` is not used by this version, outcomes are counted in memory only")
         check_engine()
         check_sandbox(config.judge.sandbox)
+        if config.server.api_keys_file is not None:
+            say(f"{len(keys.load(config.server.api_keys_file))} API keys")
         port = check_port(config.server.host, config.server.port)
         config = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
-        members = prepare(config, say)
+        members, seats = prepare(config, say)
         _tell_members(members, say)
         # Standard output carries the one line that scripts wait for; Ray's own remarks go beside it.
         ours = sys.stdout
         with redirect_stdout(sys.stderr), cluster(address, config, say):
             check_gpus(config)
-            _deploy(config, members, say)
+            _deploy(config, members, seats, say)
             print(f"ready {_url(config.server.host, port)}/v1", file=ours, flush=True)
             stop.serving = True
             stop.event.wait()
@@ -92,7 +96,7 @@ def _stop_signal() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def _deploy(config: Config, members: tuple[ServedMember, ...], say: Say) -> None:
+def _deploy(config: Config, members: tuple[ServedMember, ...], seats: tuple[Seat, ...], say: Say) -> None:
     from ray import serve as ray_serve
 
     from alpharay.serve.deploy import APP, application
@@ -101,7 +105,7 @@ def _deploy(config: Config, members: tuple[ServedMember, ...], say: Say) -> None
 
     def run() -> None:
         try:
-            ray_serve.run(application(config, members), name=APP, route_prefix="/")
+            ray_serve.run(application(config, members, seats), name=APP, route_prefix="/")
         except BaseException as error:
             failed.append(error)
 

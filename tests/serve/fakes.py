@@ -6,7 +6,6 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -193,7 +192,6 @@ def served_members(alphas=ALPHAS):
         ServedMember(
             name=member_name("frontier", alpha),
             alpha=alpha,
-            checkpoint=Path(f"/members/{alpha:g}"),
             sha256=f"{number:064x}",
             effective_alpha=alpha,
         )

@@ -1,0 +1,118 @@
+"""All members in one engine: moved between them, or holding each as an adapter."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alpharay.merge.extract import extract_lora
+
+pytestmark = pytest.mark.engine
+
+EMBEDDED = Path(str(files("alpharay.serve") / "embedded"))
+ENGINE = {
+    "dtype": "float32",
+    "max_model_len": 512,
+    "extra": {"max_num_seqs": 32, "kv_cache_memory_bytes": 64 << 20},
+}
+
+
+def configured(folder: Path, **keys) -> str:
+    path = folder / "frontier.yaml"
+    path.write_text(yaml.safe_dump({"name": "one", "engine": ENGINE, "members": [-0.5, 0, 1.5], **keys}))
+    return str(path)
+
+
+def content(response) -> str:
+    assert response.status_code == 200, response.text
+    return response.json()["choices"][0]["message"]["content"]
+
+
+@pytest.fixture(scope="module")
+def shifting(start_server, tmp_path_factory) -> Iterator:
+    folder = tmp_path_factory.mktemp("shifting")
+    ends = {"low": str(EMBEDDED / "low"), "high": str(EMBEDDED / "high")}
+    running = start_server(folder, configured(folder, endpoints=ends, hosting="shift"))
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def adapted(start_server, tmp_path_factory) -> Iterator:
+    """Two adapters of the start of training: the best fits of rank 8 to both endpoints."""
+    folder = tmp_path_factory.mktemp("adapted")
+    for side in ("low", "high"):
+        extract_lora(low=EMBEDDED / "init", high=EMBEDDED / side, rank=8, out=folder / side)
+    adapters = {"base": str(EMBEDDED / "init"), "low": str(folder / "low"), "high": str(folder / "high")}
+    running = start_server(folder, configured(folder, adapters=adapters, hosting="adapters"))
+    yield running
+    assert running.stop() == 0
+
+
+def test_an_engine_that_moves_answers_as_engines_that_stay_do(server, shifting, ask):
+    """Members asked all at once, by turns, by name and by a whole budget: every text is the very same."""
+
+    def both(number: int) -> tuple[str, str]:
+        alpha, fields = ("-0.5", "0", "1.5")[number % 3], {"tests": False, "seed": number}
+        return (
+            content(shifting.post(ask(model=f"one@{alpha}", **fields))),
+            content(server.post(ask(model=f"frontier@{alpha}", **fields))),
+        )
+
+    with ThreadPoolExecutor(12) as pool:
+        budget = pool.submit(
+            shifting.post, ask(model="one", controls={"budget": 12, "stop_after_passes": 12})
+        )
+        pairs = list(pool.map(both, range(24)))
+        told = budget.result().json()["alpharay"]
+    assert [moved for moved, _ in pairs] == [stayed for _, stayed in pairs]
+    assert len({moved for moved, _ in pairs}) > 6
+    assert {name: one["drawn"] for name, one in told["members"].items()} == {
+        "one@-0.5": 4, "one@0": 4, "one@1.5": 4,
+    }  # fmt: skip
+
+
+def test_answers_of_a_moved_engine_carry_the_member_as_their_model(shifting, ask):
+    for alpha in ("1.5", "-0.5", "0"):
+        body = shifting.post(ask(model=f"one@{alpha}", tests=False)).json()
+        assert body["model"] == body["choices"][0]["alpharay"]["member"] == f"one@{alpha}"
+
+
+def test_every_adapter_answers_from_one_engine(adapted, ask):
+    assert len(adapted.processes("EngineCore")) == 1
+    with ThreadPoolExecutor(6) as pool:
+        bodies = [
+            ask(model=f"one@{alpha}", tests=False, seed=seed) for alpha in (-0.5, 0, 1.5) for seed in (1, 2)
+        ]
+        answers = [reply.json() for reply in pool.map(adapted.post, bodies)]
+    assert [one["model"] for one in answers] == [body["model"] for body in bodies]
+    texts = [one["choices"][0]["message"]["content"] for one in answers]
+    assert len(set(texts)) >= 4  # the same seed under other weights says something else
+    models = {model["id"]: model["alpharay"] for model in adapted.client().models.list().model_dump()["data"]}
+    assert [models[f"one@{alpha}"]["alpha"] for alpha in ("-0.5", "0", "1.5")] == [-0.5, 0, 1.5]
+    assert len({models[f"one@{alpha}"]["checkpoint"] for alpha in ("-0.5", "0", "1.5")}) == 3
+
+
+@pytest.mark.parametrize("hosted", ["shifting", "adapted"])
+def test_an_engine_that_died_comes_back_with_all_its_members(hosted, request, ask, wait_until):
+    running = request.getfixturevalue(hosted)
+    before = [
+        content(running.post(ask(model=f"one@{alpha}", tests=False, seed=5))) for alpha in (-0.5, 0, 1.5)
+    ]
+    (engine,) = running.processes("EngineCore")
+    engine.send_signal(signal.SIGKILL)
+    wait_until(
+        lambda: running.metric("alpharay_replica_restarts_total", member="one@1.5") == 1, "its restart"
+    )
+    wait_until(running.ready, "its members back")
+    after = [
+        content(running.post(ask(model=f"one@{alpha}", tests=False, seed=5))) for alpha in (-0.5, 0, 1.5)
+    ]
+    assert after == before
+    wait_until(running.idle, "no place in the engine held")
