@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.wrong_usage("PROBLEMS and CANDIDATES are needed")
     # Tests may hold larger numbers than Python reads by default; these are the user's own files.
     with any_digits():
-        problems = _read_problems(arguments.problems)
+        problems = read_problems(arguments.problems)
     candidates = _read_candidates(arguments.candidates, problems)
     with _destination(arguments.out) as out:
         asyncio.run(_judge_all(candidates, out, arguments))
@@ -154,7 +154,8 @@ class _Progress:
         return f"judged {sum(counts.values())} of {self._total}" + (f": {parts}" if parts else "")
 
 
-def _read_problems(path: Path) -> dict[str, Problem]:
+def read_problems(path: Path) -> dict[str, Problem]:
+    """The problems of a file by their ids, in its order. Raises ProblemError, naming the line."""
     problems: dict[str, Problem] = {}
     for number, value in _read_lines(path, ProblemError):
         try:

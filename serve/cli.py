@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     from alpharay.judge import command as judge
     from alpharay.merge import command as merge
     from alpharay.serve import doctor, keys_command, serve_command
-    from alpharay.serve.measure import audit_command
+    from alpharay.serve.measure import audit_command, replay_command
 
     parser = argparse.ArgumentParser(
         prog="alpharay",
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         ("judge", judge, "Judge a file of candidates in a sandbox, one verdict a line."),
         ("audit", audit_command, "Say whether an ensemble pays, from recorded outcomes."),
         ("keys", keys_command, "Make an API key: for its user, and for the server's keys file."),
+        ("replay", replay_command, "Say how router policies would have done on recorded outcomes."),
         ("doctor", doctor, "Say what this machine can do, and what is missing."),
     ]:
         command = commands.add_parser(

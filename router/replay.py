@@ -1,0 +1,195 @@
+"""Policies on recorded outcomes: the server's own session, fed with samples drawn before, without an engine.
+
+Each problem is a request. Its draws are recorded samples in a random order without replacement, another order
+for every seed. What a policy may have learnt before it meets a problem comes from other problems alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.router.draw import Candidate, Member
+from alpharay.router.experience import Experience
+from alpharay.router.learner import Learner
+from alpharay.router.outcomes import CODE, VERDICTS, Outcomes
+from alpharay.router.policies import POLICIES
+from alpharay.router.seeds import mix
+from alpharay.router.session import Ask, Session
+from alpharay.router.standing import Standing
+
+FOLDS = 5
+# Recorded samples of each problem and member that the log holds which a policy learns from.
+LEARNT_FROM = 16
+
+
+class NotRecorded(ValueError):
+    """A policy asked for more samples of a member than were recorded; the text says of which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What became of one policy. All arrays have the shape (seeds, problems).
+
+    solved: whether a sample passed. samples, tokens: of every draw that was started, prompts included.
+    first_pass: samples that counted up to the first pass; 0 where none passed.
+    """
+
+    policy: str
+    budget: int
+    solved: NDArray[np.bool_]
+    samples: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    first_pass: NDArray[np.int64]
+
+
+class Replay:
+    """Recorded outcomes, ready to be drawn from.
+
+    outcomes: their members are the frontier. Problems without a judged sample of every member are left out.
+    features: of each problem's prompt, by its id; a problem that is missing has none.
+    """
+
+    def __init__(
+        self, outcomes: Outcomes, *, features: Callable[[str], Sequence[float]] | None = None
+    ) -> None:
+        self._outcomes = outcomes
+        self.members: tuple[Member, ...] = outcomes.members
+        self._rows: dict[tuple[int, int], NDArray[np.int64]] = _grouped(outcomes)
+        complete = outcomes.counts.complete
+        self._problems = np.flatnonzero(complete)
+        self.problems = tuple(outcomes.problems[number] for number in self._problems)
+        self.left_out = int((~complete).sum())
+        self._features = features or (lambda _: ())
+        self._fold = np.random.default_rng(0).permutation(len(self._problems)) % FOLDS
+        self._standings: dict[int, Standing] = {}
+
+    def run(
+        self, policy: str, budget: int, seeds: int, *, members: Sequence[Member] = (), price: float = 0.0
+    ) -> Replayed:
+        """Every problem under every seed. members: those that the request names; all when empty.
+
+        Raises NotRecorded.
+        """
+        shape = (seeds, len(self._problems))
+        found = Replayed(
+            policy=policy,
+            budget=budget,
+            solved=np.zeros(shape, dtype=np.bool_),
+            samples=np.zeros(shape, dtype=np.int64),
+            tokens=np.zeros(shape, dtype=np.int64),
+            first_pass=np.zeros(shape, dtype=np.int64),
+        )
+        for seed in range(seeds):
+            for place, problem in enumerate(self._problems):
+                ask = Ask(
+                    members=tuple(members) or self.members,
+                    budget=budget,
+                    seed=mix(seed * len(self._problems) + place) >> 1,
+                    stop_after_passes=1,
+                    reproducible=True,
+                    rotation=seed + place,
+                    standing=self.standing(int(self._fold[place])),
+                    features=tuple(self._features(self._outcomes.problems[problem])),
+                    price=price,
+                )
+                session = Session(ask, POLICIES[policy]())
+                tokens = sum(
+                    one.prompt_tokens + one.completion_tokens for one in self._drive(session, int(problem))
+                )
+                found.solved[seed, place] = session.passes > 0
+                found.samples[seed, place] = session.drawn.total()
+                found.tokens[seed, place] = tokens
+                passing = (number for number, one in enumerate(session.candidates, 1) if one.accepted)
+                found.first_pass[seed, place] = next(passing, 0)
+        return found
+
+    def standing(self, fold: int) -> Standing:
+        """What a server would have learnt from the problems of the other folds, before it met this fold's."""
+        if fold not in self._standings:
+            learner = Learner()
+            for row in self._log(np.flatnonzero(self._fold != fold)):
+                learner.learn(row)
+            learner.settle()
+            self._standings[fold] = learner.standing()
+        return self._standings[fold]
+
+    def _log(self, places: NDArray[np.int64]) -> Iterator[Experience]:
+        """Some recorded samples of those problems, one member after the other, as a uniform policy's log has them."""
+        for place in np.random.default_rng(1).permutation(places):
+            problem = int(self._problems[place])
+            name = self._outcomes.problems[problem]
+            features = tuple(self._features(name))
+            draw = 0
+            for sample in range(LEARNT_FROM):
+                for number, member in enumerate(self.members):
+                    rows = self._rows[problem, number]
+                    if sample < len(rows):
+                        verdict, prompt, completion = self._at(int(rows[sample]))
+                        yield Experience(
+                            request=name,
+                            draw=draw,
+                            member=member.name,
+                            alpha=member.alpha,
+                            verdict=verdict.verdict,
+                            passed=verdict.passed,
+                            total=verdict.total,
+                            prompt_tokens=prompt,
+                            completion_tokens=completion,
+                            features=features,
+                        )
+                        draw += 1
+
+    def _drive(self, session: Session, problem: int) -> Iterator[Candidate]:
+        """Every draw that the session starts, finished or not when it stops."""
+        numbers = {member.name: number for number, member in enumerate(self.members)}
+        order = {
+            member.name: np.random.default_rng([session.ask.seed, number]).permutation(
+                self._rows[problem, number]
+            )
+            for member in session.ask.members
+            for number in (numbers[member.name],)
+        }
+        waiting: list[Candidate] = []
+        while not session.stopped:
+            for draw in session.next_wave():
+                rows = order[draw.member]
+                if draw.sample >= len(rows):
+                    raise NotRecorded(
+                        f"a budget of {session.ask.budget} asks for more than the {len(rows)} samples that were "
+                        f"recorded of {draw.member!r} on the problem {self._outcomes.problems[problem]!r}; "
+                        "lower the budget"
+                    )
+                verdict, prompt, completion = self._at(int(rows[draw.sample]))
+                candidate = Candidate(
+                    draw=draw, verdict=verdict, prompt_tokens=prompt, completion_tokens=completion
+                )
+                waiting.append(candidate)
+                yield candidate
+            session.observe(waiting.pop(0))
+
+    def _at(self, row: int) -> tuple[Verdict, int, int]:
+        outcomes = self._outcomes
+        verdict = Verdict(
+            VERDICTS[outcomes.verdict[row]],
+            int(outcomes.passed[row]),
+            int(outcomes.total[row]),
+            cpu_s=float(outcomes.cpu_s[row]),
+        )
+        return verdict, int(outcomes.prompt_tokens[row]), int(outcomes.completion_tokens[row])
+
+
+def _grouped(outcomes: Outcomes) -> dict[tuple[int, int], NDArray[np.int64]]:
+    """Per problem and member the rows of its judged samples."""
+    judged = np.flatnonzero(outcomes.verdict != CODE[VerdictKind.JUDGE_ERROR])
+    keys = outcomes.problem[judged] * len(outcomes.members) + outcomes.member[judged]
+    order = np.argsort(keys, kind="stable")
+    cuts = np.searchsorted(keys[order], np.arange(len(outcomes.problems) * len(outcomes.members) + 1))
+    return {
+        divmod(key, len(outcomes.members)): judged[order[cuts[key] : cuts[key + 1]]]
+        for key in range(len(outcomes.problems) * len(outcomes.members))
+    }
