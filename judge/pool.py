@@ -96,13 +96,14 @@ class JudgePool:
         language: str = "python",
         keep_output: bool = False,
         every_case: bool = False,
+        observe: bool = False,
         group: Hashable = None,
     ) -> Verdict:
         """The verdict on a model's answer. Cancelling ends the run at once and frees its sandbox.
 
         The same program against the same tests object is run once while that object lives.
         every_case: run on after a failed case, so that `passed` counts all that pass; otherwise `stdio` tests
-        stop at the first. group: whose turn this takes in the queue, such as a request's id.
+        stop at the first. observe: nothing is compared; the verdict tells `outputs`. group: whose turn this takes in the queue, such as a request's id.
         Nothing that the candidate does raises; a fault of ours is the verdict `judge_error`.
         Raises QueueFull, ProblemError and LanguageUnavailable for a language that cannot be judged with these tests or
         on this machine, and JudgeError when the pool is not running.
@@ -115,8 +116,9 @@ class JudgePool:
             language=language,
             keep_output=keep_output,
             every_case=every_case,
+            observe=observe,
         )
-        key = (extract_program(completion, language), job.limits, language, keep_output, every_case)
+        key = (extract_program(completion, language), job.limits, language, keep_output, every_case, observe)
         ticket = self._repeats.get(tests, key)
         if ticket is None:
             if len(self._queue) >= self._max_queued:

@@ -44,6 +44,7 @@ class Verdict:
     detail: at most 2 KiB for people, never a hidden expected output.
     stdout: the first 4 KiB printed in the last case that ran, when asked for.
     failed_case: the place of the first case that failed, from 0; None: none did, or no case was reached.
+    outputs: where a candidate was only observed, a digest of what it gave for each case; None: nothing.
     """
 
     verdict: VerdictKind
@@ -55,6 +56,7 @@ class Verdict:
     detail: str = ""
     stdout: str | None = None
     failed_case: int | None = None
+    outputs: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
         data = self.detail.encode("utf-8", "backslashreplace")

@@ -14,7 +14,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS = 1, 4, 
 CAPABILITY_VERSION_3 = 0x20080522
 CAP_BITS = {"dac_read_search": 1 << 2, "dac_override": 1 << 1}
 # More than honest programs need, few enough that a fork-less process cannot hurt with them.
-MAX_DESCRIPTORS, MAX_THREADS = 64, 64
+MAX_DESCRIPTORS = 64
 # Compiled programs reserve address space that they never use (thread stacks, large tables): resident memory is what
 # the verdict is made of, this only bounds it.
 NATIVE_SPACE = 2
@@ -56,10 +56,10 @@ class Cage:
     uid: the throw-away user that children become, or None to stay who we are (not root).
     keep: a capability that children keep to reach an interpreter under a directory closed to other users
     (a root's home); Landlock still decides what they may open.
-    threads: RLIMIT_NPROC counts a whole user, so it is set only where the user is this sandbox's alone.
+    threads: RLIMIT_NPROC, which counts all that the user has anywhere.
     """
 
-    def __init__(self, *, uid: int | None, keep: str | None, threads: bool) -> None:
+    def __init__(self, *, uid: int | None, keep: str | None, threads: int) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._uid = uid
         self._keep = CAP_BITS[keep] if keep else 0
@@ -91,9 +91,8 @@ class Cage:
             resource.RLIMIT_CORE: 0,
             resource.RLIMIT_MEMLOCK: 0,
             resource.RLIMIT_MSGQUEUE: 0,
+            resource.RLIMIT_NPROC: self._threads,
         }
-        if self._threads:
-            limits[resource.RLIMIT_NPROC] = MAX_THREADS
         for which, value in limits.items():
             _, hard = resource.getrlimit(which)
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # noqa: PLW2901

@@ -46,6 +46,9 @@ server.main(sys.argv[2], sys.argv[3])
 # One arena keeps the address space, by which memory is bounded, close to what a program really uses;
 # a fixed hash seed gives the same program the same verdict every time.
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "PYTHONHASHSEED": "0", "LC_CTYPE": "C.UTF-8"}
+# What a program may start at once. Where it shares our user, the limit counts all that the user has, and others of its
+# processes must have room to grow.
+THREADS, SHARED_THREADS = 64, 4000
 # An ordinary user number that no system hands out.
 FIRST_UID, UIDS = 0x60000000, 1 << 24
 
@@ -110,7 +113,7 @@ def _readable() -> list[str]:
     return system + [path for path in paths if not path.startswith(tuple(f"{each}/" for each in SYSTEM[:4]))]
 
 
-def _arguments(inside: str, *, uid: int | None, keep: str | None, threads: bool) -> list[str]:
+def _arguments(inside: str, *, uid: int | None, keep: str | None, threads: int) -> list[str]:
     found = _toolchain()
     settings = {
         "read": [*_readable(), *DEVICES],
@@ -162,10 +165,23 @@ def _capability_to_read() -> str:
     return "dac_override"
 
 
+def _own_threads() -> int:
+    """Threads of all processes that belong to this user, as far as they can be seen."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            told = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+            total += int(told["Threads"]) if int(told["Uid"].split()[0]) == os.getuid() else 0
+        except (OSError, KeyError, ValueError):
+            continue  # it has ended, or is none of ours
+    return total
+
+
 def _landlock() -> Layer:
     uid = _throw_away_uid()
     keep = _capability_to_read() if uid is not None and _closed_to_others(_readable()) else None
-    command = _arguments(str(INSIDE), uid=uid, keep=keep, threads=uid is not None)
+    threads = THREADS if uid is not None else _own_threads() + SHARED_THREADS
+    command = _arguments(str(INSIDE), uid=uid, keep=keep, threads=threads)
     variant = "own user" if uid is not None else "same user"
     return Layer("landlock", variant, tuple(command), ENVIRONMENT, None, uid)
 
@@ -207,7 +223,7 @@ def _full(bwrap: str, *, user_namespace: bool) -> Layer:
     command += ["--ro-bind", str(INSIDE), "/inside", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
-    command += ["--", *_arguments("/inside", uid=uid, keep=keep, threads=True)]
+    command += ["--", *_arguments("/inside", uid=uid, keep=keep, threads=THREADS)]
     # bubblewrap itself starts with an empty environment: its first process keeps showing what it was given.
     variant = "user namespace" if user_namespace else "own user"
     return Layer("full", variant, (*command, SCRATCH), {}, SCRATCH, uid)

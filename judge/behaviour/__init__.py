@@ -1,0 +1,13 @@
+"""What tests cannot say: the examples in a prompt, and what candidates do on inputs whose answers nobody knows.
+
+::
+
+    tests = given or examples(prompt)
+    probes = shared_inputs(tests, 12, seed=7)
+    seen = await pool.judge(probes, completion, observe=True)   # seen.outputs: one digest per input, or None
+"""
+
+from alpharay.judge.behaviour.examples import examples
+from alpharay.judge.behaviour.inputs import shared_inputs
+
+__all__ = ["examples", "shared_inputs"]

@@ -1,0 +1,153 @@
+"""The examples in a prompt as tests: doctests, asserts, LeetCode's `Input: x = …`, and contests' sample blocks.
+
+Nothing of the prompt is run: values are read as literals. What is not surely an example is left out, because a
+wrong test does more harm than none.
+"""
+
+import ast
+import builtins
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from alpharay.judge.behaviour.samples import samples
+from alpharay.judge.errors import ProblemError
+from alpharay.judge.problem import Tests, parse_tests
+
+MOST = 20
+LONGEST = 1 << 16
+
+Call = tuple[str, list[Any], dict[str, Any], Any]
+
+_DEFINED = re.compile(r"^[ \t]*(?:async )?def (\w+)\(", re.MULTILINE)
+_NAMED = re.compile(r"\b(?:function|method)\s+(?:called |named )?`?(\w+)`?\s*(?:\(|`|that\b|which\b)")
+_LEETCODE = re.compile(r"^\W*Input\W*:\W*?(\w+\s*=.+?)\n+\W*Output\W*:[*_]*\s*(.+?)\s*$", re.MULTILINE)
+
+
+def examples(prompt: str) -> Tests | None:
+    """Tests of kind `call` or `stdio`, at most 20 cases; None where the prompt has no example."""
+    prompt = prompt[:LONGEST].replace("\r\n", "\n")
+    defined = _DEFINED.findall(prompt)
+    calls = [*_doctests(prompt), *_asserts(prompt)] or list(_leetcode(prompt))
+    calls = [call for call in calls if call[0] in defined or not hasattr(builtins, call[0])]
+    if calls:
+        # Other functions are helpers of the examples, or other problems' examples.
+        name = _entry(defined, calls)
+        cases = [
+            {"args": args, "kwargs": kwargs, "output": output}
+            for called, args, kwargs, output in calls
+            if called == name
+        ]
+        found = _tests({"kind": "call", "entry_point": name, "cases": cases[:MOST]})
+        if found is not None:
+            return found
+    if _LEETCODE.search(prompt):
+        return None  # arguments by name, but of what is not told, or not in literals
+    pairs = [{"input": given, "output": output} for given, output in samples(prompt)[:MOST]]
+    return _tests({"kind": "stdio", "cases": pairs}) if pairs else None
+
+
+def _tests(value: dict[str, Any]) -> Tests | None:
+    try:
+        return parse_tests(value)
+    except ProblemError:
+        return None
+
+
+def _entry(defined: list[str], calls: list[Call]) -> str:
+    """The function that the prompt defines, if it is called; else the one that is called most."""
+    counts = Counter(name for name, *_ in calls)
+    called = [name for name in defined if name in counts]
+    return called[0] if called else counts.most_common(1)[0][0]
+
+
+def _doctests(prompt: str) -> Iterator[Call]:
+    lines = prompt.split("\n")
+    place = 0
+    while place < len(lines):
+        bare = lines[place].strip()
+        place += 1
+        if not bare.startswith(">>> "):
+            continue
+        source = [bare[4:]]
+        while place < len(lines) and lines[place].strip().startswith("... "):
+            source.append(lines[place].strip()[4:])
+            place += 1
+        wanted: list[str] = []
+        while (
+            place < len(lines)
+            and (line := lines[place].strip())
+            and not line.startswith((">>>", "```", '"""', "'''"))
+        ):
+            wanted.append(line)
+            place += 1
+        call = _call("\n".join(source), " ".join(wanted))
+        if call is not None:
+            yield call
+
+
+def _asserts(prompt: str) -> Iterator[Call]:
+    for line in prompt.split("\n"):
+        bare = line.strip()
+        if not bare.startswith("assert "):
+            continue
+        try:
+            statement = ast.parse(bare).body[0]
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        test = statement.test if isinstance(statement, ast.Assert) else None
+        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+            call = _call(ast.unparse(test.left), ast.unparse(test.comparators[0]))
+        elif isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            call = _call(ast.unparse(test.operand), "False")
+        else:
+            call = _call(ast.unparse(test), "True") if isinstance(test, ast.Call) else None
+        if call is not None:
+            yield call
+
+
+def _leetcode(prompt: str) -> Iterator[Call]:
+    names = _DEFINED.findall(prompt) or _NAMED.findall(prompt)
+    if not names:
+        return
+    for given, output in _LEETCODE.findall(prompt):
+        call = _call(f"{names[0]}({given.strip(' `*')})", output.strip("`* "))
+        if call is not None:  # the names are the prompt's, a candidate may call its arguments otherwise
+            name, args, kwargs, value = call
+            yield name, [*args, *kwargs.values()], {}, value
+
+
+def _call(source: str, wanted: str) -> Call | None:
+    """The call of one function with literal arguments and its literal value, all of which JSON can hold."""
+    try:
+        node = ast.parse(source.strip(), mode="eval").body
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            return None
+        args = [_plain(ast.literal_eval(arg)) for arg in node.args]
+        kwargs = {str(each.arg): _plain(ast.literal_eval(each.value)) for each in node.keywords if each.arg}
+        return node.func.id, args, kwargs, _plain(_value(wanted))
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return None
+
+
+def _value(text: str) -> Any:
+    """A literal of Python, or of JSON (`true`, `null`), as problem statements write them."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return json.loads(text)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, which is how answers are compared. Raises TypeError for sets and bytes."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("JSON has no such keys")
+        return {key: _plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError("not a JSON value")
