@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alpharay.router import Candidate
+from alpharay.serve import tool_turns
 from alpharay.serve.dialects.dialect import Origin
 from alpharay.serve.ensemble import Job, Outcome
 from alpharay.serve.frontier import ServedMember
@@ -16,14 +17,22 @@ from alpharay.serve.metrics import Counts
 Json = dict[str, Any]
 
 
-def returned(outcome: Outcome, returns: str, choices: int) -> list[Candidate]:
+def returned(job: Job, outcome: Outcome, returns: str) -> list[Candidate]:
     """The candidates that come back, best first; never none, also when no one passed."""
-    order = outcome.session.select()
+    order, choices = _order(job, outcome), job.request.choices
     if returns == "all":
         return order
     if returns == "passing":
         return [candidate for candidate in order if candidate.accepted] or order[:choices]
     return order[:choices]
+
+
+def _order(job: Job, outcome: Outcome) -> list[Candidate]:
+    """Best first: as the session selects, or by their calls where tools were offered and nothing was judged."""
+    if job.tests is None and job.request.tools:
+        offered = job.dialect.offered(job.request)
+        return tool_turns.ranked(outcome.session.candidates, job.dialect.calls, offered)
+    return outcome.session.select()
 
 
 def choice_note(candidate: Candidate, members: Mapping[str, ServedMember]) -> Json:

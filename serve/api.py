@@ -129,11 +129,23 @@ async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialec
     if visit.leave is not None:
         visit.leave.spend(todo.samples)
     if isinstance(todo, Pinned):
-        return await _pinned(server, http, todo, visit)
+        return await _single(server, http, todo, visit)
     if request.stream:
         return await _streamed(server, http, todo, visit)
     outcome = await unless_gone(http, server.ensemble.run(todo.job))
     return JSONResponse(_finished(server, todo, outcome, answer.origin(todo.job, server.config.name), visit))
+
+
+async def _single(server: Server, http: Request, todo: Pinned, visit: Visit) -> Response:
+    """One member's own answer; of another one where that may be, when its engine is lost before anything was sent."""
+    while True:
+        try:
+            return await _pinned(server, http, todo, visit)
+        except pinned.EngineLost:
+            elsewhere = todo.elsewhere()
+            if elsewhere is None:
+                raise
+            todo = elsewhere
 
 
 async def _pinned(server: Server, http: Request, todo: Pinned, visit: Visit) -> Response:
@@ -190,7 +202,7 @@ async def _first(working: asyncio.Future[Outcome], progress: Progress) -> None:
 def _finished(server: Server, todo: Ensembled, outcome: Outcome, origin: Origin, visit: Visit) -> Json:
     if visit.leave is not None:
         visit.leave.settle(outcome.session.drawn.total())
-    chosen = answer.returned(outcome, todo.returns, todo.job.request.choices)
+    chosen = answer.returned(todo.job, outcome, todo.returns)
     answer.count(server.counts, outcome, chosen)
     return answer.whole(todo.job, outcome, chosen, server.by_name, origin)
 

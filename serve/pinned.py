@@ -10,13 +10,17 @@ from typing import Any
 
 from alpharay.serve.dialects.dialect import EngineError, Origin, Spent
 from alpharay.serve.ensemble import engine_fault, refused
-from alpharay.serve.errors import RequestError, no_capacity
+from alpharay.serve.errors import RequestError
 from alpharay.serve.frontier import ServedMember
 from alpharay.serve.links import EngineFault, SampleLost
 from alpharay.serve.server import Server, Visit
 from alpharay.serve.understand import Pinned
 
 Json = dict[str, Any]
+
+
+class EngineLost(RequestError):
+    """503: the member's engine is gone; another member may answer."""
 
 
 async def answer(server: Server, pinned: Pinned) -> Json:
@@ -90,10 +94,10 @@ class Passing(AsyncIterator[bytes]):
             await self._parts.aclose()
 
     async def _noted(self) -> Any:
-        passage = self._passage
+        passage, renamed = self._passage, _renamed(self._pinned)
         try:
             async for event in _events(self._parts):
-                for out in passage.through(event):
+                for out in passage.through(event.replace(*renamed) if renamed else event):
                     if passage.texted:
                         self._visit.first_text()
                     yield out
@@ -133,14 +137,22 @@ def _headers(pinned: Pinned) -> dict[str, str]:
 
 
 def _origin(pinned: Pinned) -> Origin:
-    return Origin(request_id=pinned.request_id, model=pinned.member.name, created=int(time.time()))
+    return Origin(request_id=pinned.request_id, model=pinned.model, created=int(time.time()))
+
+
+def _renamed(pinned: Pinned) -> tuple[bytes, bytes] | None:
+    """How the engine names the model in its events, and how the caller did. Text cannot hold it: its quotes are escaped."""
+    if pinned.model == pinned.member.name:
+        return None
+    return f'"model":"{pinned.member.name}"'.encode(), f'"model":{json.dumps(pinned.model)}'.encode()
 
 
 def _lost(server: Server, pinned: Pinned, lost: SampleLost) -> RequestError:
     _count_samples(server, pinned, "lost")
     if isinstance(lost, EngineFault):
         return engine_fault()
-    return no_capacity(f"the engine of {pinned.member.name} was lost and is being started anew; try again")
+    told = f"the engine of {pinned.member.name} was lost and is being started anew; try again"
+    return EngineLost(503, told, code="no_capacity", retry_after_s=5)
 
 
 def _count(server: Server, pinned: Pinned, spent: Spent) -> None:

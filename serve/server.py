@@ -17,6 +17,7 @@ from alpharay.judge.verdict import VerdictKind
 from alpharay.router import POLICIES, Situation, Standing
 from alpharay.serve import metrics
 from alpharay.serve.config import Config
+from alpharay.serve.direct import Conversations
 from alpharay.serve.ensemble import Ensemble
 from alpharay.serve.errors import RequestError, no_capacity
 from alpharay.serve.frontier import ServedMember, find_member
@@ -56,6 +57,7 @@ class Server:
         path = config.server.api_keys_file
         self.keys = KeyRing(path) if path is not None else None
         self.limits = Limits()
+        self.conversations = Conversations()
         self.started = int(time.time())
         self._hub = hub
         self._name = uuid.uuid4().hex

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alpharay.judge.errors import ProblemError
 from alpharay.judge.limits import Limits
@@ -12,6 +12,7 @@ from alpharay.router import Ask, Standing
 from alpharay.router.seeds import mix
 from alpharay.serve.controls import Controls, read_controls
 from alpharay.serve.dialects.dialect import ApiRequest, Dialect
+from alpharay.serve.direct import digest, order, spread
 from alpharay.serve.ensemble import Job
 from alpharay.serve.errors import malformed
 from alpharay.serve.frontier import ServedMember, find_member, members_asked
@@ -35,13 +36,25 @@ class Ensembled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pinned:
-    """A request that one member's engine answers by itself. seed: of its first choice."""
+    """A request that one member's engine answers by itself.
+
+    seed: of its first choice. model: the name it was asked under. others: where it may go when the member's
+    engine is lost before anything was sent, with the seed there; empty where the caller named the member.
+    """
 
     request_id: str
     seed: int
     dialect: Dialect
     request: ApiRequest
     member: ServedMember
+    model: str
+    others: tuple[tuple[ServedMember, int], ...] = ()
+
+    def elsewhere(self) -> Pinned | None:
+        if not self.others:
+            return None
+        (member, seed), *rest = self.others
+        return replace(self, member=member, seed=seed, others=tuple(rest))
 
     @property
     def samples(self) -> int:
@@ -65,12 +78,25 @@ def understand(
     """
     controls = read_controls(request.body, headers)
     pinned, members = _who(server, request, controls)
+    caller = digest(key.name if key else "", headers.get("user-agent", ""))
+    if request.tools:
+        server.conversations.calls_tools(caller)
+    elif _is_inherited(request, controls) and server.conversations.is_agent(caller):
+        controls = controls.model_copy(update={"budget": None})
+        request = replace(request, changed=(*request.changed, "budget: a side request of an agent's"))
     budget = _budget(server, request, controls)
     asked = budget or request.choices * request.prompts
     allowed = _allowed(asked, request, key)
     if pinned is not None and budget is None:
         seed = own_seed if request.seed is None else request.seed
-        return Pinned(request_id=request_id, seed=seed, dialect=dialect, request=request, member=pinned)
+        return Pinned(
+            request_id=request_id,
+            seed=seed,
+            dialect=dialect,
+            request=request,
+            member=pinned,
+            model=pinned.name,
+        )
     _check_room(dialect, request, controls, budget)
     tests, limits = _tests(server, controls)
     seed = own_seed if request.seed is None else request.seed
@@ -87,18 +113,58 @@ def understand(
         # What was learned meanwhile must not change the answer to a request that is to be reproducible.
         standing=server.standing() if request.seed is None else Standing(),
     )
+    policy = controls.policy or router.policy
+    if budget is None and tests is None and request.choices == 1 and (request.tools or request.stream):
+        return _direct(server, dialect, request, request_id, ask, policy, caller)
     job = Job(
         request_id=request_id,
         dialect=dialect,
         request=request,
         ask=ask,
-        policy=controls.policy or router.policy,
+        policy=policy,
         deadline_s=controls.deadline_s or router.deadline_s,
         tests=tests,
         limits=limits,
         asked=asked,
     )
     return Ensembled(job=job, returns=controls.returns or "best")
+
+
+def _is_inherited(request: ApiRequest, controls: Controls) -> bool:
+    """Whether its budget came by a header, as agents send them with every request, and nothing else asks for one."""
+    own = request.body.get("alpharay")
+    named = isinstance(own, dict) and "budget" in own
+    return controls.budget is not None and controls.tests is None and not named
+
+
+def _direct(
+    server: Server,
+    dialect: Dialect,
+    request: ApiRequest,
+    request_id: str,
+    ask: Ask,
+    policy: str,
+    caller: str,
+) -> Pinned:
+    """One sample, streamed as its engine makes it; with tools, from the member its conversation is with."""
+    conversation = digest(caller, dialect.NAME, request.conversation)
+    if request.tools and not ask.reproducible:
+        ask = replace(ask, rotation=spread(conversation))
+    draws = [draw for draw in order(ask, policy) if not server.is_down(draw.member)] or order(ask, policy)
+    if request.tools:
+        with_whom = server.conversations.member(conversation)
+        draws = sorted(draws, key=lambda draw: draw.member != with_whom)
+        server.conversations.stay(conversation, draws[0].member)
+    (first, *others) = [(server.by_name[draw.member], draw.seed) for draw in draws]
+    return Pinned(
+        request_id=request_id,
+        seed=first[1],
+        dialect=dialect,
+        request=request,
+        member=first[0],
+        model=request.model or server.config.name,
+        others=tuple(others),
+    )
 
 
 def _check_room(dialect: Dialect, request: ApiRequest, controls: Controls, budget: int | None) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from alpharay.serve.dialects import dialect as d
 from alpharay.serve.dialects.chunks import ChunkPassage, engine_options, total, usage
-from alpharay.serve.dialects.dialect import ApiRequest, Call, Closing, Json, Note, Origin
+from alpharay.serve.dialects.dialect import ApiRequest, Call, Closing, Json, Note, Origin, Schemas
 from alpharay.serve.dialects.openai import COMMENT, DONE, error_body, event
 from alpharay.serve.errors import RequestError, malformed
 
 __all__ = ["DONE", "NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "event", "events",
-           "noted", "passage", "read", "replay", "text", "usage"]  # fmt: skip
+           "noted", "offered", "passage", "read", "replay", "text", "usage"]  # fmt: skip
 
 NAME = "chat"
 PATH = "/v1/chat/completions"
@@ -65,6 +65,15 @@ def text(response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG
 def calls(response: Json) -> list[Call]:
     found = response["choices"][0]["message"].get("tool_calls") or []
     return [Call(one["function"]["name"], one["function"]["arguments"]) for one in found]
+
+
+def offered(request: ApiRequest) -> Schemas:
+    found: dict[str, Json | None] = {}
+    for tool in request.body.get("tools") or []:
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if isinstance(function, dict):
+            found[str(function.get("name"))] = function.get("parameters") or {}
+    return found
 
 
 def answer(origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from alpharay.serve.dialects import dialect as d
 from alpharay.serve.dialects.chunks import ChunkPassage, engine_options, total, usage
-from alpharay.serve.dialects.dialect import ApiRequest, Call, Closing, Json, Note, Origin
+from alpharay.serve.dialects.dialect import ApiRequest, Call, Closing, Json, Note, Origin, Schemas
 from alpharay.serve.dialects.openai import COMMENT, DONE, error_body, event
 from alpharay.serve.errors import RequestError, malformed
 
-__all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "passage", "read",
+__all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "offered", "passage", "read",
            "replay", "text", "usage"]  # fmt: skip
 
 NAME = "completions"
@@ -74,6 +74,10 @@ def text(response: Json, request: ApiRequest | None = None) -> str:
 
 def calls(response: Json) -> list[Call]:  # noqa: ARG001 - the protocol's signature
     return []
+
+
+def offered(request: ApiRequest) -> Schemas:  # noqa: ARG001 - the protocol's signature
+    return {}
 
 
 def answer(origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:

@@ -62,6 +62,10 @@ class Call:
     arguments: str
 
 
+Schemas = Mapping[str, Json | None]
+"""Per tool its arguments' JSON schema; None: its argument is free text."""
+
+
 class Replay(Protocol):
     """The stream of an answer that is still being worked on: opened, kept alive, and finished or failed."""
 
@@ -132,6 +136,10 @@ class Dialect(Protocol):
         ...
 
     def calls(self, response: Json) -> list[Call]: ...
+
+    def offered(self, request: ApiRequest) -> Schemas:
+        """The tools that the model may call."""
+        ...
 
     def usage(self, response: Json) -> Spent: ...
 

@@ -14,6 +14,7 @@ from alpharay.serve.dialects.dialect import (
     Json,
     Note,
     Origin,
+    Schemas,
     Spent,
     number,
 )
@@ -21,7 +22,7 @@ from alpharay.serve.dialects.messages_input import OUR_SIGNATURE, tidied
 from alpharay.serve.dialects.openai import data_of, named_event
 from alpharay.serve.errors import RequestError, malformed
 
-__all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "passage", "read",
+__all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "offered", "passage", "read",
            "replay", "text", "usage"]  # fmt: skip
 
 NAME = "messages"
@@ -92,6 +93,11 @@ def calls(response: Json) -> list[Call]:
         for block in response["content"]
         if block.get("type") == "tool_use"
     ]
+
+
+def offered(request: ApiRequest) -> Schemas:
+    tools = request.body.get("tools") or []
+    return {str(tool.get("name")): tool.get("input_schema") or {} for tool in tools if isinstance(tool, dict)}
 
 
 def usage(response: Json) -> Spent:

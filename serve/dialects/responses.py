@@ -14,6 +14,7 @@ from alpharay.serve.dialects.dialect import (
     Json,
     Note,
     Origin,
+    Schemas,
     Spent,
     number,
 )
@@ -21,7 +22,7 @@ from alpharay.serve.dialects.openai import data_of, error_body, named_event
 from alpharay.serve.dialects.responses_input import tidied
 from alpharay.serve.errors import RequestError
 
-__all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "passage", "read",
+__all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "offered", "passage", "read",
            "replay", "text", "usage"]  # fmt: skip
 
 NAME = "responses"
@@ -79,6 +80,25 @@ def calls(response: Json) -> list[Call]:
         for item in response["output"]
         if item.get("type") in _CALLS
     ]
+
+
+def offered(request: ApiRequest) -> Schemas:
+    return _offered(request.body.get("tools"), "")
+
+
+def _offered(tools: object, namespace: str) -> dict[str, Json | None]:
+    """A namespaced tool is called by its own name or, as models are told, by both joined."""
+    found: dict[str, Json | None] = {}
+    for tool in tools if isinstance(tools, list) else []:
+        if not isinstance(tool, dict):
+            continue
+        name, kind = str(tool.get("name")), tool.get("type")
+        if kind == "namespace":
+            found |= _offered(tool.get("tools"), f"{name}__")
+        elif kind in {"function", "custom"}:
+            schema = None if kind == "custom" else tool.get("parameters") or {}
+            found |= {name: schema, namespace + name: schema}
+    return found
 
 
 def usage(response: Json) -> Spent:

@@ -262,11 +262,14 @@ async def test_the_official_client_puts_a_message_together_from_its_events(servi
     async with client.messages.stream(
         model=model, extra_body={"alpharay": own}, **ASKED["/v1/messages"], timeout=600
     ) as stream:
-        last = [event async for event in stream][-1]
         final = await stream.get_final_message()
     assert final.content[-1].text.startswith("frontier@")
     assert (final.stop_reason, final.usage.output_tokens) == ("end_turn", 3)
     assert final.id.startswith("msg_")
+    raw = await client.messages.create(
+        model=model, stream=True, extra_body={"alpharay": own}, **ASKED["/v1/messages"], timeout=600
+    )
+    last = [event async for event in raw][-1]
     assert last.type == "message_stop"
     assert last.model_extra["alpharay"]["drawn"] == (5 if own else 1)
 
