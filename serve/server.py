@@ -180,6 +180,8 @@ class Server:
                           [([name], state.unfinished) for name, state in states.items()]),
             metrics.gauge("alpharay_requests_in_flight", "Requests being answered by the scraped replica.", [],
                           [([], self.in_flight)]),
+            metrics.gauge("alpharay_judge_up", "Whether a judge can run programs.", [],
+                          [([], bool(self._overview.judge.layer))]),
             metrics.gauge("alpharay_judge_queue_depth", "Candidates waiting for a judge.", [],
                           [([], self._overview.judge.queue_depth)]),
             metrics.gauge("alpharay_router_weight", "Share of the budget that the configured policy gives the member.",
