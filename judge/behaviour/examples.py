@@ -23,6 +23,8 @@ Call = tuple[str, list[Any], dict[str, Any], Any]
 
 _DEFINED = re.compile(r"^[ \t]*(?:async )?def (\w+)\(", re.MULTILINE)
 _NAMED = re.compile(r"\b(?:function|method)\s+(?:called |named )?`?(\w+)`?\s*(?:\(|`|that\b|which\b)")
+_CALLED = re.compile(r"^[\s*>`-]*(?:For example:?|Example:?|e\.g\.:?)?[\s`]*(\w+)\(", re.IGNORECASE)
+_ARROW = re.compile(r"`?\s*(?:#\s*)?(?:➞|→|=+>|-+>|==?|(?:should |must |will )?returns?\b:?)\s*(.+)$")
 _LEETCODE = re.compile(r"^\W*Input\W*:\W*?(\w+\s*=.+?)\n+\W*Output\W*:[*_]*\s*(.+?)\s*$", re.MULTILINE)
 
 
@@ -30,7 +32,7 @@ def examples(prompt: str) -> Tests | None:
     """Tests of kind `call` or `stdio`, at most 20 cases; None where the prompt has no example."""
     prompt = prompt[:LONGEST].replace("\r\n", "\n")
     defined = _DEFINED.findall(prompt)
-    calls = [*_doctests(prompt), *_asserts(prompt)] or list(_leetcode(prompt))
+    calls = [*_doctests(prompt), *_asserts(prompt)] or [*_arrows(prompt, defined)] or [*_leetcode(prompt)]
     calls = [call for call in calls if call[0] in defined or not hasattr(builtins, call[0])]
     if calls:
         # Other functions are helpers of the examples, or other problems' examples.
@@ -43,8 +45,8 @@ def examples(prompt: str) -> Tests | None:
         found = _tests({"kind": "call", "entry_point": name, "cases": cases[:MOST]})
         if found is not None:
             return found
-    if _LEETCODE.search(prompt):
-        return None  # arguments by name, but of what is not told, or not in literals
+    if _LEETCODE.search(prompt) or set(defined) - {"main", "solve", "solution"}:
+        return None  # about a function, whose examples cannot be read
     pairs = [{"input": given, "output": output} for given, output in samples(prompt)[:MOST]]
     return _tests({"kind": "stdio", "cases": pairs}) if pairs else None
 
@@ -106,6 +108,41 @@ def _asserts(prompt: str) -> Iterator[Call]:
             call = _call(ast.unparse(test), "True") if isinstance(test, ast.Call) else None
         if call is not None:
             yield call
+
+
+def _arrows(prompt: str, defined: list[str]) -> Iterator[Call]:
+    """Lines such as `f(2) => 4`, `f(2) == 4` or "f(2) returns 4", of functions that the prompt defines."""
+    for line in prompt.split("\n"):
+        found = _CALLED.match(line)
+        if found is None or found[1] not in defined:
+            continue
+        end = _closing(line, found.end() - 1)
+        arrow = _ARROW.match(line, end)
+        if arrow is None:
+            continue
+        wanted = arrow[1].strip().strip("`")
+        # A full stop first: `16.` would be read as a number with a fraction.
+        for text in (wanted.rstrip("."), wanted, re.split(r"\s+(?:#|//|\(|because|since|as )", wanted)[0]):
+            call = _call(line[found.start(1) : end], text)
+            if call is not None:
+                yield call
+                break
+
+
+def _closing(line: str, start: int) -> int:
+    """Where the bracket that opens at `start` has been closed; strings may hold brackets."""
+    depth, quote = 0, ""
+    for place in range(start, len(line)):
+        character = line[place]
+        if quote:
+            quote = "" if character == quote and line[place - 1] != "\\" else quote
+        elif character in "'\"":
+            quote = character
+        else:
+            depth += (character in "([{") - (character in ")]}")
+            if depth == 0:
+                return place + 1
+    return len(line)
 
 
 def _leetcode(prompt: str) -> Iterator[Call]:

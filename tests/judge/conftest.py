@@ -1,7 +1,12 @@
 import pytest_asyncio
+from hypothesis import settings
 
 from alpharay.judge.pool import JudgePool
 from alpharay.judge.sandbox.choice import start_layer
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest_asyncio.fixture(params=["full", "landlock"], scope="session", loop_scope="session")

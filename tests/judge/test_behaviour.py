@@ -72,6 +72,17 @@ class Solution:
     assert calls(prompt) == ("twoSum", [([[2, 7, 11, 15], 9], {}, [0, 1]), ([[3, 3], 6], {}, [0, 1])])
 
 
+@pytest.mark.parametrize("arrow", ["➞", "=>", "->", "==", "=", "returns", "should return", "# =>", "→"])
+def test_arrows_after_calls_of_the_defined_function_are_examples(arrow):
+    prompt = f'def f(x):\n    """Does it.\n    f("a)") {arrow} [1, 2]\n    For example: f(0) {arrow} 3.\n    g(1) {arrow} 2\n    """\n'
+    assert calls(prompt) == ("f", [(["a)"], {}, [1, 2]), ([0], {}, 3)])
+
+
+def test_a_prompt_about_a_function_has_no_program_for_samples():
+    assert examples("def f(grid):\n    Input: [1]\n    Output: 2\n") is None
+    assert pairs("def main():\n    pass\nSample input:\n2 3\nSample output:\n5\n") == [("2 3\n", "5")]
+
+
 def test_json_literals_are_values_too():
     assert calls("def f(x):\nInput: x = [1]\nOutput: true\n") == ("f", [([[1]], {}, True)])
 
