@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from alpharay.judge.behaviour.samples import samples
@@ -21,11 +22,14 @@ LONGEST = 1 << 16
 
 Call = tuple[str, list[Any], dict[str, Any], Any]
 
-_DEFINED = re.compile(r"^[ \t]*(?:async )?def (\w+)\(", re.MULTILINE)
-_NAMED = re.compile(r"\b(?:function|method)\s+(?:called |named )?`?(\w+)`?\s*(?:\(|`|that\b|which\b)")
-_CALLED = re.compile(r"^[\s*>`-]*(?:For example:?|Example:?|e\.g\.:?)?[\s`]*(\w+)\(", re.IGNORECASE)
-_ARROW = re.compile(r"`?\s*(?:#\s*)?(?:➞|→|=+>|-+>|==?|(?:should |must |will )?returns?\b:?)\s*(.+)$")
-_LEETCODE = re.compile(r"^\W*Input\W*:\W*?(\w+\s*=.+?)\n+\W*Output\W*:[*_]*\s*(.+?)\s*$", re.MULTILINE)
+# A prompt is anybody's text: possessive quantifiers (`*+`) keep every search linear in it.
+_DEFINED = re.compile(r"^[ \t]*+(?:async )?def (\w+)\(", re.MULTILINE)
+_NAMED = re.compile(r"\b(?:function|method)\s++(?:called |named )?`?(\w++)`?\s*+(?:\(|`|that\b|which\b)")
+_CALLED = re.compile(r"^[\s*>`-]*+(?:For example:?|Example:?|e\.g\.:?)?[\s`]*+(\w++)\(", re.IGNORECASE)
+_ARROW = re.compile(r"`?\s*+(?:#\s*+)?(?:➞|→|=++>|-++>|==?|(?:should |must |will )?returns?\b:?)\s*+(.+)$")
+_ASIDE = re.compile(r"(?<!\s)\s++(?:#|//|\(|because|since|as )")
+_GIVEN = re.compile(r"^[^\w\n]*+Input[^\w\n:]*+:[^\w\n]*+(\w++\s*+=.+)$")
+_GIVES = re.compile(r"^[^\w\n]*+Output[^\w\n:]*+:[*_]*+\s*+(.+)$")
 
 
 def examples(prompt: str) -> Tests | None:
@@ -45,7 +49,7 @@ def examples(prompt: str) -> Tests | None:
         found = _tests({"kind": "call", "entry_point": name, "cases": cases[:MOST]})
         if found is not None:
             return found
-    if _LEETCODE.search(prompt) or set(defined) - {"main", "solve", "solution"}:
+    if any(_named_arguments(prompt)) or set(defined) - {"main", "solve", "solution"}:
         return None  # about a function, whose examples cannot be read
     pairs = [{"input": given, "output": output} for given, output in samples(prompt)[:MOST]]
     return _tests({"kind": "stdio", "cases": pairs}) if pairs else None
@@ -122,7 +126,7 @@ def _arrows(prompt: str, defined: list[str]) -> Iterator[Call]:
             continue
         wanted = arrow[1].strip().strip("`")
         # A full stop first: `16.` would be read as a number with a fraction.
-        for text in (wanted.rstrip("."), wanted, re.split(r"\s+(?:#|//|\(|because|since|as )", wanted)[0]):
+        for text in (wanted.rstrip("."), wanted, _ASIDE.split(wanted)[0]):
             call = _call(line[found.start(1) : end], text)
             if call is not None:
                 yield call
@@ -149,11 +153,20 @@ def _leetcode(prompt: str) -> Iterator[Call]:
     names = _DEFINED.findall(prompt) or _NAMED.findall(prompt)
     if not names:
         return
-    for given, output in _LEETCODE.findall(prompt):
+    for given, output in _named_arguments(prompt):
         call = _call(f"{names[0]}({given.strip(' `*')})", output.strip("`* "))
         if call is not None:  # the names are the prompt's, a candidate may call its arguments otherwise
             name, args, kwargs, value = call
             yield name, [*args, *kwargs.values()], {}, value
+
+
+def _named_arguments(prompt: str) -> Iterator[tuple[str, str]]:
+    """`Input: x = …` and the `Output: …` that follows."""
+    lines = [line for line in prompt.split("\n") if line.strip()]
+    for line, after in pairwise(lines):
+        given, gives = _GIVEN.match(line), _GIVES.match(after)
+        if given and gives:
+            yield given[1], gives[1]
 
 
 def _call(source: str, wanted: str) -> Call | None:

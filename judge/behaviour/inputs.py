@@ -14,7 +14,9 @@ from alpharay.judge.problem import CallCase, CallTests, CodeTests, StdioCase, St
 # A grown input has this many times the length of the largest given one, in steps.
 GROWTH = (8, 64)
 LONGEST = 1 << 20
-TRIES = 20
+# Larger inputs than this many characters are shared as they are.
+SMALL = 1 << 16
+TRIES = 5
 
 
 def shared_inputs(tests: Tests, count: int, seed: int, *, grown: bool = True) -> Tests | None:
@@ -28,13 +30,15 @@ def shared_inputs(tests: Tests, count: int, seed: int, *, grown: bool = True) ->
     given: list[Any] = [_input(case) for case in tests.cases][:count]
     kept, seen = list(given), {json.dumps(each) for each in given}
     room = max(0, count - len(kept))
-    largest = max(given, key=lambda each: len(json.dumps(each)))
-    larger = [each for each in (_grown(largest, times) for times in GROWTH) if grown and each is not None]
+    small = [each for each in given if len(json.dumps(each)) <= SMALL]
+    largest = max(small, key=lambda each: len(json.dumps(each)), default=None)
+    larger = [_grown(largest, times) for times in GROWTH if grown and largest is not None]
+    larger = [each for each in larger if each is not None]
     larger = larger[: room // 2]
     for _ in range(TRIES * room):
-        if len(kept) >= count - len(larger):
+        if not small or len(kept) >= count - len(larger):
             break
-        _add(kept, seen, _mutated(dice.choice(given), dice))
+        _add(kept, seen, _mutated(dice.choice(small), dice))
     for each in larger:
         _add(kept, seen, each)
     if isinstance(tests, StdioTests):

@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 _LABEL = re.compile(
-    r"^[\s#*_>|-]*(?P<sample>(?:sample|example)s?\b[\s\d#.:-]*)?(?P<kind>input|output)(?:copy)?\s*(?:copy\b)?"
-    r"(?:#?\s*\d+)?[\s*_:#]*?(?::[*_]*(?P<rest>.*)|[*_]*)$",
+    r"^[\s#*_>|-]*+(?P<sample>(?:sample|example)s?\b[\s\d#.:-]*+)?(?P<kind>input|output)(?:copy)?\s*+(?:copy\b)?"
+    r"(?:#?\s*+\d++)?[\s*_#]*+(?::[*_\s]*+(?P<rest>.*))?$",
     re.IGNORECASE,
 )
-_EXAMPLES = re.compile(r"^[\s#*_>-]*(?:examples?|sample tests?|samples?)\b[\s\d#*_.:-]*$", re.IGNORECASE)
+_EXAMPLES = re.compile(r"^[\s#*_>-]*+(?:examples?|sample tests?|samples?)\b[\s\d#*_.:-]*+$", re.IGNORECASE)
 _ENDS = re.compile(
-    r"^[\s#*_>-]*(?:notes?|explanation|constraints?|hints?|limits?|scoring|subtasks?|examples?|samples?|sample tests?)"
-    r"\b[\s\d#*_.]*(?::.*)?$",
+    r"^[\s#*_>-]*+(?:notes?|explanation|constraints?|hints?|limits?|scoring|subtasks?|examples?|samples?|sample tests?)"
+    r"\b[\s\d#*_.]*+(?::.*)?$",
     re.IGNORECASE,
 )
-_HEADING = re.compile(r"^\s*(?:#{1,6}\s|\*\*[^*]+\*\*\s*$|-{3,}\s*$)")
-_FENCE = re.compile(r"^\s*(?:```|~~~)")
-_WORD = re.compile(r"^[A-Za-z][a-z'-]+[,.;:]?$")
+_HEADING = re.compile(r"^\s*+(?:#{1,6}\s|\*\*[^*]++\*\*\s*+$|-{3,}\s*+$)")
+_FENCE = re.compile(r"^\s*+(?:```|~~~)")
+_WORD = re.compile(r"^[A-Za-z][a-z'-]*+[,.;:]?$")
 PROSE_WORDS = 4
 
 

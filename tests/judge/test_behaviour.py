@@ -153,6 +153,35 @@ def test_any_text_has_examples_or_none(text):
     examples(f"Input:\n{text}\nOutput:\n{text}\n>>> f({text})\n{text}\nassert f({text}) == {text}")
 
 
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "\n",
+        " ",
+        "*",
+        "#",
+        "input",
+        "Input:",
+        "f(",
+        "function ",
+        "`",
+        "-",
+        ">>> f(",
+        "|",
+        "\t#\n",
+        "_ ",
+        "[",
+        "= 1 #",
+    ],
+)
+def test_no_prompt_takes_long_to_read(piece):
+    """Searching must be linear: at this length anything else would not come to an end."""
+    long = piece * (60_000 // len(piece))
+    for start in ("", "def f(x):\n", "Sample input:\n", "Input", "f(1) == ", "f(1) returns 1", "function "):
+        examples(start + long)
+        examples(start + long + "x\nOutput: 1")
+
+
 STDIO = parse_tests(
     {
         "kind": "stdio",
