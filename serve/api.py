@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from alpharay.serve import answer, front_page, metrics, pinned
 from alpharay.serve.body import json_body
+from alpharay.serve.count_tokens import COUNT_PATH, count_tokens
 from alpharay.serve.dialects import chat, completions, messages, responses
 from alpharay.serve.dialects.dialect import Dialect, Origin, salted
 from alpharay.serve.ensemble import Outcome
@@ -104,6 +105,14 @@ def build_app(server: Server) -> FastAPI:
     for dialect in DIALECTS:
         _add_endpoint(app, server, dialect)
 
+    @app.post(
+        COUNT_PATH, summary="How many tokens a request to Messages would have", **endpoint("count_tokens")
+    )
+    async def counted(http: Request) -> Response:
+        server.key_of(http.headers.items())
+        with server.admit("count_tokens"):
+            return await unless_gone(http, count_tokens(server, await json_body(http, _max_mb(server))))
+
     return app
 
 
@@ -118,7 +127,7 @@ def _add_endpoint(app: FastAPI, server: Server, dialect: Dialect) -> None:
 
 async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialect) -> Response:
     try:
-        body = await json_body(http, server.config.server.max_request_mb)
+        body = await json_body(http, _max_mb(server))
         request, key = dialect.read(body), visit.leave.key if visit.leave else None
         if key is not None:
             request = salted(request, key.cache_salt)
@@ -134,6 +143,10 @@ async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialec
         return await _streamed(server, http, todo, visit)
     outcome = await unless_gone(http, server.ensemble.run(todo.job))
     return JSONResponse(_finished(server, todo, outcome, answer.origin(todo.job, server.config.name), visit))
+
+
+def _max_mb(server: Server) -> float:
+    return server.config.server.max_request_mb
 
 
 async def _single(server: Server, http: Request, todo: Pinned, visit: Visit) -> Response:

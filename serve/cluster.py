@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 from alpharay.serve.checks import engine_build
 from alpharay.serve.config import Config
 from alpharay.serve.errors import StartFailed
+
+
+_MISSES = 3
 
 
 @contextmanager
@@ -58,6 +62,36 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
             else:
                 ray_serve.shutdown()
             ray.shutdown()
+
+
+class HeadWatch:
+    """Whether the cluster's head is still there. Without it nothing can be placed, restarted or stopped.
+
+    address: HOST:PORT of the head; None asks Ray.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        if address is None:
+            import ray
+
+            address = ray.get_runtime_context().gcs_address
+        self.address = address
+        self._misses = 0
+
+    def gone(self) -> bool:
+        """Look every few seconds: one that was missed three times in a row is gone."""
+        self._misses = 0 if listens(self.address) else self._misses + 1
+        return self._misses >= _MISSES
+
+
+def listens(address: str) -> bool:
+    """Whether anything accepts connections at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def check_gpus(config: Config) -> None:

@@ -42,6 +42,7 @@ class Engine(Section):
     replicas: engines per member, for throughput.
     members_per_replica: members whose engines share one Ray Serve replica, under hosting `replicas`.
         1 in production; more saves start-up time and memory where the models are small.
+    hang_s: an engine that gives no sign of life for so long is ended and started anew.
     extra: any other argument of vLLM's, by its own name.
     """
 
@@ -50,6 +51,7 @@ class Engine(Section):
     tensor_parallel_size: int = Field(1, ge=1)
     replicas: int = Field(1, ge=1)
     members_per_replica: int = Field(1, ge=1)
+    hang_s: float = Field(60, gt=0)
     extra: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -100,6 +100,17 @@ class VllmEngine:
     def alive(self) -> bool:
         return self._engine is not None and not self._engine.errored
 
+    async def sign_of_life(self) -> None:
+        """Returns once the engine's process has answered, which it does between two steps."""
+        if self._engine is not None:
+            await self._engine.is_paused()
+
+    def kill(self) -> None:
+        """Ends the engine's processes at once, whatever they are at."""
+        manager = self._engine.engine_core.resources.engine_manager if self._engine is not None else None
+        for process in manager.processes if manager is not None else ():
+            process.kill()
+
     def unfinished(self, member: str) -> int:
         """Requests of that member that hold a place in the engine, waiting ones included."""
         if self._engine is None:

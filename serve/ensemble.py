@@ -251,4 +251,10 @@ def refused(status: int, body: bytes) -> RequestError:
             400 if status == 422 else status,
             f"the engine refused the request: {body[:500].decode(errors='replace')}",
         )
-    return RequestError(400 if status == 422 else status, str(error.get("message")), param=error.get("param"))
+    message = str(error.get("message"))
+    if "--tool-call-parser" in message:
+        message = (
+            "the model is served without a parser for tool calls; name vLLM's under engine.extra, such as "
+            "{enable_auto_tool_choice: true, tool_call_parser: hermes}, or send no tools"
+        )
+    return RequestError(400 if status == 422 else status, message, param=error.get("param"))

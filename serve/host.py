@@ -29,6 +29,9 @@ _HUB_S = 5.0
 _LOOK_UP_S = 0.2
 _PATIENCE_S = 15.0
 _RESTARTS_IN_A_ROW = 3
+_PROBE_S = 5.0
+# After a probe that came to nothing: it may have been this loop that was held up, not the engine.
+_LAST_CHANCE_S = 5.0
 
 
 class EngineDown(Exception):
@@ -59,6 +62,7 @@ class Host:
             await self._report()
             raise
         self._tasks.append(asyncio.create_task(self._revive_forever()))
+        self._tasks.append(asyncio.create_task(self._probe_forever(config.hang_s)))
         await self._report()
 
     async def _start(self, config: EngineConfig) -> None:
@@ -116,6 +120,29 @@ class Host:
             for engine in set(self._engines.values()):
                 if not engine.alive:
                     await self._revive(engine)
+
+    async def _probe_forever(self, hang_s: float) -> None:
+        """Ends engines that live and do nothing any more; they are started anew like any dead one."""
+        while True:
+            await asyncio.sleep(_PROBE_S)
+            await asyncio.gather(*(self._probe(engine, hang_s) for engine in set(self._engines.values())))
+
+    async def _probe(self, engine: VllmEngine, hang_s: float) -> None:
+        instance = engine.instance
+        if not engine.alive or self._starting.intersection(engine.seat.members):
+            return
+        for patience in (hang_s, _LAST_CHANCE_S):
+            try:
+                async with asyncio.timeout(patience):
+                    await engine.sign_of_life()
+                return
+            except TimeoutError:
+                continue
+            except Exception:
+                return  # it died meanwhile, which is seen elsewhere
+        if engine.alive and engine.instance == instance:
+            log.warning("the engine of %s has not answered for %g s; ending it", engine.seat.members, hang_s)
+            engine.kill()
 
     async def _revive(self, engine: VllmEngine) -> None:
         name = ", ".join(engine.seat.members)

@@ -57,6 +57,7 @@ _ENDPOINTS: dict[str, tuple[str, list[str], Json]] = {
             "tools": _OBJECTS,
         },
     ),
+    "count_tokens": ("", ["messages"], {"messages": {**_OBJECTS, "minItems": 1}, "system": _TEXT_OR_OBJECTS}),
 }
 
 _STATUSES = {
@@ -83,8 +84,8 @@ def endpoint(name: str) -> Json:
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
     streamed: Json = {"description": "The answer; as server-sent events with `stream`"}
     streamed["content"] = {"application/json": {}, "text/event-stream": {}}
-    return {
-        "summary": summary,
+    told: Json = {"summary": summary} if summary else {}
+    return told | {
         "openapi_extra": {"requestBody": body},
         "responses": {200: streamed} | {status: {"description": text} for status, text in _STATUSES.items()},
     }

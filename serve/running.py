@@ -17,7 +17,7 @@ import httpx
 
 from alpharay.serve import keys
 from alpharay.serve.checks import check_engine, check_port, check_sandbox
-from alpharay.serve.cluster import check_gpus, cluster, log_folder
+from alpharay.serve.cluster import HeadWatch, check_gpus, cluster, log_folder
 from alpharay.serve.config import Config
 from alpharay.serve.errors import StartFailed
 from alpharay.serve.frontier import ServedMember
@@ -29,6 +29,7 @@ Say = Callable[[str], None]
 
 _START_S = 1800.0
 _TELL_EVERY_S = 10.0
+_LOOK_S = 2.0
 
 
 def serve(config: Config, *, address: str | None, say: Say) -> None:
@@ -57,7 +58,14 @@ def serve(config: Config, *, address: str | None, say: Say) -> None:
             _deploy(config, members, seats, say)
             print(f"ready {_url(config.server.host, port)}/v1", file=ours, flush=True)
             stop.serving = True
-            stop.event.wait()
+            head = HeadWatch()
+            while not stop.event.wait(_LOOK_S):
+                if head.gone():
+                    # To ask Ray for anything now would only hang; its own reaper ends what it started here.
+                    say(
+                        f"error: Ray's head at {head.address} is gone; ending, so that it can be started anew"
+                    )
+                    os._exit(1)
             _drain(config, say)
 
 

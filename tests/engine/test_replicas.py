@@ -21,7 +21,7 @@ def replicas(start_server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     config = folder / "two.yaml"
     config.write_text(
         f"name: two\nendpoints: {{low: '{embedded}/low', high: '{embedded}/high'}}\nmembers: [0, 1.5]\n"
-        "engine: {dtype: float32, max_model_len: 512, extra: {max_num_seqs: 32, kv_cache_memory_bytes: 67108864}}\n"
+        "engine: {dtype: float32, max_model_len: 512, hang_s: 4, extra: {max_num_seqs: 32, kv_cache_memory_bytes: 67108864}}\n"
         "server: {drain_s: 20}\n"
     )
     running = start_server(folder, str(config))
@@ -55,6 +55,26 @@ def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, a
     )
     wait_until(replicas.ready, "the member back")
     assert replicas.post(ask(model="two@1.5", tests=False)).status_code == 200
+
+
+def test_an_engine_that_hangs_is_ended_and_replaced_and_its_request_is_answered(replicas, ask, wait_until):
+    restarts = replicas.metric("alpharay_replica_restarts_total", member="two@0")
+    body = ask(model="two", controls={"budget": 24, "stop_after_passes": 24})
+    results: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: results.append(replicas.post(body)))
+    replica = replicas.processes("ServeReplica:alpharay:member-0")[0]
+    hung = next(one for one in replica.children(recursive=True) if "EngineCore" in " ".join(one.cmdline()))
+    hung.send_signal(signal.SIGSTOP)
+    thread.start()
+    thread.join()
+    assert results[0].status_code == 200
+    assert results[0].json()["alpharay"]["drawn"] == 24
+    wait_until(
+        lambda: replicas.metric("alpharay_replica_restarts_total", member="two@0") == restarts + 1,
+        "its restart",
+    )
+    wait_until(replicas.ready, "the member back")
+    assert replicas.post(ask(model="two@0", tests=False)).status_code == 200
 
 
 def test_sigterm_answers_what_is_under_way_refuses_the_rest_and_leaves_nothing(replicas, ask, wait_until):
