@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,27 @@ from alpharay.judge.verdict import VerdictKind
 from alpharay.router.arms import Arm, context
 from alpharay.router.draw import Member
 from alpharay.router.experience import Experience, Fate
-from alpharay.router.mixture import Mixture, refit, unlearnt
+from alpharay.router.latent import Latent, prior, refit
+from alpharay.router.mixture import Mixture, log_chance, unlearnt
 from alpharay.router.seeds import MAX_MEMBERS
 from alpharay.router.standing import Standing
 from alpharay.router.turns import TurnRates
 
-_VERSION = 2
+_VERSION = 3
 # Requests whose outcomes the mixture is learnt from: the latest ones, so that it follows a drift.
-_WINDOW = 512
+_WINDOW = 256
+# Requests after which an outcome counts half for it.
+_HALF_LIFE = 120
 # Draws whose outcome feedback may still correct, rather than count as another draw's.
 _CORRECTABLE = 4096
-# The mixture is fitted again when this share of the window's rows is new.
+# The model is fitted again when this share of the window's rows is new.
 _REFIT_SHARE, _REFIT_LEAST = 1 / 16, 32
+# Steps of the first fit, and of each further one, which goes on from the last.
+_FIRST_STEPS, _STEPS = 8, 2
+# The latest requests are a surprise, and what was before them is forgotten, when their outcomes were foretold
+# worse than those of earlier requests were, by so many standard errors, or worse than by knowing nothing, by
+# so much in log chance. Told from at least so many requests.
+_SURPRISE, _SURPRISE_FROM = 4.0, 24
 _TOKENS_OVER = 500  # samples that the mean length is taken over
 
 Key = tuple[str, int]
@@ -52,10 +61,13 @@ class Learner:
         self._arms: dict[str, Arm] = {}
         self._window: OrderedDict[str, _Request] = OrderedDict()
         self._rows = 0  # in the window
-        self._fresh = 0  # of them, since the mixture was last fitted
+        self._fresh = 0  # of them, since the model was last fitted
+        self._touched: dict[str, None] = {}  # the requests that those are of, in order
         self._outcomes: OrderedDict[Key, tuple[str, VerdictKind]] = OrderedDict()
         self._mended: dict[VerdictKind, tuple[int, int]] = {}
         self._again: dict[VerdictKind, tuple[int, int]] = {}
+        self._foretold = (0, 0.0, 0.0)  # requests, mean and variance of their outcomes' log chance a draw
+        self._latent: Latent | None = None
         self._mixture: Mixture | None = None
         self._standing: Standing | None = None
 
@@ -96,8 +108,8 @@ class Learner:
             )
         return self._standing
 
-    def settle(self, steps: int = 50) -> None:
-        """Fits the mixture to its end: for a log that is folded once and then only read, as in a replay."""
+    def settle(self, steps: int = 20) -> None:
+        """Fits the model to its end: for a log that is folded once and then only read, as in a replay."""
         self._fit(steps)
         self._standing = None
 
@@ -107,6 +119,8 @@ class Learner:
             "version": _VERSION,
             "folded": self.folded,
             "fresh": self._fresh,
+            "touched": list(self._touched),
+            "foretold": list(self._foretold),
             "members": [[member.name, member.alpha] for member in self._members.values()],
             "solved": dict(self._solved),
             "judged": dict(self._judged),
@@ -120,11 +134,10 @@ class Learner:
             "outcomes": [[*key, member, kind.value] for key, (member, kind) in self._outcomes.items()],
             "mended": {kind.value: list(tally) for kind, tally in self._mended.items()},
             "again": {kind.value: list(tally) for kind, tally in self._again.items()},
-            "mixture": self._mixture and {
-                "members": [member.name for member in self._mixture.members],
-                "weights": _packed(self._mixture.weights),
-                "rates": _packed(self._mixture.rates),
-                "kappa": self._mixture.kappa,
+            "latent": self._latent and {
+                "members": [member.name for member in self._latent.members],
+                "mean": _packed(self._latent.mean),
+                "covariance": _packed(self._latent.covariance),
             },
         }  # fmt: skip
 
@@ -152,11 +165,15 @@ class Learner:
             self._outcomes[request, draw] = (member, VerdictKind(kind))
         for mine, theirs in ((self._mended, snapshot["mended"]), (self._again, snapshot["again"])):
             mine.update({VerdictKind(kind): (solved, judged) for kind, (solved, judged) in theirs.items()})
-        if (kept := snapshot["mixture"]) is not None:
+        self._touched = dict.fromkeys(snapshot["touched"])
+        number, mean, variance = snapshot["foretold"]
+        self._foretold = (number, mean, variance)
+        if (kept := snapshot["latent"]) is not None:
             members = tuple(self._members[name] for name in kept["members"])
-            weights = _unpacked(kept["weights"])
-            rates = _unpacked(kept["rates"]).reshape(len(weights), len(members), len(Fate))
-            self._mixture = Mixture(members, weights, rates, kept["kappa"])
+            mean = _unpacked(kept["mean"])
+            covariance = _unpacked(kept["covariance"]).reshape(len(mean), len(mean))
+            self._latent = Latent(members, mean, covariance)
+            self._mixture = self._latent.mixture()
 
     def _knows(self, experience: Experience) -> bool:
         """Whether the member has a place; so many more than can be served together get none."""
@@ -185,6 +202,7 @@ class Learner:
             request.failed.append(experience.verdict)
         self._rows += 1
         self._fresh += 1
+        self._touched[experience.request] = None
         if self._fresh >= max(_REFIT_LEAST, self._rows * _REFIT_SHARE):
             self._fit()
 
@@ -222,18 +240,47 @@ class Learner:
                 self._rows -= oldest.rows
         return self._window[name]
 
-    def _fit(self, steps: int = 3) -> None:
+    def _fit(self, steps: int = _STEPS) -> None:
         members = tuple(self._members.values())
         if not members:
             return
-        self._fresh = 0
-        places = {name: place for place, name in enumerate(self._members)}
-        counts: NDArray[np.int64] = np.zeros((len(self._window), len(members), len(Fate)), dtype=np.int64)
-        for row, request in enumerate(self._window.values()):
-            for name, seen in request.counts.items():
-                counts[row, places[name]] = seen
-        before = unlearnt(members) if self._mixture is None else self._mixture.widened(members)
-        self._mixture = refit(before, counts, steps)
+        if self._misled():
+            latest = [name for name in self._window if name in self._touched]
+            self._window = OrderedDict((name, self._window[name]) for name in latest)
+            self._rows = sum(one.rows for one in self._window.values())
+            self._latent = None
+        self._fresh, self._touched = 0, {}
+        latent = self._latent
+        if latent is None or latent.members != members:
+            latent, steps = prior(members), max(steps, _FIRST_STEPS)
+        counts = np.array([one.of(self._members) for one in self._window.values()])
+        age = np.arange(len(counts))[::-1]
+        self._latent = refit(latent, counts, steps, 0.5 ** (age / _HALF_LIFE))
+        self._mixture = self._latent.mixture()
+
+    def _misled(self) -> bool:
+        """Whether what was learnt foretells the latest requests worse than it used to, or than knowing nothing."""
+        if self._mixture is None:
+            return False
+        members = self._mixture.members
+        names = [name for name in self._touched if name in self._window]
+        latest = [self._window[name].of(member.name for member in members) for name in names]
+        scores = np.array([log_chance(self._mixture, one) / max(int(one.sum()), 1) for one in latest])
+        number, mean, variance = self._foretold
+        ignorant = sum(log_chance(unlearnt(members), one) for one in latest)
+        known = sum(log_chance(self._mixture, one) for one in latest)
+        error = (variance / max(len(scores), 1)) ** 0.5
+        unlike = len(scores) and scores.mean() < mean - _SURPRISE * error - 0.05
+        if number >= _SURPRISE_FROM and (unlike or known < ignorant - _SURPRISE):
+            self._foretold = (0, 0.0, 0.0)
+            return True
+        for score in scores:
+            number = min(number + 1, _WINDOW)
+            away = float(score) - mean
+            mean += away / number
+            variance += (away * (float(score) - mean) - variance) / number
+        self._foretold = (number, mean, variance)
+        return False
 
 
 class _Request:
@@ -244,6 +291,10 @@ class _Request:
     def __init__(self, counts: dict[str, list[int]], failed: list[VerdictKind]) -> None:
         self.counts = counts
         self.failed = failed
+
+    def of(self, names: Iterable[str]) -> NDArray[np.int64]:
+        """[names, Fate]"""
+        return np.array([self.counts.get(name, (0, 0, 0)) for name in names], dtype=np.int64)
 
     @property
     def rows(self) -> int:

@@ -1,18 +1,16 @@
-"""What kinds of problems there are, and what each member makes of each kind: learnt from judged draws.
+"""What kinds of problems there are, and what each member makes of each kind.
 
-A problem is of one of G latent types with chances `weights`. Within a type, member m solves, is incorrect
-or is inefficient with mean `rates[g, m]`; each problem has its own probabilities about that mean, drawn
-from a Dirichlet whose concentration kappa says how alike the problems of a type are. So
+A problem is of one of G types with chances `weights`. Within a type, member m solves, is incorrect or is
+inefficient with mean `rates[g, m]`; each problem has its own probabilities about that mean, drawn from a
+Dirichlet whose concentration kappa says how alike the problems of a type are. So
 
     P(counts n of one problem | g) = prod_m DirichletMultinomial(n_m; kappa * rates[g, m])
 
-Types make members correlate (who fails like this at alpha 0.5 will fail like that at 1.0); the Dirichlet is
-the idiosyncrasy that is left: failing again and again speaks against a member itself. Both are learnt by
-expectation-maximisation on the counts of a window of requests. The likelihood is also right for
-requests that stopped at their first pass, because when to stop depended on nothing but what was seen.
-
-Before anything is learnt, types are a grid: how difficult, and at which alpha best solved. Below
-that alpha attempts tend to run out of time, above it to be wrong, and no member is better than another.
+Types make members correlate: who fails like this at alpha 0.5 will fail like that at 1.0. The Dirichlet is
+what remains: failing again and again speaks against a member itself. Types are points of the learnt
+Gaussian (`latent.py`); before anything is learnt they are the grid of `unlearnt`: how difficult, and at which
+alpha best solved. Below that alpha attempts tend to run out of time, above it to be wrong, and no
+member is better than another.
 """
 
 from __future__ import annotations
@@ -29,14 +27,11 @@ from alpharay.router.draw import Member
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_DIFFICULTIES = (0.8, 0.4, 0.12, 0.03, 0.005)
+_DIFFICULTIES = (0.6, 0.3, 0.12, 0.03, 0.005)
 _POSITIONS = 4
 TYPES = len(_DIFFICULTIES) * _POSITIONS
 _LEAST = 1e-4  # of any rate, so that nothing is ever quite impossible
-_PRIOR_SAMPLES = 3.0  # how many problems' evidence the grid weighs beside what is learnt
-_SHARED_SAMPLES = 3.0  # likewise what neighbours along alpha say of a member
-_KAPPAS = (1.0, 300.0)
-_MOST_COUNTED = 256  # samples of one member on one problem; more are scaled down
+_KAPPA = 20.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,10 +57,6 @@ class Mixture:
         ]
         return np.stack(columns, axis=1)
 
-    def widened(self, members: Sequence[Member]) -> Mixture:
-        """The same with columns for these members, in this order."""
-        return Mixture(tuple(members), self.weights, self.rates_of(members), self.kappa)
-
 
 @lru_cache(maxsize=64)
 def unlearnt(members: tuple[Member, ...]) -> Mixture:
@@ -83,34 +74,7 @@ def unlearnt(members: tuple[Member, ...]) -> Mixture:
     inefficient = np.clip(1 / (1 + np.exp(4 * away)), 0.02, 0.98)[None]
     rates = np.stack([solve, (1 - solve) * (1 - inefficient), (1 - solve) * inefficient], axis=-1)
     rates = np.maximum(rates.reshape(TYPES, len(members), 3), _LEAST)
-    return Mixture(members, np.full(TYPES, 1 / TYPES), rates / rates.sum(-1, keepdims=True), 20.0)
-
-
-def refit(mixture: Mixture, counts: Ints, steps: int = 3) -> Mixture:
-    """Some steps of expectation-maximisation.
-
-    counts: [requests, members, Fate], first attempts only, members as in `mixture`.
-    """
-    if not len(counts):
-        return mixture
-    grid = unlearnt(mixture.members).rates
-    near = _kernel(*[[member.alpha for member in mixture.members]] * 2)
-    counts = _capped(counts)
-    weights, rates, kappa = mixture.weights, mixture.rates, mixture.kappa
-    for _ in range(steps):
-        evidence, kappa = _best_kappa(counts, weights, rates, kappa)
-        joint = np.log(weights) + evidence
-        share = np.exp(joint - joint.max(axis=1, keepdims=True))
-        share /= share.sum(axis=1, keepdims=True)  # [requests, G]
-        weights = (share.sum(axis=0) + 1.0 / TYPES) / (len(counts) + 1.0)
-        # Minka's fixed point: what a sample adds falls the more of its kind the problem already has.
-        seen = np.einsum("rg,rgmc->gmc", share, _gathered(_expected_tables(kappa * rates, counts), counts))
-        shared = np.einsum("mk,gkc->gmc", near, seen)
-        base = (shared + _PRIOR_SAMPLES * grid) / (shared.sum(-1, keepdims=True) + _PRIOR_SAMPLES)
-        rates = (seen + _SHARED_SAMPLES * base) / (seen.sum(-1, keepdims=True) + _SHARED_SAMPLES)
-        rates = np.maximum(rates, _LEAST)
-        rates /= rates.sum(-1, keepdims=True)
-    return Mixture(mixture.members, weights, rates, kappa)
+    return Mixture(members, np.full(TYPES, 1 / TYPES), rates / rates.sum(-1, keepdims=True), _KAPPA)
 
 
 def log_evidence(pseudo: Floats, counts: Ints) -> Floats:
@@ -118,61 +82,16 @@ def log_evidence(pseudo: Floats, counts: Ints) -> Floats:
 
     pseudo: kappa * rates, [G, members, Fate]. counts: [members, Fate].
     """
-    seen = counts > 0
-    rows = counts.sum(-1) > 0
-    up = _log_rising(pseudo[:, seen], counts[seen]).sum(-1)
-    down = _log_rising(pseudo.sum(-1)[:, rows], counts.sum(-1)[rows]).sum(-1)
-    return np.asarray(up - down)
+    seen, drawn = counts > 0, counts.sum(-1)
+    rows = drawn > 0
+    return _few_rising(pseudo[:, seen], counts[seen]) - _few_rising(pseudo.sum(-1)[:, rows], drawn[rows])
 
 
-def _best_kappa(counts: Ints, weights: Floats, rates: Floats, kappa: float) -> tuple[Floats, float]:
-    """The evidence [requests, G] under the likeliest of a few concentrations near the last."""
-    found: list[tuple[float, int, float, Floats]] = []
-    for factor in (1.0, 1.5, 1 / 1.5):
-        tried = float(np.clip(kappa * factor, *_KAPPAS))
-        evidence = _evidence(tried * rates, counts)
-        top = evidence.max(axis=1, keepdims=True)
-        total = float((np.log(np.exp(evidence - top) @ weights) + top[:, 0]).sum())
-        found.append((total, -len(found), tried, evidence))
-    _, _, kappa, evidence = max(found, key=lambda each: each[:2])
-    return evidence, kappa
-
-
-def _evidence(pseudo: Floats, counts: Ints) -> Floats:
-    """`log_evidence` of many problems, [requests, G]."""
-    most = int(counts.sum(-1).max())
-    steps = np.arange(most)
-    rising = _cumulated(np.log(pseudo[..., None] + steps))
-    total = _cumulated(np.log(pseudo.sum(-1)[..., None] + steps))
-    members = np.arange(counts.shape[1])
-    up = _gathered(rising, counts).sum(axis=(2, 3))
-    down = total[:, members, counts.sum(-1)].sum(axis=2).T  # [G, requests, members] before the sum
-    return np.asarray(up - down)
-
-
-def _expected_tables(pseudo: Floats, counts: Ints) -> Floats:
-    """[G, members, Fate, n + 1]: a * (digamma(a + n) - digamma(a)) = sum over i < n of a / (a + i)."""
-    steps = np.arange(int(counts.max()))
-    return _cumulated(pseudo[..., None] / (pseudo[..., None] + steps))
-
-
-def _cumulated(terms: Floats) -> Floats:
-    """Sums of the first 0, 1, … n terms along the last axis."""
-    first = np.zeros((*terms.shape[:-1], 1))
-    return np.concatenate([first, np.cumsum(terms, axis=-1)], axis=-1)
-
-
-def _gathered(table: Floats, counts: Ints) -> Floats:
-    """The table [G, members, Fate, n] at each request's own n: [requests, G, members, Fate]."""
-    members = np.arange(counts.shape[1])[:, None]
-    fates = np.arange(counts.shape[2])[None, :]
-    return np.asarray(table[:, members, fates, counts].transpose(1, 0, 2, 3))
-
-
-def _capped(counts: Ints) -> Ints:
-    drawn = counts.sum(-1, keepdims=True)
-    scale = np.minimum(1.0, _MOST_COUNTED / np.maximum(drawn, 1))
-    return np.asarray(np.rint(counts * scale), dtype=np.int64)
+def log_chance(mixture: Mixture, counts: Ints) -> float:
+    """The logarithm of the chance that one problem comes to these counts [members, Fate], in their order."""
+    evidence = log_evidence(mixture.kappa * mixture.rates, counts)
+    top = evidence.max()
+    return float(top + np.log(np.exp(evidence - top) @ mixture.weights))
 
 
 def _kernel(to: Sequence[float], of: Sequence[float]) -> Floats:
@@ -182,6 +101,16 @@ def _kernel(to: Sequence[float], of: Sequence[float]) -> Floats:
     width = 0.25 * ((every.max() - every.min()) or 1.0)
     near = np.exp(-(((here - there) / width) ** 2) / 2) + 1e-9
     return np.asarray(near / near.sum(axis=1, keepdims=True))
+
+
+def _few_rising(start: Floats, times: Ints) -> Floats:
+    """`_log_rising` summed over the last axis; directly, which is faster for the few samples of a request."""
+    most = int(times.max(initial=0))
+    if most > 32:
+        return np.asarray(_log_rising(start, times).sum(-1))
+    steps = np.arange(most)
+    factors = np.where(steps < times[:, None], start[..., None] + steps, 1.0)
+    return np.asarray(np.log(factors).sum(axis=(-2, -1)))
 
 
 def _log_rising(start: Floats, times: Ints) -> Floats:

@@ -163,7 +163,9 @@ class Session:
         if waiting <= int(_LATE * self._wave) and self._counted.total() >= self._target:
             self._target = self._next_target()
             self._wave = self._target - self._counted.total()
-        samples = min(self._target - self._counted.total(), self._left())
+        samples = self._target - self._counted.total()
+        if samples > 0:
+            samples = min(samples, self._left())
         if samples <= 0:
             return
         draws = self._mend(samples)

@@ -1,0 +1,187 @@
+from itertools import product
+from math import lgamma
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.router import Candidate, Draw, Fate
+from alpharay.router.belief import Belief
+from alpharay.router.latent import Latent, prior, refit
+from alpharay.router.mixture import Mixture, log_chance, log_evidence, unlearnt
+
+from .driver import FIVE, frontier
+
+KIND = {
+    Fate.SOLVED: VerdictKind.ACCEPTED,
+    Fate.INCORRECT: VerdictKind.WRONG_ANSWER,
+    Fate.INEFFICIENT: VerdictKind.TIME_LIMIT,
+}
+TWO = frontier(0.0, 1.0)
+
+
+def mixture_of(rng, members, types=4, kappa=5.0):
+    rates = rng.dirichlet([1, 1, 1], (types, len(members)))
+    return Mixture(tuple(members), rng.dirichlet([1] * types), rates, kappa)
+
+
+def history(fates):
+    """fates: [(member's place, fate)]"""
+    return [
+        Candidate(
+            draw=Draw(index=n, member=FIVE[place].name, sample=n, seed=n), verdict=Verdict(KIND[fate], 0, 1)
+        )
+        for n, (place, fate) in enumerate(fates)
+    ]
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 40), min_size=3, max_size=3), min_size=2, max_size=2), st.integers(0, 99)
+)
+def test_the_evidence_is_the_dirichlet_multinomial(counts, seed):
+    pseudo = np.random.default_rng(seed).gamma(1.0, 2.0, (3, 2, 3)) + 0.01
+    by_hand = [
+        sum(
+            lgamma(row.sum())
+            - lgamma(row.sum() + sum(seen))
+            + sum(lgamma(a + n) - lgamma(a) for a, n in zip(row, seen, strict=True))
+            for row, seen in zip(kind, counts, strict=True)
+        )
+        for kind in pseudo
+    ]
+    np.testing.assert_allclose(log_evidence(pseudo, np.array(counts)), by_hand, atol=1e-6)
+
+
+@given(st.integers(0, 99))
+def test_all_that_three_draws_may_come_to_has_chance_one(seed):
+    mixture = mixture_of(np.random.default_rng(seed), TWO)
+    total = 0.0
+    for fates in product(Fate, repeat=3):  # two draws of the first member, one of the second, in this order
+        counts = np.zeros((2, 3), dtype=np.int64)
+        for place, fate in zip((0, 0, 1), fates, strict=True):
+            counts[place, fate] += 1
+        total += np.exp(log_chance(mixture, counts))
+    assert total == pytest.approx(1)
+
+
+def by_enumeration(mixture, seen, planned):
+    """P(none of the planned solves | seen), by sequences: every type, every draw, one after the other."""
+    open_, reached = 0.0, 0.0
+    for weight, rates in zip(mixture.weights, mixture.rates, strict=True):
+        counts = mixture.kappa * rates
+        counts = counts.copy()
+        chance = weight
+        for place, fate in seen:
+            chance *= counts[place, fate] / counts[place].sum()
+            counts[place, fate] += 1
+        reached += chance
+        for place in planned:
+            solved = counts[place, 0] / counts[place].sum()
+            chance *= 1 - solved
+            counts[place, 1] += 1  # how it failed does not change the chance to solve
+        open_ += chance
+    return open_ / reached
+
+
+PLACES = st.integers(0, 4)
+
+
+@given(
+    st.integers(0, 99),
+    st.lists(st.tuples(PLACES, st.sampled_from(Fate)), max_size=6),
+    st.lists(PLACES, max_size=6),
+)
+def test_gains_are_the_exact_marginal_coverage(seed, seen, planned):
+    mixture = mixture_of(np.random.default_rng(seed), FIVE)
+    belief = Belief(mixture, FIVE, history(seen))
+    for place in planned:
+        belief.choose(FIVE[place].name)
+    open_ = by_enumeration(mixture, seen, planned)
+    assert belief.types.sum() == pytest.approx(open_)
+    for place, gain in enumerate(belief.gain()):
+        assert gain == pytest.approx(open_ - by_enumeration(mixture, seen, [*planned, place]), abs=1e-9)
+
+
+def test_before_anything_is_learnt_all_members_are_equal():
+    belief = Belief(unlearnt(FIVE), FIVE, ())
+    np.testing.assert_allclose(belief.gain(), belief.gain()[0], rtol=0.03)
+
+
+@pytest.mark.parametrize("knowing", [unlearnt, lambda members: prior(members).mixture()])
+def test_wrong_answers_speak_for_lower_alphas_and_time_limits_for_higher(knowing):
+    wrong = Belief(knowing(FIVE), FIVE, history([(2, Fate.INCORRECT)] * 2)).gain()
+    slow = Belief(knowing(FIVE), FIVE, history([(2, Fate.INEFFICIENT)] * 2)).gain()
+    assert wrong[0] > wrong[4]
+    assert slow[4] > slow[0]
+
+
+def test_what_the_judge_could_not_judge_changes_no_belief():
+    candidates = history([(2, Fate.INCORRECT)])
+    unjudged = [Candidate(draw=candidates[0].draw), *candidates[:0]]
+    np.testing.assert_array_equal(
+        Belief(unlearnt(FIVE), FIVE, unjudged).gain(), Belief(unlearnt(FIVE), FIVE, ()).gain()
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 16])
+def test_the_prior_and_every_fit_are_covariances(size):
+    members = frontier(*(number / 4 for number in range(size)))
+    counts = np.random.default_rng(1).multinomial(3, [0.1, 0.6, 0.3], (40, size))
+    for latent in (prior(members), refit(prior(members), counts, 3)):
+        assert np.linalg.eigvalsh(latent.covariance)[0] > 0
+        np.testing.assert_allclose(latent.covariance, latent.covariance.T, atol=1e-9)
+        assert np.isfinite(latent.mean).all()
+
+
+def test_the_points_have_the_gaussians_mean_and_covariance():
+    latent = prior(FIVE)
+    rates = latent.mixture().rates
+    logits = np.log(rates[:, :, 0] / (1 - rates[:, :, 0]))
+    inside = np.abs(logits).max(axis=1) < 11.9
+    assert inside.mean() > 0.99
+    np.testing.assert_allclose(logits[inside].mean(axis=0), latent.mean[:5], atol=0.1)
+    np.testing.assert_allclose(np.cov(logits[inside].T), latent.covariance[:5, :5], atol=0.4)
+
+
+def test_fitting_finds_the_frontier_that_made_the_counts():
+    truth = Latent(TWO, np.array([-1.0, 0.5, -0.5, -0.5]), np.diag([1.0, 1.0, 0.5, 0.5]) + 1.0)
+    rng = np.random.default_rng(3)
+    z = rng.multivariate_normal(truth.mean, truth.covariance, 600)
+    chance = 1 / (1 + np.exp(-z))
+    rates = np.stack(
+        [chance[:, :2], (1 - chance[:, :2]) * (1 - chance[:, 2:]), (1 - chance[:, :2]) * chance[:, 2:]], -1
+    )
+    counts = np.array([[rng.multinomial(10, row) for row in problem] for problem in rates])
+    fitted = refit(prior(TWO), counts, 30)
+    np.testing.assert_allclose(fitted.mean, truth.mean, atol=0.35)
+    np.testing.assert_allclose(fitted.covariance, truth.covariance, atol=0.9)
+    held = [np.array([rng.multinomial(10, row) for row in problem]) for problem in rates[:200]]
+    better, worse = (sum(log_chance(one.mixture(), each) for each in held) for one in (fitted, prior(TWO)))
+    assert better > worse
+
+
+def test_requests_that_stopped_at_a_pass_do_not_make_a_member_look_much_better():
+    # Solving one time in five. Laplace's approximation of so few draws errs upwards, to about 0.29; the share of
+    # requests solved at their first draw and no more would say so too, but that of the problems solved 0.93.
+    rng = np.random.default_rng(5)
+    counts = np.zeros((500, 1, 3), dtype=np.int64)
+    for row in counts:
+        for _ in range(12):
+            solved = rng.random() < 0.2
+            row[0, 0 if solved else 1] += 1
+            if solved:
+                break
+    rate = refit(prior(TWO[:1]), counts, 20).mixture().rates[:, 0, 0].mean()
+    assert rate == pytest.approx(0.2, abs=0.1)
+    assert counts[:, 0, 0].sum() / counts.sum() == pytest.approx(0.2, abs=0.04)
+
+
+def test_a_member_never_seen_is_taken_to_be_like_its_neighbours():
+    mixture = mixture_of(np.random.default_rng(0), FIVE)
+    new = frontier(0.05)[0]
+    rates = mixture.rates_of([FIVE[0], new])
+    np.testing.assert_allclose(rates.sum(axis=-1), 1)
+    distances = [np.abs(rates[:, 1] - mixture.rates[:, place]).mean() for place in (1, 4)]
+    assert distances[0] < distances[1]

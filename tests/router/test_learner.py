@@ -1,0 +1,186 @@
+import json
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alpharay.judge.verdict import VerdictKind
+from alpharay.router import POLICIES, Experience, Learner, Session, Source
+from alpharay.router.features import DIMENSION
+
+from .driver import FIVE, ask, by_seed, drive
+
+KINDS = [
+    VerdictKind.ACCEPTED, VerdictKind.WRONG_ANSWER, VerdictKind.TIME_LIMIT,
+    VerdictKind.RUNTIME_ERROR, VerdictKind.JUDGE_ERROR,
+]  # fmt: skip
+
+
+def row(request="r", draw=0, member=0, verdict=VerdictKind.ACCEPTED, **rest):
+    return Experience(
+        request=request,
+        draw=draw,
+        member=FIVE[member].name,
+        alpha=FIVE[member].alpha,
+        verdict=verdict,
+        **rest,
+    )
+
+
+def log(rows, seed=0):
+    """As a server would write it: requests interleaved, draws counted per request, turns and feedback among them."""
+    dice, experiences, drawn = Random(seed), [], {}
+    for number in range(rows):
+        request = f"r{max(0, number // 6 - dice.randrange(4))}"
+        draw = drawn[request] = drawn.get(request, -1) + 1
+        later = draw > 2 and dice.random() < 0.2
+        experiences.append(
+            row(
+                request,
+                draw,
+                dice.randrange(5),
+                dice.choice(KINDS),
+                prompt_tokens=50,
+                completion_tokens=dice.randrange(1, 90),
+                turn=2 if later else 1,
+                repaired=dice.choice(KINDS[1:3]) if later else None,
+                features=tuple(round(dice.gauss(0, 0.3), 4) for _ in range(DIMENSION)),
+            )
+        )
+        if dice.random() < 0.1:
+            told = dice.choice(experiences)
+            experiences.append(replace(told, verdict=dice.choice(KINDS), source=Source.FEEDBACK))
+    return experiences
+
+
+def folded(experiences, learner=None):
+    learner = learner or Learner()
+    for experience in experiences:
+        learner.learn(experience)
+    return learner
+
+
+def state(learner):
+    return json.dumps(learner.snapshot(), sort_keys=True)
+
+
+def test_two_replicas_that_fold_the_same_log_come_to_the_same_state():
+    assert state(folded(log(400))) == state(folded(log(400)))
+
+
+@settings(max_examples=6)
+@given(st.integers(0, 200), st.integers(0, 99))
+def test_a_snapshot_and_the_rows_after_it_come_to_what_the_whole_log_comes_to(cut, seed):
+    experiences = log(200, seed)
+    kept = json.loads(json.dumps(folded(experiences[:cut]).snapshot()))
+    fresh = Learner()
+    fresh.restore(kept)
+    assert state(folded(experiences[cut:], fresh)) == state(folded(experiences))
+
+
+def test_a_standing_never_changes_once_it_is_handed_out():
+    learner = folded(log(300))
+    standing = learner.standing()
+    one, two = Session(ask(budget=20, standing=standing), POLICIES["adaptive"]()), None
+    draws = one.next_wave()
+    folded(log(300, seed=5), learner)
+    two = Session(ask(budget=20, standing=standing), POLICIES["adaptive"]())
+    assert two.next_wave() == draws
+    assert learner.standing() is not standing
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_recorded_request_is_decided_again_as_it_was(policy):
+    experiences = log(300)
+    features = experiences[7].features
+    runs = []
+    for _ in range(2):
+        standing = folded(experiences[:200]).standing()
+        asked = ask(budget=30, stop_after_passes=2, standing=standing, features=features, turns=2, price=1e-6)
+        one = Session(asked, POLICIES[policy]())
+        runs.append((drive(one, by_seed(0.05), order=Random(3)).started, one.candidates, one.stopped))
+    assert runs[0] == runs[1]
+    assert standing.folded == 200
+
+
+def test_counts_are_of_first_attempts_that_were_judged():
+    learner = folded(
+        [
+            row(draw=0),
+            row(draw=1, verdict=VerdictKind.WRONG_ANSWER),
+            row(draw=2, verdict=VerdictKind.JUDGE_ERROR),
+            row(draw=3, turn=2, repaired=VerdictKind.WRONG_ANSWER),
+        ]
+    )
+    standing = learner.standing()
+    assert (standing.solved, standing.judged) == ({FIVE[0].name: 1}, {FIVE[0].name: 2})
+    assert standing.turns.mended == {VerdictKind.WRONG_ANSWER: (1, 1)}
+    assert standing.folded == 4
+
+
+def test_draws_after_a_failure_teach_what_drawing_again_pays():
+    learner = folded(
+        [
+            row(draw=0, verdict=VerdictKind.WRONG_ANSWER),
+            row(draw=1, verdict=VerdictKind.TIME_LIMIT),
+            row(draw=2),
+        ]
+    )
+    assert learner.standing().turns.again == {
+        VerdictKind.WRONG_ANSWER: (1, 2),
+        VerdictKind.TIME_LIMIT: (1, 1),
+    }
+
+
+def test_feedback_corrects_the_judge_and_is_no_second_sample():
+    wrong = row(verdict=VerdictKind.WRONG_ANSWER, features=(0.1,) * DIMENSION)
+    told = replace(wrong, verdict=VerdictKind.ACCEPTED, source=Source.FEEDBACK)
+    corrected, straight = folded([wrong, told, told]), folded([told])
+    one, two = corrected.standing(), straight.standing()
+    assert (one.solved, one.judged) == (two.solved, two.judged) == ({FIVE[0].name: 1}, {FIVE[0].name: 1})
+    np.testing.assert_allclose(one.arms[FIVE[0].name].targets, two.arms[FIVE[0].name].targets, atol=1e-12)
+    assert corrected.snapshot()["window"][0][1] == straight.snapshot()["window"][0][1]
+
+
+def test_the_state_is_bounded_whatever_was_folded(monkeypatch):
+    monkeypatch.setattr("alpharay.router.learner._WINDOW", 40)
+    monkeypatch.setattr("alpharay.router.learner._CORRECTABLE", 100)
+    sizes = []
+    learner = Learner()
+    for part in range(3):
+        folded([row(f"{part} {n}", 0, n % 5, KINDS[n % 4]) for n in range(300)], learner)
+        sizes.append(len(state(learner)))
+    assert sizes[2] < 1.05 * sizes[1]
+
+
+def test_a_snapshot_of_another_version_is_refused():
+    with pytest.raises(ValueError, match="fold the log"):
+        Learner().restore(Learner().snapshot() | {"version": 1})
+
+
+def test_a_learner_restores_over_whatever_it_had():
+    learner = folded(log(100))
+    learner.restore(Learner().snapshot())
+    assert state(learner) == state(Learner())
+
+
+def test_what_was_learnt_is_forgotten_where_it_foretells_worse_than_nothing():
+    def told(first, count, best):
+        fates = {True: KINDS[0], False: KINDS[1]}
+        return [
+            row(f"{first + n}", 3 * member + time, member, fates[member == best])
+            for n in range(count)
+            for member in range(5)
+            for time in range(3)
+        ]
+
+    learner = folded(told(0, 60, best=0))
+    before = learner.standing().mixture.rates[:, :, 0].mean(axis=0)
+    folded(told(60, 60, best=4), learner)
+    after = learner.standing().mixture.rates[:, :, 0].mean(axis=0)
+    assert before.argmax() == 0
+    assert after.argmax() == 4
+    assert after[0] < 0.3
