@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from alpharay.serve import answer, front_page, metrics, pinned
+from alpharay.serve import answer, feedback, front_page, metrics, pinned
 from alpharay.serve.body import json_body
 from alpharay.serve.count_tokens import COUNT_PATH, count_tokens
 from alpharay.serve.dialects import chat, completions, messages, responses
@@ -113,6 +113,12 @@ def build_app(server: Server) -> FastAPI:
         with server.admit("count_tokens"):
             return await unless_gone(http, count_tokens(server, await json_body(http, _max_mb(server))))
 
+    @app.post(feedback.PATH, **feedback.DESCRIBED)
+    async def taught(http: Request) -> Json:
+        server.key_of(http.headers.items())
+        with server.admit("feedback"):
+            return await feedback.take(server, await json_body(http, _max_mb(server)))
+
     return app
 
 
@@ -131,7 +137,8 @@ async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialec
         request, key = dialect.read(body), visit.leave.key if visit.leave else None
         if key is not None:
             request = salted(request, key.cache_salt)
-        todo = understand(server, dialect, request, http.headers, uuid.uuid4().hex, secrets.randbits(62), key)
+        visit.answer = uuid.uuid4().hex
+        todo = understand(server, dialect, request, http.headers, visit.answer, secrets.randbits(62), key)
     except RequestError:
         server.counts.rejections.labels("invalid").inc()
         raise
@@ -217,6 +224,8 @@ def _finished(server: Server, todo: Ensembled, outcome: Outcome, origin: Origin,
         visit.leave.settle(outcome.session.drawn.total())
     chosen = answer.returned(todo.job, outcome, todo.returns)
     answer.count(server.counts, outcome, chosen)
+    levels = [case.level for case in getattr(todo.job.tests, "cases", ())]
+    server.learning.record(todo.job.request_id, outcome.session, chosen, levels)
     return answer.whole(todo.job, outcome, chosen, server.by_name, origin)
 
 

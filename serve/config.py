@@ -35,6 +35,16 @@ class Adapters(Section):
     high: Path
 
 
+class Autoscale(Section):
+    """Replicas between `engine.replicas` and max per member (or group), as Ray Serve finds them busy.
+
+    target: requests under way in a replica, samples counted one by one, at which it is well used.
+    """
+
+    max: int = Field(ge=1)
+    target: float = Field(64, gt=0)
+
+
 class Engine(Section):
     """How vLLM runs each member.
 
@@ -43,6 +53,8 @@ class Engine(Section):
     members_per_replica: members whose engines share one Ray Serve replica, under hosting `replicas`.
         1 in production; more saves start-up time and memory where the models are small.
     hang_s: an engine that gives no sign of life for so long is ended and started anew.
+    autoscale: more replicas while they are busy. resources: of Ray's, beside GPUs, that a replica takes of
+        its node (`ray start --resources`): it is placed on nodes that have them.
     extra: any other argument of vLLM's, by its own name.
     """
 
@@ -52,7 +64,22 @@ class Engine(Section):
     replicas: int = Field(1, ge=1)
     members_per_replica: int = Field(1, ge=1)
     hang_s: float = Field(60, gt=0)
+    autoscale: Autoscale | None = None
+    resources: dict[str, float] = Field(default_factory=dict)
     extra: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def most_replicas(self) -> int:
+        """Replicas of one member (or group) at the busiest."""
+        return self.autoscale.max if self.autoscale else self.replicas
+
+    @model_validator(mode="after")
+    def _room_to_scale(self) -> Engine:
+        if self.autoscale and self.autoscale.max < self.replicas:
+            raise ValueError(
+                f"autoscale.max {self.autoscale.max} is below replicas {self.replicas}; lower one or raise the other"
+            )
+        return self
 
 
 class Router(Section):
@@ -108,6 +135,10 @@ class Server(Section):
 
     drain_s: after SIGTERM, how long requests under way may still take before they are answered with
     the best so far. keep_alive_s: how often a streamed request hears of us while its budget is being spent.
+
+    engine_metrics_port: where a Ray that is started here exports its metrics and those of vLLM's engines, on
+    loopback; 0 takes a free one. log_format: of what the replicas log; `json` is one object a line.
+    log_folder: where they log it, instead of Ray's session folder.
     """
 
     host: str = Field("127.0.0.1", min_length=1)
@@ -117,6 +148,9 @@ class Server(Section):
     drain_s: float = Field(30, ge=0)
     keep_alive_s: float = Field(10, gt=0)
     api_keys_file: Path | None = None
+    engine_metrics_port: int = Field(0, ge=0, le=65535)
+    log_format: Literal["text", "json"] = "text"
+    log_folder: Path | None = None
 
 
 class Config(Section):
@@ -135,7 +169,7 @@ class Config(Section):
     router: Router = Router()
     judge: Judge = Judge()
     server: Server = Server()
-    store: str | None = Field(None, pattern=r"^[a-z+]+://")
+    store: str | None = Field(None, pattern=r"^[a-z0-9+_]+://")
 
     @property
     def replica_count(self) -> int:
@@ -222,9 +256,12 @@ def load(path: Path | None) -> Config:
         for section in ("endpoints", "adapters")
         if (value := getattr(config, section)) is not None
     }
-    if (keys := config.server.api_keys_file) is not None:
-        found = {"api_keys_file": _resolved(path, "server.api_keys_file", keys)}
-        places["server"] = config.server.model_copy(update=found)
+    found = {
+        name: _resolved(path, f"server.{name}", place)
+        for name in ("api_keys_file", "log_folder")
+        if (place := getattr(config.server, name)) is not None
+    }
+    places["server"] = config.server.model_copy(update=found)
     return config.model_copy(update=places)
 
 

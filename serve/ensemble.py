@@ -6,17 +6,20 @@ import asyncio
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from alpharay.judge.errors import JudgeError
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
 from alpharay.judge.verdict import VerdictKind
-from alpharay.router import POLICIES, Ask, Candidate, Draw, Session, Stop
+from alpharay.router import Ask, Candidate, Draw, Need, Stop
+from alpharay.serve import evidence
 from alpharay.serve.dialects.dialect import ApiRequest, Dialect
-from alpharay.serve.errors import RequestError, no_capacity
+from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.links import EngineFault, Engines, JudgeUnavailable, Judging, SampleLost
 from alpharay.serve.metrics import Counts
 from alpharay.serve.progress import Watch, unwatched
+from alpharay.serve.recording import Recorded
 
 log = logging.getLogger("ray.serve")
 
@@ -30,6 +33,8 @@ class Job:
     """One request, understood. deadline_s: wall seconds from its arrival.
 
     asked: the budget that was asked for, of which the key's cap may have left less.
+    needs: what its selector goes by. probes: the inputs on which candidates are compared, where they are.
+    from_prompt: the tests are the prompt's own examples. hide_logprobs: the caller did not ask for them.
     """
 
     request_id: str
@@ -42,6 +47,10 @@ class Job:
     limits: Limits | None = None
     language: str = "python"
     asked: int = 0
+    needs: frozenset[Need] = frozenset()
+    probes: Tests | None = None
+    from_prompt: bool = False
+    hide_logprobs: bool = False
 
 
 @dataclass(slots=True)
@@ -51,7 +60,7 @@ class Outcome:
     sample_s, judge_s: summed over candidates, which overlap.
     """
 
-    session: Session
+    session: Recorded
     judge: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -84,6 +93,7 @@ class Ensemble:
         run = _Run(job, self._engines, self._judging, self._counts, watch)
         started = time.monotonic()
         try:
+            await self._check_language(job)
             await self._drive(run, started + job.deadline_s)
         finally:
             await run.abort()
@@ -98,6 +108,19 @@ class Ensemble:
             )
         run.outcome.total_s = time.monotonic() - started
         return run.outcome
+
+    async def _check_language(self, job: Job) -> None:
+        """Before a single sample is drawn for programs that no judge here can run."""
+        if job.tests is None or job.language == "python":
+            return
+        try:
+            await self._judging.ready_for(job.language, job.tests)
+        except JudgeUnavailable:
+            return  # which each candidate's judgement will say
+        except JudgeError as error:
+            raise malformed(
+                f"alpharay.language={job.language!r}: {error}", param="alpharay.language"
+            ) from error
 
     async def _drive(self, run: _Run, deadline: float) -> None:
         session, patience = run.session, 0.5
@@ -122,7 +145,7 @@ class _Run:
     def __init__(self, job: Job, engines: Engines, judging: Judging, counts: Counts, watch: Watch) -> None:
         self.job = job
         self._watch = watch
-        self.session = Session(job.ask, POLICIES[job.policy]())
+        self.session = Recorded(job.ask, job.policy)
         self.outcome = Outcome(self.session, "ok" if job.tests is not None else "not_asked")
         self._engines = engines
         self._judging = judging
@@ -180,7 +203,23 @@ class _Run:
         if self.job.tests is None:
             return candidate
         self._unjudged[draw.index] = candidate
-        return await self._judged(candidate)
+        if self.job.probes is None:
+            return await self._judged(candidate)
+        judged, behaviour = await asyncio.gather(self._judged(candidate), self._behaviour(candidate))
+        return replace(judged, evidence=replace(judged.evidence, behaviour=behaviour))
+
+    async def _behaviour(self, candidate: Candidate) -> tuple[str | None, ...]:
+        job = self.job
+        assert job.probes is not None
+        assert job.limits is not None
+        text, limits = job.dialect.text(candidate.payload, job.request), evidence.probe_limits(job.limits)
+        try:
+            seen = await self._judging.observe(job.probes, text, limits, job.language, job.request_id)
+        except JudgeUnavailable as error:
+            log.warning("%s: the judge is out of reach: %s", job.request_id, error)
+            self.outcome.judge = "unavailable"
+            return ()
+        return seen.outputs
 
     async def _sample(self, draw: Draw) -> Candidate:
         started = time.monotonic()
@@ -200,7 +239,15 @@ class _Run:
         self._counts.samples.labels(draw.member, "finished").inc()
         self._counts.tokens.labels(draw.member, "prompt").inc(prompt)
         self._counts.tokens.labels(draw.member, "completion").inc(completion)
-        return Candidate(draw=draw, prompt_tokens=prompt, completion_tokens=completion, payload=response)
+        told = evidence.of_response(
+            response,
+            dialect.text(response, self.job.request) if Need.ANSWER in self.job.needs else "",
+            self.job.needs,
+            ours=self.job.hide_logprobs,
+        )
+        return Candidate(
+            draw=draw, prompt_tokens=prompt, completion_tokens=completion, payload=response, evidence=told
+        )
 
     async def _judged(self, candidate: Candidate) -> Candidate:
         job, started = self.job, time.monotonic()
@@ -225,13 +272,7 @@ class _Run:
         self._counts.judge_duration.labels(kind.value).observe(seconds)
         self._counts.verdicts.labels(candidate.draw.member, kind.value).inc()
         self._watch(candidate.draw, "judged", kind)
-        return Candidate(
-            draw=candidate.draw,
-            verdict=verdict,
-            prompt_tokens=candidate.prompt_tokens,
-            completion_tokens=candidate.completion_tokens,
-            payload=candidate.payload,
-        )
+        return replace(candidate, verdict=verdict)
 
 
 def engine_fault() -> RequestError:

@@ -13,6 +13,7 @@ from alpharay.serve.config import Config
 from alpharay.serve.frontier import ServedMember
 from alpharay.serve.links import RayEngines, RayJudging
 from alpharay.serve.server import Server
+from alpharay.serve.store import Store
 
 
 class Ingress:
@@ -28,8 +29,15 @@ class Ingress:
     ) -> None:
         engines = RayEngines(hosts, lambda member: self._server.is_down(member))  # noqa: PLW0108 - not there yet
         judging = RayJudging(judge, lambda: self._server.judge_is_down)
-        self._server = Server(config, members, engines, judging, hub)
-        self._task = asyncio.create_task(self._server.exchange_forever())
+        store = Store(config.store) if config.store else None
+        self._server = Server(config, members, engines, judging, hub, store)
+        self._tasks = [
+            asyncio.create_task(self._server.exchange_forever()),
+            asyncio.create_task(self._server.learning.exchange_forever()),
+        ]
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_app(self._server)
+
+    async def __del__(self) -> None:
+        await self._server.learning.close()

@@ -72,6 +72,12 @@ class Counts:
             "alpharay_judge_duration_seconds", "From handing a candidate to the judge to its verdict.", ["verdict"],
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
+        self.store_records = Counter(
+            "alpharay_store_records_total",
+            "Finished requests for the store: written, or dropped because too many waited for it.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.rejections = Counter(
             "alpharay_rejections_total", "Requests refused before any sample was drawn, by reason.", ["reason"],
             registry=self.registry,

@@ -13,9 +13,8 @@ from typing import Any, Self
 
 from prometheus_client.core import Metric
 
-from alpharay.judge.verdict import VerdictKind
 from alpharay.router import POLICIES, Situation, Standing
-from alpharay.serve import metrics
+from alpharay.serve import logs, metrics
 from alpharay.serve.config import Config
 from alpharay.serve.direct import Conversations
 from alpharay.serve.ensemble import Ensemble
@@ -23,9 +22,11 @@ from alpharay.serve.errors import RequestError, no_capacity
 from alpharay.serve.frontier import ServedMember, find_member
 from alpharay.serve.hub import IngressReport, Overview
 from alpharay.serve.keys import Key, KeyRing
+from alpharay.serve.learning import Learning
 from alpharay.serve.limits import Limits, Pass
 from alpharay.serve.links import Engines, Judging
 from alpharay.serve.spelling import did_you_mean, shown
+from alpharay.serve.store import Store
 
 log = logging.getLogger("ray.serve")
 
@@ -43,13 +44,20 @@ class Server:
     """What the routes work with."""
 
     def __init__(
-        self, config: Config, members: tuple[ServedMember, ...], engines: Engines, judging: Judging, hub: Any
+        self,
+        config: Config,
+        members: tuple[ServedMember, ...],
+        engines: Engines,
+        judging: Judging,
+        hub: Any,
+        store: Store | None = None,
     ) -> None:
         self.config = config
         self.members = members
         self.by_name = {member.name: member for member in members}
         self.engines = engines
         self.counts = metrics.Counts()
+        self.learning = Learning(store, members, self.counts)
         self.ensemble = Ensemble(engines, judging, self.counts)
         self.rotation = itertools.count()
         self.in_flight = 0
@@ -121,18 +129,8 @@ class Server:
         return bool(self._overview.members) and not self._overview.judge.layer
 
     def standing(self) -> Standing:
-        """How each member has fared in all judged samples so far, over all ingress replicas."""
-        solved: dict[str, int] = {}
-        judged: dict[str, int] = {}
-        name = "alpharay_verdicts"
-        others = {name: self._overview.counted[name]} if name in self._overview.counted else {}
-        _, _, samples = metrics.add([others, self.counts.verdict_snapshot()]).get(name, ("", "", {}))
-        for (_, labels), value in samples.items():
-            member, verdict = dict(labels)["member"], dict(labels)["verdict"]
-            if verdict != VerdictKind.JUDGE_ERROR:
-                judged[member] = judged.get(member, 0) + int(value)
-                solved[member] = solved.get(member, 0) + int(value) * (verdict == VerdictKind.ACCEPTED)
-        return Standing(solved, judged)
+        """What is known of the members from all earlier requests, over all ingress replicas."""
+        return self.learning.standing()
 
     async def exchange_forever(self) -> None:
         """Keeps the hub told of what was counted here, and this replica told of everything else."""
@@ -186,6 +184,8 @@ class Server:
                           [([], self._overview.judge.queue_depth)]),
             metrics.gauge("alpharay_router_weight", "Share of the budget that the configured policy gives the member.",
                           ["member"], [([name], share) for name, share in self._weights().items()]),
+            metrics.gauge("alpharay_store_up", "1 while the scraped replica reaches the store; 0: learning is paused.", [],
+                          [([], not self.learning.down)]),
             metrics.gauge("alpharay_checkpoint_info", "1 for every member served, with its alpha and checkpoint.",
                           ["member", "alpha", "sha256"],
                           [([m.name, f"{m.alpha:g}", m.sha256], 1) for m in self.members]),
@@ -194,7 +194,7 @@ class Server:
     def _weights(self) -> dict[str, float]:
         """The split that the configured policy makes of a large budget."""
         members = [member.as_member for member in self.members]
-        samples = 1000 * len(members)
+        samples = 20 * len(members)
         situation = Situation(members=members, budget=samples, standing=self.standing())
         names = POLICIES[self.config.router.policy]().allocate(samples, situation)
         return {member.name: names.count(member.name) / samples for member in members}
@@ -248,8 +248,9 @@ def _member_note(member: ServedMember) -> Json:
 class Visit:
     """One request from its admission to the end of its answer; counts how it ended, once.
 
-    leave: of its API key, if any. Use it as a context manager. An answer that is streamed ends later than its handler: `stay()` hands
-    the end over to whoever calls `end()`.
+    leave: of its API key, if any. answer: the id within its answer's own id, once it has one. Use it as a
+    context manager. An answer that is streamed ends later than its handler: `stay()` hands the end over to
+    whoever calls `end()`.
     """
 
     def __init__(self, server: Server, endpoint: str) -> None:
@@ -260,6 +261,7 @@ class Visit:
         self._stays = False
         self._texted = False
         self.leave: Pass | None = None
+        self.answer = ""
         server.in_flight += 1
 
     def __enter__(self) -> Self:
@@ -287,8 +289,10 @@ class Visit:
         self._server.in_flight -= 1
         if self.leave is not None:
             self.leave.end()
+        seconds = time.monotonic() - self._started
         self._server.counts.requests.labels(self._endpoint, outcome).inc()
-        self._server.counts.duration.labels(self._endpoint).observe(time.monotonic() - self._started)
+        self._server.counts.duration.labels(self._endpoint).observe(seconds)
+        logs.ended(self._endpoint, outcome, seconds, self.answer)
 
 
 def outcome_of(error: BaseException | None) -> str:

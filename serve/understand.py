@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from alpharay.judge.behaviour import examples
 from alpharay.judge.errors import ProblemError
+from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
-from alpharay.judge.problem import Tests, parse_tests
-from alpharay.router import Ask, Standing
+from alpharay.judge.problem import StdioTests, Tests, check_language, parse_tests
+from alpharay.router import NEEDS, Ask, Need
+from alpharay.router.features import features_of
 from alpharay.router.seeds import mix
 from alpharay.serve.controls import Controls, read_controls
 from alpharay.serve.dialects.dialect import ApiRequest, Dialect
 from alpharay.serve.direct import digest, order, spread
 from alpharay.serve.ensemble import Job
 from alpharay.serve.errors import malformed
+from alpharay.serve.evidence import asking, check_selector, probes, prompt_of
 from alpharay.serve.frontier import ServedMember, find_member, members_asked
 from alpharay.serve.keys import Key
+from alpharay.serve.prompt_text import prompt_text
 from alpharay.serve.server import Server
 from alpharay.serve.spelling import shown
 
@@ -99,23 +104,28 @@ def understand(
         )
     _check_room(dialect, request, controls, budget)
     tests, limits = _tests(server, controls)
+    public = _public(request, controls) if tests is None and budget is not None else None
+    selector = controls.selector or "tests"
+    check_selector(selector, NEEDS[selector], dialect, tests or public)
     seed = own_seed if request.seed is None else request.seed
     router = server.config.router
     ask = Ask(
         members=tuple(member.as_member for member in members),
         budget=request.choices if budget is None else allowed,
         seed=seed,
-        stop_after_passes=None if tests is None else controls.stop_after_passes or request.choices,
+        stop_after_passes=_stop(request, controls, tests, public),
         greedy=request.greedy,
         reproducible=request.seed is not None,
         rotation=next(server.rotation) if request.seed is None else mix(seed),
-        selector=controls.selector or "tests",
+        selector=selector,
         # What was learned meanwhile must not change the answer to a request that is to be reproducible.
-        standing=server.standing() if request.seed is None else Standing(),
+        standing=server.standing() if request.seed is None else server.learning.fixed(),
+        features=features_of(prompt_text(request.body)),
     )
     policy = controls.policy or router.policy
     if budget is None and tests is None and request.choices == 1 and (request.tools or request.stream):
         return _direct(server, dialect, request, request_id, ask, policy, caller)
+    request, hide_logprobs = asking(request, dialect, NEEDS[selector])
     job = Job(
         request_id=request_id,
         dialect=dialect,
@@ -123,9 +133,14 @@ def understand(
         ask=ask,
         policy=policy,
         deadline_s=controls.deadline_s or router.deadline_s,
-        tests=tests,
+        tests=tests or public,
         limits=limits,
+        language=controls.language or "python",
         asked=asked,
+        needs=NEEDS[selector],
+        probes=probes(tests or public, seed) if Need.BEHAVIOUR in NEEDS[selector] else None,
+        from_prompt=public is not None,
+        hide_logprobs=hide_logprobs,
     )
     return Ensembled(job=job, returns=controls.returns or "best")
 
@@ -240,11 +255,28 @@ def _allowed(asked: int, request: ApiRequest, key: Key | None) -> int:
     return cap
 
 
-def _tests(server: Server, controls: Controls) -> tuple[Tests | None, Limits | None]:
-    if controls.tests is None:
-        return None, None
+def _stop(request: ApiRequest, controls: Controls, tests: Tests | None, public: Tests | None) -> int | None:
+    """Accepted candidates after which to stop; None: that does not stop it.
+
+    The prompt's own examples are few: that one candidate passes them is no reason to stop by itself.
+    """
+    if tests is not None:
+        return controls.stop_after_passes or request.choices
+    return controls.stop_after_passes if public is not None else None
+
+
+def _public(request: ApiRequest, controls: Controls) -> Tests | None:
+    """The examples in the prompt, as tests that everybody can see."""
+    found = None if request.tools else examples(prompt_of(request.body))
+    kind = "stdio" if isinstance(found, StdioTests) else "call"
+    return found if kind in LANGUAGES[controls.language or "python"].kinds else None
+
+
+def _tests(server: Server, controls: Controls) -> tuple[Tests | None, Limits]:
     try:
-        tests = parse_tests(controls.tests)
+        tests = None if controls.tests is None else parse_tests(controls.tests)
+        if tests is not None:
+            check_language(controls.language or "python", tests)
     except ProblemError as error:
         raise malformed(f"alpharay.{error}", param="alpharay.tests") from error
     judge = server.config.judge

@@ -1,0 +1,17 @@
+"""What outlives the server: requests, the log of what they taught, feedback, and snapshots of what was learnt."""
+
+from alpharay.serve.store.database import Feedback, Logged, Record, Store, StoreDown, UnknownRequest
+from alpharay.serve.store.place import check_url, default_url, resolved, shown_url
+
+__all__ = [
+    "Feedback",
+    "Logged",
+    "Record",
+    "Store",
+    "StoreDown",
+    "UnknownRequest",
+    "check_url",
+    "default_url",
+    "resolved",
+    "shown_url",
+]

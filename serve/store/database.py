@@ -1,0 +1,268 @@
+"""The store itself: short transactions on SQLite or PostgreSQL. Blocking: called from a thread."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, select, text, update
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from alpharay.judge.verdict import VerdictKind
+from alpharay.router import Experience
+from alpharay.serve.store.place import shown_url
+from alpharay.serve.store.schema import bring_up_to_date, experiences, feedback, requests, snapshots
+
+# How long a statement may wait for another process that writes.
+_BUSY_S = 10.0
+# One writer at a time, so that the log's numbers become visible in their order (an arbitrary constant).
+_LOCK = 0x616C706861726179
+_KEPT_SNAPSHOTS = 2
+
+
+class StoreDown(Exception):
+    """The database cannot be used now; the text holds no secret."""
+
+
+class UnknownRequest(LookupError):
+    """There is no such request; or, where `choice` is set, it has no such choice."""
+
+    def __init__(self, message: str, *, choice: bool = False) -> None:
+        super().__init__(message)
+        self.choice = choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One finished request. trace: see serve/recording.py. choices: the draws that came back, best first.
+
+    rows: what its judged draws taught. checkpoints: per member name, what weights it had.
+    """
+
+    request: str
+    trace: Mapping[str, Any]
+    choices: Sequence[int]
+    rows: Sequence[Experience] = ()
+    checkpoints: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """One row of the log. seq: its place; later rows have larger ones."""
+
+    seq: int
+    checkpoint: str
+    experience: Experience
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What a client says of one of the choices that it was given."""
+
+    request: str
+    choice: int
+    verdict: VerdictKind
+
+
+class Store:
+    """An open store. Threads may share it; each call is one transaction.
+
+    Every method raises StoreDown while the database cannot be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        """url: as `place.resolved` gives it. Nothing is opened yet."""
+        self.shown = shown_url(url)
+        sqlite = url.startswith("sqlite")
+        options: dict[str, Any] = (
+            {"connect_args": {"timeout": _BUSY_S}} if sqlite else {"pool_pre_ping": True}
+        )
+        self._engine = create_engine(url, **options)
+        self._postgres = self._engine.dialect.name == "postgresql"
+        if sqlite:
+            _prepare_sqlite(self._engine)
+
+    def open(self) -> None:
+        """Makes the tables, or brings those of an older version up to date. Raises StartFailed: they are newer."""
+        with self._writing() as connection:
+            bring_up_to_date(connection)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Adds requests and what they taught, all or nothing. A request that is there already is let be: a batch
+        whose commit was not confirmed may be sent again.
+        """
+        with self._writing() as connection:
+            known = set(
+                connection.scalars(
+                    select(requests.c.id).where(requests.c.id.in_([one.request for one in records]))
+                )
+            )
+            new = [one for one in records if one.request not in known]
+            if not new:
+                return
+            at = time.time()
+            connection.execute(
+                insert(requests),
+                [
+                    {
+                        "id": one.request,
+                        "at": at,
+                        "trace": json.dumps(one.trace),
+                        "choices": json.dumps(list(one.choices)),
+                    }
+                    for one in new
+                ],
+            )
+            rows = [_row(row, one.checkpoints.get(row.member, "")) for one in new for row in one.rows]
+            if rows:
+                connection.execute(insert(experiences), rows)
+
+    def take_feedback(self, given: Feedback) -> bool:
+        """Takes what a client says; it is in the log once this returns. False: it was known already.
+
+        Raises UnknownRequest.
+        """
+        with self._writing() as connection:
+            found = connection.execute(
+                select(requests.c.trace, requests.c.choices).where(requests.c.id == given.request)
+            ).first()
+            if found is None:
+                raise UnknownRequest(f"there is no answer with the id {given.request!r}")
+            trace, choices = json.loads(found.trace), json.loads(found.choices)
+            if not given.choice < len(choices):
+                raise UnknownRequest(
+                    f"that answer has {len(choices)} choices, there is no choice {given.choice}", choice=True
+                )
+            own = (feedback.c.request == given.request) & (feedback.c.choice == given.choice)
+            before = connection.scalar(select(feedback.c.verdict).where(own))
+            if before == given.verdict.value:
+                return False
+            values = {"at": time.time(), "verdict": given.verdict.value}
+            if before is None:
+                connection.execute(
+                    insert(feedback).values(request=given.request, choice=given.choice, **values)
+                )
+            else:
+                connection.execute(update(feedback).where(own).values(**values))
+            row, checkpoint = experience_of_feedback(trace, given, choices[given.choice])
+            connection.execute(insert(experiences).values(_row(row, checkpoint)))
+        return True
+
+    def log(self, after: int, most: int = 5000) -> list[Logged]:
+        """The next rows of the log, in order."""
+        query = select(experiences).where(experiences.c.seq > after).order_by(experiences.c.seq).limit(most)
+        with self._reading() as connection:
+            return [
+                Logged(
+                    seq=one.seq,
+                    checkpoint=one.checkpoint,
+                    experience=Experience.from_json(json.loads(one.row)),
+                )
+                for one in connection.execute(query)
+            ]
+
+    def trace(self, request: str) -> dict[str, Any]:
+        """Everything that decided a recorded request. Raises UnknownRequest."""
+        with self._reading() as connection:
+            found = connection.scalar(select(requests.c.trace).where(requests.c.id == request))
+        if found is None:
+            raise UnknownRequest(f"there is no answer with the id {request!r}")
+        return dict(json.loads(found))
+
+    def newest_snapshot(self, view: str) -> tuple[int, dict[str, Any]] | None:
+        """(the last row it was learnt from, the state), or None."""
+        query = select(snapshots).where(snapshots.c.view == view).order_by(snapshots.c.seq.desc()).limit(1)
+        with self._reading() as connection:
+            found = connection.execute(query).first()
+        return (found.seq, json.loads(found.state)) if found else None
+
+    def keep_snapshot(self, view: str, seq: int, state: Mapping[str, Any]) -> None:
+        """Keeps it, and of older ones the last; replicas that learnt the same rows have the same state."""
+        mine = snapshots.c.view == view
+        with self._writing() as connection:
+            kept = list(
+                connection.scalars(select(snapshots.c.seq).where(mine).order_by(snapshots.c.seq.desc()))
+            )
+            if seq not in kept:
+                connection.execute(
+                    insert(snapshots).values(view=view, seq=seq, at=time.time(), state=json.dumps(state))
+                )
+                kept = sorted([*kept, seq], reverse=True)
+            connection.execute(delete(snapshots).where(mine & snapshots.c.seq.in_(kept[_KEPT_SNAPSHOTS:])))
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._told(), self._engine.begin() as connection:
+            if self._postgres:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._told(), self._engine.connect().execution_options(alpharay_reads=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            # The driver's own words, without the statement and its values.
+            raise StoreDown(f"{self.shown}: {' '.join(str(error.orig).split())[:300]}") from None
+        except SQLAlchemyError as error:
+            raise StoreDown(f"{self.shown}: {type(error).__name__}") from None
+
+
+def experience_of_feedback(trace: Mapping[str, Any], given: Feedback, draw: int) -> tuple[Experience, str]:
+    """The row that feedback on a recorded request's draw adds, and its member's checkpoint."""
+    from alpharay.serve.recording import drawn
+
+    one = drawn(trace, draw)
+    row = Experience.from_json(
+        {
+            "request": given.request,
+            "draw": draw,
+            "member": one["member"],
+            "alpha": one["alpha"],
+            "verdict": given.verdict,
+            "prompt_tokens": one["prompt_tokens"],
+            "completion_tokens": one["completion_tokens"],
+            "turn": one["turn"],
+            "repaired": one["repaired"],
+            "features": trace["ask"]["features"],
+            "source": "feedback",
+        }
+    )
+    return row, one["checkpoint"]
+
+
+def _row(experience: Experience, checkpoint: str) -> dict[str, Any]:
+    return {
+        "request": experience.request,
+        "draw": experience.draw,
+        "checkpoint": checkpoint,
+        "row": json.dumps(experience.to_json()),
+    }
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """One writer beside any number of readers, in several processes; a commit is on the disk."""
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions by itself
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={int(_BUSY_S * 1000)}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        # A transaction that writes takes the lock at once: one that read first could not be promoted.
+        reads = connection.get_execution_options().get("alpharay_reads")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

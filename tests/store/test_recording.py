@@ -1,0 +1,100 @@
+"""A recorded request takes the same decisions again."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+
+from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.router import POLICIES, Ask, Candidate, Member, Standing
+from alpharay.serve.recording import Recorded, drawn, folded_of, replayed
+
+MEMBERS = tuple(Member(name=f"frontier@{alpha:g}", alpha=alpha) for alpha in (-0.5, 0.0, 0.5, 1.0, 1.5))
+KINDS = [VerdictKind.WRONG_ANSWER, VerdictKind.TIME_LIMIT, VerdictKind.JUDGE_ERROR, VerdictKind.RUNTIME_ERROR]
+
+
+def lived_through(dice, policy, *, share=0.1, **asked):
+    """A session under weather: draws end in any order, some are lost, some are never judged, time may run out."""
+    settings = {
+        "members": MEMBERS,
+        "budget": 24,
+        "seed": dice.randrange(1 << 60),
+        "stop_after_passes": 2,
+        **asked,
+    }
+    session = Recorded(Ask(**settings), policy)
+    under_way, steps = [], 0
+    while not session.stopped:
+        under_way += session.next_wave()
+        steps += 1
+        assert steps < 5000
+        if steps > 40 and dice.random() < 0.02:
+            late = [Candidate(draw=draw) for draw in under_way[:2]]
+            session.expire(late)
+        elif session.stalled:
+            session.revive()
+        elif under_way:
+            draw = under_way.pop(dice.randrange(len(under_way)))
+            if dice.random() < 0.05:
+                session.lost(draw)
+            else:
+                passed = dice.random() < share
+                kind = VerdictKind.ACCEPTED if passed else dice.choice(KINDS)
+                verdict = (
+                    None if dice.random() < 0.1 else Verdict(kind, 4 if passed else dice.randrange(4), 4)
+                )
+                session.observe(Candidate(draw=draw, verdict=verdict, prompt_tokens=5, completion_tokens=9))
+    return session
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+@pytest.mark.parametrize("reproducible", [False, True])
+def test_a_recorded_session_is_decided_again_draw_for_draw(policy, reproducible):
+    for seed in range(8):
+        dice = Random(f"{policy} {seed}")
+        lived = lived_through(
+            dice, policy, reproducible=reproducible, turns=dice.choice([1, 2]), rotation=seed
+        )
+        trace = json.loads(json.dumps(lived.trace({})))
+        again = replayed(trace)
+        assert again.draws == lived.draws
+        assert again.stopped == lived.stopped
+        assert again.drawn == lived.drawn
+        assert [one.draw for one in again.candidates] == [one.draw for one in lived.candidates]
+        assert [one.draw for one in again.select()] == [one.draw for one in lived.select()]
+        assert json.loads(json.dumps(again.trace({}))) == trace
+
+
+def test_what_was_known_decides_and_is_named_by_its_place_in_the_log():
+    known = Standing({"frontier@0": 90}, {"frontier@0": 100}, folded=100)
+    session = Recorded(Ask(members=MEMBERS, budget=4, seed=1, standing=known), "single")
+    assert {draw.member for draw in session.next_wave()} == {"frontier@0"}
+    trace = session.trace({})
+    assert folded_of(trace) == 100
+    assert {draw.member for draw in replayed(trace, known).draws} == {"frontier@0"}
+    assert {draw.member for draw in replayed(trace).draws} == {"frontier@1"}
+
+
+def test_a_draw_can_be_looked_up():
+    session = lived_through(Random(3), "uniform", share=0)
+    trace = json.loads(json.dumps(session.trace({"frontier@0": "abc"})))
+    first = next(one for one in session.candidates if one.draw.member == "frontier@0")
+    told = drawn(trace, first.draw.index)
+    assert (told["member"], told["alpha"], told["checkpoint"], told["turn"]) == ("frontier@0", 0.0, "abc", 1)
+    assert (told["prompt_tokens"], told["completion_tokens"]) == (5, 9)
+
+
+def test_experiences_carry_the_level_of_the_first_failure():
+    session = Recorded(Ask(members=MEMBERS[:1], budget=3, seed=1, stop_after_passes=3), "uniform")
+    for draw in session.next_wave():
+        session.observe(Candidate(draw=draw, verdict=Verdict(VerdictKind.TIME_LIMIT, 2, 4, failed_case=2)))
+    rows = session.experiences("r", [1, 1, 2, 3])
+    assert [row.failed_level for row in rows] == [2] * len(rows) == [2, 2, 2]
+    assert rows[0].request == "r"
+
+
+def test_a_trace_of_another_version_is_refused():
+    with pytest.raises(ValueError, match="version 99"):
+        replayed({"version": 99})
