@@ -88,6 +88,8 @@ def whole(
 ) -> Json:
     """The finished answer in the caller's dialect."""
     told = summary(job, outcome)
+    if job.from_prompt:
+        told["tests"] = "from_prompt"
     if job.asked > job.ask.budget:
         told["clamped"] = "the key's max_budget"
     if job.request.changed:

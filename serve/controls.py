@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from alpharay.judge.languages import LANGUAGES
 from alpharay.router import POLICIES, SELECTORS
 from alpharay.serve.errors import RequestError, malformed
 from alpharay.serve.spelling import did_you_mean, shown
@@ -29,6 +30,7 @@ class Controls(BaseModel):
     deadline_s: float | None = Field(None, gt=0, le=86400)
     policy: str | None = None
     selector: str | None = None
+    language: str | None = None
     turns: int | None = Field(None, ge=1, le=3)
     tools: list[str] | None = None
     members: list[str | float] | None = Field(None, min_length=1)
@@ -83,6 +85,8 @@ def _refuse_what_cannot_be(controls: Controls) -> None:
         raise _unavailable("policy", controls.policy, f"choose one of {', '.join(sorted(POLICIES))}")
     if controls.selector is not None and controls.selector not in SELECTORS:
         raise _unavailable("selector", controls.selector, f"choose one of {', '.join(sorted(SELECTORS))}")
+    if controls.language is not None and controls.language not in LANGUAGES:
+        raise _unavailable("language", controls.language, f"choose one of {', '.join(LANGUAGES)}")
     if controls.turns is not None and controls.turns > 1:
         raise _unavailable("turns", controls.turns, "use 1")
     if controls.tools:

@@ -11,6 +11,7 @@ from alpharay.judge.pool import JudgePool
 from alpharay.judge.problem import Tests
 from alpharay.judge.verdict import Verdict
 from alpharay.serve.hub import JudgeState
+from alpharay.serve.shared_tests import KnownTests
 
 log = logging.getLogger("ray.serve")
 
@@ -26,6 +27,7 @@ class Judge:
     ) -> None:
         self._hub = hub
         self._pool = JudgePool(workers=workers, sandbox=sandbox)
+        self._tests = KnownTests()
         try:
             await self._pool.start()
         except Exception as error:
@@ -34,10 +36,31 @@ class Judge:
         self._task = asyncio.create_task(self._report_forever())
 
     async def judge(
-        self, tests: Tests, completion: str, limits: Limits, language: str, group: str
-    ) -> Verdict:
-        """Runs one completion; cancelling it ends the run. Groups (requests) take turns."""
-        return await self._pool.judge(tests, completion, limits=limits, language=language, group=group)
+        self,
+        key: str,
+        tests: Tests | None,
+        completion: str,
+        limits: Limits,
+        language: str,
+        group: str,
+        observe: bool,
+    ) -> Verdict | None:
+        """Runs one completion; cancelling it ends the run. Groups (requests) take turns.
+
+        key: of the tests; None in their place: as they were sent before. Returns None where they are not known.
+        observe: nothing is compared.
+        """
+        known = self._tests.get(key, tests)
+        if known is None:
+            return None
+        return await self._pool.judge(
+            known, completion, limits=limits, language=language, group=group, observe=observe
+        )
+
+    async def ready_for(self, key: str, tests: Tests, language: str) -> bool:
+        """Raises JudgeError, saying what is missing, when programs in that language cannot be run."""
+        await self._pool.ready_for(language, self._tests.get(key, tests) or tests)
+        return True
 
     async def _report_forever(self) -> None:
         while True:

@@ -9,10 +9,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
+from alpharay.judge.errors import LanguageUnavailable
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
 from alpharay.judge.verdict import Verdict
 from alpharay.serve.asgi import Reply
+from alpharay.serve.shared_tests import SentTests
 
 
 class SampleLost(Exception):
@@ -44,6 +46,16 @@ class Judging(Protocol):
         self, tests: Tests, completion: str, limits: Limits, language: str, group: str
     ) -> Verdict:
         """group: whose turn it takes, a request's id. Raises JudgeUnavailable."""
+        ...
+
+    async def observe(
+        self, probes: Tests, completion: str, limits: Limits, language: str, group: str
+    ) -> Verdict:
+        """As `judge`, but nothing is compared: what the program gave is in the verdict's `outputs`."""
+        ...
+
+    async def ready_for(self, language: str, tests: Tests) -> None:
+        """Raises JudgeError, saying what is missing, when such programs cannot be run, and JudgeUnavailable."""
         ...
 
 
@@ -107,19 +119,46 @@ class RayJudging:
     def __init__(self, judge: Any, is_down: Callable[[], bool]) -> None:
         self._judge = judge
         self._is_down = is_down
+        self._sent = SentTests()
 
     async def judge(
         self, tests: Tests, completion: str, limits: Limits, language: str, group: str
     ) -> Verdict:
+        return await self._run(tests, completion, limits, language, group, observe=False)
+
+    async def observe(
+        self, probes: Tests, completion: str, limits: Limits, language: str, group: str
+    ) -> Verdict:
+        return await self._run(probes, completion, limits, language, group, observe=True)
+
+    async def ready_for(self, language: str, tests: Tests) -> None:
+        key = self._sent.key(tests)
+        if await self._call(self._judge.ready_for, key, tests, language) is not None:
+            self._sent.add(key)
+
+    async def _run(
+        self, tests: Tests, completion: str, limits: Limits, language: str, group: str, *, observe: bool
+    ) -> Verdict:
+        """Large tests travel once, and again to a replica that does not have them."""
+        key = self._sent.key(tests)
+        for given in (None, tests) if key in self._sent else (tests,):
+            found: Verdict | None = await self._call(
+                self._judge.judge, key, given, completion, limits, language, group, observe
+            )
+            if found is not None:
+                self._sent.add(key)
+                return found
+        raise JudgeUnavailable("the judge forgot the tests that it was just sent")
+
+    async def _call(self, method: Any, *arguments: Any) -> Any:
         self._check()
-        response = self._judge.judge.remote(tests, completion, limits, language, group)
+        response = method.remote(*arguments)
         try:
-            verdict: Verdict = await _while_up(response, self._check)
-        except JudgeUnavailable:
+            return await _while_up(response, self._check)
+        except (JudgeUnavailable, LanguageUnavailable):
             raise
         except Exception as error:
             raise JudgeUnavailable(str(error)) from error
-        return verdict
 
     def _check(self) -> None:
         if self._is_down():

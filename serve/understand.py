@@ -18,7 +18,7 @@ from alpharay.serve.dialects.dialect import ApiRequest, Dialect
 from alpharay.serve.direct import digest, order, spread
 from alpharay.serve.ensemble import Job
 from alpharay.serve.errors import malformed
-from alpharay.serve.evidence import asking, check_selector, probes, prompt_of
+from alpharay.serve.evidence import asking, check_selector, probes
 from alpharay.serve.frontier import ServedMember, find_member, members_asked
 from alpharay.serve.keys import Key
 from alpharay.serve.prompt_text import prompt_text
@@ -267,7 +267,7 @@ def _stop(request: ApiRequest, controls: Controls, tests: Tests | None, public: 
 
 def _public(request: ApiRequest, controls: Controls) -> Tests | None:
     """The examples in the prompt, as tests that everybody can see."""
-    found = None if request.tools else examples(prompt_of(request.body))
+    found = None if request.tools else examples(prompt_text(request.body))
     kind = "stdio" if isinstance(found, StdioTests) else "call"
     return found if kind in LANGUAGES[controls.language or "python"].kinds else None
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import httpx
 
+from alpharay.judge.errors import LanguageUnavailable
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.api import build_app
 from alpharay.serve.asgi import Reply
@@ -138,7 +139,10 @@ def stream_of(whole, asked):
 
 @dataclass
 class FakeJudging:
-    """Judges by `verdict(text)`. away: it cannot be reached. seconds: how long it takes."""
+    """Judges by `verdict(text)`, sees `outputs(text)`. away: it cannot be reached. seconds: how long it takes.
+
+    missing: why no compiled program can be run.
+    """
 
     seconds: float = 0.01
     away: bool = False
@@ -146,9 +150,23 @@ class FakeJudging:
     held: list[str] = field(default_factory=list)
     cancelled: int = 0
 
+    missing: str = ""
+
     @staticmethod
     def verdict(_text):
         return VerdictKind.WRONG_ANSWER
+
+    @staticmethod
+    def outputs(_text):
+        return ()
+
+    async def ready_for(self, _language, _tests):
+        if self.missing:
+            raise LanguageUnavailable(self.missing)
+
+    async def observe(self, probes, completion, limits, language, group):
+        await self.judge(probes, completion, limits, language, group)
+        return Verdict(VerdictKind.ACCEPTED, 1, 1, outputs=self.outputs(completion))
 
     async def judge(self, tests, completion, limits, language, group):
         self.calls.append((tests, completion, limits, language, group))

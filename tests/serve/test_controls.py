@@ -132,7 +132,8 @@ def test_controls_that_are_no_object_are_refused(own):
     [
         ("policy", "bandit", "single, uniform"),
         ("policy", "best", "single, uniform"),
-        ("selector", "codet", "tests"),
+        ("selector", "luck", "b4, cluster, codet, logprob, majority, tests"),
+        ("language", "rust", "python, cpp"),
         ("turns", 2, "use 1"),
         ("tools", ["python"], "leave it out"),
     ],

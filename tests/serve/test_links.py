@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from alpharay.judge import Limits, Verdict, VerdictKind
+from alpharay.judge import LanguageUnavailable, Limits, Verdict, VerdictKind, parse_tests
 from alpharay.serve.asgi import Reply
 from alpharay.serve.links import JudgeUnavailable, RayEngines, RayJudging, SampleLost
+from alpharay.serve.shared_tests import KnownTests, SentTests
 
 
 class Response:
@@ -51,8 +52,11 @@ async def sample(link):
     return await link.sample("m", "/", b"{}", {})
 
 
+TESTS = parse_tests({"kind": "stdio", "cases": [{"input": "1", "output": "1"}]})
+
+
 async def judge(link):
-    return await link.judge(None, "", Limits(), "python", "r")
+    return await link.judge(TESTS, "", Limits(), "python", "r")
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 501])
@@ -114,6 +118,54 @@ async def test_a_finished_call_is_not_cancelled():
 async def test_a_verdict_comes_back_as_it_is():
     verdict = Verdict(VerdictKind.ACCEPTED, 1, 1)
     assert await judge(judging(Response(verdict))) == verdict
+
+
+class Replica:
+    """A judge as Ray calls it: keeps what it was asked, forgets its tests on demand."""
+
+    def __init__(self):
+        self.known, self.calls = KnownTests(), []
+        self.judge = SimpleNamespace(remote=self._judge)
+        self.ready_for = SimpleNamespace(remote=self._ready_for)
+
+    def _judge(self, key, tests, completion, *_):
+        self.calls.append(tests)
+        known = self.known.get(key, tests)
+        response = Response()
+        response.result.set_result(known and Verdict(VerdictKind.ACCEPTED, 1, 1, detail=completion))
+        return response
+
+    def _ready_for(self, *_):
+        return Response(LanguageUnavailable("g++ is missing"))
+
+
+async def test_tests_are_sent_once_and_again_to_a_judge_that_does_not_have_them():
+    replica = Replica()
+    link = RayJudging(replica, lambda: False)
+    for number in range(3):
+        assert (await link.judge(TESTS, str(number), Limits(), "python", "r")).detail == str(number)
+    assert replica.calls == [TESTS, None, None]
+    replica.known = KnownTests()  # it was replaced
+    assert (await link.observe(TESTS, "later", Limits(), "python", "r")).detail == "later"
+    assert replica.calls[3:] == [None, TESTS]
+
+
+async def test_what_a_language_lacks_is_told_as_it_is():
+    with pytest.raises(LanguageUnavailable, match="g\\+\\+ is missing"):
+        await RayJudging(Replica(), lambda: False).ready_for("cpp", TESTS)
+
+
+def test_a_judge_keeps_one_object_per_content_and_forgets_the_least_used():
+    kept, (one, same, other) = KnownTests(most_bytes=300), (case_of(text) for text in ("a", "a", "b" * 200))
+    sent = SentTests()
+    assert sent.key(one) == sent.key(same) != sent.key(other)
+    assert kept.get(sent.key(one), one) is kept.get(sent.key(same), same) is one
+    assert kept.get(sent.key(other), other) is other
+    assert kept.get(sent.key(one), None) is None, "there was room for one"
+
+
+def case_of(text):
+    return parse_tests({"kind": "stdio", "cases": [{"input": text, "output": text}]})
 
 
 async def test_a_judge_that_dies_or_is_known_to_be_down_is_unavailable():

@@ -1,0 +1,82 @@
+"""What selectors want to know of candidates beside verdicts: asked of the engine and of the judge where it is needed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from alpharay.judge.behaviour import shared_inputs
+from alpharay.judge.limits import Limits
+from alpharay.judge.problem import Tests
+from alpharay.router import Need
+from alpharay.router.draw import Evidence
+from alpharay.router.selection.answers import normalised
+from alpharay.serve.dialects import dialect as d
+from alpharay.serve.dialects.dialect import ApiRequest, Dialect, Json
+from alpharay.serve.errors import malformed
+
+# Inputs on which candidates are compared, and CPU seconds that a candidate may take for each: many short runs tell
+# more candidates apart than few long ones.
+SHARED_INPUTS, SHARED_CPU_S = 12, 2.0
+
+# What a request must say to be told log-probabilities, by its path.
+_ASKS_LOGPROBS: dict[str, Json] = {
+    "/v1/chat/completions": {"logprobs": True},
+    "/v1/completions": {"logprobs": 1},
+}
+
+
+def probes(tests: Tests | None, seed: int) -> Tests | None:
+    """Shared inputs made from the tests' own, for selectors that compare what candidates do."""
+    return None if tests is None else shared_inputs(tests, SHARED_INPUTS, seed)
+
+
+def probe_limits(limits: Limits) -> Limits:
+    return replace(limits, cpu_s=min(limits.cpu_s, SHARED_CPU_S))
+
+
+def check_selector(selector: str, needs: frozenset[Need], dialect: Dialect, tests: Tests | None) -> None:
+    """Raises RequestError (400): what the selector goes by cannot be had for this request."""
+    if Need.BEHAVIOUR in needs and (tests is None or not hasattr(tests, "cases")):
+        raise malformed(
+            f"alpharay.selector={selector!r} compares what candidates do on inputs, and there are none: send `stdio` or "
+            "`call` tests or a prompt with examples, or choose 'tests', 'majority' or 'logprob'",
+            param="alpharay.selector",
+        )
+    if selector == "logprob" and dialect.PATH not in _ASKS_LOGPROBS:
+        known = " and ".join(sorted(_ASKS_LOGPROBS))
+        raise malformed(
+            f"alpharay.selector='logprob': {dialect.PATH} tells no log-probabilities; ask {known}",
+            param="alpharay.selector",
+        )
+
+
+def asking(request: ApiRequest, dialect: Dialect, needs: frozenset[Need]) -> tuple[ApiRequest, bool]:
+    """The request as the engine must get it, and whether its log-probabilities are for us alone."""
+    asks = _ASKS_LOGPROBS.get(dialect.PATH)
+    if Need.LOGPROBS not in needs or asks is None or request.body.get("logprobs") not in (None, False):
+        return request, False
+    # A repeated key of JSON counts by its last value, should the request have said `"logprobs": false`.
+    return replace(request, rest=d.with_own(request.rest, asks).decode()), True
+
+
+def of_response(response: Json, text: str, needs: frozenset[Need], *, ours: bool) -> Evidence:
+    """What the response itself tells. ours: its log-probabilities were not asked for by the caller, and are removed."""
+    choice = response["choices"][0] if "choices" in response else {}
+    logprob = mean_logprob(choice.get("logprobs")) if Need.LOGPROBS in needs else None
+    if ours:
+        choice["logprobs"] = None
+    return Evidence(logprob=logprob, answer=normalised(text) if Need.ANSWER in needs else None)
+
+
+def mean_logprob(told: Any) -> float | None:
+    """Of chat's `{"content": [{"logprob": …}]}` or completions' `{"token_logprobs": […]}`; None: it tells nothing."""
+    if not isinstance(told, dict):
+        return None
+    content = told.get("content")
+    values = (
+        [one.get("logprob") for one in content] if isinstance(content, list) else told.get("token_logprobs")
+    )
+    numbers = [value for value in values or [] if isinstance(value, int | float) and math.isfinite(value)]
+    return math.fsum(numbers) / len(numbers) if numbers else None

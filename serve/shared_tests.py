@@ -1,0 +1,63 @@
+"""Tests that many candidates share: sent to a judge once, and there kept as one object.
+
+The judge remembers verdicts for as long as a tests object lives, so the same object for the same content is also
+what lets a program that was sampled twice, or by two requests, be run once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import weakref
+from collections import OrderedDict
+
+from alpharay.judge.problem import Tests
+
+# Contents kept by a judge, and keys remembered by those who send to it; the least recently used go first.
+MOST_BYTES, MOST_KEYS = 256 << 20, 4096
+
+
+class SentTests:
+    """The sender's side: what its judges have been sent. A judge may forget, and then says so."""
+
+    def __init__(self) -> None:
+        self._keys: dict[int, str] = {}
+        self._sent: OrderedDict[str, None] = OrderedDict()
+
+    def key(self, tests: Tests) -> str:
+        """The content's own name, worked out once per object."""
+        if id(tests) not in self._keys:
+            # Before the number can be given to another object.
+            weakref.finalize(tests, self._keys.pop, id(tests), None).atexit = False
+            self._keys[id(tests)] = hashlib.sha256(pickle.dumps(tests)).hexdigest()
+        return self._keys[id(tests)]
+
+    def add(self, key: str) -> None:
+        self._sent[key] = None
+        self._sent.move_to_end(key)
+        while len(self._sent) > MOST_KEYS:
+            self._sent.popitem(last=False)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._sent
+
+
+class KnownTests:
+    """The judge's side."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most = most_bytes
+        self._known: OrderedDict[str, tuple[Tests, int]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: str, tests: Tests | None) -> Tests | None:
+        """The one object with that content; `tests` becomes it where there is none yet."""
+        if key in self._known:
+            self._known.move_to_end(key)
+        elif tests is not None:
+            size = len(pickle.dumps(tests))
+            self._known[key] = (tests, size)
+            self._bytes += size
+            while self._bytes > self._most and len(self._known) > 1:
+                self._bytes -= self._known.popitem(last=False)[1][1]
+        return self._known[key][0] if key in self._known else None
