@@ -8,11 +8,15 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from alpharay.router import Ask, Candidate
+from alpharay.router.features import features_of
 from alpharay.serve.dialects.dialect import EngineError, Origin, Spent
 from alpharay.serve.ensemble import engine_fault, refused
 from alpharay.serve.errors import RequestError
 from alpharay.serve.frontier import ServedMember
 from alpharay.serve.links import EngineFault, SampleLost
+from alpharay.serve.prompt_text import prompt_text
+from alpharay.serve.recording import Recorded
 from alpharay.serve.server import Server, Visit
 from alpharay.serve.understand import Pinned
 
@@ -161,6 +165,20 @@ def _count(server: Server, pinned: Pinned, spent: Spent) -> None:
     server.counts.tokens.labels(name, "prompt").inc(spent[0])
     server.counts.tokens.labels(name, "completion").inc(spent[1])
     server.counts.selected.labels(name).inc()
+    server.learning.record(pinned.request_id, *_recorded(pinned, spent))
+
+
+def _recorded(pinned: Pinned, spent: Spent) -> tuple[Recorded, list[Candidate]]:
+    """The request as a session over its one member, so that feedback finds what it is about."""
+    samples = pinned.samples
+    features = features_of(prompt_text(pinned.request.body))
+    ask = Ask(members=(pinned.member.as_member,), budget=samples, seed=pinned.seed, features=features)
+    session = Recorded(ask, "single")
+    for draw in session.next_wave():
+        session.observe(
+            Candidate(draw=draw, prompt_tokens=spent[0] // samples, completion_tokens=spent[1] // samples)
+        )
+    return session, session.candidates
 
 
 def _count_samples(server: Server, pinned: Pinned, outcome: str) -> None:

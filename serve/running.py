@@ -11,19 +11,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from types import FrameType
 
 import httpx
 
-from alpharay.serve import keys
+from alpharay.serve import keys, logs
 from alpharay.serve.checks import check_engine, check_port, check_sandbox
-from alpharay.serve.cluster import HeadWatch, check_gpus, cluster, log_folder
+from alpharay.serve.cluster import HeadWatch, check_gpus, cluster, engine_metrics_urls, log_folder
 from alpharay.serve.config import Config
 from alpharay.serve.errors import StartFailed
 from alpharay.serve.frontier import ServedMember
 from alpharay.serve.hub import Overview, Phase
-from alpharay.serve.prepare import prepare
+from alpharay.serve.prepare import cache_folder, prepare
 from alpharay.serve.seats import Seat
+from alpharay.serve.store import ready_store
 
 Say = Callable[[str], None]
 
@@ -41,14 +43,14 @@ def serve(config: Config, *, address: str | None, say: Say) -> None:
     ready.
     """
     with _stop_signal() as stop:
-        if config.store:
-            say("note: `store` is not used by this version, outcomes are counted in memory only")
         check_engine()
         check_sandbox(config.judge.sandbox)
         if config.server.api_keys_file is not None:
             say(f"{len(keys.load(config.server.api_keys_file))} API keys")
         port = check_port(config.server.host, config.server.port)
-        config = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
+        store = ready_store(config.store, Path.cwd(), cache_folder(), say)
+        server = config.server.model_copy(update={"port": port})
+        config = config.model_copy(update={"server": server, "store": store})
         members, seats = prepare(config, say)
         _tell_members(members, say)
         # Standard output carries the one line that scripts wait for; Ray's own remarks go beside it.
@@ -56,6 +58,7 @@ def serve(config: Config, *, address: str | None, say: Say) -> None:
         with redirect_stdout(sys.stderr), cluster(address, config, say):
             check_gpus(config)
             _deploy(config, members, seats, say)
+            say(f"engine metrics on {', '.join(engine_metrics_urls())}")
             print(f"ready {_url(config.server.host, port)}/v1", file=ours, flush=True)
             stop.serving = True
             head = HeadWatch()
@@ -113,7 +116,12 @@ def _deploy(config: Config, members: tuple[ServedMember, ...], seats: tuple[Seat
 
     def run() -> None:
         try:
-            ray_serve.run(application(config, members, seats), name=APP, route_prefix="/")
+            ray_serve.run(
+                application(config, members, seats),
+                name=APP,
+                route_prefix="/",
+                logging_config=logs.options(config.server),
+            )
         except BaseException as error:
             failed.append(error)
 

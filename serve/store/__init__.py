@@ -2,6 +2,7 @@
 
 from alpharay.serve.store.database import Feedback, Logged, Record, Store, StoreDown, UnknownRequest
 from alpharay.serve.store.place import check_url, default_url, resolved, shown_url
+from alpharay.serve.store.starting import ready_store
 
 __all__ = [
     "Feedback",
@@ -12,6 +13,7 @@ __all__ = [
     "UnknownRequest",
     "check_url",
     "default_url",
+    "ready_store",
     "resolved",
     "shown_url",
 ]

@@ -16,7 +16,7 @@ _POSTGRES = {"psycopg": "psycopg", "pg8000": "pg8000", "psycopg2": "psycopg2"}
 
 def default_url(cache: Path) -> str:
     """A file in the cache folder, for configurations that name no store: nothing is left in the folder one is in."""
-    return f"sqlite:///{cache / 'store.db'}"
+    return URL.create("sqlite", database=str((cache / "store.db").absolute())).render_as_string()
 
 
 def resolved(url: str, folder: Path) -> str:
