@@ -108,10 +108,16 @@ class Router(Section):
 
 
 class Judge(Section):
-    """workers: candidates judged at the same time; `auto` is one a core. Limits are per test case."""
+    """Where programs run. Limits are per test case.
+
+    workers: candidates that each replica judges at the same time; `auto` is one a core of its node.
+    replicas: spread over the cluster's nodes. max_queued: candidates that may wait at each.
+    """
 
     sandbox: Literal["auto", "full", "landlock"] = "auto"
     workers: int | Literal["auto"] = "auto"
+    replicas: int = Field(1, ge=1)
+    max_queued: int = Field(20_000, ge=1)
     time_limit_s: float = Field(6, ge=0.01, le=600)
     memory_limit_mb: int = Field(512, ge=16, le=65536)
 

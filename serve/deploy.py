@@ -35,7 +35,8 @@ def application(config: Config, members: tuple[ServedMember, ...], seats: tuple[
     for number, group in enumerate(groups(seats, config.engine.members_per_replica)):
         host = _host(config, group, number).bind(group, config.engine, hub)
         hosts.update(dict.fromkeys([name for seat in group for name in seat.members], host))
-    judge = _deployment(Judge, "judge").bind(config.judge.worker_count, config.judge.sandbox, hub)
+    # Ray spreads them over the nodes: programs run beside engines on each, or on nodes of their own.
+    judge = _deployment(Judge, "judge", num_replicas=config.judge.replicas).bind(config.judge, hub)
     ingress = _deployment(ray_serve.ingress()(Ingress), "ingress")
     return ingress.bind(config, members, hosts, judge, hub)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from alpharay.serve.limits import Used
@@ -99,7 +99,7 @@ class Hub:
         self._replicas = replicas
         self._instances: dict[str, set[str]] = {name: set() for name in members}
         self._reports: dict[str, tuple[float, Mapping[str, MemberReport]]] = {}
-        self._judge = (0.0, JudgeState(detail="the judge has not started yet"))
+        self._judges: dict[str, tuple[float, JudgeState]] = {}
         self._ingress: dict[str, tuple[float, IngressReport]] = {}
         self._drain_s: float | None = None
 
@@ -109,8 +109,8 @@ class Hub:
             if report.instance:
                 self._instances[name].add(report.instance)
 
-    async def report_judge(self, state: JudgeState) -> None:
-        self._judge = (time.monotonic(), state)
+    async def report_judge(self, replica: str, state: JudgeState) -> None:
+        self._judges[replica] = (time.monotonic(), state)
 
     async def exchange(self, ingress: str, report: IngressReport) -> Overview:
         """Takes an ingress replica's report; gives everything there is to know."""
@@ -123,11 +123,9 @@ class Hub:
 
     async def overview(self, besides: str = "") -> Overview:
         now = time.monotonic()
-        heard, judge = self._judge
-        silent = heard and now - heard > SILENT_AFTER_S
         return Overview(
             members={name: self._member(name, now) for name in self._instances},
-            judge=JudgeState(detail="the judge does not answer") if silent else judge,
+            judge=self._judge(now),
             counted=add(report.counted for name, (_, report) in self._ingress.items() if name != besides),
             keys=self._keys_used(besides, now),
             drain_s=self._drain_s,
@@ -148,6 +146,16 @@ class Hub:
                     counts = Used(day=used.day, samples=used.samples) if gone else used
                     total[key] = total.get(key, Used()) + counts
         return total
+
+    def _judge(self, now: float) -> JudgeState:
+        """All replicas as one: up while one of them is, its layer the first one's."""
+        if not self._judges:
+            return JudgeState(detail="the judge has not started yet")
+        fresh = [state for heard, state in self._judges.values() if now - heard <= SILENT_AFTER_S]
+        working = [state for state in fresh if state.layer]
+        if not working:
+            return next(iter(fresh), JudgeState(detail="the judge does not answer"))
+        return replace(working[0], queue_depth=sum(state.queue_depth for state in working))
 
     def _member(self, name: str, now: float) -> MemberState:
         fresh = [

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Any
+from uuid import uuid4
 
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool import JudgePool
 from alpharay.judge.problem import Tests
 from alpharay.judge.verdict import Verdict
+from alpharay.serve.config import Judge as JudgeConfig
 from alpharay.serve.hub import JudgeState
 from alpharay.serve.shared_tests import KnownTests
 
@@ -23,10 +25,12 @@ class Judge:
     """One pool of sandboxed workers on this node."""
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
-        self, workers: int, sandbox: str, hub: Any
+        self, config: JudgeConfig, hub: Any
     ) -> None:
         self._hub = hub
-        self._pool = JudgePool(workers=workers, sandbox=sandbox)
+        self._name = uuid4().hex
+        # Counted where it runs: nodes differ in their cores.
+        self._pool = JudgePool(config.worker_count, config.sandbox, max_queued=config.max_queued)
         self._tests = KnownTests()
         try:
             await self._pool.start()
@@ -70,7 +74,7 @@ class Judge:
     async def _report(self, state: JudgeState) -> None:
         try:
             async with asyncio.timeout(_HUB_S):  # a handle waits for a lost replica as long as it takes
-                await self._hub.report_judge.remote(state)
+                await self._hub.report_judge.remote(self._name, state)
         except Exception:
             log.warning("the hub cannot be told how the judge is", exc_info=True)
 

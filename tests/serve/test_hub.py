@@ -95,10 +95,21 @@ async def test_the_judge_has_not_started_before_it_reports(hub):
 
 
 async def test_a_judge_that_falls_silent_is_told(hub):
-    await hub.report_judge(JudgeState(layer="full", queue_depth=3))
+    await hub.report_judge("one", JudgeState(layer="full", queue_depth=3))
     assert (await hub.overview()).judge.queue_depth == 3
     await pass_time(LONG)
     assert (await hub.overview()).judge == JudgeState(detail="the judge does not answer")
+
+
+async def test_several_judges_are_up_while_one_is_and_their_queues_add_up(hub):
+    await hub.report_judge("failing", JudgeState(failed=True, detail="no sandbox"))
+    assert (await hub.overview()).judge.failed
+    await hub.report_judge("one", JudgeState(layer="full", queue_depth=3))
+    await hub.report_judge("other", JudgeState(layer="full", queue_depth=4))
+    assert (await hub.overview()).judge == JudgeState(layer="full", queue_depth=7)
+    await pass_time(LONG)
+    await hub.report_judge("other", JudgeState(layer="landlock", queue_depth=1))
+    assert (await hub.overview()).judge == JudgeState(layer="landlock", queue_depth=1)
 
 
 def counted(requests):
