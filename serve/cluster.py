@@ -15,7 +15,6 @@ from alpharay.serve.checks import engine_build
 from alpharay.serve.config import Config
 from alpharay.serve.errors import StartFailed
 
-
 _MISSES = 3
 
 
@@ -41,7 +40,14 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
         if address:
             ray.init(address=address, **options)
         else:
-            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **options)
+            metrics_port = config.server.engine_metrics_port or None
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                _metrics_export_port=metrics_port,
+                **options,
+            )
     except Exception as error:
         raise StartFailed(f"Ray could not be {'joined' if address else 'started'}: {error}") from error
     for number, handler in handlers.items():
@@ -62,6 +68,17 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
             else:
                 ray_serve.shutdown()
             ray.shutdown()
+
+
+def engine_metrics_urls() -> list[str]:
+    """Where each living node of the cluster exports the metrics of its engines, and Ray's own."""
+    import ray
+
+    return [
+        f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+        for node in ray.nodes()
+        if node["Alive"] and node["MetricsExportPort"] > 0
+    ]
 
 
 class HeadWatch:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray import serve as ray_serve
 
+from alpharay.serve import logs
 from alpharay.serve.checks import engine_build
 from alpharay.serve.config import Config
 from alpharay.serve.environment import cpu_environment, engine_environment
@@ -30,7 +31,9 @@ _UNBOUNDED = 100_000
 def application(config: Config, members: tuple[ServedMember, ...], seats: tuple[Seat, ...]) -> Any:
     """The Ray Serve application of one frontier."""
     names = [member.name for member in members]
-    hub = _deployment(Hub, HUB).bind(names, config.engine.replicas)
+    # Every part reports to the hub each second: its calls would be most of the log.
+    quiet = logs.options(config.server, calls=False)
+    hub = _deployment(Hub, HUB, logging_config=quiet).bind(names, config.engine.most_replicas)
     hosts = {}
     for number, group in enumerate(groups(seats, config.engine.members_per_replica)):
         host = _host(config, group, number).bind(group, config.engine, hub)
@@ -71,9 +74,26 @@ def _host(config: Config, group: tuple[Seat, ...], number: int) -> Any:
     return _deployment(
         Host,
         name,
-        num_replicas=config.engine.replicas,
+        **_scale(config),
         health_check_period_s=2,
         health_check_timeout_s=60,
         graceful_shutdown_timeout_s=10,
-        ray_actor_options={**actor, "runtime_env": {"env_vars": environment}},
+        ray_actor_options={
+            **actor,
+            "resources": config.engine.resources,
+            "runtime_env": {"env_vars": environment},
+        },
     )
+
+
+def _scale(config: Config) -> dict[str, Any]:
+    """How many replicas there are."""
+    engine = config.engine
+    if engine.autoscale is None:
+        return {"num_replicas": engine.replicas}
+    scale = {
+        "min_replicas": engine.replicas,
+        "max_replicas": engine.autoscale.max,
+        "target_ongoing_requests": engine.autoscale.target,
+    }
+    return {"autoscaling_config": scale}

@@ -27,6 +27,7 @@ from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
 from alpharay.serve import asgi, fill_in_middle
 from alpharay.serve.config import Engine as EngineConfig
@@ -77,8 +78,16 @@ class VllmEngine:
         engine_args = AsyncEngineArgs.from_cli_args(self._arguments)
         async with _CONFIGURING:
             config = await asyncio.to_thread(engine_args.create_engine_config, UsageContext.OPENAI_API_SERVER)
-        # vLLM's statistics live in one registry a process, where engines that start together collide.
-        engine = await asyncio.to_thread(AsyncLLM.from_vllm_config, config, disable_log_stats=True)
+        # vLLM's statistics go out through Ray. Its own logger would put them into the one registry of this
+        # process, where engines that start together collide; `disable_log_stats` leaves that one out.
+        engine = await asyncio.to_thread(
+            partial(
+                AsyncLLM.from_vllm_config,
+                config,
+                stat_loggers=[RayPrometheusStatLogger],
+                disable_log_stats=True,
+            )
+        )
         try:
             tasks = await engine.get_supported_tasks()
             app = build_app(self._arguments, tasks)

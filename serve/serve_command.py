@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port", type=_port, help="port to listen on, instead of the configuration's; 0 takes a free one"
     )
     parser.add_argument(
+        "--engine-metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="port on which the engines' metrics are exported, instead of a free one",
+    )
+    parser.add_argument(
         "--address", help="a Ray cluster to join (`auto` or HOST:PORT), instead of starting one here"
     )
     parser.epilog = (
@@ -40,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     from alpharay.serve import config, running
 
     loaded = config.load(arguments.config)
-    server = {name: value for name in ("host", "port") if (value := getattr(arguments, name)) is not None}
+    own = ("host", "port", "engine_metrics_port")
+    server = {name: value for name in own if (value := getattr(arguments, name)) is not None}
     loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=server)})
     started = time.monotonic()
 
