@@ -3,7 +3,7 @@
 The engine's CPU build asks for packages that it never imports and pins PyTorch by a local
 version; pip has no way to override either, so uv is put into the environment first and does
 the rest. uv does not read pip's configuration, so what a machine has set up for pip is handed
-on: index-url (a mirror), find-links (a folder of wheels) and trusted-host. Not extra-index-url:
+on: index-url (a mirror), find-links (a folder of wheels), trusted-host and cert. Not extra-index-url:
 uv takes a package from the first index that names it and so misses what a partial one lacks,
 and mixing them as pip does lets any of them replace any package.
 
@@ -121,6 +121,8 @@ def install(folder: Path, extras: list[str], *, constrained: bool, editable: boo
     prepare(folder, extras)
     python = folder / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", UV], check=True)
+    for bundle in pip_setting(python, "cert"):
+        os.environ.setdefault("SSL_CERT_FILE", bundle)  # which uv reads
     command: list[str | Path] = [
         folder / "bin" / "uv", "pip", "install", "--python", python,
         *from_pip(python),

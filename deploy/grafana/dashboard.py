@@ -67,6 +67,8 @@ def portion(metric: str) -> str:
 
 
 CORRECTNESS = 'verdict=~"wrong_answer|runtime_error|compile_error|no_program|output_limit|security_violation"'
+# Ray exports a counter only once it has counted something.
+ASKED = f"sum by (model_name) (rate(ray_vllm_prefix_cache_queries_total[{WINDOW}]))"
 EFFICIENCY = 'verdict=~"time_limit|memory_limit"'
 
 ROWS: dict[str, list[Panel]] = {
@@ -115,7 +117,7 @@ ROWS: dict[str, list[Panel]] = {
               {"{{model_name}}": f"sum by (model_name) (rate(ray_vllm_generation_tokens_total[{RATE}]))"}, stacked=True),
         Panel("KV cache in use", units.PercentUnit, {"{{model_name}}": "max by (model_name) (ray_vllm_kv_cache_usage_perc)"}),
         Panel("Prefix cache hits", units.PercentUnit,
-              {"{{model_name}}": f"sum by (model_name) (rate(ray_vllm_prefix_cache_hits_total[{WINDOW}])) / (sum by (model_name) (rate(ray_vllm_prefix_cache_queries_total[{WINDOW}])) > 0)"},
+              {"{{model_name}}": f"(sum by (model_name) (rate(ray_vllm_prefix_cache_hits_total[{WINDOW}])) or 0 * {ASKED}) / ({ASKED} > 0)"},
               "Samples of one request share their prompt; only whole blocks of it count."),
         Panel("Time to first token in the engine, p95", units.Seconds,
               {"{{model_name}}": quantile(0.95, "ray_vllm_time_to_first_token_seconds", "le, model_name")}),
