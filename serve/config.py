@@ -83,13 +83,19 @@ class Engine(Section):
 
 
 class Router(Section):
-    """budget: samples of a request that carries tests and names no budget. deadline_s: wall seconds."""
+    """budget: samples of a request that carries tests and names no budget. deadline_s: wall seconds.
+
+    turns: attempts at one candidate, the first one included; later ones are paid from the same budget.
+    price: what 1000 tokens cost, in solved requests. 0: a budget is there to be used. Above it, `adaptive` and
+        `bandit` stop when no sample left is worth its tokens.
+    """
 
     policy: str = "uniform"
     budget: int = Field(16, ge=1)
     max_budget: int = Field(512, ge=1, le=MAX_SAMPLES_PER_MEMBER)
     deadline_s: float = Field(240, gt=0)
-    turns: Literal[1] = 1
+    turns: int = Field(1, ge=1, le=3)
+    price: float = Field(0, ge=0, le=1000)
 
     @field_validator("policy")
     @classmethod
@@ -222,9 +228,7 @@ class Config(Section):
 
 
 # What the configuration format foresees and this version cannot do: never ignored, always refused.
-NOT_YET = {
-    "router.turns": "use 1",
-}
+NOT_YET: dict[str, str] = {}
 
 
 def embedded_config() -> Path:

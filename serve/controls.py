@@ -87,8 +87,6 @@ def _refuse_what_cannot_be(controls: Controls) -> None:
         raise _unavailable("selector", controls.selector, f"choose one of {', '.join(sorted(SELECTORS))}")
     if controls.language is not None and controls.language not in LANGUAGES:
         raise _unavailable("language", controls.language, f"choose one of {', '.join(LANGUAGES)}")
-    if controls.turns is not None and controls.turns > 1:
-        raise _unavailable("turns", controls.turns, "use 1")
     if controls.tools:
         raise _unavailable("tools", controls.tools, "leave it out")
 

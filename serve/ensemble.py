@@ -13,12 +13,14 @@ from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
 from alpharay.judge.verdict import VerdictKind
 from alpharay.router import Ask, Candidate, Draw, Need, Stop
-from alpharay.serve import evidence
+from alpharay.serve import evidence, repair
+from alpharay.serve.asgi import Reply
 from alpharay.serve.dialects.dialect import ApiRequest, Dialect
 from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.links import EngineFault, Engines, JudgeUnavailable, Judging, SampleLost
 from alpharay.serve.metrics import Counts
 from alpharay.serve.progress import Watch, unwatched
+from alpharay.serve.prompt_text import prompt_text
 from alpharay.serve.recording import Recorded
 
 log = logging.getLogger("ray.serve")
@@ -153,6 +155,7 @@ class _Run:
         self._tasks: dict[asyncio.Task[Candidate], Draw] = {}
         self._unjudged: dict[int, Candidate] = {}
         self._faulty: set[str] = set()
+        self._asked: dict[int, ApiRequest] = {}  # per draw of a further turn, the conversation so far
         # A huge prompt is sent to few engines at once: the first one's refusal ends the rest.
         self._room = asyncio.Semaphore(1 + _BYTES_UNDER_WAY // (1 + len(job.request.rest)))
 
@@ -224,11 +227,10 @@ class _Run:
     async def _sample(self, draw: Draw) -> Candidate:
         started = time.monotonic()
         dialect, request_id = self.job.dialect, f"{self.job.request_id}-{draw.index}"
-        body = dialect.engine_body(
-            self.job.request, draw.member, seed=draw.seed, draw=True, request_id=request_id
-        )
-        async with self._room:
-            reply = await self._engines.sample(draw.member, dialect.PATH, body, {"x-request-id": request_id})
+        reply = await self._reply(draw, self._conversation(draw), request_id)
+        if draw.turn > 1 and 400 <= reply.status < 500:
+            # The attempt and what it is told are more than the model takes: it is drawn again as it was.
+            reply = await self._reply(draw, self.job.request, request_id)
         if reply.status != 200:
             raise refused(reply.status, reply.body)
         response = json.loads(reply.body)
@@ -248,6 +250,28 @@ class _Run:
         return Candidate(
             draw=draw, prompt_tokens=prompt, completion_tokens=completion, payload=response, evidence=told
         )
+
+    async def _reply(self, draw: Draw, request: ApiRequest, request_id: str) -> Reply:
+        dialect = self.job.dialect
+        body = dialect.engine_body(request, draw.member, seed=draw.seed, draw=True, request_id=request_id)
+        async with self._room:
+            return await self._engines.sample(draw.member, dialect.PATH, body, {"x-request-id": request_id})
+
+    def _conversation(self, draw: Draw) -> ApiRequest:
+        """The request as it came, or for a further turn with the failed attempts and what was told of them."""
+        job = self.job
+        if draw.repairs is None:
+            return job.request
+        failed = next(one for one in self.session.candidates if one.draw.index == draw.repairs)
+        assert job.tests is not None
+        assert failed.verdict is not None
+        before = self._asked.get(draw.repairs, job.request)
+        told = repair.feedback(
+            failed.verdict, job.tests, prompt_text(job.request.body), all_public=job.from_prompt
+        )
+        asked = repair.follow_up(before, job.dialect.text(failed.payload, job.request), told)
+        self._asked[draw.index] = asked
+        return asked
 
     async def _judged(self, candidate: Candidate) -> Candidate:
         job, started = self.job, time.monotonic()

@@ -105,6 +105,11 @@ def understand(
     _check_room(dialect, request, controls, budget)
     tests, limits = _tests(server, controls)
     public = _public(request, controls) if tests is None and budget is not None else None
+    if tests is None and (controls.turns or 1) > 1:
+        raise malformed(
+            f"alpharay.turns={controls.turns}: only a failed test leads to another turn; send `alpharay.tests` too",
+            param="alpharay.turns",
+        )
     selector = controls.selector or "tests"
     check_selector(selector, NEEDS[selector], dialect, tests or public)
     seed = own_seed if request.seed is None else request.seed
@@ -116,6 +121,8 @@ def understand(
         stop_after_passes=_stop(request, controls, tests, public),
         greedy=request.greedy,
         reproducible=request.seed is not None,
+        turns=1 if tests is None else controls.turns or router.turns,
+        price=router.price / 1000,
         rotation=next(server.rotation) if request.seed is None else mix(seed),
         selector=selector,
         # What was learned meanwhile must not change the answer to a request that is to be reproducible.

@@ -70,8 +70,7 @@ def test_endpoints_may_be_absolute_or_in_the_home_folder(written, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("router: {turns: 3}", "router.turns 3"),
-        ("router: {policy: bandit}", "router.policy: 'bandit'"),
+        ("router: {policy: oracle}", "router.policy: 'oracle'"),
     ],
 )
 def test_what_this_version_does_not_have_is_refused_by_its_key(written, text, key):

@@ -130,11 +130,9 @@ def test_controls_that_are_no_object_are_refused(own):
 @pytest.mark.parametrize(
     ("name", "value", "way_out"),
     [
-        ("policy", "bandit", "single, uniform"),
-        ("policy", "best", "single, uniform"),
+        ("policy", "best", "adaptive, bandit, portfolio, single, uniform"),
         ("selector", "luck", "b4, cluster, codet, logprob, majority, tests"),
         ("language", "rust", "python, cpp"),
-        ("turns", 2, "use 1"),
         ("tools", ["python"], "leave it out"),
     ],
 )

@@ -1,0 +1,117 @@
+"""A further turn: the member sees its own failed attempt and what failed, and writes another.
+
+What it is told is terse, and never anything of a hidden test: the verdict, and the first case that failed if that
+case is public. A case is public when the prompt itself shows it as an example (`judge.behaviour.examples`), when
+all tests came from the prompt, or when the caller marked it with `"level": 0`. Cases without a level and
+of any other level are hidden, and of those the member only learns that one failed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from alpharay.judge.behaviour import examples
+from alpharay.judge.problem import CallCase, CodeTests, StdioCase, Tests
+from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.serve.dialects.dialect import ApiRequest, for_the_engine
+
+# Of an input, an output or a message, in characters: a few lines tell what a page would not.
+_MOST_SHOWN = 1500
+
+_TOLD = {
+    VerdictKind.WRONG_ANSWER: "it gave a wrong answer",
+    VerdictKind.RUNTIME_ERROR: "it crashed",
+    VerdictKind.COMPILE_ERROR: "it does not compile",
+    VerdictKind.NO_PROGRAM: "your answer holds no program; put one in a code block",
+    VerdictKind.OUTPUT_LIMIT: "it printed far too much",
+    VerdictKind.SECURITY_VIOLATION: "it tried something that is not allowed where it runs",
+    VerdictKind.TIME_LIMIT: "it ran out of time; it needs a faster algorithm",
+    VerdictKind.MEMORY_LIMIT: "it ran out of memory",
+}
+# Their details are about the program's own text, whatever the tests.
+_OF_ITS_TEXT = frozenset({VerdictKind.COMPILE_ERROR, VerdictKind.NO_PROGRAM})
+
+
+def feedback(verdict: Verdict, tests: Tests, prompt: str, *, all_public: bool = False) -> str:
+    """What the member is told of its failed attempt.
+
+    prompt: the text of the request, for the examples that it shows. all_public: the tests are from there.
+    """
+    said = f"Your program was run and failed: {_TOLD.get(verdict.verdict, 'it did not pass')}."
+    if verdict.verdict in _OF_ITS_TEXT:
+        if verdict.detail:
+            said += f"\n{_cut(verdict.detail)}"
+    elif (case := _public_case(verdict, tests, prompt, all_public=all_public)) is not None:
+        said += f"\nThe test that failed:\n{_shown(case)}"
+        if verdict.detail:
+            said += f"\nWhat was seen: {_cut(verdict.detail)}"
+    else:
+        said += " The test that failed is hidden."
+    return f"{said}\nCorrect it, and answer with the whole program."
+
+
+def follow_up(request: ApiRequest, answer: str, told: str) -> ApiRequest:
+    """The request that continues the conversation: the member's answer, then what it is told.
+
+    Works for every dialect, by the field that holds its conversation. A completion has none: there its text
+    goes on, with what is told as a comment.
+    """
+    fields: dict[str, Any] = json.loads(request.rest)
+    turns = [
+        # Some templates refuse an empty message.
+        {"role": "assistant", "content": answer or "(no answer)"},
+        {"role": "user", "content": told},
+    ]
+    if isinstance(fields.get("messages"), list):
+        fields["messages"] = [*fields["messages"], *turns]
+    elif "input" in fields:
+        given = fields["input"]
+        before = given if isinstance(given, list) else [{"role": "user", "content": given}]
+        fields["input"] = [*before, *turns]
+    else:
+        prompt = fields.get("prompt")
+        text = prompt[0] if isinstance(prompt, list) and prompt and isinstance(prompt[0], str) else prompt
+        if not isinstance(text, str):
+            return request  # token ids: nothing can be added to them here, so it is drawn again as it was
+        comment = "\n".join(f"# {line}" for line in told.splitlines())
+        fields["prompt"] = f"{text}{answer}\n{comment}\n"
+    return replace(request, rest=for_the_engine(fields))
+
+
+def _public_case(
+    verdict: Verdict, tests: Tests, prompt: str, *, all_public: bool
+) -> StdioCase | CallCase | None:
+    place = verdict.failed_case
+    if isinstance(tests, CodeTests) or place is None or not 0 <= place < len(tests.cases):
+        return None
+    case: StdioCase | CallCase = tests.cases[place]
+    if all_public or case.level == 0:
+        return case
+    found = examples(prompt)
+    shown: tuple[StdioCase | CallCase, ...] = () if found is None or isinstance(found, CodeTests) else found.cases
+    return case if any(_same(case, other) for other in shown) else None
+
+
+def _same(one: StdioCase | CallCase, other: StdioCase | CallCase) -> bool:
+    if isinstance(one, StdioCase) and isinstance(other, StdioCase):
+        return one.input.split() == other.input.split() and one.output.split() == other.output.split()
+    if isinstance(one, CallCase) and isinstance(other, CallCase):
+        # As JSON, where true is not 1.
+        return json.dumps([one.args, one.kwargs, one.output]) == json.dumps(
+            [other.args, other.kwargs, other.output]
+        )
+    return False
+
+
+def _shown(case: StdioCase | CallCase) -> str:
+    if isinstance(case, StdioCase):
+        return f"input:\n{_cut(case.input.rstrip())}\nexpected output:\n{_cut(case.output.rstrip())}"
+    given = [*(json.dumps(value) for value in case.args)]
+    given += [f"{name}={json.dumps(value)}" for name, value in case.kwargs.items()]
+    return f"called with ({_cut(', '.join(given))})\nexpected: {_cut(json.dumps(case.output))}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + " …"
