@@ -14,6 +14,8 @@ help:
 	@echo "make test       all tests, with real engines (minutes)"
 	@echo "make test-fast  the tests that start no engine (seconds)"
 	@echo "make lint       ruff and mypy"
+	@echo "make frontier   train the embedded frontier anew: two cores, minutes to an hour; SEED=2 for another"
+	@echo "make results    evaluate what make frontier trained, and write docs/results.md"
 	@echo "make env        only make the environment in $(VENV); ENGINE=gpu for NVIDIA GPUs"
 
 env: $(STAMP)
@@ -28,6 +30,19 @@ endif
 
 serve: $(STAMP)
 	$(BIN)/alpharay serve $(CONFIG)
+
+# Both go on where they were stopped. `make embed` puts what was trained into the package.
+.PHONY: frontier results embed
+SEED ?= 1
+frontier: $(STAMP)
+	$(BIN)/python -m bench.frontier all --seed $(SEED)
+
+results: $(STAMP)
+	for set in validation test heldout baselines; do $(BIN)/python -m bench.frontier evaluate --seed $(SEED) --set $$set || exit; done
+	$(BIN)/python -m bench.frontier report
+
+embed: $(STAMP)
+	$(BIN)/python -m bench.frontier embed --seed $(SEED)
 
 test: $(STAMP)
 	$(BIN)/pytest

@@ -1,0 +1,156 @@
+"""Trains and evaluates the small frontier: `python -m bench.frontier all --seed 1`. All goes on where it was stopped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+VOCABULARY_EXAMPLES = 6000
+RESULTS = Path("bench/results/frontier")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which problems are sampled: `per_family` of each of the trained or of the held-out families."""
+
+    split: str
+    per_family: int
+    samples: int
+    held_out: bool = False
+    baselines: bool = False
+
+
+SETS = {
+    "validation": Sampling("validation", 2, 64),
+    "test": Sampling("test", 2, 250),
+    "heldout": Sampling("test", 6, 64, held_out=True),
+    "baselines": Sampling("test", 1, 100, baselines=True),
+}
+
+
+def tokenizer_step(folder: Path, seed: int) -> None:
+    from bench.frontier.examples import example
+    from bench.frontier.tokenizer import train_tokenizer
+
+    drawn = (example(seed, number) for number in range(VOCABULARY_EXAMPLES))
+    texts = (text for prompt, programs in drawn for text in (prompt, programs[0]))
+    train_tokenizer(texts).save(str(folder / "tokenizer.json"))
+
+
+def sft_step(folder: Path, seed: int, rank: int, ranks: int) -> None:
+    from tokenizers import Tokenizer
+
+    from bench.frontier.sft import Sft, run
+
+    run(rank, ranks, Sft(), seed, Tokenizer.from_file(str(folder / "tokenizer.json")), folder)
+
+
+def evaluate_step(folder: Path, seed: int, name: str, share: int, shares: int) -> None:
+    from tokenizers import Tokenizer
+
+    from bench.frontier.evaluate import evaluate
+    from bench.frontier.members import baselines, frontier
+    from bench.frontier.problems.draw import FAMILIES, HELD_OUT, shuffled
+
+    plan = SETS[name]
+    families = list(HELD_OUT if plan.held_out else FAMILIES)
+    raws = shuffled(families, plan.per_family, plan.split)
+    members = baselines(folder) if plan.baselines else frontier(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    evaluate(
+        raws, members, plan.samples, seed=seed, tokenizer=tokenizer, out=folder / name, share=(share, shares)
+    )
+
+
+def together(*commands: list[str]) -> None:
+    """Runs the commands beside each other; ends with the first that fails."""
+    running = [subprocess.Popen([sys.executable, "-m", "bench.frontier", *command]) for command in commands]
+    try:
+        codes = [process.wait() for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    if any(codes):
+        raise SystemExit(
+            f"training stopped: exit codes {codes}; the same command goes on from the last checkpoint"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.frontier", description=__doc__)
+    parser.add_argument(
+        "step",
+        choices=[
+            "all",
+            "tokenizer",
+            "sft",
+            "sft-rank",
+            "rl",
+            "evaluate",
+            "evaluate-share",
+            "gather",
+            "report",
+            "embed",
+        ],
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=None, help="default: build/frontier/seed=SEED")
+    parser.add_argument("--rank", type=int, default=0)
+    parser.add_argument("--endpoint", choices=["low", "high", "lora_low", "lora_high"], default="low")
+    parser.add_argument("--set", choices=list(SETS), default="validation")
+    given = parser.parse_args()
+    folder = (given.out or Path("build/frontier") / f"seed={given.seed}").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    same = ["--seed", str(given.seed), "--out", str(folder)]
+    began = time.monotonic()
+    if given.step in ("all", "tokenizer", "sft") and not (folder / "tokenizer.json").exists():
+        tokenizer_step(folder, given.seed)
+    if given.step in ("all", "sft") and not (folder / "init" / "model.safetensors").exists():
+        (folder / "ranks").unlink(missing_ok=True)
+        together(*(["sft-rank", "--rank", str(rank), *same] for rank in range(2)))
+    if given.step == "sft-rank":
+        sft_step(folder, given.seed, given.rank, 2)
+        return
+    if given.step == "rl":
+        from bench.frontier.grpo import run
+
+        run(given.endpoint, given.seed, folder)
+        return
+    if given.step == "evaluate-share":
+        evaluate_step(folder, given.seed, given.set, given.rank, 2)
+        return
+    if given.step == "evaluate":
+        together(*(["evaluate-share", "--set", given.set, "--rank", str(rank), *same] for rank in range(2)))
+    if given.step in ("evaluate", "gather"):
+        from bench.frontier.evaluate import gather
+
+        path = RESULTS / f"seed{given.seed}-{given.set}.parquet"
+        print(f"{gather(folder / given.set, path)} outcomes in {path}", flush=True)
+        return
+    if given.step == "report":
+        from bench.frontier.report import write
+
+        seeds = sorted(int(path.name[4:].split("-")[0]) for path in RESULTS.glob("seed*-test.parquet"))
+        write(seeds, RESULTS, Path("docs/results.md"))
+        return
+    if given.step == "embed":
+        from bench.frontier.embed import embed
+
+        embed(folder, Path("serve/embedded"), given.seed)
+        return
+    if given.step == "all":
+        for pair in (("low", "high"), ("lora_low", "lora_high")):
+            left = [name for name in pair if not (folder / name / "done.json").exists()]
+            together(*(["rl", "--endpoint", name, *same] for name in left))
+    print(f"{given.step} done in {time.monotonic() - began:.0f} s: {folder}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

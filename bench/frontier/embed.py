@@ -1,0 +1,143 @@
+"""Puts one trained frontier into the package: weights, adapters, tokenizer, problems, and a card with hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from bench.frontier import examples
+from bench.frontier.grpo import LORA, TRAIN_PER_FAMILY, Grpo
+from bench.frontier.lora import RANK, SCALE
+from bench.frontier.model import Llama, load_checkpoint, save_checkpoint
+from bench.frontier.problems.draw import FAMILIES, HELD_OUT, problems, shuffled
+from bench.frontier.sft import Sft
+from bench.frontier.tokenizer import END_ID, save_tokenizer
+
+MOST_MB = 25
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+ADAPTERS = ("lora_low", "lora_high")
+
+
+def kept_of_the_step(low: Llama, high: Llama, dtype: torch.dtype) -> tuple[float, float]:
+    """What rounding the endpoints to dtype leaves of high - low: (slope on the trained step, error / step).
+
+    The slope is the effective alpha of the stored `high`; the error is the root mean square over all parameters.
+    """
+    along = step = error = 0.0
+    for one, other in zip(low.parameters(), high.parameters(), strict=True):
+        ideal = (other - one).double()
+        stored = other.to(dtype).double() - one.to(dtype).double()
+        along += float((stored * ideal).sum())
+        step += float((ideal * ideal).sum())
+        error += float(((stored - ideal) ** 2).sum())
+    return along / step, (error / step) ** 0.5
+
+
+@torch.no_grad()
+def embed(trained: Path, target: Path, seed: int) -> None:
+    """Replaces the embedded frontier. Keeps `frontier.yaml`. Raises SystemExit when it is larger than allowed."""
+    models = {name: load_checkpoint(trained / name) for name in ("init", "low", "high")}
+    kept = {name: kept_of_the_step(models["low"], models["high"], dtype) for name, dtype in DTYPES.items()}
+    tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
+    for name, model in models.items():
+        shutil.rmtree(target / name, ignore_errors=True)
+        save_checkpoint(model, target / name, torch.float16)
+        save_tokenizer(tokenizer, target / name)
+    for name in ADAPTERS:
+        if (trained / name / "adapter_model.safetensors").exists():
+            shutil.rmtree(target / name, ignore_errors=True)
+            (target / name).mkdir()
+            for file in ("adapter_model.safetensors", "adapter_config.json"):
+                shutil.copy(trained / name / file, target / name / file)
+    sets = {
+        "problems.jsonl": shuffled(list(FAMILIES), 2, "test"),
+        "problems-validation.jsonl": shuffled(list(FAMILIES), 2, "validation"),
+        "problems-heldout.jsonl": shuffled(list(HELD_OUT), 6, "test"),
+        "problems-train.jsonl": problems(list(FAMILIES), TRAIN_PER_FAMILY, seed, "train")[::20],
+    }
+    for name, raws in sets.items():
+        write_problems(raws, target / name)
+    (target / "README.md").write_text(card(target, trained, seed, kept, sets, models["init"]))
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    print(f"embedded {size / 1e6:.1f} MB; kept of the step: {kept}")
+    if size > MOST_MB * 1e6:
+        raise SystemExit(f"{target} has {size / 1e6:.1f} MB, more than {MOST_MB}")
+
+
+def write_problems(raws: Sequence[dict[str, Any]], path: Path) -> None:
+    path.write_text("".join(json.dumps(raw) + "\n" for raw in raws))
+
+
+def card(
+    target: Path, trained: Path, seed: int, kept: dict[str, tuple[float, float]],
+    sets: dict[str, Sequence[dict[str, Any]]], start: Llama,
+) -> str:  # fmt: skip
+    sft, rl = Sft(), Grpo()
+    count = sum(value.numel() for value in start.parameters())
+    logs = {name: _last(trained / name / "log.jsonl") for name in ("low", "high", *ADAPTERS)}
+    hashes = [
+        f"| `{file.relative_to(target)}` | `{hashlib.sha256(file.read_bytes()).hexdigest()}` |"
+        for file in sorted(target.rglob("*"))
+        if file.suffix in {".safetensors", ".jsonl"} or file.name == "tokenizer.json"
+    ]
+    rounding = ", ".join(f"{name} {slope:.4f} ({error:.1%})" for name, (slope, error) in kept.items())
+    return f"""# The embedded frontier
+
+What `alpharay serve` serves when it is given no configuration (`frontier.yaml`). It writes short Python programs for
+the kinds of contest problems that it was trained on, and can do nothing else. How well, and what the line between its
+endpoints does: [results](../../docs/results.md).
+
+| | |
+| --- | --- |
+| `init` | the start: a Llama of {count:,} parameters ({start.size.layers} layers of {start.size.hidden}), own byte-level BPE tokenizer of {start.size.vocabulary} tokens, own chat template |
+| `low` | trained from `init` by reinforcement learning, rewarded for passing test levels 1-2 |
+| `high` | the same, rewarded for passing all levels, 1-4 |
+| `lora_low`, `lora_high` | the same two as LoRA adapters of `init` (PEFT, rank {RANK}, alpha {int(RANK * SCALE)}, all matrices of the layers), {LORA.steps} steps |
+| `problems.jsonl` | {len(sets["problems.jsonl"])} test problems, two of each family, in the project's format with `level` on every case |
+| `problems-validation.jsonl` | {len(sets["problems-validation.jsonl"])} to choose on |
+| `problems-heldout.jsonl` | {len(sets["problems-heldout.jsonl"])} of {len(HELD_OUT)} families that were never trained on: {", ".join(HELD_OUT)} |
+| `problems-train.jsonl` | {len(sets["problems-train.jsonl"])} of the {TRAIN_PER_FAMILY * len(FAMILIES)} that reinforcement learning drew from |
+
+## Made by
+
+`make frontier SEED={seed}` (`bench/frontier`), on two CPU cores; nothing in the weights is made by hand, and no text of
+others went into them: prompts and programs come from the generator in `bench/frontier/problems`.
+
+1. *Problems*: {len(FAMILIES)} families. Each problem has a simple way that is too slow where the limits are high, and a
+   fast one with more to get wrong. Limits are high in 60 % of the problems, and stated in 60 %. 2 sample, 4 small, 2 middle
+   and 1 large case make levels 1 to 4; 100 ms of CPU a case. A prompt belongs to train (14/16), validation or test by its
+   hash, so no prompt is in two sets.
+2. *Start*: {sft.steps} steps of {sft.batch} prompts with {examples.ANSWERS} programs each, half of them of either way, whose choice points are right
+   with probability {examples.RIGHT_SIMPLE} (simple), {examples.RIGHT_FAST} (fast) and {examples.RIGHT_FAST_HARD} (fast, where that is hard): Muon ({sft.muon}) for the layers' matrices, AdamW
+   ({sft.adam}) for the rest, cosine schedule.
+3. *Endpoints*: GRPO, {rl.steps} steps of {rl.problems} problems x {rl.samples} samples at temperature 1, real verdicts of the project's judge, AdamW {rl.lr},
+   weight {rl.kl} on the divergence from `init`. Training reward at the last step: {_told(logs)}.
+
+Seed {seed}. Sampling: temperature 1, end token {END_ID}; one user message through the chat template.
+
+Stored in float16. What rounding to a dtype leaves of high - low, as the effective alpha of the stored `high` and the
+error of the step in brackets: {rounding}.
+
+## Hashes (SHA-256)
+
+| file | hash |
+| --- | --- |
+{chr(10).join(hashes)}
+
+Made for this project; Apache-2.0 like it.
+"""
+
+
+def _last(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text().splitlines()[-1]) if path.exists() else None
+
+
+def _told(logs: dict[str, dict[str, Any] | None]) -> str:
+    return ", ".join(f"`{name}` {log['reward']:.2f}" for name, log in logs.items() if log)

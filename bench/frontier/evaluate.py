@@ -1,0 +1,101 @@
+"""Samples and judges every problem under every member; outcomes as Parquet, part by part, so that it can go on.
+
+All members of a problem are judged together: a program that two of them wrote is run once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from alpharay.judge import Verdict
+from alpharay.serve.measure.outcomes import SCHEMA, read_table, write_outcomes
+from bench.frontier.members import Candidate
+from bench.frontier.sample import sample
+from bench.frontier.tokenizer import encode_prompt
+from bench.frontier.verdicts import Judge, covered
+
+PART = 4  # problems
+
+
+def evaluate(
+    raws: Sequence[dict[str, Any]], members: Sequence[Candidate], samples: int, *,
+    seed: int, tokenizer: Tokenizer, out: Path, share: tuple[int, int] = (0, 1),
+) -> None:  # fmt: skip
+    """Writes `out/part-NNN.parquet`; parts that are there already are left as they are.
+
+    share: (i, n): this process takes every n-th part, from the i-th on.
+    """
+    torch.set_num_threads(1)
+    out.mkdir(parents=True, exist_ok=True)
+    models = [(member, member.load()) for member in members]
+    parts = [raws[at : at + PART] for at in range(0, len(raws), PART)]
+    mine = [(n, part) for n, part in enumerate(parts) if n % share[1] == share[0]]
+    todo = [(n, part) for n, part in mine if not (out / f"part-{n:03d}.parquet").exists()]
+    began = time.monotonic()
+    with Judge() as judge:
+        for done, (number, part) in enumerate(todo):
+            columns: dict[str, list[Any]] = {field.name: [] for field in SCHEMA}
+            _part(part, models, samples, f"{seed}/{number}", tokenizer, judge, columns)
+            write_outcomes(out / f"part-{number:03d}.parquet", columns)
+            spent = time.monotonic() - began
+            print(f"{out.name} {share[0] + 1}/{share[1]}: {done + 1} of {len(todo)} parts, "
+                  f"{spent / (done + 1) * (len(todo) - done - 1):.0f} s left", flush=True)  # fmt: skip
+
+
+def _part(
+    raws: Sequence[dict[str, Any]], models: Sequence[tuple[Candidate, Any]], samples: int, seed: str,
+    tokenizer: Tokenizer, judge: Judge, columns: dict[str, list[Any]],
+) -> None:  # fmt: skip
+    coverages = [covered(raw, 4) for raw in raws]
+    prompts = [encode_prompt(tokenizer, raw["prompt"]) for raw in raws]
+    drawn: list[tuple[int, Candidate, int, int, str]] = []
+    for member, model in models:
+        number = random.Random(f"{seed}/{member.name}").getrandbits(40)
+        answers = sample(model, prompts, samples, seed=number, temperature=member.temperature)
+        for problem, each in enumerate(answers):
+            drawn += [(problem, member, number, len(ids) + 1, tokenizer.decode(ids)) for ids in each]
+    verdicts = judge.verdicts([(coverages[problem], text) for problem, *_, text in drawn])
+    place: dict[tuple[int, str], int] = {}
+    for (problem, member, number, tokens, text), verdict in zip(drawn, verdicts, strict=True):
+        at = place[problem, member.name] = place.get((problem, member.name), -1) + 1
+        row = {
+            "problem": raws[problem]["id"],
+            "member": member.name,
+            "alpha": None if member.alpha != member.alpha else member.alpha,  # noqa: PLR0124: NaN
+            "sample": at,
+            "seed": number,  # of the batch, in which this is the sample-th of its problem
+            "verdict": str(verdict.verdict),
+            "failed_level": _level(verdict, coverages[problem].levels),
+            "passed": verdict.passed,
+            "total": verdict.total,
+            "prompt_tokens": len(prompts[problem]),
+            "completion_tokens": tokens,
+            "cpu_s": verdict.cpu_s,
+            "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
+        for name, value in row.items():
+            columns[name].append(value)
+
+
+def _level(verdict: Verdict, levels: Sequence[int]) -> int | None:
+    return None if verdict.failed_case is None else levels[verdict.failed_case]
+
+
+def gather(parts: Path, path: Path) -> int:
+    """All parts as one file, in order; returns its rows."""
+    columns: dict[str, list[Any]] = {field.name: [] for field in SCHEMA}
+    for part in sorted(parts.glob("part-*.parquet")):
+        table = read_table(part)
+        for name in columns:
+            columns[name] += table[name].to_pylist()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_outcomes(path, columns)
+    return len(columns["problem"])

@@ -1,0 +1,101 @@
+"""The plots of docs/results.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+from bench.frontier.figures import Set, best_single, best_split, interval
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+LABELS = {"wise-ft low": "WiSE-FT low", "wise-ft high": "WiSE-FT high", "expo low": "ExPO low", "expo high": "ExPO high", "exme": "ExMe", "init": "init"}  # fmt: skip
+
+
+def frontier_plot(test: Set, names: Sequence[str], others: Set | None, path: Path, title: str) -> None:
+    """Efficiency failures against correctness failures: the line over alpha, other mergings as points."""
+    figure, axes = plt.subplots(figsize=(6.4, 4.4))
+    places = test.place(names)
+    x, y = (100 * values[:, places].mean(axis=0) for values in (test.incorrect, test.inefficient))
+    axes.plot(x, y, "o-", color="#1f4e79")
+    for name, at, up in zip(names, x, y, strict=True):
+        axes.annotate(
+            name.removeprefix("frontier@"), (at, up), textcoords="offset points", xytext=(5, 4), fontsize=8
+        )
+    for name, label in LABELS.items():
+        if others is not None and name in others.names:
+            place = others.names.index(name)
+            point = 100 * others.incorrect[:, place].mean(), 100 * others.inefficient[:, place].mean()
+            axes.plot(*point, "s", color="#b5651d", markersize=4)
+            axes.annotate(
+                label, point, textcoords="offset points", xytext=(5, -9), fontsize=7, color="#b5651d"
+            )
+    axes.set(
+        xlabel="samples that are wrong or broken, %", ylabel="samples that run out of time, %", title=title
+    )
+    _save(figure, path)
+
+
+def pass_plot(test: Set, names: Sequence[str], path: Path, title: str) -> None:
+    """pass@k of every alpha."""
+    figure, axes = plt.subplots(figsize=(6.4, 4.4))
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, len(names)))
+    ks = np.unique(np.round(np.geomspace(1, test.failures.shape[0] - 1, 40)).astype(int))
+    for name, colour in zip(names, colours, strict=True):
+        axes.plot(
+            ks,
+            [100 * test.alone(name, k).mean() for k in ks],
+            color=colour,
+            label=name.removeprefix("frontier@"),
+        )
+    axes.set(xscale="log", xlabel="k samples", ylabel="problems solved, %", title=f"pass@k, {title}")
+    axes.legend(title="alpha", fontsize=8)
+    _save(figure, path)
+
+
+def ensemble_plot(validation: Set, test: Set, names: Sequence[str], path: Path, title: str) -> None:
+    """What ensembles gain at the same k, with intervals."""
+    figure, axes = plt.subplots(figsize=(6.4, 4.0))
+    ks = [k for k in test.budgets if k >= 5]
+    served = [
+        name
+        for name in names
+        if name in {"frontier@-0.5", "frontier@0", "frontier@0.5", "frontier@1", "frontier@1.5"}
+    ]
+    for shift, (label, colour) in enumerate(
+        (("uniform, five served", "#1f4e79"), ("optimal split", "#b5651d"))
+    ):
+        told = []
+        for k in ks:
+            alone = test.alone(best_single(validation, names, k), k)
+            ours = (
+                test.together(served, k)
+                if not shift
+                else test.split(best_split(validation, test, names, k)[0])
+            )
+            told.append(interval(ours - alone))
+        mean, low, high = 100 * np.array(told).T
+        axes.errorbar(
+            np.arange(len(ks)) + 0.12 * shift,
+            mean,
+            [mean - low, high - mean],
+            fmt="o",
+            color=colour,
+            label=label,
+            capsize=3,
+        )
+    axes.axhline(0, color="#888888", linewidth=0.8)
+    axes.set_xticks(range(len(ks)), [str(k) for k in ks])
+    axes.set(xlabel="k samples", ylabel="points over the best single alpha", title=title)
+    axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _save(figure: object, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
