@@ -29,7 +29,7 @@ buildah $store rm "$base" >/dev/null
 
 # What pip is told on this machine holds within the build as well: its file, and every folder that it names.
 lent=""
-for path in /etc/pip.conf /etc/ssl/certs $(python3 -m pip config list | grep -o "file://[^' ]*\|'/[^' ]*" | sed "s#^file://##; s#^'##"); do
+for path in /etc/pip.conf /etc/ssl/certs $(python3 -m pip config list | grep -o "file://[^' ]*\|'/[^' ]*" | sed "s#^file://##; s#^'##; s#/simple\$##"); do
     [ -d "$path" ] || [ "$path" = /etc/pip.conf ] || continue
     [ ! -e "$path" ] || lent="$lent --volume $path:$path:ro"
 done
