@@ -29,9 +29,9 @@ class Sampling:
 
 SETS = {
     "validation": Sampling("validation", 2, 64),
-    "test": Sampling("test", 2, 250),
+    "test": Sampling("test", 2, 100),
     "heldout": Sampling("test", 6, 64, held_out=True),
-    "baselines": Sampling("test", 1, 100, baselines=True),
+    "baselines": Sampling("test", 1, 50, baselines=True),
 }
 
 
@@ -52,7 +52,7 @@ def sft_step(folder: Path, seed: int, rank: int, ranks: int) -> None:
     run(rank, ranks, Sft(), seed, Tokenizer.from_file(str(folder / "tokenizer.json")), folder)
 
 
-def evaluate_step(folder: Path, seed: int, name: str, share: int, shares: int) -> None:
+def evaluate_step(folder: Path, seed: int, name: str, share: int, samples: int | None) -> None:
     from tokenizers import Tokenizer
 
     from bench.frontier.evaluate import evaluate
@@ -60,13 +60,12 @@ def evaluate_step(folder: Path, seed: int, name: str, share: int, shares: int) -
     from bench.frontier.problems.draw import FAMILIES, HELD_OUT, shuffled
 
     plan = SETS[name]
+    count = samples or plan.samples
     families = list(HELD_OUT if plan.held_out else FAMILIES)
     raws = shuffled(families, plan.per_family, plan.split)
     members = baselines(folder) if plan.baselines else frontier(folder)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    evaluate(
-        raws, members, plan.samples, seed=seed, tokenizer=tokenizer, out=folder / name, share=(share, shares)
-    )
+    evaluate(raws, members, count, seed=seed, tokenizer=tokenizer, out=folder / name, share=(share, 2))
 
 
 def together(*commands: list[str]) -> None:
@@ -83,73 +82,89 @@ def together(*commands: list[str]) -> None:
         )
 
 
+def train(given: argparse.Namespace, folder: Path, same: list[str]) -> None:
+    """The tokenizer, the start, both endpoints, both adapters; what is there already is left as it is."""
+    if not (folder / "tokenizer.json").exists():
+        tokenizer_step(folder, given.seed)
+    if not (folder / "init" / "model.safetensors").exists():
+        (folder / "ranks").unlink(missing_ok=True)
+        together(*(["sft-rank", "--rank", str(rank), *same] for rank in range(2)))
+    for pair in (("low", "high"), ("lora_low", "lora_high")):
+        left = [name for name in pair if not (folder / name / "done.json").exists()]
+        if given.step == "sft" or (given.step == "endpoints" and pair[0] != "low"):
+            return
+        together(*(["rl", "--endpoint", name, *same] for name in left))
+
+
+def evaluate(given: argparse.Namespace, folder: Path, same: list[str]) -> None:
+    """Samples and judges one set in two processes; writes its outcomes file."""
+    from bench.frontier.evaluate import gather
+
+    more = ["--set", given.set] + (["--samples", str(given.samples)] if given.samples else [])
+    together(*(["evaluate-share", "--rank", str(rank), *more, *same] for rank in range(2)))
+    path = RESULTS / f"seed{given.seed}-{given.set}.parquet"
+    print(f"{gather(folder / given.set, path)} outcomes in {path}", flush=True)
+
+
+def report() -> None:
+    from bench.frontier.report import write
+
+    write(
+        sorted(int(path.name[4:].split("-")[0]) for path in RESULTS.glob("seed*-test.parquet")),
+        RESULTS,
+        Path("docs/results.md"),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.frontier", description=__doc__)
     parser.add_argument(
         "step",
         choices=[
             "all",
-            "tokenizer",
             "sft",
-            "sft-rank",
-            "rl",
+            "endpoints",
             "evaluate",
-            "evaluate-share",
-            "gather",
             "report",
             "embed",
+            "sft-rank",
+            "rl",
+            "evaluate-share",
         ],
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None, help="default: build/frontier/seed=SEED")
-    parser.add_argument("--rank", type=int, default=0)
-    parser.add_argument("--endpoint", choices=["low", "high", "lora_low", "lora_high"], default="low")
     parser.add_argument("--set", choices=list(SETS), default="validation")
+    parser.add_argument(
+        "--samples", type=int, default=None, help="of each member and problem; default: the set's own"
+    )
+    parser.add_argument("--rank", type=int, default=0, help="which of the two processes this is")
+    parser.add_argument("--endpoint", choices=["low", "high", "lora_low", "lora_high"], default="low")
     given = parser.parse_args()
     folder = (given.out or Path("build/frontier") / f"seed={given.seed}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     same = ["--seed", str(given.seed), "--out", str(folder)]
     began = time.monotonic()
-    if given.step in ("all", "tokenizer", "sft") and not (folder / "tokenizer.json").exists():
-        tokenizer_step(folder, given.seed)
-    if given.step in ("all", "sft") and not (folder / "init" / "model.safetensors").exists():
-        (folder / "ranks").unlink(missing_ok=True)
-        together(*(["sft-rank", "--rank", str(rank), *same] for rank in range(2)))
-    if given.step == "sft-rank":
+    if given.step in ("all", "sft", "endpoints"):
+        train(given, folder, same)
+        print(f"{given.step} done in {time.monotonic() - began:.0f} s: {folder}", flush=True)
+    elif given.step == "sft-rank":
         sft_step(folder, given.seed, given.rank, 2)
-        return
-    if given.step == "rl":
+    elif given.step == "rl":
         from bench.frontier.grpo import run
 
         run(given.endpoint, given.seed, folder)
-        return
-    if given.step == "evaluate-share":
-        evaluate_step(folder, given.seed, given.set, given.rank, 2)
-        return
-    if given.step == "evaluate":
-        together(*(["evaluate-share", "--set", given.set, "--rank", str(rank), *same] for rank in range(2)))
-    if given.step in ("evaluate", "gather"):
-        from bench.frontier.evaluate import gather
-
-        path = RESULTS / f"seed{given.seed}-{given.set}.parquet"
-        print(f"{gather(folder / given.set, path)} outcomes in {path}", flush=True)
-        return
-    if given.step == "report":
-        from bench.frontier.report import write
-
-        seeds = sorted(int(path.name[4:].split("-")[0]) for path in RESULTS.glob("seed*-test.parquet"))
-        write(seeds, RESULTS, Path("docs/results.md"))
-        return
-    if given.step == "embed":
+    elif given.step == "evaluate":
+        evaluate(given, folder, same)
+        print(f"{given.set} done in {time.monotonic() - began:.0f} s", flush=True)
+    elif given.step == "evaluate-share":
+        evaluate_step(folder, given.seed, given.set, given.rank, given.samples)
+    elif given.step == "report":
+        report()
+    else:
         from bench.frontier.embed import embed
 
         embed(folder, Path("serve/embedded"), given.seed)
-        return
-    if given.step == "all":
-        for pair in (("low", "high"), ("lora_low", "lora_high")):
-            left = [name for name in pair if not (folder / name / "done.json").exists()]
-            together(*(["rl", "--endpoint", name, *same] for name in left))
-    print(f"{given.step} done in {time.monotonic() - began:.0f} s: {folder}", flush=True)
 
 
 if __name__ == "__main__":
