@@ -15,7 +15,7 @@ from types import SimpleNamespace
 # No test is about more than this; a loop that polls for ever ends here.
 _END_OF_TIME_S = 1e6
 # Another thread may still have something to say (real seconds).
-_THREADS_S = 2.0
+_THREADS_S = 30.0
 
 
 class _JumpingSelector(selectors.DefaultSelector):

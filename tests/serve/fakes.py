@@ -220,13 +220,13 @@ def served_members(alphas=ALPHAS):
 class Serving:
     """A whole ingress replica with everything behind it faked."""
 
-    def __init__(self, alphas=ALPHAS, hub=None, **sections):
+    def __init__(self, alphas=ALPHAS, hub=None, store=None, **sections):
         self.members = served_members(alphas)
         self.engines = FakeEngines()
         self.judging = FakeJudging()
         self.hub = hub or Hub([member.name for member in self.members], 1)
         self.handle = Handle(self.hub)
-        self.server = Server(config(**sections), self.members, self.engines, self.judging, self.handle)
+        self.server = Server(config(**sections), self.members, self.engines, self.judging, self.handle, store)
         self.app = build_app(self.server)
         transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://frontier")
