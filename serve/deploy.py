@@ -67,13 +67,9 @@ def _host(config: Config, group: tuple[Seat, ...], number: int) -> Any:
     else:
         # A group of small members shares its replica's GPUs.
         actor = {"num_cpus": 1, "num_gpus": config.engine.tensor_parallel_size}
-    # Ray cuts names at dots where it shows them (`ps`, its dashboard).
-    names = [name for seat in group for name in seat.members]
-    alpha = names[0].partition("@")[2].replace(".", "_")
-    name = f"member-{alpha}" if len(names) == 1 else f"members-{number}"
     return _deployment(
         Host,
-        name,
+        _host_name(group, number),
         **_scale(config),
         health_check_period_s=2,
         health_check_timeout_s=60,
@@ -84,6 +80,22 @@ def _host(config: Config, group: tuple[Seat, ...], number: int) -> Any:
             "runtime_env": {"env_vars": environment},
         },
     )
+
+
+def _host_name(group: tuple[Seat, ...], number: int) -> str:
+    names = [name for seat in group for name in seat.members]
+    # Ray cuts names at dots where it shows them (`ps`, its dashboard).
+    alpha = names[0].partition("@")[2].replace(".", "_")
+    return f"member-{alpha}" if len(names) == 1 else f"members-{number}"
+
+
+def handles(config: Config, seats: tuple[Seat, ...]) -> tuple[dict[str, Any], Any]:
+    """Of the running application: each member's host, and the judge."""
+    hosts = {}
+    for number, group in enumerate(groups(seats, config.engine.members_per_replica)):
+        host = ray_serve.get_deployment_handle(_host_name(group, number), APP)
+        hosts.update({name: host for seat in group for name in seat.members})
+    return hosts, ray_serve.get_deployment_handle("judge", APP)
 
 
 def _scale(config: Config) -> dict[str, Any]:
