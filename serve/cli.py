@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     from alpharay.judge import command as judge
     from alpharay.merge import command as merge
     from alpharay.serve import doctor, keys_command, serve_command
-    from alpharay.serve.measure import audit_command, replay_command
+    from alpharay.serve.measure import audit_command, eval_command, replay_command
 
     parser = argparse.ArgumentParser(
         prog="alpharay",
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", serve_command, "Serve a frontier over an OpenAI-compatible endpoint."),
         ("merge", merge, "Merge checkpoints: one checkpoint per alpha, in one pass."),
         ("judge", judge, "Judge a file of candidates in a sandbox, one verdict a line."),
+        ("eval", eval_command, "Sample and judge every problem under every member."),
         ("audit", audit_command, "Say whether an ensemble pays, from recorded outcomes."),
         ("keys", keys_command, "Make an API key: for its user, and for the server's keys file."),
         ("replay", replay_command, "Say how router policies would have done on recorded outcomes."),

@@ -1,0 +1,48 @@
+"""The engines and the judge that `serve` would use, for work that comes from a file instead of HTTP."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+
+from alpharay.serve.checks import check_port
+from alpharay.serve.cluster import check_gpus, cluster
+from alpharay.serve.config import Config
+from alpharay.serve.frontier import ServedMember
+from alpharay.serve.links import RayEngines, RayJudging
+from alpharay.serve.prepare import prepare
+from alpharay.serve.running import deploy
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """What is up: the members in their order, their engines, and the judge."""
+
+    members: tuple[ServedMember, ...]
+    engines: RayEngines
+    judging: RayJudging
+
+
+@contextmanager
+def hosted(config: Config, address: str | None, say: Callable[[str], None]) -> Iterator[Hosting]:
+    """The configuration's frontier on Ray, stopped at the end.
+
+    address: of a Ray cluster to join; None starts one on this machine. A call to a member whose replica is being
+    replaced waits until it is back.
+
+    Raises StartFailed and its kin.
+    """
+    # Nobody is told where it listens: readiness is asked for there. What is measured teaches no router.
+    port = check_port("127.0.0.1", 0)
+    server = config.server.model_copy(update={"host": "127.0.0.1", "port": port, "api_keys_file": None})
+    config = config.model_copy(update={"server": server, "store": None})
+    members, seats = prepare(config, say)
+    with redirect_stdout(sys.stderr), cluster(address, config, say):
+        from alpharay.serve.deploy import handles
+
+        check_gpus(config)
+        deploy(config, members, seats, say)
+        hosts, judge = handles(config, seats)
+        yield Hosting(members, RayEngines(hosts, lambda _: False), RayJudging(judge, lambda: False))
