@@ -19,9 +19,9 @@ from alpharay.router.features import DIMENSION
 
 Floats = NDArray[np.float64]
 
-RIDGE = 4.0
+RIDGE = 10.0
 # A row's weight after 1 / (1 - DISCOUNT) further rows is 1/e.
-DISCOUNT = 0.9998
+DISCOUNT = 0.9995
 _PER_TOKEN = 1e-3  # tokens are regressed in thousands, to be of the size of the other target
 
 

@@ -12,11 +12,11 @@ from alpharay.router.seeds import mix
 
 # Standard deviation assumed of a single outcome about its mean, and how far above the mean UCB looks.
 _NOISE = 0.35
-_OPTIMISM = 1.0
+_OPTIMISM = 0.5
 
 
 class Bandit:
-    """LinUCB, or Thompson sampling, on the prompt's features; reward = solved - price * tokens.
+    """Thompson sampling, or LinUCB, on the prompt's features; reward = solved - price * tokens.
 
     Outcomes within the request count at once, those under way as less uncertainty: so a batch is
     spread while nothing is known, and goes to one member when that is known to be the best.
@@ -25,7 +25,7 @@ class Bandit:
 
     growth = 1.0
 
-    def __init__(self, explore: str = "ucb") -> None:
+    def __init__(self, explore: str = "thompson") -> None:
         self._thompson = explore == "thompson"
 
     def allocate(self, samples: int, situation: Situation) -> list[str]:

@@ -1,0 +1,249 @@
+"""Router policies against each other on simulated frontiers, with intervals over seeds.
+
+    python bench/router.py                      # a quick look: few seeds
+    python bench/router.py --seeds 20 --save    # writes bench/results/router.json, .md and .png
+
+Every seed makes a new frontier: first a log of earlier problems, sampled uniformly, that every policy learns from,
+then others on which the policies are tried, learning on from what they themselves draw. All of them see the same
+outcome for the same sample of the same member. The baseline is the best single member, chosen by the log,
+never by the problems it is tried on. `alpharay replay` does the same on recorded outcomes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from frontiers import SIMULATED, Frontier, simulated
+from router_report import written
+
+from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.router import Ask, Candidate, Learner, Policy, Session, Standing, experience_of
+from alpharay.router.policies import Adaptive, Bandit, Portfolio, Single, Uniform
+
+RESULTS = Path(__file__).parent / "results"
+KINDS = (VerdictKind.ACCEPTED, VerdictKind.WRONG_ANSWER, VerdictKind.TIME_LIMIT)
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "uniform": Uniform,
+    "single": Single,
+    "portfolio": Portfolio,
+    "bandit (LinUCB)": lambda: Bandit("ucb"),
+    "bandit (Thompson)": Bandit,
+    "adaptive": Adaptive,
+}
+LOGGED_PER_MEMBER = 4
+
+
+def play(
+    frontier: Frontier, problem: int, policy: Policy, standing: Standing, budget: int, *, stop=True
+) -> Session:
+    """One request over one problem; draws end in the order in which they began."""
+    places = {member.name: place for place, member in enumerate(frontier.members)}
+    one = Session(
+        Ask(
+            members=frontier.members,
+            budget=budget,
+            seed=problem,
+            stop_after_passes=1 if stop else budget,
+            rotation=problem,
+            standing=standing,
+            features=tuple(frontier.contexts[problem]),
+        ),
+        policy,
+    )
+    waiting: list = []
+    while not one.stopped:
+        waiting += one.next_wave()
+        draw = waiting.pop(0)
+        fate = int(frontier.outcomes[problem, places[draw.member], draw.sample])
+        verdict = Verdict(KINDS[fate], int(fate == 0), 1)
+        one.observe(Candidate(draw=draw, verdict=verdict, completion_tokens=100))
+    return one
+
+
+def teach(learner: Learner, frontier: Frontier, problem: int, one: Session) -> None:
+    alphas = {member.name: member.alpha for member in frontier.members}
+    for candidate in one.candidates:
+        row = experience_of(
+            candidate,
+            request=str(problem),
+            alpha=alphas[candidate.draw.member],
+            features=tuple(frontier.contexts[problem]),
+        )
+        if row is not None:
+            learner.learn(row)
+
+
+def logged(frontier: Frontier) -> dict:
+    """What a server had learnt from the earlier problems, sampled uniformly and never stopped early."""
+    learner = Learner()
+    for problem in range(frontier.earlier):
+        samples = LOGGED_PER_MEMBER * len(frontier.members)
+        teach(learner, frontier, problem, play(frontier, problem, Uniform(), Standing(), samples, stop=False))
+    return learner.snapshot()
+
+
+def tried(
+    frontier: Frontier, policy: Callable[[], Policy], state: dict, budget: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(number of the first draw that passed, 0 for none; draws started), of every later problem."""
+    learner = Learner()
+    learner.restore(state)
+    first, drawn = [], []
+    for problem in range(frontier.earlier, len(frontier.rates)):
+        one = play(frontier, problem, policy(), learner.standing(), budget)
+        first.append(next((number for number, each in enumerate(one.candidates, 1) if each.accepted), 0))
+        drawn.append(one.drawn.total())
+        teach(learner, frontier, problem, one)
+    return np.array(first), np.array(drawn)
+
+
+def best_single(frontier: Frontier, budget: int) -> int:
+    """By the log alone: the member that solves the most of its problems within the budget."""
+    seen = frontier.outcomes[: frontier.earlier, :, :budget] == 0
+    return int(seen.any(axis=2).mean(axis=0).argmax())
+
+
+def needed(first: np.ndarray, budget: int, target: float) -> float | None:
+    """Samples a request, stopping at a pass, at the smallest cap under which the target share is solved."""
+    for cap in range(1, budget + 1):
+        solved = (first > 0) & (first <= cap)
+        if solved.mean() >= target:
+            return float(np.where(solved, first, cap).mean())
+    return None
+
+
+def compared(kind: str, seeds: int, budget: int) -> dict:
+    """Solved shares in [0, 1] per policy and seed, and what they took."""
+    found: dict = {"headroom": [], "policies": {}}
+
+    def note(name: str, **values: float | None) -> None:
+        row = found["policies"].setdefault(name, {key: [] for key in values})
+        for key, value in values.items():
+            row[key].append(value)
+
+    for seed in range(seeds):
+        frontier = simulated(kind, np.random.default_rng(seed), problems=220, earlier=100)
+        later = frontier.outcomes[frontier.earlier :]
+        single = best_single(frontier, budget)
+        passed = later[:, single, :budget] == 0
+        base = np.where(passed.any(axis=1), passed.argmax(axis=1) + 1, 0)
+        chance = frontier.rates[frontier.earlier :, :, 0]
+        oracle = 1 - (1 - chance.max(axis=1)) ** budget
+        found["headroom"].append(float((oracle - (1 - (1 - chance[:, single]) ** budget)).mean()))
+        note(
+            "best single",
+            solved=float((base > 0).mean()),
+            drawn=float(np.where(base, base, budget).mean()),
+            needed=None,
+        )
+        state, target = logged(frontier), None
+        for name, policy in POLICIES.items():
+            first, drawn = tried(frontier, policy, state, budget)
+            if name == "uniform":
+                target = float((first > 0).mean())
+            note(
+                name,
+                solved=float((first > 0).mean()),
+                drawn=float(drawn.mean()),
+                needed=needed(first, budget, target),
+            )
+    return found
+
+
+def regret(explore: str | None, seed: int, rounds: int, *, drift: bool) -> np.ndarray:
+    """Cumulated over single-sample requests: best member's chance for the problem, less the drawn one's.
+
+    The best is the best linear choice's, not an oracle's that knows each problem: the member that is best for
+    the latent place which the context tells of. With drift, halfway the places' meaning is turned round.
+    """
+    rng = np.random.default_rng(seed)
+    frontier = simulated("smooth", rng, problems=rounds, earlier=0, samples=1)
+    chance = frontier.rates[:, :, 0]
+    if drift:
+        chance = np.concatenate([chance[: rounds // 2], chance[rounds // 2 :, ::-1]])
+    names = [member.name for member in frontier.members]
+    half = rounds // 2
+    sides = [slice(0, half), slice(half, rounds)] if drift else [slice(0, rounds)]
+    best = np.zeros(rounds)
+    for side in sides:
+        x = np.concatenate([np.ones((rounds, 1)), frontier.contexts], axis=1)[side]
+        fitted = x @ np.linalg.lstsq(x, chance[side], rcond=None)[0]
+        best[side] = chance[side][np.arange(len(x)), fitted.argmax(axis=1)]
+    learner, lost = Learner(), np.zeros(rounds)
+    learner._fit = lambda *_: None  # noqa: SLF001 - the mixture is not what is measured here, and takes its time
+    luck = rng.random(rounds)
+    for problem in range(rounds):
+        policy = Bandit(explore) if explore else Uniform()
+        ask = Ask(
+            members=frontier.members, budget=1, seed=problem, stop_after_passes=1, rotation=problem,
+            standing=learner.standing(), features=tuple(frontier.contexts[problem]),
+        )  # fmt: skip
+        one = Session(ask, policy)
+        (draw,) = one.next_wave()
+        gained = chance[problem, names.index(draw.member)]
+        lost[problem] = best[problem] - gained
+        solved = luck[problem] < gained
+        one.observe(Candidate(draw=draw, verdict=Verdict(KINDS[0 if solved else 1], int(solved), 1)))
+        teach(learner, frontier, problem, one)
+    return lost.cumsum()
+
+
+def decision_cost(members: int = 16, budget: int = 64) -> dict[str, float]:
+    """Microseconds of CPU per candidate of a whole session that never passes: waves, outcomes and all."""
+    alphas = tuple(np.linspace(-1, 2, members).round(3))
+    frontier = simulated("smooth", np.random.default_rng(0), problems=60, earlier=60, alphas=alphas)
+    frontier.outcomes[frontier.outcomes == 0] = 1
+    learner = Learner()
+    learner.restore(logged(frontier))
+    costs = {}
+    for name, policy in POLICIES.items():
+        spent = []
+        for problem in range(20):
+            began = time.process_time()
+            one = play(frontier, problem, policy(), learner.standing(), budget)
+            spent.append((time.process_time() - began) / len(one.candidates) * 1e6)
+        costs[name] = float(np.median(spent))
+    return costs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--budget", type=int, default=16)
+    parser.add_argument("--only", choices=[*SIMULATED, "regret", "cost"], action="append")
+    parser.add_argument("--save", action="store_true", help="write what was run into bench/results/router.*")
+    args = parser.parse_args()
+    results: dict = {"budget": args.budget, "frontiers": {}}
+    kept = RESULTS / "router.json"
+    if args.save and args.only and kept.exists():  # one part anew, the others as they were
+        results = json.loads(kept.read_text())
+    for kind in args.only or [*SIMULATED, "regret", "cost"]:
+        if kind == "cost":
+            results["cost"] = decision_cost()
+        elif kind == "regret":
+            results["regret"] = {
+                f"{name}{', drift' if drift else ''}": [
+                    regret(explore, seed, 2000, drift=drift)[49::50].tolist() for seed in range(args.seeds)
+                ]
+                for name, explore in (("LinUCB", "ucb"), ("Thompson", "thompson"), ("uniform", None))
+                for drift in (False, True)
+            }
+        else:
+            results["frontiers"][kind] = compared(kind, args.seeds, args.budget)
+        if args.save:
+            kept.write_text(json.dumps(results) + "\n")
+    text = written(results, RESULTS / "router.png" if args.save else None)
+    print(text)
+    if args.save:
+        (RESULTS / "router.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
