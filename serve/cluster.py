@@ -24,6 +24,10 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # A busy machine takes longer than Ray's 5 and 10 s: a proxy that is slow to start is killed three times over,
+    # and the start fails; one that is slow to answer its health check is killed with all requests it carries.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
+    os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "30")
     import ray
     from ray import serve as ray_serve
 
@@ -40,14 +44,7 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
         if address:
             ray.init(address=address, **options)
         else:
-            metrics_port = config.server.engine_metrics_port or None
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                _metrics_export_port=metrics_port,
-                **options,
-            )
+            _start_ray(config, options, say)
     except Exception as error:
         raise StartFailed(f"Ray could not be {'joined' if address else 'started'}: {error}") from error
     for number, handler in handlers.items():
@@ -68,6 +65,24 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
             else:
                 ray_serve.shutdown()
             ray.shutdown()
+
+
+def _start_ray(config: Config, options: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Starts Ray here; a second time where the first came to nothing, as it does on a machine short of CPU."""
+    import ray
+
+    own = {
+        "address": "local",
+        "include_dashboard": False,
+        "_node_ip_address": "127.0.0.1",
+        "_metrics_export_port": config.server.engine_metrics_port or None,
+    }
+    try:
+        ray.init(**own, **options)
+    except Exception as error:
+        say(f"Ray did not start, trying once more: {str(error).splitlines()[0]}")
+        ray.shutdown()
+        ray.init(**own, **options)
 
 
 def engine_metrics_urls() -> list[str]:

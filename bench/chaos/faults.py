@@ -1,0 +1,99 @@
+"""What is done to the server meanwhile, and how long it takes to be ready again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+_BETWEEN_S = (8.0, 20.0)
+_STORE_S = 10.0
+FAULTS = {
+    "an engine killed": ("EngineCore", signal.SIGKILL),
+    "an engine hung": ("EngineCore", signal.SIGSTOP),
+    "the judge killed": ("ServeReplica:alpharay:judge", signal.SIGKILL),
+    "a judge's worker killed": ("bwrap", signal.SIGKILL),
+}
+
+
+@dataclass(slots=True)
+class Damage:
+    """recovered: per kind of fault, seconds until `/ready` said 200 again."""
+
+    recovered: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    findings: list[str] = field(default_factory=list)
+
+
+def processes(server: int, word: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process(server).children(recursive=True):
+        try:
+            if word in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+async def break_things(
+    server: int, root: str, store: Path, chance: random.Random, until: float, damage: Damage
+) -> None:
+    """One fault after the other until the clock says `until`; each may heal before the next."""
+    async with httpx.AsyncClient() as client:
+        while time.monotonic() < until:
+            await asyncio.sleep(chance.uniform(*_BETWEEN_S))
+            kind = chance.choice([*FAULTS, "the store locked"])
+            started = time.monotonic()
+            if kind == "the store locked":
+                if not await asyncio.to_thread(_lock, store):
+                    continue
+            elif not _signal(server, *FAULTS[kind], chance):
+                continue
+            await asyncio.sleep(1.0)  # the hub hears of it within a second
+            if await _ready(client, root, 120):
+                damage.recovered[kind].append(time.monotonic() - started)
+            else:
+                damage.findings.append(f"{kind}: not ready again within 120 s")
+
+
+def _signal(server: int, word: str, number: int, chance: random.Random) -> bool:
+    found = processes(server, word)
+    if found:
+        os.kill(chance.choice(found).pid, number)
+    return bool(found)
+
+
+def _lock(store: Path) -> bool:
+    """Holds the store's write lock, as a backup or a stuck neighbour would; False where there is no store."""
+    if not store.exists():
+        return False
+    connection = sqlite3.connect(store, timeout=5)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+        time.sleep(_STORE_S)
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+async def _ready(client: httpx.AsyncClient, root: str, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            if (await client.get(f"{root}/ready", timeout=10)).status_code == 200:
+                return True
+        except httpx.HTTPError:
+            pass
+        await asyncio.sleep(0.5)
+    return False
