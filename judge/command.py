@@ -2,11 +2,8 @@
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from alpharay.judge.pool import JudgePool
 from alpharay.judge.problem import Problem, parse_problem
 from alpharay.judge.trial import probe_languages
 from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.judge.writing import destination
 
 # Enough to keep every sandbox busy, few enough that the output streams and memory stays flat.
 AHEAD = 8
@@ -68,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     with any_digits():
         problems = read_problems(arguments.problems)
     candidates = _read_candidates(arguments.candidates, problems)
-    with _destination(arguments.out) as out:
+    with destination(arguments.out) as out:
         asyncio.run(_judge_all(candidates, out, arguments))
     return 0
 
@@ -206,27 +204,3 @@ def _read_lines(path: Path, kind: type[JudgeError]) -> Iterator[tuple[int, Any]]
         raise kind(f"{path} is not UTF-8 text: {error}") from None
     except OSError as error:
         raise kind(f"{path} cannot be read: {error.strerror}") from None
-
-
-@contextlib.contextmanager
-def _destination(path: Path | None) -> Iterator[IO[str]]:
-    """The standard output, or a file that appears under its name only when it is whole."""
-    if path is None:
-        yield sys.stdout
-        return
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise JudgeError(f"{path} cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -43,6 +43,7 @@ def _fail(error: Exception, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from alpharay.judge import command as judge
+    from alpharay.judge.formats import command as formats
     from alpharay.merge import command as merge
     from alpharay.serve import doctor, keys_command, serve_command
     from alpharay.serve.measure import audit_command, eval_command, replay_command
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", serve_command, "Serve a frontier over an OpenAI-compatible endpoint."),
         ("merge", merge, "Merge checkpoints: one checkpoint per alpha, in one pass."),
         ("judge", judge, "Judge a file of candidates in a sandbox, one verdict a line."),
+        ("import", formats, "Turn problems of known formats into a problem file."),
         ("eval", eval_command, "Sample and judge every problem under every member."),
         ("audit", audit_command, "Say whether an ensemble pays, from recorded outcomes."),
         ("keys", keys_command, "Make an API key: for its user, and for the server's keys file."),

@@ -1,0 +1,23 @@
+"""Problems that others already have, as problems of ours: one converter per format, all pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from alpharay.judge.formats import apps, humaneval, livecodebench, mbpp
+from alpharay.judge.formats.row import Unusable
+
+Json = dict[str, Any]
+
+# Formats of one row a problem. `kattis` is one folder a problem (kattis.py).
+ROWS: Mapping[str, Callable[[Json], Json]] = {
+    "humaneval": humaneval.convert,
+    "mbpp": mbpp.convert,
+    "livecodebench": livecodebench.convert,
+    "apps": apps.convert,
+    "taco": apps.convert,
+}
+FORMATS = (*ROWS, "kattis")
+
+__all__ = ["FORMATS", "ROWS", "Unusable"]

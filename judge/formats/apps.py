@@ -1,0 +1,71 @@
+"""APPS and TACO: `input_output`, on standard input or (with `fn_name`) as calls of one function."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from alpharay.judge.formats.row import Unusable, decoded, identity, text
+
+Json = dict[str, Any]
+
+_NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)")
+
+
+def convert(row: Json) -> Json:
+    """Raises Unusable."""
+    given = decoded(row.get("input_output") or {}, "input_output")
+    if not isinstance(given, dict) or not given.get("inputs"):
+        raise Unusable("it has no tests (input_output)")
+    inputs, outputs = given["inputs"], given.get("outputs")
+    if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
+        raise Unusable("input_output has not as many outputs as inputs")
+    start, name = text(row, "starter_code", default="").rstrip(), given.get("fn_name")
+    if name:
+        tests = {"kind": "call", "entry_point": name, "cases": _calls(inputs, outputs)}
+        how = f"Write a Python function `{name}`." if not start else "Complete this Python code."
+    else:
+        tests = {
+            "kind": "stdio",
+            "cases": [
+                {"input": _lines(a), "output": _lines(b)} for a, b in zip(inputs, outputs, strict=True)
+            ],
+        }
+        how = "Write a Python program that reads standard input and prints the answer."
+    prompt = f"{text(row, 'question').strip()}\n\n{how} Answer with one code block."
+    if start:
+        prompt += f"\n\n```python\n{start}\n```"
+    problem: Json = {"id": identity(row, "problem_id", "id", "name"), "prompt": f"{prompt}\n", "tests": tests}
+    seconds, megabytes = _number(row.get("time_limit")), _number(row.get("memory_limit"))
+    if seconds:
+        problem["time_limit_s"] = min(max(seconds, 0.01), 600.0)
+    if megabytes:
+        problem["memory_limit_mb"] = int(min(max(megabytes, 64), 65536))
+    return problem
+
+
+def _calls(inputs: list[Any], outputs: list[Any]) -> list[Json]:
+    """Some files wrap each expected value in a list of its own: then all of them are such lists."""
+    if all(isinstance(one, list) and len(one) == 1 for one in outputs):
+        outputs = [one[0] for one in outputs]
+    cases = []
+    for args, output in zip(inputs, outputs, strict=True):
+        if not isinstance(args, list):
+            raise Unusable("a call's input is not a list of arguments")
+        cases.append({"args": args, "output": output})
+    return cases
+
+
+def _lines(value: Any) -> str:
+    """Text as it is; a list is one line each."""
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    return value if isinstance(value, str) else str(value)
+
+
+def _number(value: Any) -> float | None:
+    """2, "2 seconds", "256.0 megabytes": the number; None where there is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    found = _NUMBER.match(value) if isinstance(value, str) else None
+    return float(found[1]) if found else None

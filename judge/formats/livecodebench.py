@@ -1,0 +1,100 @@
+"""LiveCodeBench: public and private cases, on standard input or as calls of one function."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import pickle
+import zlib
+from typing import Any
+
+from alpharay.judge.formats.row import Unusable, decoded, identity, text
+
+Json = dict[str, Any]
+
+# Of one problem's private cases, unpacked.
+_MOST_BYTES = 1 << 30
+
+
+def convert(row: Json) -> Json:
+    """The levels of its cases are 0 for public and 1 for private ones. Raises Unusable."""
+    cases = [(0, one) for one in _cases(row.get("public_test_cases"), "public_test_cases")]
+    cases += [(1, one) for one in _cases(row.get("private_test_cases"), "private_test_cases")]
+    if not cases:
+        raise Unusable("it has no test cases")
+    kinds = {one.get("testtype", "stdin") for _, one in cases}
+    start = text(row, "starter_code", default="").rstrip()
+    if kinds == {"stdin"}:
+        tests: Json = {
+            "kind": "stdio",
+            "cases": [
+                {"input": text(one, "input"), "output": text(one, "output"), "level": level}
+                for level, one in cases
+            ],
+        }
+        how = "Write a Python program that reads standard input and prints the answer."
+    elif kinds == {"functional"}:
+        name = (decoded(row.get("metadata") or {}, "metadata") or {}).get("func_name")
+        if not isinstance(name, str):
+            raise Unusable("metadata names no function (func_name)")
+        tests = {"kind": "call", "entry_point": name, "cases": [_call(level, one) for level, one in cases]}
+        how = "Complete this Python class." if "class " in start else f"Write a Python function `{name}`."
+    else:
+        raise Unusable(
+            f"its cases are of the kinds {', '.join(map(str, sorted(kinds)))}, not of one known kind"
+        )
+    prompt = f"{text(row, 'question_content').strip()}\n\n{how} Answer with one code block."
+    if start:
+        prompt += f"\n\n```python\n{start}\n```"
+    return {"id": identity(row, "question_id"), "prompt": f"{prompt}\n", "tests": tests}
+
+
+def _call(level: int, case: Json) -> Json:
+    """A case of a function: one JSON value a line for its arguments."""
+    args = [decoded(line, "a case's input") for line in text(case, "input").split("\n") if line.strip()]
+    return {"args": args, "output": decoded(text(case, "output"), "a case's output"), "level": level}
+
+
+def _cases(value: Any, name: str) -> list[Json]:
+    if value is None or value == "":
+        return []
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        value = _unpacked(value, name)
+    found = decoded(value, name)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise Unusable(f"{name} is not a list of cases")
+    return found
+
+
+def _unpacked(packed: str, name: str) -> str:
+    """Private cases are published as base64 of zlib of a pickled string of JSON.
+
+    A pickle can run anything; this reader knows no classes, so that a string is all that it can make.
+    """
+    try:
+        unzip = zlib.decompressobj()
+        data = unzip.decompress(base64.b64decode(packed, validate=True), _MOST_BYTES)
+        if unzip.unconsumed_tail:
+            raise Unusable(f"{name} is larger than {_MOST_BYTES >> 20} MiB")
+        found = _OnlyPlain(io.BytesIO(data)).load() if not data.lstrip().startswith(b"[") else data.decode()
+    except (
+        binascii.Error,
+        zlib.error,
+        pickle.UnpicklingError,
+        EOFError,
+        UnicodeDecodeError,
+        ValueError,
+    ) as error:
+        if isinstance(error, Unusable):
+            raise
+        raise Unusable(f"{name} cannot be unpacked: {error}") from error
+    if not isinstance(found, str):
+        found = json.dumps(found)
+    return found
+
+
+class _OnlyPlain(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")

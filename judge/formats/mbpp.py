@@ -1,0 +1,45 @@
+"""MBPP and MBPP+: asserts that call the function by its name, or inputs and a reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alpharay.judge.formats import evalplus
+from alpharay.judge.formats.row import Unusable, decoded, identity, text
+
+Json = dict[str, Any]
+
+
+def convert(row: Json) -> Json:
+    """Raises Unusable."""
+    asked = text(row, "prompt", "text").strip().strip('"').strip()
+    if evalplus.has_inputs(row):
+        entry_point = text(row, "entry_point")
+        tests = evalplus.tests(row, entry_point, text(row, "canonical_solution"))
+        shown = [
+            line for line in text(row, "assertion", default="").splitlines() if line.startswith("assert")
+        ][:1]
+    else:
+        shown = _asserts(row)
+        imports = decoded(row.get("test_imports") or [], "test_imports")
+        before = [*imports, text(row, "test_setup_code", default="")]
+        whole = text(row, "test", default="").strip() or "\n".join(shown)
+        if not whole:
+            raise Unusable("it has no tests")
+        code = "\n".join([*(str(one) for one in before if one), whole])
+        tests = {"kind": "code", "code": f"{code}\n"}
+    prompt = f"{asked}\n\nAnswer with a Python function in one code block."
+    if shown:
+        prompt += f" It must satisfy:\n\n```python\n{chr(10).join(shown)}\n```"
+    return {
+        "id": f"Mbpp/{identity(row, 'task_id').removeprefix('Mbpp/')}",
+        "prompt": f"{prompt}\n",
+        "tests": tests,
+    }
+
+
+def _asserts(row: Json) -> list[str]:
+    found = decoded(row.get("test_list") or [], "test_list")
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise Unusable("test_list is not a list of asserts")
+    return found
