@@ -44,6 +44,24 @@ results: $(STAMP)
 embed: $(STAMP)
 	$(BIN)/python -m bench.frontier embed --seed $(SEED)
 
+# Real coding agents, one turn each; they are installed into build/agents (npm, uv).
+.PHONY: agents chaos bench-serve fuzz
+agents: $(STAMP)
+	$(BIN)/python -m tests.agents.run
+
+MINUTES ?= 10
+chaos: $(STAMP)
+	$(BIN)/python -m bench.chaos --minutes $(MINUTES) --seed $(SEED) --save
+
+bench-serve: $(STAMP)
+	$(BIN)/python bench/serve.py --out bench/results/serve.md
+
+# Against a running server: make fuzz URL=http://127.0.0.1:8000
+URL ?= http://127.0.0.1:8000
+fuzz: $(STAMP)
+	$(PYTHON) -m venv build/fuzz && build/fuzz/bin/pip install -q schemathesis==4.32.5
+	build/fuzz/bin/schemathesis run $(URL)/openapi.json -c not_a_server_error -n 100
+
 test: $(STAMP)
 	$(BIN)/pytest
 
