@@ -28,10 +28,10 @@ class Sampling:
 
 
 SETS = {
-    "validation": Sampling("validation", 2, 64),
-    "test": Sampling("test", 2, 100),
-    "heldout": Sampling("test", 6, 64, held_out=True),
-    "baselines": Sampling("test", 1, 50, baselines=True),
+    "validation": Sampling("validation", 1, 64),
+    "test": Sampling("test", 2, 64),
+    "heldout": Sampling("test", 4, 64, held_out=True),
+    "baselines": Sampling("test", 1, 32, baselines=True),
 }
 
 

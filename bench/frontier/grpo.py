@@ -40,13 +40,13 @@ class Grpo:
     steps: int = 20
     problems: int = 24
     samples: int = 16
-    lr: float = 7e-4
+    lr: float = 3e-4
     kl: float = 0.15
     warmup: int = 3
     keep_every: int = 5
 
 
-LORA = Grpo(steps=12, lr=5e-3)
+LORA = Grpo(steps=12, lr=2.5e-3)
 
 
 def advantages(rewards: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def baselines_table(line: Set, others: Set, validation: Set) -> str:
         "ExMe": ["exme"],
         "uniform, the five served": list(SERVED),
     }
-    ks = [k for k in (10, 50, 100) if k in others.budgets and k in line.budgets]
+    ks = [k for k in (5, 10, 20, 50) if k in others.budgets and k in line.budgets]
     rows = []
     for label, group in groups.items():
         row = [label]
