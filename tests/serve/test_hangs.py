@@ -1,0 +1,88 @@
+"""A host looks whether its engines still answer: a fake engine behind the real host."""
+
+import asyncio
+
+import pytest
+
+from alpharay.serve.host import Host
+from alpharay.serve.seats import Seat, Written
+
+
+class Engine:
+    """answers_after: seconds to a sign of life, one for each time it is asked; the last one stays."""
+
+    def __init__(self, *answers_after, tmp_path):
+        self.seat = Seat(members=("m@0",), weights=Written(checkpoint=tmp_path))
+        self.instance = "first"
+        self.alive = True
+        self.killed = 0
+        self.asked = 0
+        self._after = list(answers_after)
+
+    async def sign_of_life(self):
+        self.asked += 1
+        after = self._after.pop(0) if len(self._after) > 1 else self._after[0]
+        if isinstance(after, Exception):
+            raise after
+        await asyncio.sleep(after)
+
+    def kill(self):
+        self.killed += 1
+
+
+class Bare(Host):
+    """A host that was never started, and needs no closing."""
+
+    def __del__(self):
+        pass
+
+
+def host_of(engine, starting=()):
+    host = object.__new__(Bare)
+    host._engines = {"m@0": engine}
+    host._starting = set(starting)
+    return host
+
+
+@pytest.fixture
+def probed(tmp_path):
+    async def probe(*answers_after, starting=(), **state):
+        engine = Engine(*answers_after, tmp_path=tmp_path)
+        for name, value in state.items():
+            setattr(engine, name, value)
+        await host_of(engine, starting)._probe(engine, 60.0)
+        return engine
+
+    return probe
+
+
+async def test_an_engine_that_never_answers_is_ended(probed):
+    assert (await probed(1e5)).killed == 1
+
+
+@pytest.mark.parametrize("after", [0.0, 59.0])
+async def test_an_engine_that_is_only_busy_is_left_alone(probed, after):
+    assert (await probed(after)).killed == 0
+
+
+async def test_an_engine_that_answers_at_the_second_try_is_left_alone(probed):
+    engine = await probed(1e5, 1.0)
+    assert (engine.asked, engine.killed) == (2, 0)
+
+
+async def test_an_engine_that_died_meanwhile_is_somebody_elses_business(probed):
+    assert (await probed(RuntimeError("dead"))).killed == 0
+
+
+async def test_an_engine_that_is_dead_or_starting_is_not_asked(probed):
+    assert (await probed(1e5, alive=False)).asked == 0
+    assert (await probed(1e5, starting=["m@0"])).asked == 0
+
+
+async def test_a_new_engine_is_not_ended_for_the_old_one(tmp_path):
+    engine = Engine(1e5, tmp_path=tmp_path)
+    probing = asyncio.ensure_future(host_of(engine)._probe(engine, 60.0))
+    await asyncio.sleep(30)
+    engine.instance = "second"
+    await probing
+    assert engine.killed == 0
