@@ -16,6 +16,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make frontier   train the embedded frontier anew: two cores, minutes to an hour; SEED=2 for another"
 	@echo "make results    evaluate what make frontier trained, and write docs/results.md"
+	@echo "make image      build the CPU image without a Docker daemon, and try it (root, buildah, debootstrap)"
 	@echo "make env        only make the environment in $(VENV); ENGINE=gpu for NVIDIA GPUs"
 
 env: $(STAMP)
@@ -84,6 +85,12 @@ build/types: Makefile
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: image
+# The Dockerfile, built without a Docker daemon on a minimal Debian, and asked for a program. As root; needs
+# Debian's packages buildah, debootstrap and curl.
+image:
+	deploy/image.sh
 
 .PHONY: constraints
 # The local version (+cpu) is cut off: which build of PyTorch is at hand differs from machine to machine.

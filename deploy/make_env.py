@@ -157,13 +157,12 @@ def pip_setting(python: Path, name: str) -> list[str]:
     """The words of one of pip's settings, wherever it was made; empty when it was not."""
     found = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
     if found is None:
-        asked = subprocess.run(
-            [python, "-m", "pip", "config", "get", f"global.{name}"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        found = asked.stdout
+        # Not `config get`, which does not find what is also an option of pip's own, such as `cert`.
+        listed = subprocess.run(
+            [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+        ).stdout
+        lines = [line.partition("=") for line in listed.splitlines()]
+        found = next((value.strip("'\"") for key, _, value in lines if key == f"global.{name}"), "")
     return found.split()
 
 
