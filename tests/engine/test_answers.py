@@ -20,7 +20,7 @@ def extra(body: dict) -> dict:
 
 
 def test_two_accepted_choices_come_back_from_named_alphas(server, ask):
-    body = ask(68, n=2, controls={"budget": 16, "members": ["-0.5", 0, 0.5, 1, "frontier@1.5"]})
+    body = ask(12, n=2, controls={"budget": 16, "members": ["-0.5", 0, 0.5, 1, "frontier@1.5"]})
     answer = server.client().chat.completions.create(**extra(body))
     assert [choice.index for choice in answer.choices] == [0, 1]
     for choice in answer.choices:

@@ -1,0 +1,108 @@
+"""What the package carries: as small as promised, as its card says, and told apart by set."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from alpharay.judge import parse_problem
+from bench.frontier.figures import read
+from bench.frontier.model import load_checkpoint
+from bench.frontier.problems.draw import FAMILIES, HELD_OUT, shuffled, split_of
+from bench.frontier.report import BEGIN, END, gain, line_of, members_table
+
+EMBEDDED = Path(str(importlib.resources.files("alpharay.serve") / "embedded"))
+SETS = {
+    "problems": "test",
+    "problems-validation": "validation",
+    "problems-heldout": "test",
+    "problems-train": "train",
+}
+
+
+def raws(name):
+    return [json.loads(line) for line in (EMBEDDED / f"{name}.jsonl").read_text().splitlines()]
+
+
+def test_all_of_it_is_at_most_25_mb():
+    assert sum(file.stat().st_size for file in EMBEDDED.rglob("*") if file.is_file()) <= 25e6
+
+
+def test_the_card_names_every_weight_and_problem_file_with_its_hash():
+    told = dict(
+        re.findall(
+            r"^\| `([^`]+)` \| `([0-9a-f]{64})` \|$", (EMBEDDED / "README.md").read_text(), re.MULTILINE
+        )
+    )
+    files = {
+        str(file.relative_to(EMBEDDED)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in EMBEDDED.rglob("*")
+        if file.suffix in {".safetensors", ".jsonl"} or file.name == "tokenizer.json"
+    }
+    assert told == files
+    assert {"init/model.safetensors", "low/model.safetensors", "high/model.safetensors"} <= files.keys()
+
+
+def test_the_endpoints_differ_from_the_start_and_from_each_other():
+    models = [load_checkpoint(EMBEDDED / name) for name in ("init", "low", "high")]
+    for one in range(3):
+        for other in range(one):
+            pairs = zip(models[one].parameters(), models[other].parameters(), strict=True)
+            assert any(not a.equal(b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", list(SETS))
+def test_every_set_holds_problems_of_its_own(name):
+    families = {raw["family"] for raw in raws(name)}
+    assert families <= (HELD_OUT if name == "problems-heldout" else FAMILIES).keys()
+    for raw in raws(name):
+        assert split_of(parse_problem(raw).prompt) == SETS[name]
+
+
+def test_the_test_problems_are_those_that_the_generator_draws():
+    assert raws("problems")[:48] == shuffled(list(FAMILIES), 2, "test")[:48]
+
+
+def test_a_report_replaces_what_stands_between_its_markers_and_nothing_else(tmp_path, monkeypatch):
+    from bench.frontier import report
+
+    monkeypatch.setattr(report, "section", lambda seed, _: f"seed {seed}\n")
+    page = tmp_path / "results.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    for seeds in ([1], [1, 2]):
+        report.write(seeds, tmp_path, page)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert (text.count("seed 1"), text.count("seed 2")) == (1, 1)
+
+
+def test_the_tables_count_what_the_outcomes_say(tmp_path):
+    from alpharay.serve.measure.outcomes import SCHEMA, read_outcomes, write_outcomes
+
+    rows = []
+    for problem, passes in (("p", 3), ("q", 0)):
+        for member, alpha in (("frontier@0", 0.0), ("init", None)):
+            for at in range(4):
+                verdict = (
+                    "accepted"
+                    if at < passes and alpha is not None
+                    else ("time_limit" if at == 3 else "wrong_answer")
+                )
+                rows.append((problem, member, alpha, at, 1, verdict, None, 1, 9, 10, 20, 0.01, f"{at}"))
+    write_outcomes(
+        tmp_path / "o.parquet", {name: [row[n] for row in rows] for n, name in enumerate(SCHEMA.names)}
+    )
+    data = read(read_outcomes(tmp_path / "o.parquet"))
+    assert line_of(data) == ["frontier@0"]
+    assert data.alone("frontier@0", 1).tolist() == [0.75, 0.0]
+    assert data.alone("frontier@0", 2).tolist() == [1.0, 0.0]
+    assert "| `frontier@0` | 37.5 | 37.5 | 25.0 |" in members_table(data, ["frontier@0"])
+    assert "| `init` | 0.0 | 75.0 | 25.0 |" in members_table(data, ["init"])
+    assert gain(data.alone("frontier@0", 1) * 0 + 0.1) == "+10.0 [+10.0, +10.0]"
