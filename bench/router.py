@@ -31,8 +31,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "uniform": Uniform,
     "single": Single,
     "portfolio": Portfolio,
-    "bandit (LinUCB)": lambda: Bandit("ucb"),
-    "bandit (Thompson)": Bandit,
+    "bandit": Bandit,
     "adaptive": Adaptive,
 }
 LOGGED_PER_MEMBER = 4
@@ -127,7 +126,7 @@ def compared(kind: str, seeds: int, budget: int) -> dict:
             row[key].append(value)
 
     for seed in range(seeds):
-        frontier = simulated(kind, np.random.default_rng(seed), problems=220, earlier=100)
+        frontier = simulated(kind, np.random.default_rng(seed), problems=180, earlier=80)
         later = frontier.outcomes[frontier.earlier :]
         single = best_single(frontier, budget)
         passed = later[:, single, :budget] == 0

@@ -59,7 +59,7 @@ def _frontier(kind: str, found: dict, budget: int) -> list[str]:
         f"## {kind}",
         "",
         (
-            f"{seeds} seeds x 120 problems, budget {budget}; oracle headroom over the best single member "
+            f"{seeds} seeds x 100 problems, budget {budget}; oracle headroom over the best single member "
             f"{100 * np.mean(found['headroom']):.1f} points."
         ),
         "",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from alpharay.router.draw import Member
 from alpharay.router.experience import Fate
-from alpharay.router.mixture import Mixture
+from alpharay.router.mixture import Mixture, unlearnt
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -48,14 +48,23 @@ class Latent:
     mean: Floats
     covariance: Floats
 
-    def mixture(self) -> Mixture:
-        """The Gaussian as equally likely points, which stand for types of problems."""
+    def mixture(self, doubt: float = 0.0) -> Mixture:
+        """The Gaussian as equally likely points, which stand for types of problems.
+
+        doubt: the weight, in [0, 1), of the types that are assumed before anything is learnt. Where what was
+        learnt fails again and again, they take over: other members are tried, and learnt of, after all.
+        """
         size = len(self.members)
         points = self.mean + _normals(2 * size) @ np.linalg.cholesky(self.covariance).T
         chance = 1 / (1 + np.exp(-np.clip(points, -12, 12)))
         solve, slow = chance[:, :size], chance[:, size:]
         rates = np.stack([solve, (1 - solve) * (1 - slow), (1 - solve) * slow], axis=-1)
-        return Mixture(self.members, np.full(PARTICLES, 1 / PARTICLES), rates, _KAPPA)
+        weights = np.full(PARTICLES, 1 / PARTICLES)
+        if doubt:
+            blank = unlearnt(self.members)
+            weights = np.concatenate([(1 - doubt) * weights, doubt * blank.weights])
+            rates = np.concatenate([rates, blank.rates])
+        return Mixture(self.members, weights, rates, _KAPPA)
 
 
 @lru_cache(maxsize=64)

@@ -39,7 +39,9 @@ _FIRST_STEPS, _STEPS = 8, 2
 # The latest requests are a surprise, and what was before them is forgotten, when their outcomes were foretold
 # worse than those of earlier requests were, by so many standard errors, or worse than by knowing nothing, by
 # so much in log chance. Told from at least so many requests.
-_SURPRISE, _SURPRISE_FROM = 4.0, 24
+_SURPRISE, _SURPRISE_FROM = 6.0, 24
+# Weight of the types that are assumed before anything is learnt; see `Latent.mixture`.
+_DOUBT = 0.2
 _TOKENS_OVER = 500  # samples that the mean length is taken over
 
 Key = tuple[str, int]
@@ -173,7 +175,7 @@ class Learner:
             mean = _unpacked(kept["mean"])
             covariance = _unpacked(kept["covariance"]).reshape(len(mean), len(mean))
             self._latent = Latent(members, mean, covariance)
-            self._mixture = self._latent.mixture()
+            self._mixture = self._latent.mixture(_DOUBT)
 
     def _knows(self, experience: Experience) -> bool:
         """Whether the member has a place; so many more than can be served together get none."""
@@ -256,19 +258,19 @@ class Learner:
         counts = np.array([one.of(self._members) for one in self._window.values()])
         age = np.arange(len(counts))[::-1]
         self._latent = refit(latent, counts, steps, 0.5 ** (age / _HALF_LIFE))
-        self._mixture = self._latent.mixture()
+        self._mixture = self._latent.mixture(_DOUBT)
 
     def _misled(self) -> bool:
         """Whether what was learnt foretells the latest requests worse than it used to, or than knowing nothing."""
-        if self._mixture is None:
+        if self._latent is None:
             return False
-        members = self._mixture.members
+        members, learnt = self._latent.members, self._latent.mixture()
         names = [name for name in self._touched if name in self._window]
         latest = [self._window[name].of(member.name for member in members) for name in names]
-        scores = np.array([log_chance(self._mixture, one) / max(int(one.sum()), 1) for one in latest])
+        scores = np.array([log_chance(learnt, one) / max(int(one.sum()), 1) for one in latest])
         number, mean, variance = self._foretold
         ignorant = sum(log_chance(unlearnt(members), one) for one in latest)
-        known = sum(log_chance(self._mixture, one) for one in latest)
+        known = sum(log_chance(learnt, one) for one in latest)
         error = (variance / max(len(scores), 1)) ** 0.5
         unlike = len(scores) and scores.mean() < mean - _SURPRISE * error - 0.05
         if number >= _SURPRISE_FROM and (unlike or known < ignorant - _SURPRISE):
