@@ -61,18 +61,25 @@ def add_routes(app: FastAPI) -> None:
 
 
 def examples() -> list[dict[str, Any]]:
-    """Problems of the embedded frontier that are short enough to read, one of each family."""
+    """Problems of the embedded frontier that are short enough to read, the shortest of each family."""
     text = (importlib.resources.files("alpharay.serve") / "embedded" / "problems.jsonl").read_text("utf-8")
+    problems = [json.loads(line) for line in text.splitlines()]
     found: dict[str, dict[str, Any]] = {}
-    for line in text.splitlines():
-        problem = json.loads(line)
-        family = problem.get("family") or problem["id"]
-        if len(json.dumps(problem["tests"])) <= _EXAMPLE_CHARS and family not in found:
-            title = problem["prompt"].partition("\n")[0]
-            found[family] = {
-                "id": problem["id"],
-                "title": title if len(title) <= 90 else title[:87] + "…",
-                "prompt": problem["prompt"],
-                "tests": problem["tests"],
-            }
+    for problem in sorted(problems, key=_lines):
+        if len(json.dumps(problem["tests"])) <= _EXAMPLE_CHARS:
+            found.setdefault(problem.get("family") or problem["id"], _example(problem))
     return list(found.values())
+
+
+def _lines(problem: dict[str, Any]) -> int:
+    return max(case["input"].count("\n") for case in problem["tests"]["cases"])
+
+
+def _example(problem: dict[str, Any]) -> dict[str, Any]:
+    title = problem["prompt"].partition("\n")[0]
+    return {
+        "id": problem["id"],
+        "title": title if len(title) <= 90 else title[:87] + "…",
+        "prompt": problem["prompt"],
+        "tests": problem["tests"],
+    }

@@ -86,7 +86,9 @@ function axes(x, y) {
 /** Lines of equal solve rate: slow + incorrect = 1 - solved. */
 function levels(x, y) {
   const made = [];
-  for (let solved = 0.1; solved < 0.95; solved += 0.1) {
+  const apart = (step) => Math.abs(x.at(step) - x.at(0)); // of two lines' labels, which stand side by side
+  const every = [0.1, 0.2, 0.25].find((step) => apart(step) > 80) ?? 0.5;
+  for (let solved = every; solved < 0.95; solved += every) {
     const failed = 1 - solved;
     const from = { slow: Math.max(x.low, failed - y.high), wrong: 0 };
     from.wrong = failed - from.slow;

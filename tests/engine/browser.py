@@ -56,7 +56,7 @@ class Tab:
         self.call("Runtime.enable")
         self.call("Log.enable")
         self.call("Page.navigate", url=url)
-        self.wait("document.readyState === 'complete'")
+        self.wait(f"document.readyState === 'complete' && location.href.startsWith({json.dumps(url)})")
 
     def js(self, expression: str) -> Any:
         """The value of an expression; a promise's is awaited."""
