@@ -42,7 +42,10 @@ def compiled(source: bytes) -> CodeType | None:
 
 
 def open_streams() -> None:
-    """Fresh standard streams on descriptors 0 to 2: the server's own were never used, but know another file."""
+    """Fresh standard streams, made in the server over /dev/null and never used there.
+
+    A child puts its own files, which are new and can be sought in as well, on the same descriptors.
+    """
     sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0)), "utf-8")  # type: ignore[misc]
     sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
         io.BufferedWriter(io.FileIO(1, "w")), "utf-8"
@@ -54,8 +57,8 @@ def open_streams() -> None:
 
 def main_module(name: str) -> dict[str, Any]:
     """A fresh module that the program's text becomes; ours are out of sight."""
-    for own in [own for own in sys.modules if own == "alpharay" or own.startswith("alpharay.")]:
-        del sys.modules[own]
+    for own in _ours:
+        sys.modules.pop(own, None)
     module = ModuleType(name)
     module.__dict__["__builtins__"] = builtins
     module.__dict__["__file__"] = FILE_NAME
@@ -63,6 +66,10 @@ def main_module(name: str) -> dict[str, Any]:
     sys.argv = [FILE_NAME]
     sys.path = [entry for entry in sys.path if entry]
     return module.__dict__
+
+
+# Gathered in the server: to look through all modules touches, and so copies, a page for nearly each of their names.
+_ours: list[str] = []
 
 
 def print_error(error: BaseException, *, keep: int) -> None:
@@ -219,5 +226,7 @@ def _line_writer() -> Any:
 
 def prepare() -> None:
     """In the server, once: what every child then has without work of its own."""
+    open_streams()
+    _ours[:] = [name for name in sys.modules if name == "alpharay" or name.startswith("alpharay.")]
     gc.collect()
     gc.freeze()

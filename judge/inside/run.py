@@ -159,7 +159,7 @@ class Run:
                 self._ended = "cpu" if left[0] < 0 else "tests"
                 return
             if now - case_began > PATIENCE * wall_limit:
-                self._ended = "wall"
+                self._ended = self._who_hangs(used)
                 return
             if now >= ask_at:
                 question = json.dumps({"run": self._order["run"], "hanging": now - started}).encode()
@@ -174,10 +174,14 @@ class Run:
                     if message == STILL_BUSY:
                         continue
                     # It hangs, or is not wanted any more, or the other side is gone.
-                    self._ended = "wall" if message == HANGS else "cancel"
+                    self._ended = self._who_hangs(used) if message == HANGS else "cancel"
                     return
                 if descriptor == subject.handle:
                     poll.unregister(descriptor)  # the tests will notice, and end
+
+    def _who_hangs(self, used: list[float]) -> str:
+        """On a starved machine a test program that never ends may meet the hang guard before its CPU limit."""
+        return "tests" if len(used) > 1 and used[1] > max(used[0], self._order["cpu"]) else "wall"
 
     def _mark(self, subject: Child, used: float) -> bool:
         """Charges the CPU time since the last mark to the answers that came since; False when none did.
