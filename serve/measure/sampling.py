@@ -106,7 +106,7 @@ class Run:
                     for member in self._plan.members:
                         group.create_task(self._member(member))
         except* OutcomesError as errors:
-            raise errors.exceptions[0] from None
+            raise _first(errors) from None
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
@@ -206,6 +206,12 @@ class Run:
                 await asyncio.to_thread(self._journal.publish)
                 published = loop.time()
             show(self.tally)
+
+
+def _first(errors: BaseExceptionGroup[OutcomesError]) -> OutcomesError:
+    """One of them: what ends the run is mostly the same for all that were under way."""
+    one = errors.exceptions[0]
+    return _first(one) if isinstance(one, BaseExceptionGroup) else one
 
 
 def sample_seed(seed: int, problem: str, member: str, sample: int) -> int:

@@ -20,7 +20,7 @@ def keep_settings(folder: Path, problems: Path, members: Mapping[str, Mapping[st
 
     Raises OutcomesError, naming what differs.
     """
-    now = {
+    now: dict[str, Any] = {
         "problems": hashlib.sha256(problems.read_bytes()).hexdigest(),
         "members": {name: dict(settings) for name, settings in members.items()},
     }
