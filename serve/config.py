@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from alpharay.router import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER, POLICIES
 from alpharay.serve.errors import ConfigError
+from alpharay.serve.portfolio_file import read_weights
 from alpharay.serve.spelling import did_you_mean, shown
 
 
@@ -88,6 +89,8 @@ class Router(Section):
     turns: attempts at one candidate, the first one included; later ones are paid from the same budget.
     price: what 1000 tokens cost, in solved requests. 0: a budget is there to be used. Above it, `adaptive` and
         `bandit` stop when no sample left is worth its tokens.
+    portfolio: the file in which an audit recommends a split, for the policy `portfolio`; without it the split is
+        learnt. A relative path counts from the configuration file.
     """
 
     policy: str = "uniform"
@@ -96,6 +99,7 @@ class Router(Section):
     deadline_s: float = Field(240, gt=0)
     turns: int = Field(1, ge=1, le=3)
     price: float = Field(0, ge=0, le=1000)
+    portfolio: Path | None = None
 
     @field_validator("policy")
     @classmethod
@@ -272,6 +276,10 @@ def load(path: Path | None) -> Config:
         if (place := getattr(config.server, name)) is not None
     }
     places["server"] = config.server.model_copy(update=found)
+    if config.router.portfolio is not None:
+        file = _resolved(path, "router.portfolio", config.router.portfolio)
+        read_weights(file, [f"{config.name}@{alpha:g}" for alpha in config.members])
+        places["router"] = config.router.model_copy(update={"portfolio": file})
     return config.model_copy(update=places)
 
 

@@ -25,6 +25,7 @@ from alpharay.serve.keys import Key, KeyRing
 from alpharay.serve.learning import Learning
 from alpharay.serve.limits import Limits, Pass
 from alpharay.serve.links import Engines, Judging
+from alpharay.serve.portfolio_file import read_weights
 from alpharay.serve.spelling import did_you_mean, shown
 from alpharay.serve.store import Store
 
@@ -57,7 +58,9 @@ class Server:
         self.by_name = {member.name: member for member in members}
         self.engines = engines
         self.counts = metrics.Counts()
-        self.learning = Learning(store, members, self.counts)
+        split = config.router.portfolio
+        weights = read_weights(split, self.by_name) if split is not None else None
+        self.learning = Learning(store, members, self.counts, portfolio=weights)
         self.ensemble = Ensemble(engines, judging, self.counts)
         self.rotation = itertools.count()
         self.in_flight = 0

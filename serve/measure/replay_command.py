@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_price,
         default=0.0,
         metavar="X",
-        help="what a token costs, in solved problems; policies that look at it stop when no sample is worth it",
+        help="what 1000 tokens cost, in solved problems; policies that look at it stop when no sample is worth it",
     )
     parser.add_argument(
         "--problems", type=Path, metavar="FILE", help="the problems, for policies that read prompts"
@@ -96,7 +96,9 @@ def run(arguments: argparse.Namespace) -> int:
         for name, policy, members in wanted:
             _tell(f"budget {budget}: {name}")
             try:
-                replayed = replay.run(policy, budget, arguments.seeds, members=members, price=arguments.price)
+                replayed = replay.run(
+                    policy, budget, arguments.seeds, members=members, price=arguments.price / 1000
+                )
             except NotRecorded as error:
                 raise OutcomesError(f"{arguments.outcomes}: {name}: {error}") from error
             results[budget][name] = _summary(replayed)
