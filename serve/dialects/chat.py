@@ -69,8 +69,8 @@ def calls(response: Json) -> list[Call]:
 
 def offered(request: ApiRequest) -> Schemas:
     found: dict[str, Json | None] = {}
-    for tool in request.body.get("tools") or []:
-        function = tool.get("function") if isinstance(tool, dict) else None
+    for tool in d.objects(request.body.get("tools")):
+        function = tool.get("function")
         if isinstance(function, dict):
             found[str(function.get("name"))] = function.get("parameters") or {}
     return found

@@ -233,6 +233,16 @@ def positive(body: Mapping[str, Any], name: str) -> int | None:
     return value
 
 
+def among(value: object, known: frozenset[str]) -> bool:
+    """Whether a field's value is one of those words; callers may send anything."""
+    return isinstance(value, str) and value in known
+
+
+def objects(value: object) -> list[Json]:
+    """The objects in a list, where it is one."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
 def number(value: object) -> int:
     """A count that an engine told, or 0."""
     return value if isinstance(value, int) else 0

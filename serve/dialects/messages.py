@@ -96,8 +96,8 @@ def calls(response: Json) -> list[Call]:
 
 
 def offered(request: ApiRequest) -> Schemas:
-    tools = request.body.get("tools") or []
-    return {str(tool.get("name")): tool.get("input_schema") or {} for tool in tools if isinstance(tool, dict)}
+    tools = d.objects(request.body.get("tools"))
+    return {str(tool.get("name")): tool.get("input_schema") or {} for tool in tools}
 
 
 def usage(response: Json) -> Spent:

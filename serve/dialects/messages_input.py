@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alpharay.serve.dialects.dialect import Json
+from alpharay.serve.dialects.dialect import Json, among
 
 OUR_SIGNATURE = "alpharay"
 
@@ -41,11 +41,11 @@ def tidied(fields: Json) -> tuple[Json, tuple[str, ...]]:
         fields["tools"] = _tools(fields["tools"], left_out)
         _drop_unoffered_choice(fields, left_out)
     thinking = fields.get("thinking")
-    if isinstance(thinking, dict) and thinking.get("type") not in _THINKING:
+    if isinstance(thinking, dict) and not among(thinking.get("type"), _THINKING):
         left_out.add("thinking")
         del fields["thinking"]
     output = fields.get("output_config")
-    if isinstance(output, dict) and output.get("effort") not in _EFFORTS:
+    if isinstance(output, dict) and not among(output.get("effort"), _EFFORTS):
         fields["output_config"] = {key: value for key, value in output.items() if key != "effort"}
     return fields, tuple(sorted(left_out))
 
@@ -71,7 +71,7 @@ def _block(block: Any, left_out: set[str]) -> list[Any]:
     source = block.get("source")
     if kind == "document" and isinstance(source, dict) and source.get("type") == "text":
         return [{"type": "text", "text": str(source.get("data", ""))}]
-    left_out.add(f"content: {kind}")
+    left_out.add(f"content: {kind[:80]}")
     return []
 
 
@@ -80,7 +80,7 @@ def _tools(tools: list[Any], left_out: set[str]) -> list[Any]:
     for tool in tools:
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind not in (None, "custom"):
-            left_out.add(f"tools: {kind}")
+            left_out.add(f"tools: {str(kind)[:80]}")
         elif isinstance(tool, dict) and tool.get("input_schema") is None:
             kept.append(tool | {"input_schema": {"type": "object"}})
         else:

@@ -89,9 +89,7 @@ def offered(request: ApiRequest) -> Schemas:
 def _offered(tools: object, namespace: str) -> dict[str, Json | None]:
     """A namespaced tool is called by its own name or, as models are told, by both joined."""
     found: dict[str, Json | None] = {}
-    for tool in tools if isinstance(tools, list) else []:
-        if not isinstance(tool, dict):
-            continue
+    for tool in d.objects(tools):
         name, kind = str(tool.get("name")), tool.get("type")
         if kind == "namespace":
             found |= _offered(tool.get("tools"), f"{name}__")

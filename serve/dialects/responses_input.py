@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alpharay.serve.dialects.dialect import Json
+from alpharay.serve.dialects.dialect import Json, among
 
 _TOOLS = frozenset({"function", "custom", "namespace"})
 _ITEMS = frozenset(
@@ -42,12 +42,12 @@ def tidied(fields: Json) -> tuple[Json, tuple[str, ...]]:
     if isinstance(fields.get("input"), list):
         fields["input"] = [item for one in fields["input"] for item in _item(one, left_out)]
     if isinstance(fields.get("include"), list):
-        fields["include"] = [one for one in fields["include"] if one in _INCLUDE] or None
+        fields["include"] = [one for one in fields["include"] if among(one, _INCLUDE)] or None
     reasoning = fields.get("reasoning")
     if isinstance(reasoning, dict):
         effort = reasoning.get("effort")
-        fields["reasoning"] = {"effort": effort} if effort in _EFFORTS else None
-    if fields.get("service_tier") not in _TIERS:
+        fields["reasoning"] = {"effort": effort} if among(effort, _EFFORTS) else None
+    if not among(fields.get("service_tier"), _TIERS):
         fields.pop("service_tier", None)
     return fields, tuple(sorted(left_out))
 
@@ -59,7 +59,7 @@ def _tools(tools: list[Any], left_out: set[str]) -> list[Any]:
         if not isinstance(kind, str):
             kept.append(tool)  # malformed: vLLM says how
         elif kind not in _TOOLS:
-            left_out.add(f"tools: {kind}")
+            left_out.add(f"tools: {kind[:80]}")
         elif kind == "namespace":
             inner = tool.get("tools")
             kept.append(tool | {"tools": _tools(inner, left_out)} if isinstance(inner, list) else tool)
@@ -68,7 +68,7 @@ def _tools(tools: list[Any], left_out: set[str]) -> list[Any]:
         else:
             grammar = isinstance(tool.get("format"), dict) and tool["format"].get("type") == "grammar"
             if grammar:
-                left_out.add(f"tools: the grammar of {tool.get('name')}")
+                left_out.add(f"tools: the grammar of {str(tool.get('name'))[:80]}")
             kept.append({key: value for key, value in tool.items() if key != "format" or not grammar})
     return kept
 
@@ -89,7 +89,7 @@ def _item(item: Any, left_out: set[str]) -> list[Any]:
         return [item]
     kind = item.get("type") or ("message" if "role" in item else None)
     if isinstance(kind, str) and kind not in _ITEMS:
-        left_out.add(f"input: {kind}")
+        left_out.add(f"input: {kind[:80]}")
         return []
     if kind == "reasoning":
         item = {key: value for key, value in item.items() if key != "encrypted_content" and value is not None}
