@@ -106,6 +106,7 @@ def lines(result: Audit) -> Iterable[str]:
     for name, member in result.members.items():
         shown = f"{100 * member.pass_at[k]:6.2f}" if k in member.pass_at else "     -"
         yield f"  {shown} %  {name}{'  (best single)' if name == result.best_single else ''}"
+    yield f"  {100 * result.single[k]:6.2f} %  best single, chosen on other problems than it is judged on"
     for name, ensemble in _ensembles(result):
         if k in ensemble.pass_at:
             yield f"  {100 * ensemble.pass_at[k]:6.2f} %  {name}  {_plus(ensemble.gain[k])}"
