@@ -192,6 +192,17 @@ def regret(explore: str | None, seed: int, rounds: int, *, drift: bool) -> np.nd
     return lost.cumsum()
 
 
+def regrets(seeds: int) -> dict[str, list[list[float]]]:
+    """Per policy and world, cumulated regret after every 50 requests of each seed."""
+    return {
+        f"{name}{', drift' if drift else ''}": [
+            regret(explore, seed, 2000, drift=drift)[49::50].tolist() for seed in range(seeds)
+        ]
+        for name, explore in (("Thompson", "thompson"), ("LinUCB", "ucb"), ("uniform", None))
+        for drift in (False, True)
+    }
+
+
 def decision_cost(members: int = 16, budget: int = 64) -> dict[str, float]:
     """Microseconds of CPU per candidate of a whole session that never passes: waves, outcomes and all."""
     alphas = tuple(np.linspace(-1, 2, members).round(3))
@@ -221,21 +232,18 @@ def main() -> None:
     args = parser.parse_args()
     results: dict = {"budget": args.budget, "frontiers": {}}
     kept = RESULTS / "router.json"
-    if args.save and args.only and kept.exists():  # one part anew, the others as they were
-        results = json.loads(kept.read_text())
     for kind in args.only or [*SIMULATED, "regret", "cost"]:
+        part: dict = {}
         if kind == "cost":
-            results["cost"] = decision_cost()
+            part["cost"] = decision_cost()
         elif kind == "regret":
-            results["regret"] = {
-                f"{name}{', drift' if drift else ''}": [
-                    regret(explore, seed, 2000, drift=drift)[49::50].tolist() for seed in range(args.seeds)
-                ]
-                for name, explore in (("LinUCB", "ucb"), ("Thompson", "thompson"), ("uniform", None))
-                for drift in (False, True)
-            }
+            part["regret"] = regrets(args.seeds)
         else:
-            results["frontiers"][kind] = compared(kind, args.seeds, args.budget)
+            part["frontiers"] = {kind: compared(kind, args.seeds, args.budget)}
+        if args.save and args.only and kept.exists():  # one part anew, the others as they were
+            results = json.loads(kept.read_text())
+        part["frontiers"] = results["frontiers"] | part.get("frontiers", {})
+        results |= part
         if args.save:
             kept.write_text(json.dumps(results) + "\n")
     text = written(results, RESULTS / "router.png" if args.save else None)
