@@ -40,4 +40,6 @@ class Ingress:
         return build_app(self._server)
 
     async def __del__(self) -> None:
-        await self._server.learning.close()
+        server = getattr(self, "_server", None)  # it may have failed before it had one
+        if server is not None:
+            await server.learning.close()

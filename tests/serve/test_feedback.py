@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 
 from alpharay.judge.verdict import VerdictKind
@@ -200,7 +202,7 @@ async def test_a_live_request_taken_from_the_store_is_decided_again(serve, url, 
     store = Store(url)
     serving = await serve(store=store)
     serving.judging.verdict = lambda text: (
-        VerdictKind.ACCEPTED if hash(text) % 17 == 0 else VerdictKind.TIME_LIMIT
+        VerdictKind.ACCEPTED if zlib.crc32(text.encode()) % 17 == 0 else VerdictKind.TIME_LIMIT
     )
     answers = []
     for number in range(6):
