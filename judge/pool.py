@@ -24,7 +24,8 @@ from alpharay.judge.verdict import Verdict, VerdictKind
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 2
+# A sandbox may be killed while it runs a candidate, and its successor while it starts.
+ATTEMPTS = 4
 
 
 class _Ticket:

@@ -1,0 +1,175 @@
+"""A long run of the judge with hostile candidates and sandboxes killed at random.
+
+    python bench/soak_judge.py --candidates 20000 --out bench/results/judge-soak.md
+
+A tenth of the candidates is hostile (the programs under tests/judge/cases, which run nowhere but in the sandbox).
+Each candidate must get exactly one verdict, an honest one the right one unless both of its attempts were killed, and
+nothing may be left: no process, no file, no growth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import random
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+from alpharay.judge import JudgePool, Limits, VerdictKind, parse_tests
+
+CASES = Path(__file__).parents[1] / "tests" / "judge" / "cases"
+CALL = parse_tests(
+    {
+        "kind": "call",
+        "entry_point": "add",
+        "cases": [{"args": [a, b], "output": a + b} for a, b in ((2, 3), (3, 4), (4, 5))],
+    }
+)
+STDIO = parse_tests({"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}]})
+LIMITS = Limits(cpu_s=0.3, memory_mb=256)
+REPORT = """{candidates} candidates, a tenth of them hostile, {workers} workers in the layer `{layer}`, {killed} \
+sandboxes killed at random, {seconds} s.
+
+Answered: {answered}. Verdicts: {kinds}.
+Honest candidates with another verdict than theirs: {others}; with `judge_error`, all their attempts killed: {spared}.
+Left behind: {processes} processes, {files} files.
+Resident memory of the host's side along the way, MiB: {mib}.
+"""
+# They wait for the hang guard, a second each, and would make the run one of waiting.
+SLEEPERS = ("sleep", "sigstop", "wait", "h15", "p01", "daemon", "hang")
+
+
+def hostile() -> list[tuple[object, str]]:
+    found = []
+    for folder in (CASES, CASES / "more"):
+        for name, entry in json.loads((folder / "expected.json").read_text())["programs"].items():
+            if entry["mode"] in ("stdio", "call") and not any(word in name for word in SLEEPERS):
+                source = (folder / "programs" / name).read_text()
+                found.append((CALL if entry["mode"] == "call" else STDIO, source))
+    return found
+
+
+def honest(number: int) -> tuple[object, str, VerdictKind]:
+    right = number % 3 != 0
+    if number % 2:
+        return CALL, f"def add(a, b):\n    return a {'+' if right else '-'} b  # {number}", verdict(right)
+    return (
+        STDIO,
+        f"a, b = map(int, input().split())\nprint(a {'+' if right else '*'} b)  # {number}",
+        verdict(right),
+    )
+
+
+def verdict(right: bool) -> VerdictKind:
+    return VerdictKind.ACCEPTED if right else VerdictKind.WRONG_ANSWER
+
+
+def scratch() -> set[str]:
+    """Folders for compilers."""
+    return {path.name for path in Path(tempfile.gettempdir()).glob("alpharay-build*")}
+
+
+def descendants() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+async def kill_now_and_then(dice: random.Random, killed: Counter[str]) -> None:
+    while True:
+        await asyncio.sleep(dice.uniform(1, 4))
+        with contextlib.suppress(psutil.Error, IndexError):
+            dice.choice(psutil.Process().children()).kill()
+            killed["sandboxes"] += 1
+
+
+async def soak(count: int, workers: int, seed: int) -> dict[str, object]:
+    dice, killed, verdicts, wrong = random.Random(seed), Counter(), Counter(), []
+    evil = itertools.cycle(hostile())
+    files = scratch()
+    memory: list[float] = []
+    answered = 0
+    async with JudgePool(workers) as pool:
+        killer = asyncio.create_task(kill_now_and_then(dice, killed))
+        room = asyncio.Semaphore(8 * workers)
+
+        async def one(number: int) -> None:
+            nonlocal answered
+            if number % 10 == 0:
+                tests, source = next(evil)
+                source, expected = f"{source}\n# {number}", None
+            else:
+                tests, source, expected = honest(number)
+            found = await pool.judge(tests, f"```python\n{source}\n```", limits=LIMITS, group=number % 7)
+            answered += 1
+            verdicts[found.verdict] += 1
+            if expected not in (None, found.verdict):
+                wrong.append((number, found.verdict, found.detail))
+            room.release()
+
+        started, tasks = time.monotonic(), set()
+        for number in range(count):
+            await room.acquire()
+            task = asyncio.create_task(one(number))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            if number % max(1, count // 10) == 0:
+                memory.append(psutil.Process().memory_info().rss / 2**20)
+        await asyncio.gather(*tasks)
+        seconds = time.monotonic() - started
+        killer.cancel()
+        memory.append(psutil.Process().memory_info().rss / 2**20)
+        layer = pool.layer
+    left = sorted(scratch() - files)
+    return {
+        "candidates": count,
+        "verdicts": dict(verdicts.most_common()),
+        "answered": answered,
+        "wrong": wrong,
+        "killed": killed["sandboxes"],
+        "processes left": [process.name() for process in descendants()],
+        "files left": left,
+        "memory": [round(each) for each in memory],
+        "seconds": round(seconds),
+        "layer": layer,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--candidates", type=int, default=20_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    found = asyncio.run(soak(arguments.candidates, arguments.workers, arguments.seed))
+    ours = [each for each in found["wrong"] if each[1] != VerdictKind.JUDGE_ERROR]
+    kinds = ", ".join(f"{count} {kind}" for kind, count in found["verdicts"].items())
+    lines = [
+        "# The judge over many candidates",
+        "",
+        REPORT.format(
+            **found,
+            kinds=kinds,
+            workers=arguments.workers,
+            others=len(ours),
+            spared=len(found["wrong"]) - len(ours),
+            processes=len(found["processes left"]),
+            files=len(found["files left"]),
+            mib=", ".join(map(str, found["memory"])),
+        ),
+    ]
+    print("\n".join([*lines, *map(str, found["wrong"][:10])]))
+    if arguments.out:
+        arguments.out.write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

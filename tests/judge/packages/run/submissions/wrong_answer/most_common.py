@@ -1,0 +1,2 @@
+s = input()
+print(max(s.count(c) for c in s))
