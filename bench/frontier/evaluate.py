@@ -6,6 +6,7 @@ All members of a problem are judged together: a program that two of them wrote i
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ def _part(
         row = {
             "problem": raws[problem]["id"],
             "member": member.name,
-            "alpha": None if member.alpha != member.alpha else member.alpha,  # noqa: PLR0124: NaN
+            "alpha": None if math.isnan(member.alpha) else member.alpha,
             "sample": at,
             "seed": number,  # of the batch, in which this is the sample-th of its problem
             "verdict": str(verdict.verdict),
