@@ -231,5 +231,5 @@ def _alpha(alpha: float) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    whole = [[cell.replace("|", "\\|").replace("\n", " ") for cell in cells] for cells in (head, *rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (whole[0], ["---"] * len(head), *whole[1:]))
