@@ -27,11 +27,11 @@ buildah $store add --quiet "$base" "$work/base.tar" / >/dev/null
 buildah $store commit --quiet "$base" alpharay-base >/dev/null
 buildah $store rm "$base" >/dev/null
 
-# What pip is told on this machine holds within the build as well: its file, and every folder that it names.
-lent=""
-for path in /etc/pip.conf /etc/ssl/certs $(python3 -m pip config list | grep -o "file://[^' ]*\|'/[^' ]*" | sed "s#^file://##; s#^'##; s#/simple\$##"); do
-    [ -d "$path" ] || [ "$path" = /etc/pip.conf ] || continue
-    [ ! -e "$path" ] || lent="$lent --volume $path:$path:ro"
+# What pip is told on this machine holds within the build as well, and so does every folder that it names.
+{ echo "[global]"; python3 -m pip config list | sed -n "s/^global\.\([a-z-]*\)='\(.*\)'$/\1 = \2/p"; } > "$work/pip.conf"
+lent="--volume $PWD/$work/pip.conf:/etc/pip.conf:ro"
+for path in /etc/ssl/certs $(grep -o "file://[^ ]*\|[ =]/[^ ]*" "$work/pip.conf" | sed "s#^file://##; s#^[ =]*##; s#/simple\$##"); do
+    [ ! -d "$path" ] || lent="$lent --volume $path:$path:ro"
 done
 buildah $store bud --isolation chroot --build-arg BASE=localhost/alpharay-base $lent --tag alpharay .
 
