@@ -44,7 +44,7 @@ def written(results: dict, figure: Path | None) -> str:
             "",
         ]
         lines += [f"- {name}: {cost:.0f} µs" for name, cost in results["cost"].items()] + [""]
-    if figure is not None:
+    if figure is not None and results["frontiers"]:
         _draw(results, figure)
         lines += ["![solved share against the best single member, and regret](router.png)", ""]
     return "\n".join(lines)

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 PARTICLES = 512  # points that stand for the Gaussian
-_KAPPA = 20.0  # how alike problems at one point are; keeps few points from being believed too much
+_KAPPA = 50.0  # how alike problems at one point are; keeps few points from being believed too much
 _NEWTON_STEPS = 5
 _MOST_COUNTED = 64  # samples of one member on one problem; more are scaled down
 
