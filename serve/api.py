@@ -109,14 +109,16 @@ def build_app(server: Server) -> FastAPI:
         COUNT_PATH, summary="How many tokens a request to Messages would have", **endpoint("count_tokens")
     )
     async def counted(http: Request) -> Response:
-        server.key_of(http.headers.items())
-        with server.admit("count_tokens"):
+        key = server.key_of(http.headers.items())
+        with server.admit("count_tokens") as visit:
+            visit.leave = server.allow(key)
             return await unless_gone(http, count_tokens(server, await json_body(http, _max_mb(server))))
 
     @app.post(feedback.PATH, **feedback.DESCRIBED)
     async def taught(http: Request) -> Json:
-        server.key_of(http.headers.items())
-        with server.admit("feedback"):
+        key = server.key_of(http.headers.items())
+        with server.admit("feedback") as visit:
+            visit.leave = server.allow(key)
             return await feedback.take(server, await json_body(http, _max_mb(server)))
 
     return app
@@ -143,7 +145,7 @@ async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialec
         server.counts.rejections.labels("invalid").inc()
         raise
     if visit.leave is not None:
-        visit.leave.spend(todo.samples)
+        server.charge(visit.leave, todo.samples)
     if isinstance(todo, Pinned):
         return await _single(server, http, todo, visit)
     if request.stream:

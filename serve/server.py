@@ -7,7 +7,8 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -101,8 +102,18 @@ class Server:
         """Leave for one request of that key. Raises RequestError (429)."""
         if key is None:
             return None
-        try:
+        with self._limited():
             return self.limits.enter(key)
+
+    def charge(self, leave: Pass, samples: int) -> None:
+        """Reserves samples of the key's day. Raises RequestError (429)."""
+        with self._limited():
+            leave.spend(samples)
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        try:
+            yield
         except RequestError:
             self.counts.rejections.labels("key_limit").inc()
             raise

@@ -141,7 +141,16 @@ def message_stream(member, body):
     yield named("message_stop")
 
 
-ANSWERS = {"/v1/completions": text_completion, "/v1/responses": response, "/v1/messages": message}
+def counted(member, body):
+    return {"input_tokens": len(body["messages"])}
+
+
+ANSWERS = {
+    "/v1/completions": text_completion,
+    "/v1/responses": response,
+    "/v1/messages": message,
+    "/v1/messages/count_tokens": counted,
+}
 STREAMS = {
     "/v1/completions": text_completion_stream,
     "/v1/responses": response_stream,

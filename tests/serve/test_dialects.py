@@ -284,6 +284,19 @@ async def test_the_official_client_raises_its_own_errors_for_messages(serving):
         )
 
 
+@pytest.mark.parametrize("model", ["frontier", PINNED])
+async def test_tokens_are_counted_by_any_member_that_lives(serving, model):
+    serving.engines.dead = set(NAMES[:2])
+    body = {"model": model, "messages": ASKED["/v1/messages"]["messages"]}
+    response = await serving.http.post("/v1/messages/count_tokens?beta=true", json=body)
+    assert (response.status_code, response.json()) == (200, {"input_tokens": 1})
+    unknown = await serving.http.post("/v1/messages/count_tokens", json={**body, "model": "gpt-4"})
+    assert (unknown.status_code, unknown.json()["error"]["type"]) == (404, "not_found_error")
+    serving.engines.dead = set(NAMES)
+    away = await serving.http.post("/v1/messages/count_tokens", json=body)
+    assert (away.status_code, away.headers["retry-after"].isdigit()) == (503, True)
+
+
 async def test_beta_queries_and_unknown_fields_of_messages_are_tolerated(serving):
     body = {"model": "frontier", "context_management": {"edits": []}, "speed": 1, **ASKED["/v1/messages"]}
     headers = {"anthropic-version": "2023-06-01", "anthropic-beta": "x"}
