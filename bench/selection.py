@@ -2,7 +2,7 @@
 
     python -m bench.selection --problems 16 --samples 10 --out bench/results/selection.md
 
-The embedded frontier answers its held-out problems; selectors see the prompt's example, what candidates do on shared
+The embedded frontier answers its test problems; selectors see the prompt's example, what candidates do on shared
 inputs, and log-probabilities. A problem counts where the first candidate of the ranking passes all hidden tests; the
 oracle has one where any does; chance is the mean over candidates.
 """
@@ -99,7 +99,7 @@ def main() -> None:
     arguments = parser.parse_args()
     assert set(CHOSEN) <= set(SELECTORS)
     torch.set_num_threads(1)
-    lines = (EMBEDDED / "problems-heldout.jsonl").read_text().splitlines()
+    lines = (EMBEDDED / "problems.jsonl").read_text().splitlines()
     random.Random(arguments.seed).shuffle(lines)
     problems = [json.loads(line) for line in lines[: arguments.problems]]
     drawn = draw(problems, arguments.samples, arguments.seed)
@@ -112,7 +112,7 @@ def main() -> None:
         [
             "# What selectors find where the tests are hidden",
             "",
-            f"{len(problems)} held-out problems, {arguments.samples} samples each from alpha 0 and 1.",
+            f"{len(problems)} embedded test problems, {arguments.samples} samples each from alpha 0 and 1.",
             "",
             "| selector | problems solved | of the oracle |",
             "| --- | --- | --- |",
