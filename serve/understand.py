@@ -143,7 +143,7 @@ def understand(
         tests=tests or public,
         limits=limits,
         language=controls.language or "python",
-        asked=asked,
+        asked=asked if budget is not None else 0,
         needs=NEEDS[selector],
         probes=probes(tests or public, seed) if Need.BEHAVIOUR in NEEDS[selector] else None,
         from_prompt=public is not None,

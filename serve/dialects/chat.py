@@ -20,6 +20,8 @@ SINGLE = False
 
 
 def read(body: Json) -> ApiRequest:
+    if body.get("messages") == []:
+        raise malformed("`messages` is empty; send at least one", param="messages")
     stream_options = body.get("stream_options") or {}
     if not isinstance(stream_options, dict):
         raise malformed("`stream_options` must be an object", param="stream_options")

@@ -43,6 +43,8 @@ _KINDS = {
 
 
 def read(body: Json) -> ApiRequest:
+    if body.get("messages") == []:
+        raise malformed("`messages` is empty; send at least one", param="messages")
     fields, changed = tidied({key: value for key, value in body.items() if key not in d.OURS})
     extra = fields.pop("vllm_xargs", None) or {}
     if not isinstance(extra, dict):

@@ -20,7 +20,7 @@ from alpharay.serve.dialects.dialect import (
 )
 from alpharay.serve.dialects.openai import data_of, error_body, named_event
 from alpharay.serve.dialects.responses_input import tidied
-from alpharay.serve.errors import RequestError
+from alpharay.serve.errors import RequestError, malformed
 
 __all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "offered", "passage", "read",
            "replay", "text", "usage"]  # fmt: skip
@@ -33,6 +33,8 @@ _CALLS = frozenset({"function_call", "custom_tool_call"})
 
 
 def read(body: Json) -> ApiRequest:
+    if body.get("input") == [] and not body.get("instructions"):
+        raise malformed("`input` is empty; send at least one item", param="input")
     fields, changed = tidied({key: value for key, value in body.items() if key not in d.OURS})
     return ApiRequest(
         body=body,

@@ -118,7 +118,7 @@ def test_what_agents_send_besides_is_tolerated(server, claude):
     assert answer.model_extra["alpharay"]["left_out"] == ["tools: web_search"]
     message = claude.beta.messages.create(
         model="frontier@1",
-        max_tokens=2000,
+        max_tokens=20,
         system=[{"type": "text", "text": "short", "cache_control": {"type": "ephemeral"}}],
         messages=[
             {
@@ -126,7 +126,7 @@ def test_what_agents_send_besides_is_tolerated(server, claude):
                 "content": [{"type": "text", "text": "sum", "cache_control": {"type": "ephemeral"}}],
             }
         ],
-        thinking={"type": "enabled", "budget_tokens": 1024},
+        thinking={"type": "adaptive"},
         betas=["context-management-2025-06-27"],
         context_management={"edits": [{"type": "clear_thinking_20251015"}]},
         metadata={"user_id": "u"},
@@ -158,7 +158,7 @@ def test_tools_go_through_to_the_engine_where_the_model_is_told_not_to_call_them
         tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}],
         tool_choice="none",
     )
-    assert answer.choices[0].message.content
+    assert answer.choices[0].finish_reason in {"stop", "length"}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_tools_go_through_to_the_engine_where_the_model_is_told_not_to_call_them
         ("completions", {"prompt": "x", "suffix": "y"}),
         ("completions", {}),
         ("responses", {"input": 3}),
-        ("responses", {"input": [{"type": "message", "role": "user"}]}),
+        ("responses", {"input": []}),
         ("responses", {}),
         ("messages", {"messages": "x", "max_tokens": 3}),
         ("messages", {"messages": [{"role": "user", "content": "x"}]}),

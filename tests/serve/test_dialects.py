@@ -335,6 +335,7 @@ async def test_several_prompts_are_one_sample_with_a_choice_each(serving):
     answer = await answered(serving, "/v1/completions", prompt=["a", "b"])
     assert [choice["index"] for choice in answer["choices"]] == [0, 1]
     assert len(serving.engines.calls) == 1
+    assert "clamped" not in answer["alpharay"]
     refused = await post(serving, "/v1/completions", prompt=["a", "b"], alpharay=BUDGET)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt")
     assert (await post(serving, "/v1/completions", prompt=[1, 2, 3], alpharay=BUDGET)).status_code == 200
