@@ -28,6 +28,7 @@ Ints = NDArray[np.int64]
 
 PARTICLES = 512  # points that stand for the Gaussian
 _KAPPA = 50.0  # how alike problems at one point are; keeps few points from being believed too much
+_KEPT_IN_DOUBT = 0.5
 _NEWTON_STEPS = 5
 _MOST_COUNTED = 64  # samples of one member on one problem; more are scaled down
 
@@ -63,8 +64,20 @@ class Latent:
         if doubt:
             blank = unlearnt(self.members)
             weights = np.concatenate([(1 - doubt) * weights, doubt * blank.weights])
-            rates = np.concatenate([rates, blank.rates])
+            rates = np.concatenate([rates, self._doubted(blank.rates)])
         return Mixture(self.members, weights, rates, _KAPPA)
+
+    def _doubted(self, blank: Floats) -> Floats:
+        """The types assumed before anything is learnt, with half of what sets members apart by what was learnt.
+
+        All of it would leave no doubt; none of it would send samples to members that solve next to nothing.
+        """
+        size = len(self.members)
+        worse = self.mean[:size] - self.mean[:size].max()
+        odds = blank[:, :, 0] / (1 - blank[:, :, 0]) * np.exp(_KEPT_IN_DOUBT * worse)
+        solve = (odds / (1 + odds))[:, :, None]
+        failed = blank[:, :, 1:] / blank[:, :, 1:].sum(-1, keepdims=True)
+        return np.concatenate([solve, (1 - solve) * failed], axis=-1)
 
 
 @lru_cache(maxsize=64)
