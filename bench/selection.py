@@ -118,7 +118,7 @@ def main() -> None:
             "| --- | --- | --- |",
             *rows,
             "",
-            "`without example`: `b4` without the prompt's example as a test. So few problems tell orders, not sizes.",
+            "`without example`: `b4` without the prompt's example as a test. So few problems tell the selectors from chance, not from each other.",
             "",
         ]
     )
