@@ -28,7 +28,7 @@ def signed(mean: float, half: float) -> str:
 def written(results: dict, figure: Path | None) -> str:
     lines = ["# Router policies on simulated frontiers", ""]
     lines += [
-        "Made by `python bench/router.py --seeds 20 --save`, which says what is simulated; points are",
+        "Made by `python bench/router.py --seeds N --save`, which says what is simulated; points are",
         "percentage points with 95 % intervals over the seeds, paired, **bold** where they exclude 0.",
         "",
     ]
