@@ -90,7 +90,9 @@ def _public_case(
     if all_public or case.level == 0:
         return case
     found = examples(prompt)
-    shown: tuple[StdioCase | CallCase, ...] = () if found is None or isinstance(found, CodeTests) else found.cases
+    shown: tuple[StdioCase | CallCase, ...] = (
+        () if found is None or isinstance(found, CodeTests) else found.cases
+    )
     return case if any(_same(case, other) for other in shown) else None
 
 
