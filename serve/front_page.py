@@ -72,7 +72,7 @@ def examples() -> list[dict[str, Any]]:
 
 
 def _lines(problem: dict[str, Any]) -> int:
-    return max(case["input"].count("\n") for case in problem["tests"]["cases"])
+    return max(str(case["input"]).count("\n") for case in problem["tests"]["cases"])
 
 
 def _example(problem: dict[str, Any]) -> dict[str, Any]:

@@ -48,10 +48,10 @@ def serve(config: Config, *, address: str | None, say: Say) -> None:
         if config.server.api_keys_file is not None:
             say(f"{len(keys.load(config.server.api_keys_file))} API keys")
         port = check_port(config.server.host, config.server.port)
+        members, seats = prepare(config, say)
         store = ready_store(config.store, Path.cwd(), cache_folder(), say)
         server = config.server.model_copy(update={"port": port})
         config = config.model_copy(update={"server": server, "store": store})
-        members, seats = prepare(config, say)
         _tell_members(members, say)
         # Standard output carries the one line that scripts wait for; Ray's own remarks go beside it.
         ours = sys.stdout

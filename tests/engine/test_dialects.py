@@ -91,7 +91,7 @@ def test_a_seed_means_the_same_candidate_in_messages_too(claude, own):
     asked = {"model": "frontier@1.5", "max_tokens": 60, "messages": [{"role": "user", "content": own[0]}]}
 
     def text(seed: int) -> str:
-        return claude.messages.create(**asked, temperature=1.5, extra_body={"seed": seed}).content[0].text
+        return claude.messages.create(**asked, extra_body={"seed": seed, "temperature": 1.5}).content[0].text
 
     assert text(5) == text(5)
     assert len({text(seed) for seed in range(5)}) > 1

@@ -48,7 +48,9 @@ def test_merge_on_load_gives_the_bits_that_a_merge_writes(endpoints, tmp_path, l
 
 
 @pytest.mark.engine
-def test_the_engine_serves_a_merge_a_merge_on_load_a_shift_and_adapters(frontier, tmp_path, load, monkeypatch):
+def test_the_engine_serves_a_merge_a_merge_on_load_a_shift_and_adapters(
+    frontier, tmp_path, load, monkeypatch
+):
     vllm = pytest.importorskip("vllm")
     from vllm.lora.request import LoRARequest
 
