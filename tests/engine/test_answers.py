@@ -169,7 +169,7 @@ def test_a_prompt_longer_than_the_model_is_refused_with_its_own_status(server, a
         ({"n": 4, "best_of": 2}, 400, "best_of"),
         ({"messages": "hello"}, 400, "messages"),
         ({"alpharay": {"tests": {"kind": "stdoi"}}}, 400, "stdio"),
-        ({"alpharay": {"policy": "bandit"}}, 400, "bandit"),
+        ({"alpharay": {"policy": "bandits"}}, 400, "bandit"),
     ],
 )
 def test_bad_input_gets_one_clear_error(server, ask, change, status, word):
