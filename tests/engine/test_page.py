@@ -35,7 +35,8 @@ def focused(page: Tab) -> str:
 
 def test_a_request_is_typed_run_and_copied_with_the_keyboard_alone(page, problems):
     """Tab, type, Enter: from an empty form to the program that passed, and to the same request as curl."""
-    problem = next(one for one in problems if one["id"].startswith("grid"))
+    # The one that is solved more often than any other.
+    problem = next(one for one in problems if one["id"] == "equal_letters-test-1")
     page.js("document.getElementById('example').focus()")
     page.key("Home", 36)
     page.wait("document.getElementById('prompt').value === ''")
