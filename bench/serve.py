@@ -122,7 +122,8 @@ def _process(command: list[str], environment: dict[str, str], log: Path) -> Iter
 def _vllm(scratch: Path) -> Iterator[str]:
     port = _free_port()
     command = [
-        str(Path(sys.executable).with_name("vllm")), "serve", str(_EMBEDDED / "high"), "--port", str(port), "--host",
+        # `vllm serve` itself asks for the version of a package that the CPU build does not have.
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(_EMBEDDED / "high"), "--port", str(port), "--host",
         "127.0.0.1", "--dtype", "float32", "--served-model-name", "frontier@1", "--enforce-eager",
         "--no-enable-chunked-prefill", "--disable-log-stats",
         *[part for key, value in _ENGINE.items() for part in (f"--{key.replace('_', '-')}", str(value))],
