@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alpharay.merge.extract import extract_lora
-
 pytestmark = pytest.mark.engine
 
 EMBEDDED = Path(str(files("alpharay.serve") / "embedded"))
@@ -45,11 +43,13 @@ def shifting(start_server, tmp_path_factory) -> Iterator:
 
 @pytest.fixture(scope="module")
 def adapted(start_server, tmp_path_factory) -> Iterator:
-    """Two adapters of the start of training: the best fits of rank 8 to both endpoints."""
+    """The endpoints that were trained as adapters of the same start."""
     folder = tmp_path_factory.mktemp("adapted")
-    for side in ("low", "high"):
-        extract_lora(low=EMBEDDED / "init", high=EMBEDDED / side, rank=8, out=folder / side)
-    adapters = {"base": str(EMBEDDED / "init"), "low": str(folder / "low"), "high": str(folder / "high")}
+    adapters = {
+        "base": str(EMBEDDED / "init"),
+        "low": str(EMBEDDED / "lora_low"),
+        "high": str(EMBEDDED / "lora_high"),
+    }
     running = start_server(folder, configured(folder, adapters=adapters, hosting="adapters"))
     yield running
     assert running.stop() == 0
@@ -86,14 +86,15 @@ def test_answers_of_a_moved_engine_carry_the_member_as_their_model(shifting, ask
 
 def test_every_adapter_answers_from_one_engine(adapted, ask):
     assert len(adapted.processes("EngineCore")) == 1
+    seeds = range(6)
     with ThreadPoolExecutor(6) as pool:
         bodies = [
-            ask(model=f"one@{alpha}", tests=False, seed=seed) for alpha in (-0.5, 0, 1.5) for seed in (1, 2)
+            ask(model=f"one@{alpha}", tests=False, seed=seed) for alpha in (-0.5, 0, 1.5) for seed in seeds
         ]
         answers = [reply.json() for reply in pool.map(adapted.post, bodies)]
     assert [one["model"] for one in answers] == [body["model"] for body in bodies]
-    texts = [one["choices"][0]["message"]["content"] for one in answers]
-    assert len(set(texts)) >= 4  # the same seed under other weights says something else
+    texts = {one["choices"][0]["message"]["content"] for one in answers}
+    assert len(texts) > len(seeds)  # as many at most, if all adapters said the same under the same seed
     models = {model["id"]: model["alpharay"] for model in adapted.client().models.list().model_dump()["data"]}
     assert [models[f"one@{alpha}"]["alpha"] for alpha in ("-0.5", "0", "1.5")] == [-0.5, 0, 1.5]
     assert len({models[f"one@{alpha}"]["checkpoint"] for alpha in ("-0.5", "0", "1.5")}) == 3
