@@ -6,7 +6,8 @@ import importlib.resources
 import math
 import os
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from alpharay.router import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER, POLICIES
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.portfolio_file import read_weights
-from alpharay.serve.spelling import did_you_mean, shown
+from alpharay.serve.spelling import did_you_mean
 
 
 class Section(BaseModel):
@@ -231,10 +232,6 @@ class Config(Section):
         return tuple(sorted(value))
 
 
-# What the configuration format foresees and this version cannot do: never ignored, always refused.
-NOT_YET: dict[str, str] = {}
-
-
 def embedded_config() -> Path:
     """The configuration of the frontier that comes with the package."""
     return Path(str(importlib.resources.files("alpharay.serve") / "embedded" / "frontier.yaml"))
@@ -283,25 +280,25 @@ def load(path: Path | None) -> Config:
     return config.model_copy(update=places)
 
 
-def _resolved(path: Path, name: str, endpoint: Path) -> Path:
-    """The folder that key `name` gives; a relative one counts from the configuration at `path`."""
+def _resolved(path: Path, name: str, place: Path) -> Path:
+    """The place that key `name` gives; a relative one counts from the configuration at `path`."""
     try:
-        return (path.parent / endpoint.expanduser()).resolve()
+        return (path.parent / place.expanduser()).resolve()
     except RuntimeError as error:
-        raise ConfigError(f"{path}: {name}: {endpoint} names the home folder of nobody") from error
+        raise ConfigError(f"{path}: {name}: {place} names the home folder of nobody") from error
 
 
 def _line(error: Any) -> str:
     """One of pydantic's errors as a clause that names the key as the user wrote it."""
     where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden" and where not in NOT_YET:
+    if error["type"] == "extra_forbidden":
         section: Any = Config
         for part in error["loc"][:-1]:
             section = section.model_fields[part].annotation
+            # A section that may be left out is one of two types, itself and None.
+            section = next((one for one in get_args(section) if one is not NoneType), section)
         return f"unknown key {where!r}{did_you_mean(str(error['loc'][-1]), section.model_fields)}"
     if error["type"] == "missing":
         return f"{where!r} is missing"
-    if where in NOT_YET:
-        return f"{where} {shown(error['input'])} is not available in this version; {NOT_YET[where]}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{where}: {message[:1].lower()}{message[1:]}" if where else message

@@ -87,10 +87,6 @@ class Counts:
         """Everything counted so far, in a form that travels."""
         return travelling(self.registry.collect())
 
-    def verdict_snapshot(self) -> Snapshot:
-        """Only the verdicts: every request looks at them."""
-        return travelling(self.verdicts.collect())
-
 
 def travelling(collected: Iterable[Metric]) -> Snapshot:
     """Collected metrics in a form that travels between processes."""

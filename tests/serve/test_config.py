@@ -118,10 +118,13 @@ def test_hosting_and_checkpoints_that_do_not_go_together_are_refused(written, te
         ("server: {prot: 3}", "'server.prot'", "'port'"),
         ("judge: {time_limit: 3}", "'judge.time_limit'", "'time_limit_s'"),
         ("Name: x", "'Name'", "'name'"),
+        ("endpoints: {low: a, high: b, hihg: c}", "'endpoints.hihg'", "'high'"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_known_one(written, text, unknown, nearest):
-    assert refused(written(text)) == f"unknown key {unknown}; did you mean {nearest}?"
+    assert refused(written(text, endpoints="endpoints" not in text)) == (
+        f"unknown key {unknown}; did you mean {nearest}?"
+    )
 
 
 def test_an_unknown_key_that_is_near_nothing_lists_what_is_known(written):
