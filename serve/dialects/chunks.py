@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from alpharay.serve.dialects.dialect import ApiRequest, Closing, EngineError, Json, Note, Spent, number
+from alpharay.serve.dialects.dialect import (
+    ApiRequest,
+    Closing,
+    EngineError,
+    Json,
+    Note,
+    Origin,
+    Spent,
+    number,
+)
 from alpharay.serve.dialects.openai import DONE, data_of, error_body, event
 from alpharay.serve.errors import RequestError
 
@@ -86,3 +95,12 @@ def engine_options(request: ApiRequest, member: str, seed: int | None, *, draw: 
         # The spend is told and counted whether or not the caller asked for it.
         own |= {"stream": True, "stream_options": request.stream_options | {"include_usage": True}}
     return own
+
+
+def passage(
+    request: ApiRequest,
+    origin: Origin,  # noqa: ARG001 - the engine's own id and name go through
+    note: Note,
+    closing: Closing,
+) -> ChunkPassage:
+    return ChunkPassage(request, note, closing)

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 
 from alpharay.serve.dialects import dialect as d
-from alpharay.serve.dialects.chunks import ChunkPassage, engine_options, total, usage
-from alpharay.serve.dialects.dialect import ApiRequest, Call, Closing, Json, Note, Origin, Schemas
+from alpharay.serve.dialects.chunks import engine_options, passage, total, usage
+from alpharay.serve.dialects.dialect import ApiRequest, Call, Json, Note, Origin, Schemas
 from alpharay.serve.dialects.openai import COMMENT, DONE, error_body, event
 from alpharay.serve.errors import RequestError, malformed
 
@@ -137,12 +137,3 @@ class _Replay:
 
 def replay(request: ApiRequest, origin: Origin) -> _Replay:
     return _Replay(request, origin)
-
-
-def passage(
-    request: ApiRequest,
-    origin: Origin,  # noqa: ARG001 - the engine's own id and name go through
-    note: Note,
-    closing: Closing,
-) -> ChunkPassage:
-    return ChunkPassage(request, note, closing)
