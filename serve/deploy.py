@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ray import serve as ray_serve
+from ray.util import get_node_ip_address
 
 from alpharay.serve import logs
 from alpharay.serve.checks import engine_build
@@ -28,8 +29,13 @@ HUB = "hub"
 _UNBOUNDED = 100_000
 
 
-def application(config: Config, members: tuple[ServedMember, ...], seats: tuple[Seat, ...]) -> Any:
-    """The Ray Serve application of one frontier."""
+def application(
+    config: Config, members: tuple[ServedMember, ...], seats: tuple[Seat, ...], *, one_machine: bool = False
+) -> Any:
+    """The Ray Serve application of one frontier.
+
+    one_machine: all of it runs on this one, and nothing of what passes between its parts leaves it.
+    """
     names = [member.name for member in members]
     # Every part reports to the hub each second: its calls would be most of the log.
     quiet = logs.options(config.server, calls=False)
@@ -41,7 +47,12 @@ def application(config: Config, members: tuple[ServedMember, ...], seats: tuple[
     # Ray spreads them over the nodes: programs run beside engines on each, or on nodes of their own.
     judge = _deployment(Judge, "judge", num_replicas=config.judge.replicas).bind(config.judge, hub)
     ingress = _deployment(ray_serve.ingress()(Ingress), "ingress")
-    return ingress.bind(config, members, hosts, judge, hub)
+    node_address = _loopback if one_machine else get_node_ip_address
+    return ingress.bind(config, members, hosts, judge, hub, node_address)
+
+
+def _loopback() -> str:
+    return "127.0.0.1"
 
 
 def groups(seats: tuple[Seat, ...], size: int) -> Iterator[tuple[Seat, ...]]:

@@ -18,6 +18,7 @@ from alpharay.serve.asgi import Reply
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.hub import MemberReport, Phase
 from alpharay.serve.seats import Seat
+from alpharay.serve.trunk import Berth, Outlets
 
 if TYPE_CHECKING:
     from alpharay.serve.engine import VllmEngine
@@ -49,6 +50,7 @@ class Host:
         self._seats = seats
         self._engines: dict[str, VllmEngine] = {}  # by member; several may share one
         self._starting: set[str] = {member for seat in seats for member in seat.members}
+        self._outlets = Outlets()
         self._failures = 0
         self._broken: str = ""
         # With another replica of the member at hand a request may wait here until this one's engine is
@@ -92,14 +94,16 @@ class Host:
         return reply
 
     async def stream(
-        self, member: str, path: str, body: bytes, headers: Mapping[str, str]
-    ) -> AsyncIterator[tuple[int, str] | bytes]:
-        """A streamed answer: first (status, content type), then its bytes as the engine sends them."""
+        self, member: str, path: str, body: bytes, headers: Mapping[str, str], berth: Berth
+    ) -> AsyncIterator[tuple[int, str]]:
+        """A streamed answer: its (status, content type) here, its bytes to the berth, as the engine sends them."""
         engine = await self._living(member)
+        outlet = await self._outlets.to(berth)
         async with engine.open_call(member, path, body, headers) as reply:
             yield (reply.status, reply.content_type)
             async for chunk in reply.chunks:
-                yield chunk
+                outlet.send(berth.number, chunk)
+        outlet.send(berth.number, b"")
 
     async def check_health(self) -> None:
         """Asked by Ray; raising has the replica replaced."""
@@ -188,6 +192,7 @@ class Host:
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        self._outlets.close()
         await asyncio.gather(
             *(engine.stop() for engine in set(self._engines.values())), return_exceptions=True
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,6 +14,7 @@ from alpharay.serve.frontier import ServedMember
 from alpharay.serve.links import RayEngines, RayJudging
 from alpharay.serve.server import Server
 from alpharay.serve.store import Store
+from alpharay.serve.trunk import Inlet
 
 
 class Ingress:
@@ -26,8 +27,15 @@ class Ingress:
         hosts: Mapping[str, Any],
         judge: Any,
         hub: Any,
+        node_address: Callable[[], str],
     ) -> None:
-        engines = RayEngines(hosts, lambda member: self._server.is_down(member))  # noqa: PLW0108 - not there yet
+        self._inlet = Inlet()
+        await self._inlet.listen(node_address())
+        engines = RayEngines(
+            hosts,
+            lambda member: self._server.is_down(member),  # noqa: PLW0108 - not there yet
+            self._inlet,
+        )
         judging = RayJudging(judge, lambda: self._server.judge_is_down)
         store = Store(config.store) if config.store else None
         self._server = Server(config, members, engines, judging, hub, store)
@@ -40,6 +48,7 @@ class Ingress:
         return build_app(self._server)
 
     async def __del__(self) -> None:
+        await self._inlet.close()
         server = getattr(self, "_server", None)  # it may have failed before it had one
         if server is not None:
             await server.learning.close()

@@ -15,6 +15,7 @@ from alpharay.judge.problem import Tests
 from alpharay.judge.verdict import Verdict
 from alpharay.serve.asgi import Reply
 from alpharay.serve.shared_tests import SentTests
+from alpharay.serve.trunk import Arrival, Inlet
 
 
 class SampleLost(Exception):
@@ -62,17 +63,20 @@ class Judging(Protocol):
 # Ray lets a call to a deployment without a living replica wait until there is one, however long that
 # takes. What the hub knows ends that wait; this is how often it is asked.
 _LOOK_UP_S = 0.5
+# How long the last bytes of a stream may be under way after its host has said that it sent them.
+_STRAGGLE_S = 10.0
 
 
 class RayEngines:
     """Engines behind Ray Serve handles; several members may share one.
 
-    is_down: whether the hub knows of no engine of that member that can answer.
+    is_down: whether the hub knows of no engine of that member that can answer. inlet: where streams arrive.
     """
 
-    def __init__(self, hosts: Mapping[str, Any], is_down: Callable[[str], bool]) -> None:
+    def __init__(self, hosts: Mapping[str, Any], is_down: Callable[[str], bool], inlet: Inlet) -> None:
         self._hosts = hosts
         self._is_down = is_down
+        self._inlet = inlet
 
     async def sample(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         self._check(member)
@@ -93,19 +97,26 @@ class RayEngines:
         self, member: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> AsyncIterator[tuple[int, str] | bytes]:
         self._check(member)
-        response = self._hosts[member].options(stream=True).stream.remote(member, path, body, headers)
+        arrival = self._inlet.expect()
+        host = self._hosts[member].options(stream=True)
+        response = host.stream.remote(member, path, body, headers, arrival.berth)
+        ending: asyncio.Task[None] | None = None
         try:
             first = await _while_up(response, lambda: self._check(member), anext)
             if _is_ours(first[0]):
                 raise _trouble(member, first[0])
             yield first
-            async for part in response:
+            ending = asyncio.create_task(_watch(response, arrival))
+            async for part in arrival.parts():
                 yield part
         except SampleLost:
             raise
         except Exception as error:
             raise SampleLost(f"{member}: {error}") from error
         finally:
+            arrival.close()
+            if ending is not None:
+                ending.cancel()
             response.cancel()  # does nothing to a stream that has ended
 
     def _check(self, member: str) -> None:
@@ -163,6 +174,18 @@ class RayJudging:
     def _check(self) -> None:
         if self._is_down():
             raise JudgeUnavailable("no judge can answer now")
+
+
+async def _watch(response: Any, arrival: Arrival) -> None:
+    """Tells a stream whose host failed. The host's call ends after it has sent the last byte, which may still be under way."""
+    try:
+        async for _ in response:
+            pass
+        await asyncio.sleep(_STRAGGLE_S)
+        error: Exception = ConnectionError("the end of the answer got lost on the way from the engine's host")
+    except Exception as failure:
+        error = failure
+    arrival.fail(error)
 
 
 async def _while_up(

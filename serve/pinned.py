@@ -100,10 +100,15 @@ class Passing(AsyncIterator[bytes]):
     async def _noted(self) -> Any:
         passage, renamed = self._passage, _renamed(self._pinned)
         try:
-            async for event in _events(self._parts):
-                for out in passage.through(event.replace(*renamed) if renamed else event):
-                    if passage.texted:
-                        self._visit.first_text()
+            async for events in _events(self._parts):
+                out = b"".join(
+                    part
+                    for event in events
+                    for part in passage.through(event.replace(*renamed) if renamed else event)
+                )
+                if passage.texted:
+                    self._visit.first_text()
+                if out:
                     yield out
         except (SampleLost, EngineError) as error:
             self._settled = True
@@ -120,14 +125,12 @@ class Passing(AsyncIterator[bytes]):
         return _summary(self._pinned, spent, time.monotonic() - self._started)
 
 
-async def _events(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Each server-sent event, however the bytes were cut."""
+async def _events(parts: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """The server-sent events that each part completes, however the bytes were cut."""
     rest = b""
     async for part in parts:
-        rest += part
-        *whole, rest = rest.split(b"\n\n")
-        for event in whole:
-            yield event
+        *whole, rest = (rest + part).split(b"\n\n")
+        yield whole
 
 
 def _body(pinned: Pinned) -> bytes:

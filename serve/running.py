@@ -57,7 +57,7 @@ def serve(config: Config, *, address: str | None, say: Say) -> None:
         ours = sys.stdout
         with redirect_stdout(sys.stderr), cluster(address, config, say):
             check_gpus(config)
-            deploy(config, members, seats, say)
+            deploy(config, members, seats, say, one_machine=address is None)
             say(f"engine metrics on {', '.join(engine_metrics_urls())}")
             print(f"ready {_url(config.server.host, port)}/v1", file=ours, flush=True)
             stop.serving = True
@@ -107,7 +107,14 @@ def _stop_signal() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def deploy(config: Config, members: tuple[ServedMember, ...], seats: tuple[Seat, ...], say: Say) -> None:
+def deploy(
+    config: Config,
+    members: tuple[ServedMember, ...],
+    seats: tuple[Seat, ...],
+    say: Say,
+    *,
+    one_machine: bool = False,
+) -> None:
     """Puts the frontier on the running cluster and waits until every member can answer. Raises StartFailed."""
     from ray import serve as ray_serve
 
@@ -118,7 +125,7 @@ def deploy(config: Config, members: tuple[ServedMember, ...], seats: tuple[Seat,
     def run() -> None:
         try:
             ray_serve.run(
-                application(config, members, seats),
+                application(config, members, seats, one_machine=one_machine),
                 name=APP,
                 route_prefix="/",
                 logging_config=logs.options(config.server),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from alpharay.judge import LanguageUnavailable, Limits, Verdict, VerdictKind, pa
 from alpharay.serve.asgi import Reply
 from alpharay.serve.links import JudgeUnavailable, RayEngines, RayJudging, SampleLost
 from alpharay.serve.shared_tests import KnownTests, SentTests
+from alpharay.serve.trunk import Inlet, Outlets
 
 
 class Response:
@@ -41,7 +43,35 @@ def engines(response, *, is_down=lambda _: False):
     method = SimpleNamespace(remote=lambda *_: response)
     handle = SimpleNamespace(sample=method, stream=method)
     handle.options = lambda **_: handle
-    return RayEngines({"m": handle}, is_down)
+    return RayEngines({"m": handle}, is_down, Inlet())
+
+
+@asynccontextmanager
+async def streaming(host):
+    """The link to a member whose host streams as `host(outlet, berth)` does, an async generator."""
+    inlet, outlets = Inlet(), Outlets()
+    await inlet.listen("127.0.0.1")
+
+    class Stream:
+        def __init__(self, *arguments):
+            self.items = host(outlets, arguments[-1])
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            return await anext(self.items)
+
+        def cancel(self):
+            pass
+
+    handle = SimpleNamespace(stream=SimpleNamespace(remote=Stream))
+    handle.options = lambda **_: handle
+    try:
+        yield RayEngines({"m": handle}, lambda _: False, inlet)
+    finally:
+        outlets.close()
+        await inlet.close()
 
 
 def judging(response, *, is_down=lambda: False):
@@ -97,6 +127,41 @@ async def test_a_stream_ends_when_its_member_becomes_known_to_be_down():
     with pytest.raises(SampleLost):
         await anext(engines(response, is_down=lambda _: next(looks)).stream("m", "/", b"{}", {}))
     assert response.cancelled
+
+
+async def test_a_streams_status_comes_by_the_call_and_its_bytes_by_the_trunk():
+    async def host(outlets, berth):
+        outlet = await outlets.to(berth)
+        yield 200, "text/event-stream"
+        for part in (b"a", b"b", b""):
+            outlet.send(berth.number, part)
+
+    async with streaming(host) as link:
+        first, *parts = [item async for item in link.stream("m", "/", b"{}", {})]
+    assert first == (200, "text/event-stream")
+    assert b"".join(parts) == b"ab"
+
+
+async def test_a_host_that_fails_amid_a_stream_loses_the_sample():
+    async def host(outlets, berth):
+        (await outlets.to(berth)).send(berth.number, b"half")
+        yield 200, "text/event-stream"
+        raise RuntimeError("the engine died")
+
+    async with streaming(host) as link:
+        parts = link.stream("m", "/", b"{}", {})
+        assert await anext(parts) == (200, "text/event-stream")
+        with pytest.raises(SampleLost, match="the engine died"):
+            _ = [part async for part in parts]
+
+
+async def test_an_engine_in_trouble_loses_the_stream_before_anything_is_sent():
+    async def host(_outlets, _berth):
+        yield 503, "application/json"
+
+    async with streaming(host) as link:
+        with pytest.raises(SampleLost, match="503"):
+            await anext(link.stream("m", "/", b"{}", {}))
 
 
 async def test_a_caller_that_is_cancelled_cancels_the_call():
