@@ -14,6 +14,7 @@ from alpharay.serve.frontier import ServedMember
 from alpharay.serve.links import RayEngines, RayJudging
 from alpharay.serve.prepare import prepare
 from alpharay.serve.running import deploy
+from alpharay.serve.trunk import Inlet
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +46,4 @@ def hosted(config: Config, address: str | None, say: Callable[[str], None]) -> I
         check_gpus(config)
         deploy(config, members, seats, say)
         hosts, judge = handles(config, seats)
-        yield Hosting(members, RayEngines(hosts, lambda _: False), RayJudging(judge, lambda: False))
+        yield Hosting(members, RayEngines(hosts, lambda _: False, Inlet()), RayJudging(judge, lambda: False))
