@@ -50,18 +50,7 @@ class Ingress:
         self._following = asyncio.create_task(self._follow_forever())
 
     def __serve_build_asgi_app__(self) -> Any:
-        return self._answer
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._rooms[0].app(scope, receive, send)  # the same for all, and does nothing
-            return
-        room = self._rooms[-1]
-        room.inside += 1
-        try:
-            await room.app(scope, receive, send)
-        finally:
-            room.inside -= 1
+        return _Door(self._rooms)
 
     def _room(self, lineup: Announced) -> _Room:
         engines = RayEngines(lineup.hosts, lambda member: room.server.is_down(member))  # noqa: PLW0108 - not there yet
@@ -79,13 +68,16 @@ class Ingress:
             await self._look()
 
     async def _look(self) -> None:
-        """Moves to a lineup that was announced, and leaves those that nobody is answered with any more."""
+        """As `_follow`; what hinders it is logged, and it is tried again."""
         try:
-            async with asyncio.timeout(_HUB_S):
-                newer = await self._hub.announced.remote(self._rooms[-1].number)
+            await self._follow()
         except Exception:
-            log.warning("the hub is out of reach; a new lineup would not be noticed", exc_info=True)
-            newer = None
+            log.warning("a new lineup could not be asked for, or not be moved to", exc_info=True)
+
+    async def _follow(self) -> None:
+        """Moves to a lineup that was announced, and leaves those that nobody is answered with any more."""
+        async with asyncio.timeout(_HUB_S):
+            newer = await self._hub.announced.remote(self._rooms[-1].number)
         if newer is not None:
             room = self._room(newer)
             await room.server.exchange()  # who is up: it is to answer at once
@@ -93,12 +85,30 @@ class Ingress:
             log.info("answering with lineup %d", newer.number)
         for room in self._rooms[:-1]:
             if not room.inside:
-                await room.leave()
                 self._rooms.remove(room)
+                await room.leave()
 
     async def __del__(self) -> None:
         for room in getattr(self, "_rooms", ()):  # it may have failed before it had any
             await room.close()
+
+
+class _Door:
+    """The application that Ray Serve sees. An object: a method is taken for an application of the old interface."""
+
+    def __init__(self, rooms: list[_Room]) -> None:
+        self._rooms = rooms
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._rooms[0].app(scope, receive, send)  # the same for all, and does nothing
+            return
+        room = self._rooms[-1]
+        room.inside += 1
+        try:
+            await room.app(scope, receive, send)
+        finally:
+            room.inside -= 1
 
 
 class _Room:
