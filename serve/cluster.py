@@ -70,6 +70,10 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
             ray.shutdown()
 
 
+# Said to every process of a cluster that we started for this machine alone.
+ONE_MACHINE = "ALPHARAY_ONE_MACHINE"
+
+
 def _without_proxy(port: int) -> int:
     """Has the ingress replica listen itself, at that port: Ray's proxy costs half a millisecond of CPU a message.
 
@@ -77,6 +81,7 @@ def _without_proxy(port: int) -> int:
     ingress replica: whoever has started a cluster says there how its requests come in.
     """
     wanted = {
+        ONE_MACHINE: "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(port),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(port + 1),  # not among them

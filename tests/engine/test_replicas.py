@@ -77,6 +77,77 @@ def test_an_engine_that_hangs_is_ended_and_replaced_and_its_request_is_answered(
     assert replicas.post(ask(model="two@0", tests=False)).status_code == 200
 
 
+def test_other_checkpoints_are_moved_to_under_load_and_no_answer_fails_or_names_the_wrong_one(
+    replicas, ask, wait_until
+):
+    def served() -> dict[str, str]:
+        models = httpx.get(f"{replicas.url}/models", timeout=30).json()["data"]
+        return {m["id"]: m["alpharay"]["checkpoint"] for m in models if m["alpharay"]["kind"] == "member"}
+
+    def drawn(member: str, seed: int) -> str:
+        body = ask(model=member, tests=False, seed=seed)
+        return replicas.post(body).json()["choices"][0]["message"]["content"]
+
+    seeds = {name: range(1, 4) for name in ("two@0", "two@1.5")}
+    config = replicas.log.parent / "two.yaml"
+    before, texts = served(), {}
+    texts |= {(before[name], seed): drawn(name, seed) for name in seeds for seed in seeds[name]}
+    stop, answers = threading.Event(), []
+
+    def keep_asking(member: str) -> None:
+        while not stop.is_set():
+            for seed in seeds[member]:
+                answer = replicas.post(ask(model=member, tests=False, seed=seed))
+                answers.append((member, seed, answer))
+            answers.append((None, None, replicas.post(ask(model="two", controls={"budget": 6}))))
+
+    askers = [threading.Thread(target=keep_asking, args=(name,)) for name in seeds]
+    for asker in askers:
+        asker.start()
+    try:
+        config.write_text(config.read_text().replace("/low", "/init"))
+        replicas.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "the new configuration is served" in replicas.log.read_text(), "the change", 300)
+    finally:
+        stop.set()
+        for asker in askers:
+            asker.join()
+    after = served()
+    assert not set(before.values()) & set(after.values())
+    assert len(replicas.processes("EngineCore")) == 2
+    assert replicas.ready()
+    texts |= {(after[name], seed): drawn(name, seed) for name in seeds for seed in seeds[name]}
+    assert [answer.text for _, _, answer in answers if answer.status_code != 200] == []
+    seen = set()
+    for member, seed, answer in answers:
+        choice = answer.json()["choices"][0]
+        note = choice["alpharay"]
+        seen.add(note["checkpoint"])
+        assert note["checkpoint"] in (before[note["member"]], after[note["member"]])
+        if member is not None:
+            assert choice["message"]["content"] == texts[note["checkpoint"], seed]
+    assert seen == {*before.values(), *after.values()}
+
+
+def test_a_configuration_that_cannot_be_used_changes_nothing_and_is_said_so(replicas, ask, wait_until):
+    config = replicas.log.parent / "two.yaml"
+    good = config.read_text()
+    for bad, told in (
+        (good.replace("members: [0, 1.5]", "members: [0, 2]"), "members cannot change while the server runs"),
+        (good.replace("name:", "nam:"), "unknown key 'nam'"),
+        (good.replace("/high", "/nowhere"), "nowhere"),
+    ):
+        config.write_text(bad)
+        replicas.process.send_signal(signal.SIGHUP)
+
+        def said(told: str = told) -> bool:
+            return any("reread" in line and told in line for line in replicas.log.read_text().splitlines())
+
+        wait_until(said, told)
+    config.write_text(good)
+    assert replicas.post(ask(model="two", tests=False)).status_code == 200
+
+
 def test_sigterm_answers_what_is_under_way_refuses_the_rest_and_leaves_nothing(replicas, ask, wait_until):
     body = ask(model="two", controls={"budget": 64, "stop_after_passes": 64})
     results: list[httpx.Response] = []
