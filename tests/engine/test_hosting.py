@@ -130,7 +130,7 @@ def test_a_member_runs_programs_in_the_sandbox_while_it_answers(shifting):
     """The embedded model knows no tools: what it writes is forced, its parsing, running and going on are not."""
     call = '<tool_call>{"name": "python", "arguments": {"code": "print(6 * 7)"}}</tool_call>'
     body = {
-        "model": "one",
+        "model": "one@1.5",  # one member: of several, each round would wait for its turn
         "messages": [{"role": "user", "content": "6 * 7?"}],
         "structured_outputs": {"choice": [call]},
         "alpharay": {"tools": ["python"], "budget": 3, "return": "all"},
