@@ -33,7 +33,7 @@ RESAMPLES = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solved:
-    """Per k: each problem's chance to be solved [problems], and the samples that a request took."""
+    """Per k: each problem's chance to be solved [problems], and the samples up to the first that passed, k if none."""
 
     chance: dict[int, Floats]
     drawn: dict[int, float]
@@ -71,7 +71,7 @@ def measured(
         found = {k: replay.run(policy, k, runs) for k in ks}
         ways[policy] = Solved(
             chance={k: one.solved.mean(axis=0) for k, one in found.items()},
-            drawn={k: float(one.samples.mean()) for k, one in found.items()},
+            drawn={k: float(np.where(one.solved, one.first_pass, k).mean()) for k, one in found.items()},
         )
     return ways, {k: members[place] for k, place in singles.items()}
 
@@ -99,7 +99,7 @@ def tables(test: Outcomes, validation: Outcomes, *, members: Sequence[str] = SER
             _table(["", *heads], share),
             "Points against the single member that was best on validation problems, paired over problems:",
             _table(["", *heads], gains),
-            "Samples drawn for a request, which ends at its first pass:",
+            "Samples up to the first that passes, k where none does:",
             _table(["", *heads], drawn),
         ]
     )
