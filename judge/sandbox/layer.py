@@ -44,8 +44,9 @@ from alpharay.judge.inside import server
 server.main(sys.argv[2], sys.argv[3])
 """
 # One arena keeps the address space, by which memory is bounded, close to what a program really uses;
-# a fixed hash seed gives the same program the same verdict every time.
-ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "PYTHONHASHSEED": "0", "LC_CTYPE": "C.UTF-8"}
+# a fixed hash seed gives the same program the same verdict every time; symbols that are looked up at the start are not
+# looked up by each child.
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "LD_BIND_NOW": "1", "PYTHONHASHSEED": "0", "LC_CTYPE": "C.UTF-8"}
 # What a program may start at once. Where it shares our user, the limit counts all that the user has, and others of its
 # processes must have room to grow.
 THREADS, SHARED_THREADS = 64, 4000
