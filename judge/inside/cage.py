@@ -93,6 +93,8 @@ class Cage:
         self._uid = uid
         self._keep = CAP_BITS[keep] if keep else 0
         self._threads = threads
+        self._header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+        self._sets = (ctypes.c_uint32 * 6)(self._keep, self._keep, 0, 0, 0, 0)
 
     def close_in(self, walls: Walls, descriptors: int, *, cpu_s: float, memory: int, output: int) -> None:
         """Binds the calling process: limits, identity, files, system calls, in this order.
@@ -135,9 +137,7 @@ class Cage:
         os.setgroups([])
         os.setresgid(self._uid, self._uid, self._uid)
         os.setresuid(self._uid, self._uid, self._uid)
-        header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-        sets = (ctypes.c_uint32 * 6)(self._keep, self._keep, 0, 0, 0, 0)
-        self._call("capset", self._capset(header, sets))
+        self._call("capset", self._capset(self._header, self._sets))
 
     @staticmethod
     def _call(name: str, result: int) -> None:

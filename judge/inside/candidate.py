@@ -49,6 +49,8 @@ sys.stdout.write("x".join(["a", "b"]).strip() + str({1: "a"}.get(2)))
 """
 # The shared generator's own seeding, without what `random.seed` checks first.
 reseed = super(random.Random, random.random.__self__).seed
+encode = json.JSONEncoder(allow_nan=True, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
+decode = json.JSONDecoder().scan_once  # of text without blanks around it
 
 
 def read_all(descriptor: int) -> bytes:
@@ -80,20 +82,12 @@ def open_streams() -> None:
 
 
 def main_module(name: str) -> dict[str, Any]:
-    """A fresh module that the program's text becomes; ours are out of sight."""
-    for own in _ours:
-        sys.modules.pop(own, None)
+    """A fresh module that the program's text becomes."""
     module = ModuleType(name)
     module.__dict__["__builtins__"] = builtins
     module.__dict__["__file__"] = FILE_NAME
     sys.modules[name] = module
-    sys.argv = [FILE_NAME]
-    sys.path = [entry for entry in sys.path if entry]
     return module.__dict__
-
-
-# Gathered in the server: to look through all modules touches, and so copies, a page for nearly each of their names.
-_ours: list[str] = []
 
 
 def print_error(error: BaseException, *, keep: int) -> None:
@@ -149,9 +143,7 @@ def run_calls(source: bytes, cases: bytes, entry_point: str, start: int) -> int:
     if code is None:
         os.write(REPORT, UNPARSABLE)
         return 1
-    encode = json.JSONEncoder(allow_nan=True, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
-    lines = cases.split(b"\n")[start:-1]
-    parsed = [json.loads(line) for line in lines]
+    parsed = [decode(line, 0)[0] for line in cases.decode("ascii").split("\n")[start:-1]]
     os.write(REPORT, LOADING)
     write, space = _line_writer(), main_module("candidate")
     try:
@@ -243,6 +235,12 @@ def _line_writer() -> Any:
     return write
 
 
+def hide_ours() -> None:
+    """Takes what is loaded of ours out of a candidate's sight. Nothing of ours can be loaded afterwards."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "alpharay"]:
+        del sys.modules[name]
+
+
 def rehearse() -> None:
     """Runs a program of the usual kind over /dev/null, so that what the interpreter makes ready on first use is ready."""
     space: dict[str, Any] = {"__builtins__": builtins, "__name__": "rehearsal"}
@@ -250,13 +248,14 @@ def rehearse() -> None:
         reseed()
         exec(compile(REHEARSAL, FILE_NAME, "exec", dont_inherit=True), space)  # noqa: S102
         sys.stdout.flush()
-    json.dumps(json.loads('{"a": [1, 2.5, "x", null, true]}'), sort_keys=True)
+        answer(max, decode('{"args": [[1, 2.5]], "kwargs": {}}', 0)[0], encode)
 
 
 def prepare() -> None:
     """In the server, once: what every child then has without work of its own."""
     open_streams()
+    sys.argv = [FILE_NAME]
+    sys.path = [entry for entry in sys.path if entry]
     rehearse()
-    _ours[:] = [name for name in sys.modules if name == "alpharay" or name.startswith("alpharay.")]
     gc.collect()
     gc.freeze()

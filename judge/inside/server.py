@@ -73,6 +73,7 @@ def _nursery(lives: Lives) -> Nursery:
     if os.fork() == 0:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         ours.close()
+        candidate.hide_ours()
         tend(theirs, lives.live)
     theirs.close()
     return Nursery(ours)
