@@ -65,9 +65,7 @@ def forking_walls(interpreter: Walls) -> Walls:
 
 def binary_walls(devices: list[str]) -> Walls:
     """For compiled programs: no file at all but some devices, of which the first may be written to."""
-    return Walls(
-        Ruleset(devices[1:], devices[:1]), Filter(build(executing=True)), NATIVE_ROOM, NATIVE_SPACE
-    )
+    return Walls(Ruleset(devices[1:], devices[:1]), Filter(build(executing=True)), NATIVE_ROOM, NATIVE_SPACE)
 
 
 def tool_walls(read: list[str], execute: list[str], work: str) -> Walls:

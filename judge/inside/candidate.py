@@ -257,5 +257,10 @@ def prepare() -> None:
     sys.argv = [FILE_NAME]
     sys.path = [entry for entry in sys.path if entry]
     rehearse()
+    settle()
+
+
+def settle() -> None:
+    """Leaves to the children nothing that a collection of theirs would look at, and so copy."""
     gc.collect()
     gc.freeze()

@@ -1,7 +1,6 @@
 """A process in a cage: what it does from its first moment on, and what the server can tell about it."""
 
 import contextlib
-import ctypes
 import marshal
 import os
 import signal
@@ -122,7 +121,7 @@ class Lives:
         """Shuts itself in, then does its errand."""
         code = 1
         try:
-            work, walls, entry, start, inputs, cpu_s, memory, output = marshal.loads(message)
+            work, walls, entry, start, inputs, cpu_s, memory, output = marshal.loads(message)  # noqa: S302 - of the server's making
             contents = [candidate.read_all(each) for each in descriptors[:inputs]]
             for place, descriptor in enumerate(descriptors[inputs:]):
                 os.dup2(descriptor, place)
@@ -147,10 +146,9 @@ class Lives:
             return apart.run_tests(*contents, entry)
         if work == "together":
             return together.run_tests(*contents, entry)
-        if work == "native":
-            native.run_binary()
-        assert self._tools is not None
-        native.run_tool(self._tools.argv(entry), self._tools.scratch)
+        if work == "tool" and self._tools is not None:
+            native.run_tool(self._tools.argv(entry), self._tools.scratch)
+        return native.run_binary()
 
     def _compile(self, source: bytes) -> int:
         """Compiles the program, and from then on forks children that run it."""
@@ -160,11 +158,9 @@ class Lives:
             return 1
         os.dup2(0, 2)  # its complaints would be read as a child's
         space = candidate.main_module("__main__")
-        tend(
-            # All of it told: it may not ask the kernel what kind of socket it is.
-            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL),
-            lambda _, descriptors: self._run(code, space, descriptors),
-        )
+        # All of it told: it may not ask the kernel what kind of socket it is.
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL)
+        return tend(channel, lambda _, descriptors: self._run(code, space, descriptors))
 
     def _run(self, code: CodeType, space: dict[str, Any], descriptors: list[int]) -> NoReturn:
         status = 1

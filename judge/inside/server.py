@@ -29,11 +29,11 @@ from alpharay.judge.inside.native import Tools
 from alpharay.judge.inside.nursery import MESSAGE_BYTES, Nursery, tend
 from alpharay.judge.inside.run import Run, Shelf
 
-# Imported for the candidates: every child then has them at no cost of its own.
-WARM = (
-    "abc bisect cmath collections collections.abc contextlib copy dataclasses datetime decimal enum fractions "
-    "functools heapq io itertools json math operator queue random re statistics string textwrap threading time "
-    "traceback types typing"
+# Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what
+# few programs use is there only for those that name it.
+USUAL = (
+    "abc bisect collections collections.abc contextlib copy enum functools heapq io itertools json math operator random "
+    "re string threading time traceback types typing"
 )
 CHILDS = 8  # descriptors below are a child's
 
@@ -46,13 +46,18 @@ def main(configuration: str, scratch: str) -> None:
     nothing = os.open("/dev/null", os.O_RDWR)
     for descriptor in range(CHILDS):
         os.dup2(nothing, descriptor)
-    for module in WARM.split():
+    for module in USUAL.split():
         __import__(module)
     cage = Cage(uid=settings["uid"], keep=settings["keep"], threads=settings["threads"])
     walls, tools = _walls(settings, scratch)
     os.environ.clear()
     candidate.prepare()
-    nursery, shelf = _nursery(Lives(cage, walls, tools)), Shelf()
+    lives, shelf = Lives(cage, walls, tools), Shelf()
+    usual = _nursery(lives)
+    for module in settings["more_modules"]:
+        __import__(module)
+    candidate.settle()
+    more = _nursery(lives)
     control.send(json.dumps({"ready": os.getpid()}).encode())
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 8)
@@ -61,7 +66,9 @@ def main(configuration: str, scratch: str) -> None:
         order = json.loads(message)
         if "run" not in order:
             continue  # a kill that came after the end of its run
-        report = Run(order, descriptors, nursery, shelf, tools, control).report()
+        report = Run(
+            order, descriptors, more if order["more_modules"] else usual, shelf, tools, control
+        ).report()
         for descriptor in descriptors:
             os.close(descriptor)
         control.send(json.dumps(report).encode())

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -15,7 +16,7 @@ from typing import Any
 from alpharay.judge.errors import SandboxUnavailable, WorkerDied
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
-from alpharay.judge.sandbox.layer import Layer
+from alpharay.judge.sandbox.layer import MORE_MODULES, Layer
 from alpharay.judge.sandbox.occupied import occupied_s
 
 START_S = 30.0
@@ -25,6 +26,7 @@ PATIENCE_S = 10.0
 STARVED_FACTOR = 10
 KILL_S = 2.0
 # What is given in these modes is the program's standard input.
+MORE_NAMES = re.compile("|".join(MORE_MODULES).encode())
 STREAMED = ("stdio", "native", "tool")
 
 
@@ -159,6 +161,7 @@ class Worker:
             "start": order.start,
             "last": order.last,
             "same": same,
+            "more_modules": MORE_NAMES.search(order.program) is not None,
             "more": order.more,
             "cpu": limits.cpu_s,
             "wall": limits.wall_s,
