@@ -48,9 +48,9 @@ print(a + b, *solve([a, b, 5]), sep=" ", end="\\n")
 sys.stdout.write("x".join(["a", "b"]).strip() + str({1: "a"}.get(2)))
 """
 # The shared generator's own seeding, without what `random.seed` checks first.
-reseed = super(random.Random, random.random.__self__).seed
+reseed = super(random.Random, random.random.__self__).seed  # type: ignore[attr-defined]
 encode = json.JSONEncoder(allow_nan=True, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
-decode = json.JSONDecoder().scan_once  # of text without blanks around it
+decode = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # of text without blanks around it
 
 
 def read_all(descriptor: int) -> bytes:

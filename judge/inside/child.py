@@ -136,16 +136,16 @@ class Lives:
 
     def _do(self, work: str, contents: list[bytes], entry: str, start: int) -> int:
         if work == "compile":
-            return self._compile(*contents)
+            return self._compile(contents[0])
         candidate.reseed()
         if work == "call":
-            return candidate.run_calls(*contents, entry, start)
+            return candidate.run_calls(contents[0], contents[1], entry, start)
         if work == "candidate":
-            return apart.run_candidate(*contents)
+            return apart.run_candidate(contents[0])
         if work == "tests":
-            return apart.run_tests(*contents, entry)
+            return apart.run_tests(contents[0], entry)
         if work == "together":
-            return together.run_tests(*contents, entry)
+            return together.run_tests(contents[0], contents[1], entry)
         if work == "tool" and self._tools is not None:
             native.run_tool(self._tools.argv(entry), self._tools.scratch)
         return native.run_binary()
