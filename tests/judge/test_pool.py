@@ -178,7 +178,8 @@ async def test_a_killed_sandbox_is_replaced_and_its_run_repeated(layer):
         before = set(children_of(os.getpid()))
         source = f"import time\ntime.sleep(0.5)\n{GOOD}"
         runs = [asyncio.create_task(own.judge(ADD, answer(f"{source}  # {n}"))) for n in range(2)]
-        await until(lambda: len(set(children_of(os.getpid())) - before) == len(runs))
+        # Of each run, what has compiled it and what runs it.
+        await until(lambda: len(set(children_of(os.getpid())) - before) == 2 * len(runs))
         for pid in set(children_of(os.getpid())) - others:
             try:
                 os.kill(pid, signal.SIGKILL)
