@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import CodeType
 from typing import Any, NamedTuple, NoReturn
 
-from alpharay.judge.inside import apart, candidate, native, together
+from alpharay.judge.inside import candidate, native, together
 from alpharay.judge.inside.cage import Cage, Walls
 from alpharay.judge.inside.nursery import Nursery, tend
 
@@ -116,6 +116,8 @@ class Lives:
         self._cage = cage
         self._walls = walls
         self._tools = tools
+        # What runs test programs apart from candidates, and much of the library with it; None: not in this nursery.
+        self.apart: Any = None
 
     def live(self, message: bytes, descriptors: list[int]) -> NoReturn:
         """Shuts itself in, then does its errand."""
@@ -141,9 +143,9 @@ class Lives:
         if work == "call":
             return candidate.run_calls(contents[0], contents[1], entry, start)
         if work == "candidate":
-            return apart.run_candidate(contents[0])
+            return int(self.apart.run_candidate(contents[0]))
         if work == "tests":
-            return apart.run_tests(contents[0], entry)
+            return int(self.apart.run_tests(contents[0], entry))
         if work == "together":
             return together.run_tests(contents[0], contents[1], entry)
         if work == "tool" and self._tools is not None:

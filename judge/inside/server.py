@@ -56,6 +56,9 @@ def main(configuration: str, scratch: str) -> None:
     usual = _nursery(lives)
     for module in settings["more_modules"]:
         __import__(module)
+    from alpharay.judge.inside import apart
+
+    lives.apart = apart
     candidate.settle()
     more = _nursery(lives)
     control.send(json.dumps({"ready": os.getpid()}).encode())

@@ -161,7 +161,7 @@ class Worker:
             "start": order.start,
             "last": order.last,
             "same": same,
-            "more_modules": MORE_NAMES.search(order.program) is not None,
+            "more_modules": order.mode == "apart" or MORE_NAMES.search(order.program) is not None,
             "more": order.more,
             "cpu": limits.cpu_s,
             "wall": limits.wall_s,
