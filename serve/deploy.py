@@ -27,20 +27,26 @@ HUB = "hub"
 # what may come in at all is bounded at the ingress.
 _UNBOUNDED = 100_000
 
+# The node without which there is no cluster. What others lose when a node is lost must not be on theirs: the counts
+# of the hub, and the requests under way in the ingress. Ray gives that node this resource, one unit of it.
+_ON_HEAD = {"resources": {"node:__internal_head__": 0.001}}
+
 
 def application(config: Config, members: tuple[ServedMember, ...], seats: tuple[Seat, ...]) -> Any:
     """The Ray Serve application of one frontier."""
     names = [member.name for member in members]
     # Every part reports to the hub each second: its calls would be most of the log.
     quiet = logs.options(config.server, calls=False)
-    hub = _deployment(Hub, HUB, logging_config=quiet).bind(names, config.engine.most_replicas)
+    hub = _deployment(Hub, HUB, logging_config=quiet, ray_actor_options=_ON_HEAD).bind(
+        names, config.engine.most_replicas
+    )
     hosts = {}
     for number, group in enumerate(groups(seats, config.engine.members_per_replica)):
         host = _host(config, group, number).bind(group, config.engine, hub)
         hosts.update(dict.fromkeys([name for seat in group for name in seat.members], host))
     # Ray spreads them over the nodes: programs run beside engines on each, or on nodes of their own.
     judge = _deployment(Judge, "judge", num_replicas=config.judge.replicas).bind(config.judge, hub)
-    ingress = _deployment(ray_serve.ingress()(Ingress), "ingress")
+    ingress = _deployment(ray_serve.ingress()(Ingress), "ingress", ray_actor_options=_ON_HEAD)
     return ingress.bind(config, members, hosts, judge, hub)
 
 
