@@ -66,11 +66,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """samples: over all alphas. tokens: of each, always as many. rounds: measured, after one that is not."""
+    """samples: over all alphas. tokens: of each, always as many. rounds: measured, after one that is not.
+
+    compared: the alphas that are reached in every way.
+    """
 
     samples: int
     tokens: int
     rounds: int
+    compared: tuple[float, ...] = ALPHAS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     load = Load(samples=arguments.samples, tokens=arguments.tokens, rounds=arguments.rounds)
     if arguments.tiny:
-        load = Load(samples=6, tokens=8, rounds=1)
+        load = Load(samples=6, tokens=8, rounds=1, compared=ALPHAS[-1:])
     _environment()
     parts = [_heading(arguments.tiny)]
     with tempfile.TemporaryDirectory() as scratch:
@@ -160,14 +164,10 @@ One move with nothing under way: {statistics.median(moves) * 1000:.0f} ms (media
 async def _same(pair: Pair, checkpoints: Mapping[float, Path], load: Load) -> tuple[str, list[float]]:
     """What the three ways to an alpha say, compared; and the seconds of each move."""
     told: dict[float, list[Any]] = {alpha: [] for alpha in ALPHAS}
-    for alpha, path in checkpoints.items():
-        async with _engines(pair, [Seat(members=(_name(alpha),), weights=Written(checkpoint=path))]) as (
-            engine,
-        ):
-            told[alpha].append(await _said(engine, _name(alpha), load))
-        alone = Seat(members=(_name(alpha),), weights=_moving(pair, alpha))
-        async with _engines(pair, [alone]) as (engine,):
-            told[alpha].append(await _said(engine, _name(alpha), load))
+    for alpha in load.compared:
+        for weights in (Written(checkpoint=checkpoints[alpha]), _moving(pair, alpha)):
+            async with _engines(pair, [Seat(members=(_name(alpha),), weights=weights)]) as (engine,):
+                told[alpha].append(await _said(engine, _name(alpha), load))
     moves = []
     async with _engines(pair, [Seat(members=tuple(map(_name, ALPHAS)), weights=_moving(pair))]) as (engine,):
         for alpha in (*ALPHAS[1:], *ALPHAS):
@@ -180,7 +180,7 @@ async def _same(pair: Pair, checkpoints: Mapping[float, Path], load: Load) -> tu
     if differing:
         return f"the engines DIFFER at alpha {', '.join(differing)}", moves
     return (
-        f"the engines said the same, token by token and bit by bit of every log-probability, at alpha {', '.join(map(str, ALPHAS))}",
+        f"the engines said the same, token by token and bit by bit of every log-probability, at alpha {', '.join(map(str, load.compared))}",
         moves,
     )
 

@@ -40,6 +40,7 @@ done
 # The health check is of Docker's image format; OCI's has none.
 buildah $store bud --format docker --isolation chroot --build-arg BASE=localhost/alpharay-base $lent --tag alpharay .
 
+buildah $store rmi --prune >/dev/null # what an earlier build left
 buildah $store images
 echo "built after $(($(date +%s) - began)) s"
 
