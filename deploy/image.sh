@@ -6,12 +6,15 @@
 # and stay out of the image. With Docker at hand `docker build -t alpharay .` does the same.
 #
 #     deploy/image.sh [PORT]        # PORT for the trial, 18080 unless told otherwise
+#
+# Takes about 15 GB of build/image while it runs and leaves 4 GB there: `rm -r build/image` when you are done with it.
 set -eu
 cd "$(dirname "$0")/.."
 port=${1:-18080}
 work=build/image
 store="--storage-driver vfs --root $PWD/$work/store --runroot $PWD/$work/run"
 mkdir -p "$work"
+began=$(date +%s)
 
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n 1)
 if [ ! -e "$work/base.tar" ]; then
@@ -27,25 +30,38 @@ buildah $store add --quiet "$base" "$work/base.tar" / >/dev/null
 buildah $store commit --quiet "$base" alpharay-base >/dev/null
 buildah $store rm "$base" >/dev/null
 
-# What pip is told on this machine holds within the build as well, and so does every folder that it names.
+# What pip is told on this machine holds within the build as well, and so does every file and folder that it names.
 { echo "[global]"; python3 -m pip config list | sed -n "s/^global\.\([a-z-]*\)='\(.*\)'$/\1 = \2/p"; } > "$work/pip.conf"
 lent="--volume $PWD/$work/pip.conf:/etc/pip.conf:ro"
 for path in /etc/ssl/certs $(grep -o "file://[^ ]*\|[ =]/[^ ]*" "$work/pip.conf" | sed "s#^file://##; s#^[ =]*##; s#/simple\$##"); do
-    [ ! -d "$path" ] || lent="$lent --volume $path:$path:ro"
+    case "$path" in /etc/ssl/certs/*) continue ;; esac # lent with their folder
+    [ ! -e "$path" ] || lent="$lent --volume $path:$path:ro"
 done
-buildah $store bud --isolation chroot --build-arg BASE=localhost/alpharay-base $lent --tag alpharay .
+# The health check is of Docker's image format; OCI's has none.
+buildah $store bud --format docker --isolation chroot --build-arg BASE=localhost/alpharay-base $lent --tag alpharay .
+
+buildah $store rmi --prune >/dev/null # what an earlier build left
+buildah $store images
+echo "built after $(($(date +%s) - began)) s"
 
 box=$(buildah $store from --quiet localhost/alpharay)
 trap 'buildah $store rm "$box" >/dev/null' EXIT
 run="buildah $store run --isolation chroot --user alpharay $box --"
 $run alpharay doctor || echo "note: doctor found something missing in this box"
-$run alpharay serve --port "$port" &
-server=$!
-trap 'kill "$server" 2>/dev/null || true; wait "$server" || true; buildah $store rm "$box" >/dev/null' EXIT
-until curl --silent --fail --output /dev/null "http://127.0.0.1:$port/ready"; do
-    kill -0 "$server" || { echo "error: the server in the image ended" >&2; exit 1; }
+# What this isolation runs has a number of this machine's, to which SIGTERM goes: `buildah run` itself would kill it.
+began=$(date +%s)
+$run sh -c 'echo "$$"; exec alpharay serve --port "$1"' sh "$port" > "$work/served" &
+outer=$!
+stop() {
+    kill "$(head -n 1 "$work/served")" 2>/dev/null || true
+    wait "$outer"
+}
+trap 'stop || true; buildah $store rm "$box" >/dev/null' EXIT
+until grep -q "^ready" "$work/served"; do
+    kill -0 "$outer" 2>/dev/null || { echo "error: the server in the image ended" >&2; exit 1; }
     sleep 1
 done
+echo "ready after $(($(date +%s) - began)) s"
 python3 - "$port" <<'PYTHON'
 import json, re, sys, urllib.request
 (body,) = re.findall(r"curl -s \S+ -H '[^']+' -d '(.+?)'\n```", open("README.md").read(), re.DOTALL)
@@ -53,7 +69,9 @@ request = urllib.request.Request(
     f"http://127.0.0.1:{sys.argv[1]}/v1/chat/completions", body.encode(), {"Content-Type": "application/json"}
 )
 answer = json.load(urllib.request.urlopen(request, timeout=300))
-print(json.dumps(answer["alpharay"], indent=1))
+print(json.dumps(answer["alpharay"]))
 sys.exit(answer["choices"][0]["alpharay"]["verdict"] != "accepted")
 PYTHON
-echo "the image alpharay is built, and answered the README's request"
+trap 'buildah $store rm "$box" >/dev/null' EXIT
+stop
+echo "the image alpharay is built, answered the README's request, and stopped when it was told to"

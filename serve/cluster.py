@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
             ray_serve.start(proxy_location="HeadOnly", http_options=http)
         except Exception as error:
             raise StartFailed(f"Ray Serve could not be started: {error}") from error
+        check_resources(config, ray.cluster_resources())
         yield
     finally:
         # What Ray remarks while it is taken down (tasks of its own that end) helps nobody.
@@ -172,6 +173,20 @@ def check_gpus(config: Config) -> None:
             f"{replicas} replicas of {engine.tensor_parallel_size} GPU need {needed} GPUs, Ray has {found}; "
             "serve fewer members, or several in one replica (engine.members_per_replica)"
         )
+
+
+def check_resources(config: Config, found: Mapping[str, float]) -> None:
+    """Raises StartFailed: the replicas ask for a resource (engine.resources) of which the cluster has too little.
+
+    Ray would wait for it without a word.
+    """
+    for name, amount in config.engine.resources.items():
+        needed = config.replica_count * amount
+        if found.get(name, 0) < needed:
+            raise StartFailed(
+                f"{config.replica_count} replicas of {amount:g} {name} (engine.resources) need {needed:g}, Ray has "
+                f"{found.get(name, 0):g}; start nodes that have it: `ray start --address … --resources '{{\"{name}\": 1}}'`"
+            )
 
 
 def log_folder() -> Path:

@@ -27,6 +27,10 @@ HUB = "hub"
 # what may come in at all is bounded at the ingress.
 _UNBOUNDED = 100_000
 
+# The node without which there is no cluster. What others lose when a node is lost must not be on theirs: the counts
+# of the hub, and the requests under way in the ingress. Ray gives that node this resource, one unit of it.
+_ON_HEAD = {"resources": {"node:__internal_head__": 0.001}}
+
 
 def application(lineup: Lineup, *beside: Lineup) -> Any:
     """The Ray Serve application of one frontier.
@@ -37,14 +41,16 @@ def application(lineup: Lineup, *beside: Lineup) -> Any:
     names = [member.name for member in members]
     # Every part reports to the hub each second: its calls would be most of the log.
     quiet = logs.options(config.server, calls=False)
-    hub = _deployment(Hub, HUB, logging_config=quiet).bind(names, config.engine.most_replicas)
+    hub = _deployment(Hub, HUB, logging_config=quiet, ray_actor_options=_ON_HEAD).bind(
+        names, config.engine.most_replicas
+    )
     groups = {name: group for one in (*beside, lineup) for name, group in one.groups().items()}
     bound = {name: _host(config, name).bind(group, config.engine, hub) for name, group in groups.items()}
     hosts = {member: bound[name] for name, group in lineup.groups().items() for member in _names(group)}
     idle = [host for name, host in bound.items() if name not in lineup.groups()]
     # Ray spreads them over the nodes: programs run beside engines on each, or on nodes of their own.
     judge = _deployment(Judge, "judge", num_replicas=config.judge.replicas).bind(config.judge, hub)
-    ingress = _deployment(ray_serve.ingress()(Ingress), "ingress")
+    ingress = _deployment(ray_serve.ingress()(Ingress), "ingress", ray_actor_options=_ON_HEAD)
     return ingress.bind(config, members, hosts, judge, hub, node_address, idle)
 
 

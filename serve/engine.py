@@ -1,6 +1,6 @@
 """A vLLM engine for one or several members, with vLLM's own HTTP application around it.
 
-The only file that touches vLLM's inside; its imports move from version to version (tried: 0.32).
+The only file that touches vLLM's inside; its imports move from version to version (tried: 0.32; imports of 0.26).
 Importing this file imports vLLM.
 """
 
@@ -19,9 +19,6 @@ import vllm.v1.engine.utils as vllm_engine_utils
 from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
-from vllm.entrypoints.launchers.api_server.app_state import init_app_state
-from vllm.entrypoints.launchers.app import build_app
-from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
@@ -36,6 +33,14 @@ from alpharay.serve.errors import ConfigError
 from alpharay.serve.seats import Adapted, Seat, Shifted, Written
 from alpharay.serve.spelling import did_you_mean
 from alpharay.serve.turnstile import Turnstile
+
+try:
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.entrypoints.launchers.app import build_app
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+except ModuleNotFoundError:  # 0.26, which bench/gpu.py may find on a machine whose PyTorch is older
+    from vllm.entrypoints.openai.api_server import build_app, init_app_state
+    from vllm.entrypoints.openai.cli_args import make_arg_parser
 
 _FORK_SERVER = multiprocessing.get_context("forkserver")
 

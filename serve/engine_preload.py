@@ -6,25 +6,33 @@ Importing vLLM costs about 20 seconds of CPU a process; forked processes inherit
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 
-import vllm.model_executor.models.llama
-import vllm.v1.engine.core
-import vllm.v1.executor.uniproc_executor
-import vllm.v1.worker.gpu_worker  # noqa: F401
-
 _FORK_SERVER = os.getpid()
 _PR_SET_PDEATHSIG = 1
+_INHERITED = (
+    "vllm.model_executor.models.llama",
+    "vllm.v1.engine.core",
+    "vllm.v1.executor.uniproc_executor",
+    "vllm.v1.worker.gpu_worker",
+)
+
+
+def _die_with_the_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _die_with_the_fork_server() -> None:
-    """An engine must not outlive the replica that asked for it, however that ended.
-
-    The fork server ends when its replica does (their pipe closes), and takes its children along.
-    """
     if os.getppid() == _FORK_SERVER:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _die_with_the_parent()
 
 
+# An engine must not outlive the replica that asked for it, however that ended. The fork server alone would: it ends
+# when nobody holds the other end of its pipe any more, and Python gives that end to every process it forks.
+_die_with_the_parent()
 os.register_at_fork(after_in_child=_die_with_the_fork_server)
+
+for name in _INHERITED:
+    importlib.import_module(name)

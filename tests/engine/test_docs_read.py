@@ -16,6 +16,7 @@ import tomllib
 import pytest
 import yaml
 
+from alpharay.judge.problem import parse_problem
 from alpharay.serve import config as configuration
 from alpharay.serve.cli import _parser
 
@@ -39,7 +40,7 @@ def run_by(*programs):
 
 
 def test_every_block_is_of_a_kind_that_some_test_looks_at():
-    assert {block.kind for block in blocks()} <= {"sh", "yaml", "json", "toml", "python", "mermaid"}
+    assert {block.kind for block in blocks()} <= {"sh", "yaml", "json", "jsonl", "toml", "python", "mermaid"}
     looked_at = {"alpharay", ".venv/bin/alpharay", "make", "promtool", "python", "ray"} | ELSEWHERE
     assert {words[0] for _, words in commands()} <= looked_at | WITH_A_SERVER
     assert len(commands()) > 30
@@ -57,6 +58,12 @@ def test_a_yaml_block_can_be_read_and_a_frontier_configuration_used(block, tmp_p
 @pytest.mark.parametrize("block", of_kind("json"))
 def test_a_json_block_can_be_read(block):
     json.loads(block.text.replace(", …", ""))
+
+
+@pytest.mark.parametrize("block", of_kind("jsonl"))
+def test_a_jsonl_block_is_problems_that_can_be_judged(block):
+    for line in block.text.splitlines():
+        parse_problem(json.loads(line))
 
 
 @pytest.mark.parametrize("block", of_kind("toml"))

@@ -2,7 +2,11 @@
 
 import socket
 
-from alpharay.serve.cluster import HeadWatch
+import pytest
+
+from alpharay.serve import config as configuration
+from alpharay.serve.cluster import HeadWatch, check_resources
+from alpharay.serve.errors import StartFailed
 
 
 def test_a_head_is_gone_when_it_was_missed_three_times_in_a_row():
@@ -20,3 +24,14 @@ def test_a_head_that_comes_back_in_time_was_never_gone():
     with socket.create_server(("127.0.0.1", port)):
         assert not watch.gone()
     assert [watch.gone() for _ in range(3)] == [False, False, True]
+
+
+def test_a_resource_that_no_node_has_is_told_at_once(tmp_path):
+    path = tmp_path / "frontier.yaml"
+    path.write_text("endpoints: {low: a, high: b}\nmembers: [0, 1, 2]\nengine: {resources: {l40s: 0.5}}\n")
+    config = configuration.load(path)
+    check_resources(config, {"CPU": 8, "l40s": 2})
+    with pytest.raises(StartFailed, match=r"need 1.5, Ray has 1; start nodes that have it"):
+        check_resources(config, {"CPU": 8, "l40s": 1})
+    with pytest.raises(StartFailed, match="Ray has 0"):
+        check_resources(config, {"CPU": 8})
