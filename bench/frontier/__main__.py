@@ -38,8 +38,8 @@ SETS = {
     "test": Sampling("test", 2, 250),
     "heldout": Sampling("test", 4, 64, held_out=True),
     "baselines": Sampling("test", 1, 32, members="baselines"),
-    "adapters": Sampling("test", 2, 64, members="adapters"),
-    "logits": Sampling("test", 2, 64, members="logits"),
+    "adapters": Sampling("test", 1, 64, members="adapters"),
+    "logits": Sampling("test", 1, 64, members="logits"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Which problems which member solves, and whether members solve different ones."""
+"""Which problems which member solves, whether members solve different ones, and what choosing by family is worth."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Kind:
     hard: bool
 
 
-def kinds_of(path: Path) -> dict[str, Kind]:
-    """By problem, from a file of problems that the generator made."""
-    raws = map(json.loads, path.read_text().splitlines())
+def kinds_of(*paths: Path) -> dict[str, Kind]:
+    """By problem, from files of problems that the generator made."""
+    raws = (json.loads(line) for path in paths for line in path.read_text().splitlines())
     return {raw["id"]: Kind(raw["family"], raw["large"], raw["hard"]) for raw in raws}
 
 
@@ -55,6 +55,22 @@ def by_family(kinds: dict[str, Kind], problems: Sequence[str], values: Floats) -
     centre = means @ np.arange(means.shape[1]) / np.maximum(means.sum(axis=1), 1e-12)
     order = np.argsort(np.where(means.sum(axis=1) > 0, centre, np.inf), kind="stable")
     return [names[at] for at in order], means[order]
+
+
+def best_by_family(
+    validation: Set, test: Set, families: tuple[Sequence[str], Sequence[str]], names: Sequence[str], k: int
+) -> Floats:
+    """[test problems], solved by k samples of the member that solves most of the family's validation problems.
+
+    families: of the problems of either set. Of members that solve as many, the one that is best on all families.
+    """
+    alone = np.stack([validation.alone(name, k) for name in names], axis=1)
+    overall = alone.mean(axis=0)
+    chosen = {}
+    for family in set(families[0]):
+        mine = alone[np.array(families[0]) == family].mean(axis=0)
+        chosen[family] = names[max(range(len(names)), key=lambda at: (mine[at], overall[at]))]
+    return np.array([test.alone(chosen[family], k)[at] for at, family in enumerate(families[1])])
 
 
 def solved_by(sorted_on: Set, one: str, other: str) -> dict[str, NDArray[np.bool_]]:

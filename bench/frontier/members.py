@@ -15,7 +15,7 @@ from bench.frontier.sample import Weighted
 
 ALPHAS = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 ADAPTER_ALPHAS = (-0.5, 0.0, 0.5, 1.0, 1.5)
-LOGIT_ALPHAS = (-0.5, 0.5, 1.5)
+LOGIT_ALPHAS = (0.5, 1.5)
 HOT = 1.3
 
 

@@ -15,14 +15,14 @@ import numpy as np
 from alpharay.router.outcomes import Outcomes
 from alpharay.serve.measure.outcomes import read_outcomes
 from bench.frontier.figures import Set, best_single, best_split, halves, interval, read, rows_of
-from bench.frontier.kinds import Kind, by_family, by_kind, kinds_of, solved_by
+from bench.frontier.kinds import Kind, best_by_family, by_family, by_kind, kinds_of, solved_by
 from bench.frontier.plots import ensemble_plot, families_plot, frontier_plot, pass_plot
 
 BEGIN, END = "<!-- frontier: written by `make results`, from here -->", "<!-- frontier: to here -->"
 SERVED = ("frontier@-0.5", "frontier@0", "frontier@0.5", "frontier@1", "frontier@1.5")
 ENDS = ("frontier@0", "frontier@1")
 WIDE = ("frontier@-0.5", "frontier@1.5")
-PROBLEMS = Path("serve/embedded/problems.jsonl")
+EMBEDDED = Path("serve/embedded")
 
 ENSEMBLES = """Ensembles at the same number of samples, in points against the single alpha that was best on validation
 problems, with 95 % paired bootstrap intervals over test problems:"""
@@ -60,8 +60,11 @@ def members_table(data: Set, names: Sequence[str]) -> str:
     return table(head, rows)
 
 
-def ensembles_table(validation: Set, test: Set) -> str:
-    """Everything that is chosen is chosen on validation problems; gains are paired over test problems."""
+def ensembles_table(validation: Set, test: Set, families: tuple[Sequence[str], Sequence[str]]) -> str:
+    """Everything that is chosen is chosen on validation problems; gains are paired over test problems.
+
+    families: of the validation and of the test problems.
+    """
     names = line_of(test)
     rows = []
     for k in test.budgets:
@@ -73,6 +76,7 @@ def ensembles_table(validation: Set, test: Set) -> str:
         row += [gain(test.together(group, k) - alone) for group in (ENDS, WIDE, SERVED)]
         split, _ = best_split(validation, test, names, k)
         row.append(gain(test.split(split) - alone))
+        row.append(gain(best_by_family(validation, test, families, names, k) - alone))
         hindsight = max(names, key=lambda name: float(test.alone(name, k).mean()))
         row.append(f"`{hindsight}` {points(test.alone(hindsight, k).mean())}")
         rows.append(row)
@@ -83,6 +87,7 @@ def ensembles_table(validation: Set, test: Set) -> str:
         "{-0.5, 1.5}",
         "the five served",
         "optimal split",
+        "an alpha for each family",
         "best with hindsight",
     ]
     return table(head, rows)
@@ -191,7 +196,8 @@ def apart_table(outcomes: Outcomes, k: int) -> str:
 
 def section(seed: int, folder: Path) -> str:
     """The report of one seed; its plots are written beside its outcomes."""
-    validation = read(read_outcomes(folder / f"seed{seed}-validation.parquet"))
+    chosen_on = read_outcomes(folder / f"seed{seed}-validation.parquet")
+    validation = read(chosen_on)
     outcomes = read_outcomes(folder / f"seed{seed}-test.parquet")
     test = read(outcomes)
     names = line_of(test)
@@ -219,16 +225,22 @@ def section(seed: int, folder: Path) -> str:
     frontier_plot(test, names, others and others[0], lines, folder / f"frontier-seed{seed}.png", title)
     pass_plot(test, names, folder / f"pass-seed{seed}.png", title)
     ensemble_plot(validation, test, names, folder / f"ensemble-seed{seed}.png", title)
-    kinds = kinds_of(PROBLEMS)
-    families = by_family(kinds, outcomes.problems, np.stack([test.alone(name, 1) for name in names], axis=1))
-    families_plot(*families, names, folder / f"families-seed{seed}.png", title)
+    kinds = kinds_of(EMBEDDED / "problems.jsonl", EMBEDDED / "problems-validation.jsonl")
+    shares = np.stack([test.alone(name, 1) for name in names], axis=1)
+    families_plot(
+        *by_family(kinds, outcomes.problems, shares), names, folder / f"families-seed{seed}.png", title
+    )
+
+    def families_of(each: Outcomes) -> list[str]:
+        return [kinds[name].family for name in each.problems]
+
     where = f"../bench/results/frontier/{{}}-seed{seed}.png"
     k = min(50, sizes[0] // 2)
     text += [
         f"![correctness against efficiency failures]({where.format('frontier')})",
         f"![pass@k]({where.format('pass')})",
         ENSEMBLES,
-        ensembles_table(validation, test),
+        ensembles_table(validation, test, (families_of(chosen_on), families_of(outcomes))),
         f"![ensembles]({where.format('ensemble')})",
         KIND_HEAD.format(k=k),
         kinds_table(test, outcomes, kinds, k),
