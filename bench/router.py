@@ -2,20 +2,27 @@
 
     python bench/router.py                      # a quick look: few seeds
     python bench/router.py --seeds 20 --save    # writes bench/results/router.json, .md and .png
+    python bench/router.py --seeds 20 --save --only smooth    # that part anew, the others as they were
 
 Every seed makes a new frontier: first a log of earlier problems, sampled uniformly, that every policy learns from,
 then others on which the policies are tried, learning on from what they themselves draw. All of them see the same
 outcome for the same sample of the same member. The baseline is the best single member, chosen by the log,
-never by the problems it is tried on. `alpharay replay` does the same on recorded outcomes.
+never by the problems it is tried on. The part `embedded` does the same on the recorded outcomes of the embedded
+frontier: all is learnt on its validation problems and tried on its test problems.
+
+Constants of the policies were chosen on the seeds below FIRST_SEED.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices here are small
 
 import numpy as np
 from frontiers import SIMULATED, Frontier, simulated
@@ -24,6 +31,8 @@ from router_report import written
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router import Ask, Candidate, Learner, Policy, Session, Standing, experience_of
 from alpharay.router.policies import Adaptive, Bandit, Portfolio, Single, Uniform
+from alpharay.router.replay import Replay
+from alpharay.serve.measure.outcomes import read_outcomes
 
 RESULTS = Path(__file__).parent / "results"
 KINDS = (VerdictKind.ACCEPTED, VerdictKind.WRONG_ANSWER, VerdictKind.TIME_LIMIT)
@@ -35,6 +44,15 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "adaptive": Adaptive,
 }
 LOGGED_PER_MEMBER = 4
+FIRST_SEED = 1000
+ALPHAS = ("-1", "-0.5", "0", "0.25", "0.5", "0.75", "1", "1.5", "2")
+SERVED = ("-0.5", "0", "0.5", "1", "1.5")
+RECORDED = {
+    "seed 1, five served": ("seed1", SERVED),
+    "seed 1, all nine": ("seed1", ALPHAS),
+    "seed 2, five served": ("seed2", SERVED),
+    "seed 2, all nine": ("seed2", ALPHAS),
+}
 
 
 def play(
@@ -117,15 +135,15 @@ def needed(first: np.ndarray, budget: int, target: float) -> float | None:
 
 
 def compared(kind: str, seeds: int, budget: int) -> dict:
-    """Solved shares in [0, 1] per policy and seed, and what they took."""
+    """Solved shares in [0, 1] per policy and seed, of all problems and of each ten, and what they took."""
     found: dict = {"headroom": [], "policies": {}}
 
-    def note(name: str, **values: float | None) -> None:
+    def note(name: str, **values: float | list[float] | None) -> None:
         row = found["policies"].setdefault(name, {key: [] for key in values})
         for key, value in values.items():
             row[key].append(value)
 
-    for seed in range(seeds):
+    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         frontier = simulated(kind, np.random.default_rng(seed), problems=180, earlier=80)
         later = frontier.outcomes[frontier.earlier :]
         single = best_single(frontier, budget)
@@ -137,6 +155,7 @@ def compared(kind: str, seeds: int, budget: int) -> dict:
         note(
             "best single",
             solved=float((base > 0).mean()),
+            by_tens=(base > 0).reshape(-1, 10).mean(axis=1).tolist(),
             drawn=float(np.where(base, base, budget).mean()),
             needed=None,
         )
@@ -148,6 +167,7 @@ def compared(kind: str, seeds: int, budget: int) -> dict:
             note(
                 name,
                 solved=float((first > 0).mean()),
+                by_tens=(first > 0).reshape(-1, 10).mean(axis=1).tolist(),
                 drawn=float(drawn.mean()),
                 needed=needed(first, budget, target),
             )
@@ -196,11 +216,34 @@ def regrets(seeds: int) -> dict[str, list[list[float]]]:
     """Per policy and world, cumulated regret after every 50 requests of each seed."""
     return {
         f"{name}{', drift' if drift else ''}": [
-            regret(explore, seed, 2000, drift=drift)[49::50].tolist() for seed in range(seeds)
+            regret(explore, seed, 2000, drift=drift)[49::50].tolist()
+            for seed in range(FIRST_SEED, FIRST_SEED + seeds)
         ]
         for name, explore in (("Thompson", "thompson"), ("LinUCB", "ucb"), ("uniform", None))
         for drift in (False, True)
     }
+
+
+def recorded(runs: int) -> dict:
+    """Per training seed and members, budget and policy: each problem's solved share, and samples to the first pass."""
+    found: dict = {}
+    for group, (name, alphas) in RECORDED.items():
+        members = tuple(f"frontier@{alpha}" for alpha in alphas)
+        test, validation = (
+            read_outcomes(RESULTS / "frontier" / f"{name}-{part}.parquet").only(members)
+            for part in ("test", "validation")
+        )
+        replay = Replay(test, learnt_from=validation)
+        most = int(test.counts.samples.min())
+        for budget in [budget for budget in (8, 16, 32, 64) if budget <= most]:
+            for policy in POLICIES:
+                one = replay.run(policy, budget, runs)
+                row = found.setdefault(group, {}).setdefault(f"{budget}", {})
+                row[policy] = {
+                    "solved": one.solved.mean(axis=0).tolist(),
+                    "first": float(np.where(one.solved, one.first_pass, budget).mean()),
+                }
+    return found
 
 
 def decision_cost(members: int = 16, budget: int = 64) -> dict[str, float]:
@@ -227,15 +270,17 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=16)
-    parser.add_argument("--only", choices=[*SIMULATED, "regret", "cost"], action="append")
+    parser.add_argument("--only", choices=[*SIMULATED, "embedded", "regret", "cost"], action="append")
     parser.add_argument("--save", action="store_true", help="write what was run into bench/results/router.*")
     args = parser.parse_args()
     results: dict = {"budget": args.budget, "frontiers": {}}
     kept = RESULTS / "router.json"
-    for kind in args.only or [*SIMULATED, "regret", "cost"]:
+    for kind in args.only or [*SIMULATED, "embedded", "regret", "cost"]:
         part: dict = {}
         if kind == "cost":
             part["cost"] = decision_cost()
+        elif kind == "embedded":
+            part["embedded"] = recorded(args.seeds)
         elif kind == "regret":
             part["regret"] = regrets(args.seeds)
         else:

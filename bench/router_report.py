@@ -29,11 +29,16 @@ def written(results: dict, figure: Path | None) -> str:
     lines = ["# Router policies on simulated frontiers", ""]
     lines += [
         "Made by `python bench/router.py --seeds N --save`, which says what is simulated; points are",
-        "percentage points with 95 % intervals over the seeds, paired, **bold** where they exclude 0.",
+        "percentage points with 95 % intervals over the seeds, paired, **bold** where they exclude 0. The last two columns",
+        "are samples a request: up to its first pass, under the smallest cap at which the policy solves what `uniform` solves",
+        "with the whole budget; and how many fewer that is than `uniform` takes, itself stopping early, over the seeds",
+        "where that is reached at all.",
         "",
     ]
     for kind, found in results["frontiers"].items():
         lines += _frontier(kind, found, results["budget"])
+    if "embedded" in results:
+        lines += _embedded(results["embedded"])
     if "regret" in results:
         lines += _regret(results["regret"])
     if "cost" in results:
@@ -63,8 +68,8 @@ def _frontier(kind: str, found: dict, budget: int) -> list[str]:
             f"{100 * np.mean(found['headroom']):.1f} points."
         ),
         "",
-        "| policy | solved % | against best single | against uniform | samples drawn | samples to uniform's rate |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| policy | solved % | against best single | against uniform | samples drawn | to uniform's rate | fewer than uniform |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, rows in policies.items():
         solved = np.array(rows["solved"])
@@ -80,9 +85,60 @@ def _frontier(kind: str, found: dict, budget: int) -> list[str]:
             else ""
         )
         lines.append(
-            f"| {name} | {100 * solved.mean():.1f} | {against[0]} | {against[1]} | {np.mean(rows['drawn']):.1f} | {told} |"
+            f"| {name} | {100 * solved.mean():.1f} | {against[0]} | {against[1]} | {np.mean(rows['drawn']):.1f} | {told} | {_fewer(rows['needed'], policies['uniform']['needed'])} |"
         )
+    if kind == "drifting":
+        lines += ["", *_recovery(policies)]
     return [*lines, ""]
+
+
+def _fewer(needed: list, uniform: list) -> str:
+    pairs = [(mine, other) for mine, other in zip(needed, uniform, strict=True) if mine is not None]
+    if len(pairs) < 2:
+        return ""
+    mean, half = interval([100 * (1 - mine / other) for mine, other in pairs])
+    return f"{mean:.0f} % ± {half:.0f}"
+
+
+def _recovery(policies: dict) -> list[str]:
+    """By tens of requests: the drift comes after the fifth."""
+    uniform = np.array(policies["uniform"]["by_tens"])
+    rows = ["Points against uniform by tens of requests; the world changes after the fifth ten:", ""]
+    rows += [f"| policy | {' | '.join(str(10 * n + 10) for n in range(uniform.shape[1]))} |"]
+    rows += ["|" + " --- |" * (uniform.shape[1] + 1)]
+    for name in ("best single", "single", "bandit", "adaptive"):
+        apart = 100 * (np.array(policies[name]["by_tens"]) - uniform)
+        rows.append(f"| {name} | {' | '.join(signed(*interval(column)) for column in apart.T)} |")
+    return rows
+
+
+def _embedded(found: dict) -> list[str]:
+    lines = [
+        "## Recorded outcomes of the embedded frontier",
+        "",
+        "Two training seeds; 96 test problems, learnt on 48 validation problems; intervals over problems (bootstrap).",
+        "`single` is the member that solves most validation samples.",
+        "",
+        "| frontier | budget | policy | solved % | against single | against uniform | samples to the first pass |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for seed, budgets in found.items():
+        for budget, policies in budgets.items():
+            single, uniform = (np.array(policies[name]["solved"]) for name in ("single", "uniform"))
+            for name, row in policies.items():
+                solved = np.array(row["solved"])
+                lines.append(
+                    f"| {seed} | {budget} | {name} | {100 * solved.mean():.1f} | {_paired(solved - single)} "
+                    f"| {_paired(solved - uniform)} | {row['first']:.1f} |"
+                )
+    return [*lines, ""]
+
+
+def _paired(apart: np.ndarray) -> str:
+    picked = np.random.default_rng(0).integers(0, len(apart), (4000, len(apart)))
+    low, high = np.percentile(100 * apart[picked].mean(axis=1), [2.5, 97.5])
+    text = f"{100 * apart.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"**{text}**" if low > 0 or high < 0 else text
 
 
 def _regret(regret: dict) -> list[str]:

@@ -1,10 +1,11 @@
 """What share of the oracle each selector recovers, where the tests are hidden.
 
-    python -m bench.selection --problems 16 --samples 10 --out bench/results/selection.md
+    python -m bench.selection --minutes 4 --save      # again until all is done: it goes on where it stopped
 
-The embedded frontier answers its test problems; selectors see the prompt's example, what candidates do on shared
-inputs, and log-probabilities. A problem counts where the first candidate of the ranking passes all hidden tests; the
-oracle has one where any does; chance is the mean over candidates.
+The embedded frontier answers its test and validation problems; selectors see the prompt's example, what candidates do
+on shared inputs, and log-probabilities. A problem counts where the first candidate of the ranking passes all hidden
+tests; the oracle has one where any does; chance is the mean over candidates. What each problem came to is kept in
+bench/results/selection.jsonl, so that selectors can be compared on the same candidates.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import argparse
 import asyncio
 import json
 import random
+import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 
@@ -26,9 +29,13 @@ from bench.frontier.model import Llama
 from bench.frontier.sample import sample
 from bench.frontier.tokenizer import END_ID, encode_prompt
 
+RESULTS = Path(__file__).parent / "results"
+KEPT = RESULTS / "selection.jsonl"
 EMBEDDED = Path(__file__).parents[1] / "serve" / "embedded"
 # The embedded problems' largest inputs are made to take slow programs long; what counts here is selection.
 LIMITS = Limits(cpu_s=0.5)
+PROBLEMS = ("problems.jsonl", "problems-validation.jsonl")
+ALPHAS = (-0.5, 0.0, 0.5, 1.0, 1.5)
 CHOSEN = ("tests", "cluster", "codet", "b4", "logprob")
 
 
@@ -41,16 +48,19 @@ def logprob(model: Llama, prompt: list[int], answer: list[int]) -> float:
 
 
 def draw(problems: list[dict], count: int, seed: int) -> list[list[tuple[str, float]]]:
-    """Per problem (text, log-probability), `count` in all from the two endpoints and between."""
+    """Per problem (text, log-probability), `count` in all, the same of every alpha, mixed: `tests` takes the first."""
     tokenizer = Tokenizer.from_file(str(EMBEDDED / "low" / "tokenizer.json"))
     prompts = [encode_prompt(tokenizer, problem["prompt"]) for problem in problems]
     found: list[list[tuple[str, float]]] = [[] for _ in problems]
-    members = frontier(EMBEDDED, (0.0, 1.0))
+    members = frontier(EMBEDDED, ALPHAS)
     for number, member in enumerate(members):
         model = member.load()
         answers = sample(model, prompts, count // len(members), seed=seed + number)
         for place, each in enumerate(answers):
             found[place] += [(tokenizer.decode(ids), logprob(model, prompts[place], ids)) for ids in each]
+    mixing = random.Random(seed)
+    for each in found:
+        mixing.shuffle(each)
     return found
 
 
@@ -74,57 +84,91 @@ async def judge(
     return [right for right, _ in done], [candidate for _, candidate in done]
 
 
-async def measure(problems: list[dict], drawn: list[list[tuple[str, float]]]) -> dict[str, float]:
-    solved = dict.fromkeys([*CHOSEN, "without example", "chance", "oracle"], 0.0)
+def chosen_right(right: list[bool], candidates: list[Candidate]) -> dict[str, float]:
+    """Whether each selector's first candidate is right; the chance of it for `chance`."""
+    found = {name: float(right[ranked(candidates, name)[0].draw.index]) for name in CHOSEN}
+    blind = [Candidate(draw=one.draw, evidence=one.evidence) for one in candidates]
+    for name in ("cluster", "b4", "logprob"):
+        found[f"{name}, no example"] = float(right[ranked(blind, name)[0].draw.index])
+    return found | {"chance": sum(right) / len(right), "oracle": float(any(right))}
+
+
+async def measure(problems: list[dict], drawn: list[list[tuple[str, float]]], until: float) -> None:
+    """Appends what each problem came to, as long as there is time."""
     async with JudgePool(2) as pool:
         for problem, texts in zip(problems, drawn, strict=True):
+            if time.monotonic() > until:
+                return
             right, candidates = await judge(problem, texts, pool)
-            solved["oracle"] += any(right)
-            solved["chance"] += sum(right) / len(right)
-            for name in CHOSEN:
-                solved[name] += right[ranked(candidates, name)[0].draw.index]
-            blind = [Candidate(draw=one.draw, evidence=one.evidence) for one in candidates]
-            solved["without example"] += right[ranked(blind, "b4")[0].draw.index]
-    return solved
+            row = {"problem": problem["id"], "samples": len(texts), **chosen_right(right, candidates)}
+            with KEPT.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def written(rows: list[dict]) -> str:
+    """Shares of the oracle with bootstrap intervals over problems; differences from `tests` on the same problems."""
+    names = [name for name in rows[0] if name not in ("problem", "samples")]
+    table = np.array([[row[name] for name in names] for row in rows])
+    picked = np.random.default_rng(0).integers(0, len(rows), (4000, len(rows)))
+    sums = table[picked].sum(axis=1)  # [resamples, selectors]
+    shares = sums / sums[:, [names.index("oracle")]]
+    base = names.index("tests")
+    lines = []
+    for place in np.argsort(-table.sum(axis=0), kind="stable"):
+        share = table[:, place].sum() / table[:, names.index("oracle")].sum()
+        low, high = np.percentile(shares[:, place], [2.5, 97.5])
+        apart = 100 * (table[:, place] - table[:, base]).mean()
+        spread = 100 * np.percentile((sums[:, place] - sums[:, base]) / len(rows), [2.5, 97.5])
+        lines.append(
+            f"| {names[place]} | {table[:, place].sum():.1f} | {share:.0%} [{low:.0%}, {high:.0%}] "
+            f"| {apart:+.1f} [{spread[0]:+.1f}, {spread[1]:+.1f}] |"
+        )
+    return "\n".join(
+        [
+            "# What selectors find where the tests are hidden",
+            "",
+            f"{len(rows)} embedded test and validation problems whose prompt shows an example, {rows[0]['samples']} samples each,",
+            f"equally from alpha {', '.join(f'{alpha:g}' for alpha in ALPHAS)}. Intervals: 95 %, bootstrap over problems.",
+            "",
+            "| selector | problems solved | share of the oracle | points against `tests` |",
+            "| --- | --- | --- | --- |",
+            *lines,
+            "",
+            "All but those of `no example` see the prompt's example as a public test. `tests` takes the first drawn that passes it.",
+            "",
+        ]
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--problems", type=int, default=16)
-    parser.add_argument("--samples", type=int, default=10)
+    parser.add_argument("--samples", type=int, default=15, help="of each problem, over all alphas")
+    parser.add_argument("--minutes", type=float, default=4.0, help="after which no further problem is begun")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--save", action="store_true")
     arguments = parser.parse_args()
+    until = time.monotonic() + 60 * arguments.minutes
     assert set(CHOSEN) <= set(SELECTORS)
     torch.set_num_threads(1)
-    lines = (EMBEDDED / "problems.jsonl").read_text().splitlines()
+    lines = [line for file in PROBLEMS for line in (EMBEDDED / file).read_text().splitlines()]
     random.Random(arguments.seed).shuffle(lines)
-    problems = [json.loads(line) for line in lines[: arguments.problems]]
-    drawn = draw(problems, arguments.samples, arguments.seed)
-    solved = asyncio.run(measure(problems, drawn))
-    rows = [
-        f"| {name} | {count:.1f} | {count / max(1, solved['oracle']):.0%} |"
-        for name, count in sorted(solved.items(), key=lambda pair: -pair[1])
-    ]
-    text = "\n".join(
-        [
-            "# What selectors find where the tests are hidden",
-            "",
-            f"{len(problems)} embedded test problems, {arguments.samples} samples each from alpha 0 and 1.",
-            "",
-            "| selector | problems solved | of the oracle |",
-            "| --- | --- | --- |",
-            *rows,
-            "",
-            "`without example`: `b4` without the prompt's example as a test. So few problems tell the selectors from chance, not from each other.",
-            "",
-        ]
-    )
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text)
+    problems = [json.loads(line) for line in lines]
+    problems = [problem for problem in problems if examples(problem["prompt"]) is not None]
+    before = KEPT.read_text().splitlines() if KEPT.exists() else []
+    done = {json.loads(line)["problem"] for line in before}
+    left = [problem for problem in problems if problem["id"] not in done]
+    for start in range(0, len(left), 24):
+        if time.monotonic() > until:
+            break
+        part = left[start : start + 24]
+        asyncio.run(measure(part, draw(part, arguments.samples, arguments.seed + len(done) + start), until))
+    rows = [json.loads(line) for line in KEPT.read_text().splitlines()]
+    print(written(rows))
+    print(f"{len(rows)} of {len(problems)} problems are done")
+    if arguments.save:
+        (RESULTS / "selection.md").write_text(written(rows))
 
 
 if __name__ == "__main__":

@@ -295,9 +295,9 @@ class _Table:
             values[k] = np.zeros(len(counts))
             for fold in range(self.folds[0].max() + 1):
                 held = self.folds[0] == fold
-                split = rounded(optimal_split(counts[~held], k), k)
+                split = rounded(optimal_split(counts[~held], k, shrunk=True), k)
                 values[k][held] = 1 - split_failure(curves[:, held], split.tolist())
-            best = rounded(optimal_split(counts, k), k)
+            best = rounded(optimal_split(counts, k, shrunk=True), k)
             names = (self._members[number].name for number in self.frontier)
             splits[k] = {name: int(share) for name, share in zip(names, best, strict=True) if share}
         return values, splits

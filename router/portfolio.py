@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 # Stands for log 0: far enough for exp to give 0, near enough for sums to stay finite.
 _NEVER = -1e4
+# Bounds of the correlation of two samples of one problem.
+_LEAST_ALIKE, _MOST_ALIKE = 0.02, 0.95
 
 
 def coverage(counts: Any, split: Sequence[int] | Ints) -> float:
@@ -42,7 +44,7 @@ def problem_coverage(counts: Any, split: Sequence[int] | Ints) -> Floats:
     return -np.expm1(table.log_failure(wanted))
 
 
-def optimal_split(counts: Any, budget: int) -> Floats:
+def optimal_split(counts: Any, budget: int, *, shrunk: bool = False) -> Floats:
     """Weights [members] that sum to 1; times `budget` they are whole numbers, the best split found.
 
     The concave relaxation (drawing with replacement) is maximised over the simplex, rounded, and then
@@ -50,9 +52,15 @@ def optimal_split(counts: Any, budget: int) -> Floats:
     done from the uniform split and from every single member, so that in-sample the result is never
     worse than any of those. Among equals the split with fewer members wins: who adds nothing gets nothing.
 
+    shrunk: the split is for other problems than these. The exact formula is unbiased for any one split, but where
+    as many samples are asked for as were recorded it hardly tells a problem solved once from one solved often,
+    and the best of many splits is then the luckiest. What is maximised instead is the coverage expected of
+    fresh samples, each problem's chance having the posterior of its counts under a Beta distribution over problems
+    that is fitted to its member.
+
     Raises ValueError as `problem_coverage` does, or for a budget below 1 or no problems.
     """
-    table = _Failures(counts)
+    table = _Fresh(counts) if shrunk else _Failures(counts)
     if budget < 1 or not table.problems:
         raise ValueError(f"a split needs a budget of at least 1 and some problems, got {budget}, none")
     members, each = table.members, budget // table.members
@@ -120,7 +128,7 @@ def cross_fitted(counts: Any, budget: int, *, folds: int = 5, seed: int = 0) -> 
     array, covered, weights = np.asarray(counts), np.zeros(table.problems), []
     for fold in range(folds):
         held = fold_of == fold
-        weights.append(optimal_split(array[~held], budget))
+        weights.append(optimal_split(array[~held], budget, shrunk=True))
         covered[held] = problem_coverage(array[held], rounded(weights[-1], budget))
     return covered, np.array(weights)
 
@@ -165,6 +173,35 @@ class _Failures:
 
     def covered(self, split: Ints) -> float:
         return float(np.mean(-np.expm1(self.log_failure(split))))
+
+
+class _Fresh(_Failures):
+    """The logarithm of the chance that k fresh samples of a problem fail: beta-binomial, B(a', b' + k) / B(a', b')."""
+
+    def __init__(self, counts: Any) -> None:
+        super().__init__(counts)
+        self._priors = [beta_over_problems(self.drawn[:, m], self.solved[:, m]) for m in range(self.members)]
+
+    def _computed(self, member: int, samples: int) -> Floats:
+        (a, b), n, c = self._priors[member], self.drawn[:, member], self.solved[:, member]
+        most = int(n.max(initial=0)) + samples
+        missed = np.concatenate([[0.0], np.cumsum(np.log(b + np.arange(most)))])
+        tried = np.concatenate([[0.0], np.cumsum(np.log(a + b + np.arange(most)))])
+        return np.asarray(missed[n - c + samples] - missed[n - c] - tried[n + samples] + tried[n])
+
+
+def beta_over_problems(drawn: Ints, solved: Ints) -> tuple[float, float]:
+    """(a, b) of a Beta distribution of one member's chance over problems, by its first two moments.
+
+    The spread of the observed shares is that of the chances and that of so many samples about each; the bounds
+    keep few problems from saying that all are alike, or that each is solved always or never.
+    """
+    samples = max(float(drawn.mean()), 1.0)
+    mean = (solved.sum() + 0.5) / (drawn.sum() + 1)
+    spread = float(np.var(solved / np.maximum(drawn, 1))) / (mean * (1 - mean))
+    alike = (samples * spread - 1) / (samples - 1) if samples > 1 else _LEAST_ALIKE
+    weight = 1 / min(max(alike, _LEAST_ALIKE), _MOST_ALIKE) - 1
+    return mean * weight, (1 - mean) * weight
 
 
 def _improved(table: _Failures, start: Ints) -> Ints:

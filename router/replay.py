@@ -1,7 +1,8 @@
 """Policies on recorded outcomes: the server's own session, fed with samples drawn before, without an engine.
 
 Each problem is a request. Its draws are recorded samples in a random order without replacement, another order
-for every seed. What a policy may have learnt before it meets a problem comes from other problems alone.
+for every seed. What a policy may have learnt before it meets a problem comes from other problems alone: those of
+other folds, or of outcomes that were recorded for it to learn from.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from alpharay.router.session import Ask, Session
 from alpharay.router.standing import Standing
 
 FOLDS = 5
+_NO_FOLD = -1
 # Recorded samples of each problem and member that the log holds which a policy learns from.
 LEARNT_FROM = 16
 
@@ -52,10 +54,15 @@ class Replay:
 
     outcomes: their members are the frontier. Problems without a judged sample of every member are left out.
     features: of each problem's prompt, by its id; a problem that is missing has none.
+    learnt_from: of other problems, under members of the same names; without it policies learn across folds.
     """
 
     def __init__(
-        self, outcomes: Outcomes, *, features: Callable[[str], Sequence[float]] | None = None
+        self,
+        outcomes: Outcomes,
+        *,
+        features: Callable[[str], Sequence[float]] | None = None,
+        learnt_from: Outcomes | None = None,
     ) -> None:
         self._outcomes = outcomes
         self.members: tuple[Member, ...] = outcomes.members
@@ -65,6 +72,7 @@ class Replay:
         self.problems = tuple(outcomes.problems[number] for number in self._problems)
         self.left_out = int((~complete).sum())
         self._features = features or (lambda _: ())
+        self._learnt_from = Replay(learnt_from, features=features) if learnt_from is not None else None
         self._fold = np.random.default_rng(0).permutation(len(self._problems)) % FOLDS
         self._standings: dict[int, Standing] = {}
 
@@ -110,6 +118,8 @@ class Replay:
 
     def standing(self, fold: int) -> Standing:
         """What a server would have learnt from the problems of the other folds, before it met this fold's."""
+        if self._learnt_from is not None:
+            return self._learnt_from.standing(_NO_FOLD)
         if fold not in self._standings:
             learner = Learner()
             for row in self._log(np.flatnonzero(self._fold != fold)):

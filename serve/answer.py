@@ -97,9 +97,15 @@ def whole(
     return job.dialect.answer(
         origin,
         [candidate.payload for candidate in chosen],
-        [choice_note(candidate, members) for candidate in chosen],
+        [choice_note(candidate, members) | _calls(outcome, candidate) for candidate in chosen],
         told,
     )
+
+
+def _calls(outcome: Outcome, candidate: Candidate) -> Json:
+    """Of a candidate that may call `python`, the programs that it had run and what they gave."""
+    ran = outcome.ran.get(candidate.draw.index)
+    return {} if ran is None else {"python": [{"code": one.code, "output": one.output} for one in ran]}
 
 
 def count(counts: Counts, outcome: Outcome, chosen: list[Candidate]) -> None:

@@ -32,7 +32,7 @@ class Controls(BaseModel):
     selector: str | None = None
     language: str | None = None
     turns: int | None = Field(None, ge=1, le=3)
-    tools: list[str] | None = None
+    tools: list[Literal["python"]] | None = None
     members: list[str | float] | None = Field(None, min_length=1)
 
 
@@ -87,8 +87,6 @@ def _refuse_what_cannot_be(controls: Controls) -> None:
         raise _unavailable("selector", controls.selector, f"choose one of {', '.join(sorted(SELECTORS))}")
     if controls.language is not None and controls.language not in LANGUAGES:
         raise _unavailable("language", controls.language, f"choose one of {', '.join(LANGUAGES)}")
-    if controls.tools:
-        raise _unavailable("tools", controls.tools, "leave it out")
 
 
 def _unavailable(name: str, value: object, way_out: str) -> RequestError:
@@ -99,8 +97,8 @@ def _unavailable(name: str, value: object, way_out: str) -> RequestError:
 
 
 def _header_value(control: str, value: str) -> Any:
-    """Headers are text: JSON where it reads as such, a comma-separated list for members."""
-    if control == "members" and not value.lstrip().startswith("["):
+    """Headers are text: JSON where it reads as such, a comma-separated list for members and tools."""
+    if control in ("members", "tools") and not value.lstrip().startswith("["):
         return [part.strip() for part in value.split(",")]
     try:
         return json.loads(value)

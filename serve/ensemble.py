@@ -6,14 +6,16 @@ import asyncio
 import json
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from alpharay.judge.errors import JudgeError
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
-from alpharay.judge.verdict import VerdictKind
+from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router import Ask, Candidate, Draw, Need, Stop
-from alpharay.serve import evidence, repair
+from alpharay.serve import evidence, python_tool, repair
 from alpharay.serve.asgi import Reply
 from alpharay.serve.dialects.dialect import ApiRequest, Dialect
 from alpharay.serve.errors import RequestError, malformed, no_capacity
@@ -37,6 +39,7 @@ class Job:
     asked: the budget that was asked for, of which the key's cap may have left less.
     needs: what its selector goes by. probes: the inputs on which candidates are compared, where they are.
     from_prompt: the tests are the prompt's own examples. hide_logprobs: the caller did not ask for them.
+    python: members may call the tool of `python_tool.py`, which is in the request already.
     """
 
     request_id: str
@@ -53,13 +56,15 @@ class Job:
     probes: Tests | None = None
     from_prompt: bool = False
     hide_logprobs: bool = False
+    python: bool = False
 
 
 @dataclass(slots=True)
 class Outcome:
     """What became of a job. judge: "ok", "unavailable" or "not_asked". Seconds are wall time.
 
-    sample_s, judge_s: summed over candidates, which overlap.
+    sample_s, judge_s: summed over candidates, which overlap; the runs of a tool belong to sampling.
+    ran: of each draw that called the tool, its calls.
     """
 
     session: Recorded
@@ -69,6 +74,7 @@ class Outcome:
     sample_s: float = 0.0
     judge_s: float = 0.0
     total_s: float = 0.0
+    ran: dict[int, tuple[python_tool.Ran, ...]] = field(default_factory=dict)
 
 
 class Ensemble:
@@ -226,21 +232,22 @@ class _Run:
 
     async def _sample(self, draw: Draw) -> Candidate:
         started = time.monotonic()
-        dialect, request_id = self.job.dialect, f"{self.job.request_id}-{draw.index}"
-        reply = await self._reply(draw, self._conversation(draw), request_id)
-        if draw.turn > 1 and 400 <= reply.status < 500:
+        dialect, request = self.job.dialect, self._conversation(draw)
+        try:
+            response = await self._response(draw, request)
+        except RequestError as error:
+            if draw.turn == 1 or error.status >= 500:
+                raise
             # The attempt and what it is told are more than the model takes: it is drawn again as it was.
-            reply = await self._reply(draw, self.job.request, request_id)
-        if reply.status != 200:
-            raise refused(reply.status, reply.body)
-        response = json.loads(reply.body)
+            request = self.job.request
+            response = await self._response(draw, request)
         prompt, completion = dialect.usage(response)
+        if self.job.python:
+            path = await python_tool.follow(request, response, partial(self._response, draw), self._run)
+            response, prompt, completion = path.response, path.prompt_tokens, path.completion_tokens
+            self.outcome.ran[draw.index] = path.runs
         self.outcome.sample_s += time.monotonic() - started
-        self.outcome.prompt_tokens += prompt
-        self.outcome.completion_tokens += completion
         self._counts.samples.labels(draw.member, "finished").inc()
-        self._counts.tokens.labels(draw.member, "prompt").inc(prompt)
-        self._counts.tokens.labels(draw.member, "completion").inc(completion)
         told = evidence.of_response(
             response,
             dialect.text(response, self.job.request) if Need.ANSWER in self.job.needs else "",
@@ -250,6 +257,30 @@ class _Run:
         return Candidate(
             draw=draw, prompt_tokens=prompt, completion_tokens=completion, payload=response, evidence=told
         )
+
+    async def _response(self, draw: Draw, request: ApiRequest, round_: int = 0) -> Any:
+        """What the member answers to that conversation, its tokens counted. Raises RequestError: its refusal."""
+        number = f"{draw.index}.{round_}" if round_ else f"{draw.index}"
+        reply = await self._reply(draw, request, f"{self.job.request_id}-{number}")
+        if reply.status != 200:
+            raise refused(reply.status, reply.body)
+        response = json.loads(reply.body)
+        prompt, completion = self.job.dialect.usage(response)
+        self.outcome.prompt_tokens += prompt
+        self.outcome.completion_tokens += completion
+        self._counts.tokens.labels(draw.member, "prompt").inc(prompt)
+        self._counts.tokens.labels(draw.member, "completion").inc(completion)
+        return response
+
+    async def _run(self, program: str) -> Verdict:
+        """One call of the tool. Raises SandboxDown."""
+        assert self.job.limits is not None
+        try:
+            return await self._judging.run(program, self.job.limits, self.job.request_id)
+        except JudgeUnavailable as error:
+            log.warning("%s: the sandbox is out of reach: %s", self.job.request_id, error)
+            self.outcome.judge = "unavailable"
+            raise python_tool.SandboxDown from error
 
     async def _reply(self, draw: Draw, request: ApiRequest, request_id: str) -> Reply:
         dialect = self.job.dialect

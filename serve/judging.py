@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool import JudgePool
-from alpharay.judge.problem import Tests
+from alpharay.judge.problem import StdioCase, StdioTests, Tests
 from alpharay.judge.verdict import Verdict
 from alpharay.serve.config import Judge as JudgeConfig
 from alpharay.serve.hub import JudgeState
@@ -59,6 +59,14 @@ class Judge:
             return None
         return await self._pool.judge(
             known, completion, limits=limits, language=language, group=group, observe=observe
+        )
+
+    async def run(self, program: str, limits: Limits, group: str) -> Verdict:
+        """Runs a completion that holds one Python program, on empty input; cancelling it ends the run."""
+        # Tests of its own each time: verdicts are remembered for as long as their tests live.
+        nothing = StdioTests((StdioCase("", ""),))
+        return await self._pool.judge(
+            nothing, program, limits=limits, group=group, keep_output=True, observe=True
         )
 
     async def ready_for(self, key: str, tests: Tests, language: str) -> bool:

@@ -54,6 +54,10 @@ class Judging(Protocol):
         """As `judge`, but nothing is compared: what the program gave is in the verdict's `outputs`."""
         ...
 
+    async def run(self, program: str, limits: Limits, group: str) -> Verdict:
+        """One Python program on empty input; the verdict's `stdout` is the beginning of what it printed."""
+        ...
+
     async def ready_for(self, language: str, tests: Tests) -> None:
         """Raises JudgeError, saying what is missing, when such programs cannot be run, and JudgeUnavailable."""
         ...
@@ -130,6 +134,10 @@ class RayJudging:
         self, probes: Tests, completion: str, limits: Limits, language: str, group: str
     ) -> Verdict:
         return await self._run(probes, completion, limits, language, group, observe=True)
+
+    async def run(self, program: str, limits: Limits, group: str) -> Verdict:
+        verdict: Verdict = await self._call(self._judge.run, program, limits, group)
+        return verdict
 
     async def ready_for(self, language: str, tests: Tests) -> None:
         key = self._sent.key(tests)

@@ -13,6 +13,7 @@ from alpharay.judge.problem import StdioTests, Tests, check_language, parse_test
 from alpharay.router import NEEDS, Ask, Need
 from alpharay.router.features import features_of
 from alpharay.router.seeds import mix
+from alpharay.serve import python_tool
 from alpharay.serve.controls import Controls, read_controls
 from alpharay.serve.dialects.dialect import ApiRequest, Dialect
 from alpharay.serve.direct import digest, order, spread
@@ -83,6 +84,8 @@ def understand(
     """
     controls = read_controls(request.body, headers)
     pinned, members = _who(server, request, controls)
+    if controls.tools:
+        request = python_tool.offered(request, dialect, server.config.engine.extra)
     caller = digest(key.name if key else "", headers.get("user-agent", ""))
     if request.tools:
         server.conversations.calls_tools(caller)
@@ -92,7 +95,7 @@ def understand(
     budget = _budget(server, request, controls)
     asked = budget or request.choices * request.prompts
     allowed = _allowed(asked, request, key)
-    if pinned is not None and budget is None:
+    if pinned is not None and budget is None and not controls.tools:
         seed = own_seed if request.seed is None else request.seed
         return Pinned(
             request_id=request_id,
@@ -130,7 +133,8 @@ def understand(
         features=features_of(prompt_text(request.body)),
     )
     policy = controls.policy or router.policy
-    if budget is None and tests is None and request.choices == 1 and (request.tools or request.stream):
+    plain = budget is None and tests is None and not controls.tools
+    if plain and request.choices == 1 and (request.tools or request.stream):
         return _direct(server, dialect, request, request_id, ask, policy, caller)
     request, hide_logprobs = asking(request, dialect, NEEDS[selector])
     job = Job(
@@ -148,6 +152,7 @@ def understand(
         probes=probes(tests or public, seed) if Need.BEHAVIOUR in NEEDS[selector] else None,
         from_prompt=public is not None,
         hide_logprobs=hide_logprobs,
+        python=bool(controls.tools),
     )
     return Ensembled(job=job, returns=controls.returns or "best")
 

@@ -11,7 +11,7 @@ from alpharay.serve.dialects.dialect import ApiRequest, Call, Json, Note, Origin
 from alpharay.serve.dialects.openai import COMMENT, DONE, error_body, event
 from alpharay.serve.errors import RequestError, malformed
 
-__all__ = ["DONE", "NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "event", "events",
+__all__ = ["DONE", "NAME", "PATH", "SINGLE", "answer", "called", "calls", "engine_body", "error_body", "event", "events",
            "noted", "offered", "passage", "read", "replay", "text", "usage"]  # fmt: skip
 
 NAME = "chat"
@@ -67,6 +67,34 @@ def text(response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG
 def calls(response: Json) -> list[Call]:
     found = response["choices"][0]["message"].get("tool_calls") or []
     return [Call(one["function"]["name"], one["function"]["arguments"]) for one in found]
+
+
+def called(response: Json, outputs: Sequence[str]) -> list[Json]:
+    """The messages by which a conversation goes on after calls: the response's own, then what each call gave."""
+    message = response["choices"][0]["message"]
+    made = message["tool_calls"]
+    kept = {key: message[key] for key in ("content", "reasoning", "tool_calls") if message.get(key)}
+    # Some templates refuse a message without content.
+    said = {"role": "assistant", "content": "", **kept, "tool_calls": [_readable(call) for call in made]}
+    return [said] + [
+        {"role": "tool", "tool_call_id": call.get("id"), "content": output}
+        for call, output in zip(made, outputs, strict=True)
+    ]
+
+
+def _readable(call: Json) -> Json:
+    """The call as templates want it, with an object as its arguments whatever the model wrote."""
+    function = call["function"]
+    try:
+        fine = isinstance(json.loads(function["arguments"]), dict)
+    except (ValueError, RecursionError):
+        fine = False
+    arguments = function["arguments"] if fine else json.dumps({"code": function["arguments"]})
+    return {
+        "id": call.get("id"),
+        "type": "function",
+        "function": {"name": function["name"], "arguments": arguments},
+    }
 
 
 def offered(request: ApiRequest) -> Schemas:

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpharay.router.portfolio import coverage, cross_fitted, optimal_split, relaxed_weights, rounded
+from alpharay.router.portfolio import (
+    beta_over_problems,
+    coverage,
+    cross_fitted,
+    optimal_split,
+    relaxed_weights,
+    rounded,
+)
 
 
 @st.composite
@@ -60,6 +67,38 @@ def test_in_sample_no_single_member_and_no_uniform_split_covers_more(counts, bud
     best = coverage(counts, rounded(optimal_split(counts, budget), budget))
     for other in [*np.eye(members), np.ones(members)]:
         assert best >= coverage(counts, rounded(other, budget)) - 1e-9
+
+
+def test_the_fitted_beta_finds_the_one_that_the_chances_were_drawn_from():
+    rng = np.random.default_rng(2)
+    drawn = np.full(20_000, 16)
+    solved = rng.binomial(drawn, rng.beta(0.6, 1.4, len(drawn)))
+    assert beta_over_problems(drawn, solved) == pytest.approx((0.6, 1.4), rel=0.05)
+
+
+@given(recorded(problems=12, members=4, samples=20), st.integers(1, 60))
+def test_a_shrunk_split_spends_the_budget_also_beyond_what_was_recorded(counts, budget):
+    split = optimal_split(counts, budget, shrunk=True) * budget
+    assert np.allclose(split, np.rint(split), atol=1e-9)
+    assert split.sum() == pytest.approx(budget)
+
+
+def test_a_split_for_other_problems_is_better_shrunk_where_as_many_samples_are_asked_for_as_there_are():
+    gains = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        # Members that differ in mean and in luck: 8 samples of 40 problems to choose by.
+        level = rng.normal(-2, 1.5, (2000, 1))
+        logits = level + np.array([0.0, 0.2, 0.4, 0.2, -0.4]) + rng.normal(0, 0.8, (2000, 5))
+        chance = 1 / (1 + np.exp(-logits))
+        solved = rng.binomial(8, chance[:40])
+        counts = np.stack([np.full_like(solved, 8), solved], axis=-1)
+
+        def covers(split, chance=chance):
+            return np.mean(1 - np.prod((1 - chance[40:]) ** np.rint(8 * split), axis=1))
+
+        gains.append(covers(optimal_split(counts, 8, shrunk=True)) - covers(optimal_split(counts, 8)))
+    assert np.mean(gains) > 2 * np.std(gains) / 40**0.5
 
 
 def test_a_member_that_solves_nothing_else_gets_nothing():
