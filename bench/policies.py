@@ -44,18 +44,15 @@ def measured(
 ) -> tuple[dict[str, Solved], dict[int, str]]:
     """(what each member and policy solves, the best single member of each k by validation).
 
-    runs: of each replayed policy on each problem.
-
-    Raises ValueError: some problem has no sample of some member.
+    runs: of each replayed policy on each problem. Problems that lack samples of some member are left out.
     """
     test, validation = test.only(tuple(members)), validation.only(tuple(members))
     trial, chosen = test.counts, validation.counts
+    trial, chosen = trial.at(trial.complete), chosen.at(chosen.complete)  # the problems that a replay takes
     most = int(trial.samples.min())
-    if most < 1:
-        raise ValueError("some problem has no sample of some member; gather whole parts only")
     ks = budgets_up_to(most)
     curves = failure_curve(trial.samples, trial.solved, most)
-    known = np.stack([chosen.samples, chosen.solved], axis=-1)[chosen.samples.min(axis=1) > 0]
+    known = np.stack([chosen.samples, chosen.solved], axis=-1)
     ways: dict[str, Solved] = {}
     for place, name in enumerate(members):
         ways[name] = _fixed(curves, {k: _alone(place, len(members), k) for k in ks})

@@ -15,6 +15,7 @@ import asyncio
 import json
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,9 @@ async def judge(
 def chosen_right(right: list[bool], candidates: list[Candidate]) -> dict[str, float]:
     """Whether each selector's first candidate is right; the chance of it for `chance`."""
     found = {name: float(right[ranked(candidates, name)[0].draw.index]) for name in CHOSEN}
+    # `tests` breaks ties by what candidates do; this is what the example alone is worth.
+    idle = [replace(one, evidence=Evidence()) for one in candidates]
+    found["tests, no inputs"] = float(right[ranked(idle, "tests")[0].draw.index])
     blind = [Candidate(draw=one.draw, evidence=one.evidence) for one in candidates]
     for name in ("cluster", "b4", "logprob"):
         found[f"{name}, no example"] = float(right[ranked(blind, name)[0].draw.index])
@@ -134,7 +138,9 @@ def written(rows: list[dict]) -> str:
             "| --- | --- | --- | --- |",
             *lines,
             "",
-            "All but those of `no example` see the prompt's example as a public test. `tests` takes the first drawn that passes it.",
+            "All but those of `no example` see the prompt's example as a public test. `tests` takes of those that pass it one of",
+            "the largest group that does the same on shared inputs; with one example `cluster`, `codet` and `b4` come to the",
+            "same choice. `no inputs`: the first drawn that passes the example.",
             "",
         ]
     )

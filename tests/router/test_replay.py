@@ -81,6 +81,16 @@ def test_what_a_policy_knows_comes_from_other_problems():
     assert replay.standing((fold + 1) % 5).solved["m1"] > 0
 
 
+def test_what_is_learnt_from_other_outcomes_comes_from_those_alone():
+    """Validation says that the second member is the one; on the problems of the trial it is the first."""
+    validation, trial = np.zeros((6, 2)), np.zeros((6, 2))
+    validation[:, 1], trial[:, 0] = 0.9, 0.9
+    replay = Replay(recorded(trial, samples=10), learnt_from=recorded(validation, samples=10))
+    assert all(replay.standing(fold).solved == replay.standing(0).solved for fold in range(5))
+    assert replay.standing(0).solved["m0"] == 0
+    assert not replay.run("single", 4, seeds=2).solved.any()
+
+
 def test_asking_for_more_than_was_recorded_is_told():
     with pytest.raises(NotRecorded, match="budget of 30 asks for more than the 8 samples"):
         Replay(recorded(np.zeros((3, 2)), samples=8)).run("uniform", 30, seeds=1)
