@@ -16,22 +16,30 @@ VOCABULARY_EXAMPLES = 6000
 RESULTS = Path("bench/results/frontier")
 
 
+EMBEDDED = 1  # the seed whose weights are in the package
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Which problems are sampled: `per_family` of each of the trained or of the held-out families."""
+    """Which problems are sampled: `per_family` of each of the trained or of the held-out families.
+
+    members: a function of `bench.frontier.members`.
+    """
 
     split: str
     per_family: int
     samples: int
     held_out: bool = False
-    baselines: bool = False
+    members: str = "frontier"
 
 
 SETS = {
-    "validation": Sampling("validation", 1, 64),
-    "test": Sampling("test", 2, 64),
+    "validation": Sampling("validation", 1, 250),
+    "test": Sampling("test", 2, 250),
     "heldout": Sampling("test", 4, 64, held_out=True),
-    "baselines": Sampling("test", 1, 32, baselines=True),
+    "baselines": Sampling("test", 1, 32, members="baselines"),
+    "adapters": Sampling("test", 1, 64, members="adapters"),
+    "logits": Sampling("test", 1, 64, members="logits"),
 }
 
 
@@ -52,20 +60,41 @@ def sft_step(folder: Path, seed: int, rank: int, ranks: int) -> None:
     run(rank, ranks, Sft(), seed, Tokenizer.from_file(str(folder / "tokenizer.json")), folder)
 
 
-def evaluate_step(folder: Path, seed: int, name: str, share: int, samples: int | None) -> None:
+def weights_of(folder: Path, given: argparse.Namespace) -> Path:
+    """Where the endpoints of that seed are: what was trained here, else the package's. Raises SystemExit: neither."""
+    if (folder / "high" / "done.json").exists():
+        return folder
+    if given.seed == EMBEDDED and given.set != "baselines":  # the package has no earlier checkpoints
+        return Path("serve/embedded")
+    raise SystemExit(
+        f"{given.set} needs what `make frontier SEED={given.seed}` trains; {folder} does not hold it"
+    )
+
+
+def parts_of(folder: Path, given: argparse.Namespace) -> Path:
+    """Parts of another number of samples are not gone on with."""
+    return folder / f"{given.set}-{given.samples or SETS[given.set].samples}"
+
+
+def evaluate_step(folder: Path, given: argparse.Namespace) -> None:
     from tokenizers import Tokenizer
 
+    from bench.frontier import members
     from bench.frontier.evaluate import evaluate
-    from bench.frontier.members import baselines, frontier
     from bench.frontier.problems.draw import FAMILIES, HELD_OUT, shuffled
 
-    plan = SETS[name]
-    count = samples or plan.samples
-    families = list(HELD_OUT if plan.held_out else FAMILIES)
-    raws = shuffled(families, plan.per_family, plan.split)
-    members = baselines(folder) if plan.baselines else frontier(folder)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    evaluate(raws, members, count, seed=seed, tokenizer=tokenizer, out=folder / name, share=(share, 2))
+    plan = SETS[given.set]
+    raws = shuffled(list(HELD_OUT if plan.held_out else FAMILIES), plan.per_family, plan.split)
+    weights = weights_of(folder, given)
+    evaluate(
+        raws,
+        getattr(members, plan.members)(weights),
+        given.samples or plan.samples,
+        seed=given.seed,
+        tokenizer=Tokenizer.from_file(str(weights / "init" / "tokenizer.json")),
+        out=parts_of(folder, given),
+        share=(given.rank, 2),
+    )
 
 
 def together(*commands: list[str]) -> None:
@@ -103,7 +132,7 @@ def evaluate(given: argparse.Namespace, folder: Path, same: list[str]) -> None:
     more = ["--set", given.set] + (["--samples", str(given.samples)] if given.samples else [])
     together(*(["evaluate-share", "--rank", str(rank), *more, *same] for rank in range(2)))
     path = RESULTS / f"seed{given.seed}-{given.set}.parquet"
-    print(f"{gather(folder / given.set, path)} outcomes in {path}", flush=True)
+    print(f"{gather(parts_of(folder, given), path)} outcomes in {path}", flush=True)
 
 
 def report() -> None:
@@ -158,7 +187,7 @@ def main() -> None:
         evaluate(given, folder, same)
         print(f"{given.set} done in {time.monotonic() - began:.0f} s", flush=True)
     elif given.step == "evaluate-share":
-        evaluate_step(folder, given.seed, given.set, given.rank, given.samples)
+        evaluate_step(folder, given)
     elif given.step == "report":
         report()
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,23 @@ def read(outcomes: Outcomes) -> Set:
         incorrect=counts.incorrect / counts.samples,
         inefficient=counts.inefficient / counts.samples,
     )
+
+
+def rows_of(outcomes: Outcomes, chosen: NDArray[np.bool_]) -> Outcomes:
+    """Only those rows; problems and members keep their numbers."""
+    columns = {each.name: getattr(outcomes, each.name) for each in fields(outcomes)}
+    return replace(
+        outcomes, **{name: each[chosen] for name, each in columns.items() if isinstance(each, np.ndarray)}
+    )
+
+
+def halves(outcomes: Outcomes) -> tuple[Set, Set]:
+    """The first and the second half of every member's samples of every problem.
+
+    Problems that are sorted by one are measured on the other, or chance would look like a difference.
+    """
+    first = outcomes.sample < (int(outcomes.sample.max()) + 1) // 2
+    return read(rows_of(outcomes, first)), read(rows_of(outcomes, ~first))
 
 
 def interval(values: Floats, seed: int = 0) -> tuple[float, float, float]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -72,3 +73,16 @@ def save_adapter(model: Llama, folder: Path, base: str) -> None:
         "use_dora": False,
     }
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+@torch.no_grad()
+def merged(start: Llama, adapters: Mapping[Path, float]) -> Llama:
+    """`start` with the changes of those adapter folders added, each times its weight. Changes and returns `start`."""
+    parameters = dict(start.named_parameters())
+    for folder, weight in adapters.items():
+        factors = load_file(folder / "adapter_model.safetensors")
+        for name in factors:
+            if ".lora_A." in name:
+                target = parameters[name.removeprefix("base_model.model.").replace(".lora_A", "")]
+                target.add_(weight * SCALE * factors[name.replace("lora_A", "lora_B")] @ factors[name])
+    return start

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import torch
 
+from bench.frontier.lora import merged
 from bench.frontier.model import Llama, load_checkpoint
+from bench.frontier.sample import Weighted
 
 ALPHAS = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+ADAPTER_ALPHAS = (-0.5, 0.0, 0.5, 1.0, 1.5)
+LOGIT_ALPHAS = (0.5, 1.5)
 HOT = 1.3
 
 
@@ -21,7 +25,7 @@ class Candidate:
 
     name: str
     alpha: float
-    load: Callable[[], Llama]
+    load: Callable[[], Llama | Weighted]
     temperature: float = 1.0
 
 
@@ -57,6 +61,25 @@ def frontier(folder: Path, alphas: tuple[float, ...] = ALPHAS) -> list[Candidate
     return [
         Candidate(f"frontier@{alpha:g}", alpha, lambda a=alpha: on_the_line(folder, a)) for alpha in alphas
     ]
+
+
+def adapters(folder: Path) -> list[Candidate]:
+    """The line between the two adapters: theta = init + D_low + alpha * (D_high - D_low), D = SCALE * B A."""
+    ends = {"low": folder / "lora_low", "high": folder / "lora_high"}
+
+    def at(alpha: float) -> Llama:
+        return merged(load_checkpoint(folder / "init"), {ends["low"]: 1 - alpha, ends["high"]: alpha})
+
+    return [Candidate(f"adapters@{alpha:g}", alpha, lambda a=alpha: at(a)) for alpha in ADAPTER_ALPHAS]
+
+
+def logits(folder: Path) -> list[Candidate]:
+    """logits = logits of low + alpha * (logits of high - logits of low): two models run for every token."""
+
+    def at(alpha: float) -> Weighted:
+        return [(1 - alpha, load_checkpoint(folder / "low")), (alpha, load_checkpoint(folder / "high"))]
+
+    return [Candidate(f"logits@{alpha:g}", alpha, lambda a=alpha: at(a)) for alpha in LOGIT_ALPHAS]
 
 
 def baselines(folder: Path) -> list[Candidate]:

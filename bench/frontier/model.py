@@ -157,7 +157,12 @@ class Cache:
 
     def keep(self, rows: Tensor) -> None:
         """Only those sequences, in that order; a row may be named more than once."""
-        self.k, self.v = self.k[rows], self.v[rows]
+        self.k, self.v = (self._kept(each, rows) for each in (self.k, self.v))
+
+    def _kept(self, old: Tensor, rows: Tensor) -> Tensor:
+        new = old.new_empty(len(rows), *old.shape[1:])
+        new[:, :, : self.used] = old[:, :, : self.used].index_select(0, rows)
+        return new
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 
-from bench.frontier.figures import Set, best_single, best_split, interval
+from bench.frontier.figures import Floats, Set, best_single, best_split, interval
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+mpl.rcParams["figure.constrained_layout.use"] = True
+
 LABELS = {"wise-ft low": "WiSE-FT low", "wise-ft high": "WiSE-FT high", "expo low": "ExPO low", "expo high": "ExPO high", "exme": "ExMe", "init": "init"}  # fmt: skip
 
 
-def frontier_plot(test: Set, names: Sequence[str], others: Set | None, path: Path, title: str) -> None:
-    """Efficiency failures against correctness failures: the line over alpha, other mergings as points."""
+COLOURS = {"adapters": "#2e7d5b", "logits": "#8e3b6f"}
+
+
+def frontier_plot(
+    test: Set, names: Sequence[str], others: Set | None, lines: Mapping[str, Set], path: Path, title: str
+) -> None:
+    """Efficiency failures against correctness failures: the line over alpha, other mergings as points.
+
+    lines: other ways to make members at an alpha, by their names in COLOURS.
+    """
     figure, axes = plt.subplots(figsize=(6.4, 4.4))
     places = test.place(names)
     x, y = (100 * values[:, places].mean(axis=0) for values in (test.incorrect, test.inefficient))
@@ -26,6 +36,20 @@ def frontier_plot(test: Set, names: Sequence[str], others: Set | None, path: Pat
         axes.annotate(
             name.removeprefix("frontier@"), (at, up), textcoords="offset points", xytext=(5, 4), fontsize=8
         )
+    for label, line in lines.items():
+        across, above = (100 * values.mean(axis=0) for values in (line.incorrect, line.inefficient))
+        axes.plot(across, above, "^:", color=COLOURS[label], markersize=4, linewidth=1, label=label)
+        for alpha, at, up in zip(line.alphas, across, above, strict=True):
+            axes.annotate(
+                f"{alpha:g}",
+                (at, up),
+                textcoords="offset points",
+                xytext=(5, -9),
+                fontsize=7,
+                color=COLOURS[label],
+            )
+    if lines:
+        axes.legend(fontsize=8)
     for name, label in LABELS.items():
         if others is not None and name in others.names:
             place = others.names.index(name)
@@ -54,6 +78,23 @@ def pass_plot(test: Set, names: Sequence[str], path: Path, title: str) -> None:
         )
     axes.set(xscale="log", xlabel="k samples", ylabel="problems solved, %", title=f"pass@k, {title}")
     axes.legend(title="alpha", fontsize=8)
+    _save(figure, path)
+
+
+def families_plot(
+    families: Sequence[str], values: Floats, names: Sequence[str], path: Path, title: str
+) -> None:
+    """pass@1 of every family under every alpha, [families, members]; in two columns, or it would be a metre high."""
+    half = -(-len(families) // 2)
+    figure, columns = plt.subplots(1, 2, figsize=(8.6, 6.4))
+    for axes, start in zip(columns, (0, half), strict=True):
+        part = values[start : start + half]
+        shown = axes.imshow(100 * part, aspect="auto", cmap="viridis", vmin=0, vmax=100)
+        axes.set_yticks(range(len(part)), families[start : start + half], fontsize=7)
+        axes.set_xticks(range(len(names)), [name.removeprefix("frontier@") for name in names], fontsize=7)
+        axes.set_xlabel("alpha")
+    figure.colorbar(shown, ax=columns, label="samples that pass, %", fraction=0.03)
+    figure.suptitle(f"pass@1 by family, {title}")
     _save(figure, path)
 
 
@@ -96,6 +137,5 @@ def ensemble_plot(validation: Set, test: Set, names: Sequence[str], path: Path, 
 
 
 def _save(figure: object, path: Path) -> None:
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

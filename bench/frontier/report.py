@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from alpharay.router.outcomes import Outcomes
 from alpharay.serve.measure.outcomes import read_outcomes
-from bench.frontier.figures import Set, best_single, best_split, interval, read
-from bench.frontier.plots import ensemble_plot, frontier_plot, pass_plot
+from bench.frontier.figures import Set, best_single, best_split, halves, interval, read, rows_of
+from bench.frontier.kinds import Kind, best_by_family, by_family, by_kind, kinds_of, solved_by
+from bench.frontier.plots import ensemble_plot, families_plot, frontier_plot, pass_plot
 
 BEGIN, END = "<!-- frontier: written by `make results`, from here -->", "<!-- frontier: to here -->"
 SERVED = ("frontier@-0.5", "frontier@0", "frontier@0.5", "frontier@1", "frontier@1.5")
 ENDS = ("frontier@0", "frontier@1")
 WIDE = ("frontier@-0.5", "frontier@1.5")
+EMBEDDED = Path("serve/embedded")
 
 ENSEMBLES = """Ensembles at the same number of samples, in points against the single alpha that was best on validation
 problems, with 95 % paired bootstrap intervals over test problems:"""
+
+KIND_HEAD = """Which problems {k} samples solve, by kind (low limits: the simple way keeps them, too; hard: the fast way has
+more to get wrong):"""
 
 
 def points(value: float) -> str:
@@ -55,8 +60,11 @@ def members_table(data: Set, names: Sequence[str]) -> str:
     return table(head, rows)
 
 
-def ensembles_table(validation: Set, test: Set) -> str:
-    """Everything that is chosen is chosen on validation problems; gains are paired over test problems."""
+def ensembles_table(validation: Set, test: Set, families: tuple[Sequence[str], Sequence[str]]) -> str:
+    """Everything that is chosen is chosen on validation problems; gains are paired over test problems.
+
+    families: of the validation and of the test problems.
+    """
     names = line_of(test)
     rows = []
     for k in test.budgets:
@@ -68,6 +76,7 @@ def ensembles_table(validation: Set, test: Set) -> str:
         row += [gain(test.together(group, k) - alone) for group in (ENDS, WIDE, SERVED)]
         split, _ = best_split(validation, test, names, k)
         row.append(gain(test.split(split) - alone))
+        row.append(gain(best_by_family(validation, test, families, names, k) - alone))
         hindsight = max(names, key=lambda name: float(test.alone(name, k).mean()))
         row.append(f"`{hindsight}` {points(test.alone(hindsight, k).mean())}")
         rows.append(row)
@@ -78,6 +87,7 @@ def ensembles_table(validation: Set, test: Set) -> str:
         "{-0.5, 1.5}",
         "the five served",
         "optimal split",
+        "an alpha for each family",
         "best with hindsight",
     ]
     return table(head, rows)
@@ -131,27 +141,63 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def restricted(path: Path, problems: Sequence[str]) -> Set:
-    """The file's members on those problems, in that order."""
-    return read(_only(read_outcomes(path), problems))
-
-
 def _only(outcomes: Outcomes, problems: Sequence[str]) -> Outcomes:
     place = {name: number for number, name in enumerate(problems)}
     new = np.array([place.get(name, -1) for name in outcomes.problems])[outcomes.problem]
-    rows = new >= 0
-    columns = {
-        f.name: getattr(outcomes, f.name)[rows]
-        for f in fields(outcomes)
-        if isinstance(getattr(outcomes, f.name), np.ndarray)
-    }
-    columns["problem"] = new[rows]
-    return replace(outcomes, problems=tuple(problems), **columns)
+    kept = rows_of(outcomes, new >= 0)
+    return replace(kept, problems=tuple(problems), problem=new[new >= 0])
+
+
+def beside_table(line: Set, others: Set) -> str:
+    """Members of another make, each beside the merged weights of its alpha, on the same problems."""
+    ks = [k for k in (1, 10, 50) if k in others.budgets and k in line.budgets]
+    head = ["member", *(f"pass@{k}" for k in ks), "wrong or broken", "out of time"]
+    head += [f"against the weights' line, k = {k}" for k in (1, 50) if k in ks]
+    rows = []
+    for name, alpha in zip(others.names, others.alphas, strict=True):
+        place = others.names.index(name)
+        same = line.names[line.alphas.index(alpha)]
+        rows.append(
+            [
+                f"`{name}`", *(points(others.alone(name, k).mean()) for k in ks),
+                points(others.incorrect[:, place].mean()), points(others.inefficient[:, place].mean()),
+                *(gain(others.alone(name, k) - line.alone(same, k)) for k in (1, 50) if k in ks),
+            ]
+        )  # fmt: skip
+    return table(head, rows)
+
+
+def kinds_table(test: Set, outcomes: Outcomes, kinds: dict[str, Kind], k: int) -> str:
+    """What the served members and their even split solve with k samples, by kind of problem."""
+    head = ["problems", "number", *(f"`{name}`" for name in SERVED), "the five, evenly"]
+    rows = []
+    for label, chosen in by_kind(kinds, outcomes.problems).items():
+        row = [label, str(chosen.sum()), *(points(test.alone(name, k)[chosen].mean()) for name in SERVED)]
+        rows.append([*row, points(test.together(SERVED, k)[chosen].mean())])
+    return table(head, rows)
+
+
+def apart_table(outcomes: Outcomes, k: int) -> str:
+    """Problems sorted by which endpoint solved them in the first half of its samples, measured on the second half."""
+    first, second = halves(outcomes)
+    alone = (ENDS[0], "frontier@0.5", "frontier@0.75", ENDS[1])
+    head = ["solved by, first half", "problems", *(f"`{name}`" for name in alone), "{0, 1}, evenly"]
+    rows = []
+    for label, chosen in solved_by(first, *ENDS).items():
+        if chosen.any():
+            row = [
+                label,
+                str(chosen.sum()),
+                *(points(second.alone(name, k)[chosen].mean()) for name in alone),
+            ]
+            rows.append([*row, points(second.together(ENDS, k)[chosen].mean())])
+    return table(head, rows)
 
 
 def section(seed: int, folder: Path) -> str:
     """The report of one seed; its plots are written beside its outcomes."""
-    validation = read(read_outcomes(folder / f"seed{seed}-validation.parquet"))
+    chosen_on = read_outcomes(folder / f"seed{seed}-validation.parquet")
+    validation = read(chosen_on)
     outcomes = read_outcomes(folder / f"seed{seed}-test.parquet")
     test = read(outcomes)
     names = line_of(test)
@@ -161,28 +207,59 @@ def section(seed: int, folder: Path) -> str:
         f"Test: {test.problems} problems, {sizes[0]} samples a member. Validation: {validation.problems}, {sizes[1]}.",
         members_table(test, names),
     ]
-    base = folder / f"seed{seed}-baselines.parquet"
-    others = line = None
-    if base.exists():
-        known = read_outcomes(base)
-        shared = [name for name in known.problems if name in outcomes.problems]
-        others, line = restricted(base, shared), read(_only(outcomes, shared))
-    frontier_plot(test, names, others, folder / f"frontier-seed{seed}.png", f"seed {seed}")
-    pass_plot(test, names, folder / f"pass-seed{seed}.png", f"seed {seed}")
-    ensemble_plot(validation, test, names, folder / f"ensemble-seed{seed}.png", f"seed {seed}")
+
+    def others_of(name: str) -> tuple[Set, Set] | None:
+        """Other members, and the line on the same problems."""
+        path = folder / f"seed{seed}-{name}.parquet"
+        if not path.exists():
+            return None
+        known = read_outcomes(path)
+        shared = [each for each in known.problems if each in outcomes.problems]
+        return read(_only(known, shared)), read(_only(outcomes, shared))
+
+    others, adapters, logits = (others_of(name) for name in ("baselines", "adapters", "logits"))
+    lines = {
+        label: pair[0] for label, pair in (("adapters", adapters), ("logits", logits)) if pair is not None
+    }
+    title = f"seed {seed}"
+    frontier_plot(test, names, others and others[0], lines, folder / f"frontier-seed{seed}.png", title)
+    pass_plot(test, names, folder / f"pass-seed{seed}.png", title)
+    ensemble_plot(validation, test, names, folder / f"ensemble-seed{seed}.png", title)
+    kinds = kinds_of(EMBEDDED / "problems.jsonl", EMBEDDED / "problems-validation.jsonl")
+    shares = np.stack([test.alone(name, 1) for name in names], axis=1)
+    families_plot(
+        *by_family(kinds, outcomes.problems, shares), names, folder / f"families-seed{seed}.png", title
+    )
+
+    def families_of(each: Outcomes) -> list[str]:
+        return [kinds[name].family for name in each.problems]
+
     where = f"../bench/results/frontier/{{}}-seed{seed}.png"
+    k = min(50, sizes[0] // 2)
     text += [
         f"![correctness against efficiency failures]({where.format('frontier')})",
         f"![pass@k]({where.format('pass')})",
         ENSEMBLES,
-        ensembles_table(validation, test),
+        ensembles_table(validation, test, (families_of(chosen_on), families_of(outcomes))),
         f"![ensembles]({where.format('ensemble')})",
+        KIND_HEAD.format(k=k),
+        kinds_table(test, outcomes, kinds, k),
+        f"Whether the endpoints solve different problems: sorted by one half of the samples, pass@{k} on the other half:",
+        apart_table(outcomes, k),
+        f"![pass@1 by family]({where.format('families')})",
     ]
-    if others is not None and line is not None:
+    if adapters is not None:
+        text += ["The line between the LoRA adapters:", beside_table(adapters[1], adapters[0])]
+    if logits is not None:
         text += [
-            f"Other ways to spend the samples, on {line.problems} of these problems:",
-            baselines_table(line, others, validation),
-            members_table(others, others.names),
+            "Logits of both endpoints combined at every token, at twice the cost, instead of their weights once:",
+            beside_table(logits[1], logits[0]),
+        ]
+    if others is not None:
+        text += [
+            f"Other ways to spend the samples, on {others[0].problems} of these problems:",
+            baselines_table(others[1], others[0], validation),
+            members_table(others[0], others[0].names),
         ]
     shift = folder / f"seed{seed}-heldout.parquet"
     if shift.exists():

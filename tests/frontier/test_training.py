@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import math
 import random
@@ -15,7 +16,7 @@ transformers = pytest.importorskip("transformers")
 from bench.frontier import sft  # noqa: E402
 from bench.frontier.examples import example  # noqa: E402
 from bench.frontier.grpo import Group, advantages, loss_of  # noqa: E402
-from bench.frontier.lora import add_adapters, save_adapter  # noqa: E402
+from bench.frontier.lora import add_adapters, merged, save_adapter  # noqa: E402
 from bench.frontier.model import Llama, Size, load_checkpoint, save_checkpoint  # noqa: E402
 from bench.frontier.sample import sample  # noqa: E402
 from bench.frontier.tokenizer import (  # noqa: E402
@@ -79,6 +80,33 @@ def test_first_tokens_are_drawn_with_the_probabilities_of_the_model(model):
         / 4000
     )
     assert float((drawn - wanted).abs().max()) < 0.03
+
+
+def test_whole_answers_are_drawn_with_the_probabilities_of_the_model_from_whichever_prompt(model):
+    """Samples that wrote the same so far are computed once; what they write next must stay theirs."""
+    with torch.no_grad():
+        for value in model.parameters():
+            value.mul_(3 if value.ndim == 2 else 1)  # so that what stands far back matters
+    drawn = sample(model, PROMPTS, 3000, seed=2, temperature=0.6, longest=3)
+    for prompt, answers in zip(PROMPTS, drawn, strict=True):
+        seen = collections.Counter(tuple(answer) for answer in answers if len(answer) == 3)
+        assert len(seen) > 20
+        for answer, times in seen.most_common(4):
+            with torch.no_grad():
+                logits = model(torch.tensor([[*prompt, *answer]]))[0, len(prompt) - 1 : -1]
+            share = torch.softmax(logits / 0.6, -1)[torch.arange(3), list(answer)].prod().item()
+            assert abs(times / 3000 - share) < 4 * (share / 3000) ** 0.5
+
+
+def test_weighted_models_speak_by_the_sum_of_their_logits(model):
+    other = Llama(SMALL)
+    other.reset(5)
+    ours = sample([(1.0, model), (0.0, other)], PROMPTS, 3, seed=4, longest=8)
+    assert ours == sample(model, PROMPTS, 3, seed=4, longest=8)
+    (answers,) = sample([(-0.5, other), (1.5, model)], PROMPTS[:1], 1, seed=0, temperature=0, longest=1)
+    with torch.no_grad():
+        wanted = (1.5 * model(torch.tensor(PROMPTS[:1])) - 0.5 * other(torch.tensor(PROMPTS[:1])))[0, -1]
+    assert (answers[0] or [END_ID]) == [int(wanted.argmax())]
 
 
 def test_the_same_seed_draws_the_same_and_another_one_something_else(model):
@@ -176,6 +204,9 @@ def test_an_adapter_changes_nothing_before_it_is_trained_and_its_file_holds_the_
     assert not factors
     with torch.no_grad():
         assert torch.allclose(plain(tokens), after, atol=1e-4)
+        plain.load_state_dict(original)
+        halves = merged(merged(plain, {tmp_path: 0.25}), {tmp_path: 0.75})
+        assert torch.allclose(halves(tokens), after, atol=1e-4)
     assert not torch.allclose(after, before, atol=1e-2)
 
 
