@@ -13,6 +13,7 @@ from typing import Any
 
 from alpharay.serve.checks import engine_build
 from alpharay.serve.config import Config
+from alpharay.serve.environment import ONE_MACHINE
 from alpharay.serve.errors import StartFailed
 
 _MISSES = 3
@@ -69,10 +70,6 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
             else:
                 ray_serve.shutdown()
             ray.shutdown()
-
-
-# Said to every process of a cluster that we started for this machine alone.
-ONE_MACHINE = "ALPHARAY_ONE_MACHINE"
 
 
 def _without_proxy(port: int) -> int:

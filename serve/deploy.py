@@ -10,9 +10,8 @@ from ray.util import get_node_ip_address
 
 from alpharay.serve import logs
 from alpharay.serve.checks import engine_build
-from alpharay.serve.cluster import ONE_MACHINE
 from alpharay.serve.config import Config
-from alpharay.serve.environment import cpu_environment, engine_environment
+from alpharay.serve.environment import ONE_MACHINE, cpu_environment, engine_environment
 from alpharay.serve.host import Host
 from alpharay.serve.hub import Hub
 from alpharay.serve.ingress import Ingress

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+# Said to every process of a cluster that was started for this machine alone.
+ONE_MACHINE = "ALPHARAY_ONE_MACHINE"
+
 
 def engine_environment() -> dict[str, str]:
     """For every engine, whatever it runs on."""
