@@ -106,9 +106,7 @@ def together(*commands: list[str]) -> None:
         for process in running:
             process.kill()
     if any(codes):
-        raise SystemExit(
-            f"training stopped: exit codes {codes}; the same command goes on from the last checkpoint"
-        )
+        raise SystemExit(f"stopped: exit codes {codes}; the same command goes on where it was")
 
 
 def train(given: argparse.Namespace, folder: Path, same: list[str]) -> None:
@@ -129,6 +127,7 @@ def evaluate(given: argparse.Namespace, folder: Path, same: list[str]) -> None:
     """Samples and judges one set in two processes; writes its outcomes file."""
     from bench.frontier.evaluate import gather
 
+    weights_of(folder, given)  # or both processes would say what is missing
     more = ["--set", given.set] + (["--samples", str(given.samples)] if given.samples else [])
     together(*(["evaluate-share", "--rank", str(rank), *more, *same] for rank in range(2)))
     path = RESULTS / f"seed{given.seed}-{given.set}.parquet"

@@ -94,16 +94,10 @@ def best_single(validation: Set, names: Sequence[str], k: int) -> str:
     return max(names, key=lambda name: float(validation.alone(name, k).mean()))
 
 
-def best_split(validation: Set, test: Set, names: Sequence[str], k: int) -> tuple[list[int], list[int]]:
-    """The split of k samples that covers most validation problems, as weights of all of the test's members.
-
-    Where there are fewer validation samples than k, the split of as many as there are, scaled up.
-    """
-    places = validation.place(names)
-    at = min(k, int(validation.counts[..., 0].min()))
-    weights = optimal_split(validation.counts[:, places], at)
-    split = rounded(weights, k)
+def best_split(validation: Set, test: Set, names: Sequence[str], k: int) -> list[int]:
+    """The split of k samples that covers most validation problems, over all of the test's members."""
+    weights = optimal_split(validation.counts[:, validation.place(names)], k, shrunk=True)
     whole = [0] * len(test.names)
-    for name, samples in zip(names, split, strict=True):
+    for name, samples in zip(names, rounded(weights, k), strict=True):
         whole[test.names.index(name)] = int(samples)
-    return whole, [int(samples) for samples in split]
+    return whole

@@ -31,7 +31,7 @@ def frontier_plot(
     figure, axes = plt.subplots(figsize=(6.4, 4.4))
     places = test.place(names)
     x, y = (100 * values[:, places].mean(axis=0) for values in (test.incorrect, test.inefficient))
-    axes.plot(x, y, "o-", color="#1f4e79")
+    axes.plot(x, y, "o-", color="#1f4e79", label="weights")
     for name, at, up in zip(names, x, y, strict=True):
         axes.annotate(
             name.removeprefix("frontier@"), (at, up), textcoords="offset points", xytext=(5, 4), fontsize=8
@@ -48,8 +48,7 @@ def frontier_plot(
                 fontsize=7,
                 color=COLOURS[label],
             )
-    if lines:
-        axes.legend(fontsize=8)
+    axes.legend(fontsize=8)
     for name, label in LABELS.items():
         if others is not None and name in others.names:
             place = others.names.index(name)
@@ -114,9 +113,7 @@ def ensemble_plot(validation: Set, test: Set, names: Sequence[str], path: Path, 
         for k in ks:
             alone = test.alone(best_single(validation, names, k), k)
             ours = (
-                test.together(served, k)
-                if not shift
-                else test.split(best_split(validation, test, names, k)[0])
+                test.together(served, k) if not shift else test.split(best_split(validation, test, names, k))
             )
             told.append(interval(ours - alone))
         mean, low, high = 100 * np.array(told).T

@@ -17,15 +17,20 @@ from alpharay.serve.measure.outcomes import read_outcomes
 from bench.frontier.figures import Set, best_single, best_split, halves, interval, read, rows_of
 from bench.frontier.kinds import Kind, best_by_family, by_family, by_kind, kinds_of, solved_by
 from bench.frontier.plots import ensemble_plot, families_plot, frontier_plot, pass_plot
+from bench.policies import tables
 
 BEGIN, END = "<!-- frontier: written by `make results`, from here -->", "<!-- frontier: to here -->"
 SERVED = ("frontier@-0.5", "frontier@0", "frontier@0.5", "frontier@1", "frontier@1.5")
 ENDS = ("frontier@0", "frontier@1")
 WIDE = ("frontier@-0.5", "frontier@1.5")
 EMBEDDED = Path("serve/embedded")
+RUNS = 5  # of each replayed policy on each problem
 
 ENSEMBLES = """Ensembles at the same number of samples, in points against the single alpha that was best on validation
 problems, with 95 % paired bootstrap intervals over test problems:"""
+
+POLICIES = """The same for the policies of the router over the five served members; `bandit` and `adaptive` are replayed, each
+having learnt from the validation problems:"""
 
 KIND_HEAD = """Which problems {k} samples solve, by kind (low limits: the simple way keeps them, too; hard: the fast way has
 more to get wrong):"""
@@ -74,8 +79,7 @@ def ensembles_table(validation: Set, test: Set, families: tuple[Sequence[str], S
         alone = test.alone(single, k)
         row = [str(k), f"`{single}` {points(alone.mean())}"]
         row += [gain(test.together(group, k) - alone) for group in (ENDS, WIDE, SERVED)]
-        split, _ = best_split(validation, test, names, k)
-        row.append(gain(test.split(split) - alone))
+        row.append(gain(test.split(best_split(validation, test, names, k)) - alone))
         row.append(gain(best_by_family(validation, test, families, names, k) - alone))
         hindsight = max(names, key=lambda name: float(test.alone(name, k).mean()))
         row.append(f"`{hindsight}` {points(test.alone(hindsight, k).mean())}")
@@ -242,6 +246,8 @@ def section(seed: int, folder: Path) -> str:
         ENSEMBLES,
         ensembles_table(validation, test, (families_of(chosen_on), families_of(outcomes))),
         f"![ensembles]({where.format('ensemble')})",
+        POLICIES,
+        tables(outcomes, chosen_on, members=SERVED, runs=RUNS),
         KIND_HEAD.format(k=k),
         kinds_table(test, outcomes, kinds, k),
         f"Whether the endpoints solve different problems: sorted by one half of the samples, pass@{k} on the other half:",

@@ -8,10 +8,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from alpharay.judge import parse_problem
-from bench.frontier.figures import read
+from alpharay.router.passk import failure_curve
+from bench.frontier.figures import Set, read
+from bench.frontier.kinds import best_by_family, by_family, by_kind, kinds_of, solved_by
 from bench.frontier.model import load_checkpoint
 from bench.frontier.problems.draw import FAMILIES, HELD_OUT, shuffled, split_of
 from bench.frontier.report import BEGIN, END, gain, line_of, members_table
@@ -106,3 +109,46 @@ def test_the_tables_count_what_the_outcomes_say(tmp_path):
     assert "| `frontier@0` | 37.5 | 37.5 | 25.0 |" in members_table(data, ["frontier@0"])
     assert "| `init` | 0.0 | 75.0 | 25.0 |" in members_table(data, ["init"])
     assert gain(data.alone("frontier@0", 1) * 0 + 0.1) == "+10.0 [+10.0, +10.0]"
+
+
+def counted(members, table):
+    """A Set of problems under members, from (samples, solved) of each."""
+    counts = np.array(table)
+    samples = int(counts[..., 0].min())
+    return Set(
+        names=members,
+        alphas=tuple(float(n) for n in range(len(members))),
+        budgets=tuple(k for k in (1, 2) if k <= samples),
+        failures=failure_curve(counts[..., 0], counts[..., 1], samples),
+        counts=counts,
+        incorrect=counts[..., 1] * 0.0,
+        inefficient=counts[..., 1] * 0.0,
+    )
+
+
+def test_problems_are_sorted_by_which_of_two_members_solved_them():
+    data = counted(("a", "b"), [[(4, 1), (4, 2)], [(4, 3), (4, 0)], [(4, 0), (4, 1)], [(4, 0), (4, 0)]])
+    found = {label: list(np.flatnonzero(chosen)) for label, chosen in solved_by(data, "a", "b").items()}
+    assert found == {"both": [0], "only `a`": [1], "only `b`": [2], "neither": [3]}
+
+
+def test_the_alpha_of_a_family_is_chosen_on_its_validation_problems_alone():
+    validation = counted(("a", "b"), [[(4, 4), (4, 0)], [(4, 0), (4, 2)], [(4, 0), (4, 0)]])
+    test = counted(("a", "b"), [[(4, 2), (4, 4)], [(4, 2), (4, 4)], [(4, 1), (4, 3)]])
+    told = best_by_family(validation, test, (["x", "y", "z"], ["y", "x", "z"]), ("a", "b"), 1)
+    assert told.tolist() == [
+        1.0,
+        0.5,
+        0.25,
+    ]  # z: nobody solved it, so the member that is best on all families
+
+
+def test_problems_of_every_kind_and_family_are_told_apart():
+    kinds = kinds_of(EMBEDDED / "problems.jsonl")
+    names = list(kinds)
+    chosen = by_kind(kinds, names)
+    assert sum(each.astype(int) for each in chosen.values()).tolist() == [1] * len(names)
+    values = np.array([[float(kinds[name].large), 0.5] for name in names])
+    families, means = by_family(kinds, names, values)
+    assert sorted(families) == sorted(FAMILIES)
+    assert (np.diff(means[:, 0]) <= 0).all()
