@@ -46,9 +46,13 @@ embed: $(STAMP)
 	$(BIN)/python -m bench.frontier embed --seed $(SEED)
 
 # Real coding agents, one turn each; they are installed into build/agents (npm, uv).
-.PHONY: agents chaos bench-serve fuzz
+# `make tools`: EvalPlus, GuideLLM and Schemathesis, run through; they are installed into build/tools (uv).
+.PHONY: agents tools chaos bench-serve fuzz
 agents: $(STAMP)
-	$(BIN)/python -m tests.agents.run
+	$(BIN)/python -m tests.agents.run --report bench/results/agents.md
+
+tools: $(STAMP)
+	$(BIN)/python -m tests.agents.tools --report bench/results/tools.md
 
 MINUTES ?= 10
 chaos: $(STAMP)

@@ -23,11 +23,11 @@ VERSIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """endpoint: where its requests must arrive, as `alpharay_requests_total` names it."""
+    """path: where its requests to a model must arrive."""
 
     arguments: list[str]
     environment: dict[str, str]
-    endpoint: str
+    path: str
 
 
 def codex(root: str, home: Path) -> Turn:
@@ -40,7 +40,7 @@ def codex(root: str, home: Path) -> Turn:
     return Turn(
         arguments=arguments,
         environment={"CODEX_HOME": str(home), "ALPHARAY_KEY": "none"},
-        endpoint="responses",
+        path="/v1/responses",
     )
 
 
@@ -55,7 +55,7 @@ def claude(root: str, home: Path) -> Turn:
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",
         },
-        endpoint="messages",
+        path="/v1/messages",
     )
 
 
@@ -69,7 +69,7 @@ def opencode(root: str, home: Path) -> Turn:
     return Turn(
         arguments=["run", "--model", "alpharay/frontier", TASK],
         environment={"OPENCODE_CONFIG": str(home / "opencode.json"), "OPENCODE_DISABLE_AUTOUPDATE": "1"},
-        endpoint="chat",
+        path="/v1/chat/completions",
     )
 
 
@@ -79,7 +79,7 @@ def qwen(root: str, home: Path) -> Turn:
         arguments=["--auth-type", "openai", "--openai-api-key", "none", "--openai-base-url", f"{root}/v1",
                    "--model", "frontier", TASK],
         environment={},
-        endpoint="chat",
+        path="/v1/chat/completions",
     )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def cn(root: str, home: Path) -> Turn:
     return Turn(
         arguments=["--config", str(home / "continue.yaml"), "-p", TASK],
         environment={"CONTINUE_TELEMETRY_ENABLED": "0"},
-        endpoint="chat",
+        path="/v1/chat/completions",
     )
 
 
@@ -102,7 +102,7 @@ def aider(root: str, home: Path) -> Turn:
         arguments=["--model", "openai/frontier", "--message", TASK, "--yes-always", "--no-git",
                    "--no-check-update", "--analytics-disable", "--no-show-model-warnings"],
         environment={"OPENAI_API_BASE": f"{root}/v1", "OPENAI_API_KEY": "none"},
-        endpoint="chat",
+        path="/v1/chat/completions",
     )  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """`make agents`: real coding agents, one turn each, against `alpharay serve` on this machine.
 
 The embedded frontier writes programs, not conversations: what is looked at is the way, not the words. An agent
-passes when it ends by itself with exit code 0 and every request that it sent to a model was answered, at the
-endpoint of its dialect. Installs the agents into a folder of their own (npm, uv) unless they are there already.
+passes when it ends by itself with exit code 0 and every request that it sent to a model was answered with 200, one
+at least at the path of its dialect. Agents have neither account, key nor proxy, and a home of their own. They are
+installed into a folder (npm, uv) unless they are there already.
 
     python -m tests.agents.run [--agents codex,claude] [--folder build/agents] [--report FILE]
 """
@@ -11,37 +12,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.resources import files
+from collections import Counter
 from pathlib import Path
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.agents.agents import AGENTS, VERSIONS
+from tests.agents.listening import Listener, listener
+from tests.agents.starting import own_environment, run_program, stretched
 
-# Agents bring prompts of tens of thousands of tokens and offer tools. The embedded frontier reads 512 tokens and
-# knows no tools: stretched, and with a parser, it answers nonsense to everything, which is all that is needed.
-_CONFIG = """
-name: frontier
-endpoints: {{low: '{embedded}/low', high: '{embedded}/high'}}
-members: [1]
-engine:
-  dtype: float32
-  max_model_len: 131072
-  extra:
-    hf_overrides: {{max_position_embeddings: 131072}}
-    kv_cache_memory_bytes: 1073741824
-    max_num_seqs: 8
-    max_num_batched_tokens: 131072
-    enable_auto_tool_choice: true
-    tool_call_parser: {parser}
-    override_generation_config: {{max_new_tokens: 48}}
-"""
+_HEAD = [
+    "| agent | version | result | what it sent, and the status of the answer | seconds |",
+    "| --- | --- | --- | --- | --- |",
+]
 
 
 def main() -> int:
@@ -55,20 +40,13 @@ def main() -> int:
     names = arguments.agents.split(",")
     folder = arguments.folder.resolve()
     installed = {name: _install(name, folder) for name in names}
-    with tempfile.TemporaryDirectory() as scratch:
-        process, root = _serve(Path(scratch), arguments.tool_call_parser)
-        try:
-            rows = [_turn(name, installed[name], root, Path(scratch), arguments.seconds) for name in names]
-        finally:
-            process.terminate()
-            process.wait(60)
-    report = "\n".join(
-        [
-            "| agent | version | result | requests answered | seconds |",
-            "| --- | --- | --- | --- | --- |",
-            *rows,
-        ]
-    )
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        stretched(Path(scratch), tokens=131072, most=48, parser=arguments.tool_call_parser) as root,
+        listener(root) as between,
+    ):
+        rows = [_turn(name, installed[name], between, Path(scratch), arguments.seconds) for name in names]
+    report = "\n".join([*_HEAD, *rows])
     print(report)
     if arguments.report:
         arguments.report.write_text(report + "\n")
@@ -82,87 +60,41 @@ def _install(name: str, folder: Path) -> Path | None:
     program = folder / "node_modules/.bin" / name if registry == "npm" else folder / name / "bin" / name
     if program.exists():
         return program
-    if registry == "npm":
-        steps = [
-            ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"{package}@{version}"]
-        ]
-    else:
-        own = str(folder / name / "bin/python")
-        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-        steps = [[uv, "venv", "-q", "--python", sys.executable, str(folder / name)],
-                 [uv, "pip", "install", "-q", "--python", own, f"{package}=={version}"]]  # fmt: skip
-    for step in steps:
-        if subprocess.run(step, check=False, capture_output=True, timeout=600).returncode:
-            return None
+    try:
+        if registry == "npm":
+            npm = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder)]
+            subprocess.run([*npm, f"{package}@{version}"], check=True, capture_output=True, timeout=600)
+        else:
+            own_environment(folder / name, f"{package}=={version}")
+    except (OSError, subprocess.SubprocessError):
+        return None
     return program if program.exists() else None
 
 
-def _serve(scratch: Path, parser: str) -> tuple[subprocess.Popen[str], str]:
-    embedded = files("alpharay.serve") / "embedded"
-    config = scratch / "agents.yaml"
-    config.write_text(_CONFIG.format(embedded=embedded, parser=parser))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "alpharay.serve.cli", "serve", "--port", "0", str(config)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1", "ALPHARAY_CACHE": str(scratch / "cache")},
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line.startswith("ready "):
-        process.kill()
-        raise SystemExit("the server did not get ready")
-    return process, line.split()[1].removesuffix("/v1")
-
-
-def _turn(name: str, program: Path | None, root: str, scratch: Path, seconds: float) -> str:
+def _turn(name: str, program: Path | None, between: Listener, scratch: Path, seconds: float) -> str:
     version = VERSIONS[name][2]
     if program is None:
         return f"| {name} | {version} | not installed | | |"
     home, work = scratch / f"{name}-home", scratch / f"{name}-work"
     home.mkdir()
     work.mkdir()
-    turn = AGENTS[name](root, home)
-    before, started = _answered(root), time.monotonic()
-    # An environment of its own: no account, no key and no proxy of whoever runs this.
+    turn = AGENTS[name](between.root, home)
+    between.heard.clear()
+    started = time.monotonic()
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "CI": "1", "TERM": "dumb", "NO_COLOR": "1"}
-    try:
-        ended = subprocess.run(
-            [str(program), *turn.arguments],
-            cwd=work,
-            env=environment | turn.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-        code, told = f"exit code {ended.returncode}", ended.stdout + ended.stderr
-    except subprocess.TimeoutExpired as late:
-        code, told = f"not ended in {seconds:g} s", f"{late.stdout!r} {late.stderr!r}"
+    code, told = run_program([str(program), *turn.arguments], work, environment | turn.environment, seconds)
     took = time.monotonic() - started
-    now = _answered(root)
-    new = {key: count - before.get(key, 0) for key, count in now.items() if count > before.get(key, 0)}
+    asked = [one for one in between.heard if one.method == "POST"]
     fine = (
-        code == "exit code 0" and (turn.endpoint, "ok") in new and {outcome for _, outcome in new} == {"ok"}
+        code == "exit code 0"
+        and any(one.path.partition("?")[0] == turn.path for one in asked)
+        and all(one.status == 200 for one in asked)
     )
-    counts = ", ".join(
-        f"{endpoint} {outcome} {count:g}" for (endpoint, outcome), count in sorted(new.items())
-    )
+    counted = Counter(one.said for one in between.heard)
+    said = [f"{one} (x{count})" if count > 1 else one for one, count in counted.items()]
     if not fine:
-        print(f"--- {name}: {code}; {counts}\n{told[-3000:]}", file=sys.stderr)
-    return f"| {name} | {version} | {'passed' if fine else code} | {counts} | {took:.0f} |"
-
-
-def _answered(root: str) -> dict[tuple[str, str], float]:
-    """Requests so far, by (endpoint, outcome)."""
-    text = httpx.get(f"{root}/metrics", timeout=30).text
-    return {
-        (sample.labels["endpoint"], sample.labels["outcome"]): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == "alpharay_requests_total"
-    }
+        print(f"--- {name}: {code}; {said}\n{told[-3000:]}", file=sys.stderr)
+    return f"| {name} | {version} | {'passed' if fine else code} | {'<br>'.join(said)} | {took:.0f} |"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from alpharay.serve.cli import _parser
 from .blocks import PAGES, ROOT, blocks, commands
 
 AGENTS = {"codex", "claude", "aider", "opencode", "qwen"}
-ELSEWHERE = {"docker", "kubectl", "export", *AGENTS}
+ELSEWHERE = {"docker", "kubectl", "export", "evalplus.codegen", "guidellm", *AGENTS}
 WITH_A_SERVER = {"curl"}
 
 

@@ -1,0 +1,123 @@
+"""What agents and tools run against, and with: a real server of a stretched model, and programs of other people's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+
+EMBEDDED = Path(str(files("alpharay.serve"))) / "embedded"
+
+# Agents bring prompts of tens of thousands of tokens and offer tools. The embedded frontier reads 512 tokens and
+# knows no tools: stretched, and with a parser, it answers nonsense to everything, which is all that is needed.
+_CONFIG = """
+name: frontier
+endpoints: {{low: '{embedded}/low', high: '{embedded}/high'}}
+members: {members}
+engine:
+  dtype: float32
+  max_model_len: {tokens}
+  members_per_replica: {replica}
+  extra:
+    hf_overrides: {{max_position_embeddings: {tokens}}}
+    kv_cache_memory_bytes: 1073741824
+    max_num_seqs: 8
+    max_num_batched_tokens: {tokens}
+    enable_auto_tool_choice: true
+    tool_call_parser: {parser}
+    override_generation_config: {{max_new_tokens: {most}, eos_token_id: {ends}}}
+"""
+
+
+def line_ends() -> list[int]:
+    """The tokens that end a line, and the tokenizer's own end."""
+    told = json.loads((EMBEDDED / "high" / "tokenizer.json").read_text())
+    own = json.loads((EMBEDDED / "high" / "config.json").read_text())["eos_token_id"]
+    # Byte-level BPE writes a line feed as Ċ.
+    return sorted({own, *(number for word, number in told["model"]["vocab"].items() if "Ċ" in word)})
+
+
+@contextmanager
+def stretched(
+    scratch: Path, *, tokens: int, most: int, members: Sequence[float] = (1,), parser: str = "hermes"
+) -> Iterator[str]:
+    """The root of a server whose model reads `tokens`, and answers with a line of at most `most`.
+
+    An agent takes an answer that was cut for a failure: the model, which never learnt to converse, has to end.
+    """
+    config = scratch / "stretched.yaml"
+    config.write_text(
+        _CONFIG.format(
+            embedded=EMBEDDED,
+            parser=parser,
+            members=list(members),
+            replica=len(members),
+            tokens=tokens,
+            most=most,
+            ends=line_ends(),
+        )
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "alpharay.serve.cli", "serve", "--port", "0", str(config)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1", "ALPHARAY_CACHE": str(scratch / "cache")},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line.startswith("ready "):
+            raise SystemExit("the server did not get ready")
+        yield line.split()[1].removesuffix("/v1")
+    finally:
+        process.terminate()
+        try:
+            process.wait(90)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def own_environment(folder: Path, *packages: str) -> Path:
+    """The programs of an environment made from those packages, which is kept. Raises CalledProcessError."""
+    place = folder / "bin"
+    if not (folder / ".made").exists():
+        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+        subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
+        install = [uv, "pip", "install", "-q", "--python", str(place / "python"), *packages]
+        subprocess.run(install, check=True, timeout=600)
+        (folder / ".made").touch()
+    return place
+
+
+def run_program(
+    command: Sequence[str], work: Path, environment: Mapping[str, str], seconds: float
+) -> tuple[str, str]:
+    """How it ended, and what it printed. Whatever it has started ends with it."""
+    process = subprocess.Popen(
+        command,
+        cwd=work,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        told, _ = process.communicate(timeout=seconds)
+        return f"exit code {process.returncode}", told
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        told, _ = process.communicate()
+        return f"not ended in {seconds:g} s", told
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
