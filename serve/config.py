@@ -54,7 +54,8 @@ class Engine(Section):
     replicas: engines per member, for throughput.
     members_per_replica: members whose engines share one Ray Serve replica, under hosting `replicas`.
         1 in production; more saves start-up time and memory where the models are small.
-    hang_s: an engine that gives no sign of life for so long is ended and started anew.
+    hang_s: an engine that gives no sign of life for so long, or whose requests get no token, is ended and started
+        anew. Longer than the longest prompt takes.
     autoscale: more replicas while they are busy. resources: of Ray's, beside GPUs, that a replica takes of
         its node (`ray start --resources`): it is placed on nodes that have them.
     extra: any other argument of vLLM's, by its own name.

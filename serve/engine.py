@@ -114,6 +114,14 @@ class VllmEngine:
         if self._engine is not None:
             await self._engine.is_paused()
 
+    def tokens_out(self) -> dict[str, int]:
+        """Of every request that holds a place in the engine, by its id: how many tokens have come of it."""
+        states = self._engine.output_processor.request_states if self._engine is not None else {}
+        return {
+            name: state.detokenizer.num_output_tokens() if state.detokenizer is not None else 0
+            for name, state in states.items()
+        }
+
     def kill(self) -> None:
         """Ends the engine's processes at once, whatever they are at."""
         manager = self._engine.engine_core.resources.engine_manager if self._engine is not None else None

@@ -49,6 +49,9 @@ class Host:
         self._seats = seats
         self._engines: dict[str, VllmEngine] = {}  # by member; several may share one
         self._starting: set[str] = {member for seat in seats for member in seat.members}
+        self._moved: dict[
+            VllmEngine, tuple[float, dict[str, int]]
+        ] = {}  # when an engine last got on, and how far
         self._failures = 0
         self._broken: str = ""
         # With another replica of the member at hand a request may wait here until this one's engine is
@@ -131,18 +134,31 @@ class Host:
         instance = engine.instance
         if not engine.alive or self._starting.intersection(engine.seat.members):
             return
+        fault = "has not answered"
         for patience in (hang_s, _LAST_CHANCE_S):
             try:
                 async with asyncio.timeout(patience):
                     await engine.sign_of_life()
-                return
             except TimeoutError:
                 continue
             except Exception:
                 return  # it died meanwhile, which is seen elsewhere
+            if not self._stands_still(engine, hang_s):
+                return
+            fault = "answers, and has done nothing for its requests"
+            break
         if engine.alive and engine.instance == instance:
-            log.warning("the engine of %s has not answered for %g s; ending it", engine.seat.members, hang_s)
+            log.warning("the engine of %s %s for %g s; ending it", engine.seat.members, fault, hang_s)
             engine.kill()
+
+    def _stands_still(self, engine: VllmEngine, hang_s: float) -> bool:
+        """Whether of all requests that were in the engine `hang_s` ago none has ended or got a token since."""
+        now, tokens = asyncio.get_running_loop().time(), engine.tokens_out()
+        since, before = self._moved.get(engine, (now, {}))
+        if before and all(tokens.get(name) == count for name, count in before.items()):
+            return now - since >= hang_s
+        self._moved[engine] = (now, tokens)
+        return False
 
     async def _revive(self, engine: VllmEngine) -> None:
         name = ", ".join(engine.seat.members)

@@ -17,6 +17,7 @@ class Engine:
         self.alive = True
         self.killed = 0
         self.asked = 0
+        self.tokens = {}
         self._after = list(answers_after)
 
     async def sign_of_life(self):
@@ -25,6 +26,9 @@ class Engine:
         if isinstance(after, Exception):
             raise after
         await asyncio.sleep(after)
+
+    def tokens_out(self):
+        return dict(self.tokens)
 
     def kill(self):
         self.killed += 1
@@ -41,6 +45,7 @@ def host_of(engine, starting=()):
     host = object.__new__(Bare)
     host._engines = {"m@0": engine}
     host._starting = set(starting)
+    host._moved = {}
     return host
 
 
@@ -85,4 +90,50 @@ async def test_a_new_engine_is_not_ended_for_the_old_one(tmp_path):
     await asyncio.sleep(30)
     engine.instance = "second"
     await probing
+    assert engine.killed == 0
+
+
+@pytest.fixture
+def watched(tmp_path):
+    """Probes an engine that always answers, with a minute between two looks; gives how often it was ended."""
+
+    async def watch(*tokens):
+        engine = Engine(0.0, tmp_path=tmp_path)
+        host = host_of(engine)
+        for one in tokens:
+            engine.tokens = one
+            await host._probe(engine, 60.0)
+            await asyncio.sleep(61)
+        return engine.killed
+
+    return watch
+
+
+async def test_an_engine_that_answers_and_does_nothing_for_its_requests_is_ended(watched):
+    assert await watched({"a": 3, "b": 0}, {"a": 3, "b": 0}) == 1
+
+
+async def test_new_requests_do_not_hide_that_it_stands_still(watched):
+    assert await watched({"a": 3}, {"a": 3, "b": 0}) == 1
+
+
+@pytest.mark.parametrize(
+    "later",
+    [{"a": 3, "b": 1}, {"a": 3}, {"c": 0}, {}],
+    ids=["a token came", "one has ended", "all have ended", "none is left"],
+)
+async def test_an_engine_that_gets_on_is_left_alone(watched, later):
+    assert await watched({"a": 3, "b": 0}, later) == 0
+
+
+async def test_an_engine_without_requests_is_left_alone(watched):
+    assert await watched({}, {}, {}) == 0
+
+
+async def test_requests_that_wait_for_less_than_the_limit_are_left_alone(tmp_path):
+    engine = Engine(0.0, tmp_path=tmp_path)
+    host, engine.tokens = host_of(engine), {"a": 0}
+    for _ in range(5):
+        await host._probe(engine, 60.0)
+        await asyncio.sleep(11)
     assert engine.killed == 0
