@@ -24,6 +24,10 @@ from tests.agents.listening import Listener, listener
 from tests.agents.starting import own_environment, run_program, stretched
 
 _HEAD = [
+    "One turn of each agent, offline, by `make agents`: vLLM on the CPU, the embedded frontier's `high` stretched to",
+    "131,072 tokens. An agent passes when it ends by itself with exit code 0 and every request for a model was answered",
+    "with 200.",
+    "",
     "| agent | version | result | what it sent, and the status of the answer | seconds |",
     "| --- | --- | --- | --- | --- |",
 ]

@@ -89,6 +89,8 @@ def guidellm(root: str, work: Path) -> Use:
             "--profile", "kind=concurrent,streams=4",
             "--constraint", f"kind=max_requests,count={_REQUESTS}",
             "--data", "kind=synthetic_text,prompt_tokens=64,output_tokens=32",
+            # It would make thousands of prompts before it sends the first.
+            "--data-loader", f"kind=pytorch,samples={_REQUESTS},prefetch_factor=4",
             "--tokenizer", f"kind=hf_auto,model={EMBEDDED / 'high'}",
             "--output", f"kind=json,path={work / 'report.json'}",
         ],
