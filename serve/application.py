@@ -13,6 +13,7 @@ from typing import Any
 from alpharay.serve import config as configuration
 from alpharay.serve.deploy import application
 from alpharay.serve.errors import ConfigError
+from alpharay.serve.lineup import Lineup
 from alpharay.serve.prepare import prepare
 
 log = logging.getLogger("ray.serve")
@@ -31,4 +32,5 @@ def build(arguments: Mapping[str, str]) -> Any:
         )
     path = arguments.get("config")
     loaded = configuration.load(Path(path) if path else None)
-    return application(loaded, *prepare(loaded, log.info))
+    members, seats = prepare(loaded, log.info)
+    return application(Lineup(config=loaded, members=members, seats=seats))

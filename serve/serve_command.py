@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "example:\n  alpharay serve                     # the embedded frontier on http://127.0.0.1:8000/v1\n"
         "  alpharay serve frontier.yaml --port 9000\n\n"
-        "Ends on SIGINT or SIGTERM, after the requests under way."
+        "Ends on SIGINT or SIGTERM, after the requests under way. On SIGHUP it reads CONFIG again, and moves to other\n"
+        "checkpoints without failing a request."
     )
 
 
@@ -45,14 +46,17 @@ def _port(text: str) -> int:
 def run(arguments: argparse.Namespace) -> int:
     from alpharay.serve import config, running
 
-    loaded = config.load(arguments.config)
     own = ("host", "port", "engine_metrics_port")
     server = {name: value for name in own if (value := getattr(arguments, name)) is not None}
-    loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=server)})
+
+    def reread() -> config.Config:
+        loaded = config.load(arguments.config)
+        return loaded.model_copy(update={"server": loaded.server.model_copy(update=server)})
+
     started = time.monotonic()
 
     def say(line: str) -> None:
         print(f"{time.monotonic() - started:6.1f} s  {line}", file=sys.stderr, flush=True)
 
-    running.serve(loaded, address=arguments.address, say=say)
+    running.serve(reread, address=arguments.address, say=say)
     return 0

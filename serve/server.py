@@ -53,6 +53,8 @@ class Server:
         judging: Judging,
         hub: Any,
         store: Store | None = None,
+        *,
+        lineup: int = 0,
     ) -> None:
         self.config = config
         self.members = members
@@ -74,6 +76,7 @@ class Server:
         self._hub = hub
         self._name = uuid.uuid4().hex
         self._overview = Overview()
+        self._lineup = lineup
 
     def admit(self, endpoint: str) -> Visit:
         """A place for one request. Raises RequestError (503): full, or draining."""
@@ -161,6 +164,7 @@ class Server:
                 in_flight=self.in_flight,
                 draining=self.draining,
                 keys=self.limits.used(),
+                lineup=self._lineup,
             )
             async with asyncio.timeout(_HUB_S):  # a handle waits for a lost replica as long as it takes
                 self._overview = await self._hub.exchange.remote(self._name, report)

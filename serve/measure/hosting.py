@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 
+from alpharay.serve.bring_up import deploy
 from alpharay.serve.checks import check_port
 from alpharay.serve.cluster import check_gpus, cluster
 from alpharay.serve.config import Config
 from alpharay.serve.frontier import ServedMember
+from alpharay.serve.lineup import Lineup
 from alpharay.serve.links import RayEngines, RayJudging
 from alpharay.serve.prepare import prepare
-from alpharay.serve.running import deploy
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ def hosted(config: Config, address: str | None, say: Callable[[str], None]) -> I
     server = config.server.model_copy(update={"host": "127.0.0.1", "port": port, "api_keys_file": None})
     config = config.model_copy(update={"server": server, "store": None})
     members, seats = prepare(config, say)
+    lineup = Lineup(config=config, members=members, seats=seats)
     with redirect_stdout(sys.stderr), cluster(address, config, say):
         from alpharay.serve.deploy import handles
 
         check_gpus(config)
-        deploy(config, members, seats, say)
-        hosts, judge = handles(config, seats)
+        deploy(lineup, say)
+        hosts, judge = handles(lineup)
         yield Hosting(members, RayEngines(hosts, lambda _: False), RayJudging(judge, lambda: False))

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from alpharay.serve.hub import SILENT_AFTER_S, Hub, IngressReport, JudgeState, MemberReport, Phase
@@ -172,3 +174,36 @@ async def test_an_ingress_that_is_held_up_is_not_drained(hub):
 async def test_an_ingress_that_has_not_heard_of_the_drain_is_not_drained(hub):
     await hub.drain(30)
     assert not (await hub.exchange("i", IngressReport())).drained
+
+
+async def test_a_lineup_is_told_to_those_who_have_an_earlier_one(hub):
+    assert await hub.announced(0) is None
+    lineup = SimpleNamespace(number=2)
+    await hub.announce(lineup)
+    assert [await hub.announced(number) for number in (0, 1, 2)] == [lineup, lineup, None]
+
+
+async def test_it_is_settled_when_nobody_answers_with_an_earlier_lineup_any_more(hub):
+    assert not await hub.settled(1)
+    await hub.exchange("early", IngressReport(in_flight=1))
+    await hub.exchange("late", IngressReport(lineup=1))
+    assert not await hub.settled(1)
+    await hub.exchange("early", IngressReport(draining=True))
+    assert await hub.settled(1)
+    assert not await hub.settled(2)
+
+
+async def test_a_lost_ingress_does_not_keep_a_lineup_from_settling(hub):
+    await hub.exchange("lost", IngressReport(in_flight=3))
+    await pass_time(120)
+    await hub.exchange("i", IngressReport(lineup=1))
+    assert await hub.settled(1)
+
+
+async def test_engines_that_were_expected_are_no_restarts(hub):
+    await hub.report_members("r", {ONE: up("a")})
+    await hub.expect([ONE], 1)
+    await hub.report_members("new", {ONE: up("b")})
+    assert (await state(hub)).restarts == 0
+    await hub.report_members("new", {ONE: up("c")})
+    assert (await state(hub)).restarts == 1

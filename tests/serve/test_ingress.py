@@ -1,0 +1,106 @@
+"""One ingress replica over a change of what is served: each request belongs to one lineup from start to end."""
+
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from alpharay.serve.dialects import chat
+from alpharay.serve.hub import Hub, MemberReport, Phase
+from alpharay.serve.ingress import Ingress
+from alpharay.serve.lineup import Announced
+
+from .clock import pass_time
+from .fakes import NAMES, FakeEngines, FakeJudging, Handle, config, question, served_members
+
+
+class Host:
+    """The handle of a deployment whose engines are fakes."""
+
+    def __init__(self):
+        self.engines = FakeEngines()
+        self.sample = SimpleNamespace(
+            remote=lambda *arguments: asyncio.ensure_future(self.engines.sample(*arguments))
+        )
+
+
+class Bare(Ingress):
+    """Closed by its test, and not once more by the collector."""
+
+    def __del__(self):
+        pass
+
+
+@pytest.fixture
+async def changing():
+    """The ingress replica, its client, the hub, and of the old and the new lineup the host and the members."""
+    hub = Hub(list(NAMES), 1)
+    up = MemberReport(phase=Phase.UP, instance="first")
+    await hub.report_members("replica", dict.fromkeys(NAMES, up))
+    old = served_members()
+    new = tuple(replace(member, sha256=f"{number:064x}") for number, member in enumerate(old, 100))
+    hosts = Host(), Host()
+    ingress = object.__new__(Bare)
+    await ingress.__init__(config(), old, dict.fromkeys(NAMES, hosts[0]), FakeJudging(), Handle(hub))
+    transport = httpx.ASGITransport(app=ingress.__serve_build_asgi_app__(), raise_app_exceptions=False)
+    lineup = Announced(number=1, config=config(), members=new, hosts=dict.fromkeys(NAMES, hosts[1]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://frontier") as http:
+        yield SimpleNamespace(http=http, hub=hub, hosts=hosts, old=old, new=new, lineup=lineup)
+    await Ingress.__del__(ingress)
+
+
+async def checkpoint(changing, **body):
+    answer = await changing.http.post(chat.PATH, json=question(model=NAMES[0], **body))
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]["alpharay"]["checkpoint"]
+
+
+async def test_a_request_ends_with_the_lineup_that_it_began_with(changing):
+    changing.hosts[0].engines.seconds[NAMES[0]] = 7.0
+    early = asyncio.ensure_future(checkpoint(changing))
+    await pass_time(1)
+    await changing.hub.announce(changing.lineup)
+    await pass_time(3)
+    assert await checkpoint(changing) == changing.new[0].sha256
+    assert not await changing.hub.settled(1)
+    assert await early == changing.old[0].sha256
+    await pass_time(5)
+    assert await changing.hub.settled(1)
+    assert [len(host.engines.calls) for host in changing.hosts] == [1, 1]
+
+
+async def test_the_models_and_their_metrics_are_the_new_ones(changing):
+    await changing.hub.announce(changing.lineup)
+    await pass_time(5)
+    models = (await changing.http.get("/v1/models")).json()["data"]
+    assert [one["alpharay"].get("checkpoint") for one in models] == [None, *(m.sha256 for m in changing.new)]
+    page = (await changing.http.get("/metrics")).text
+    assert changing.new[0].sha256 in page
+    assert changing.old[0].sha256 not in page
+
+
+async def test_what_was_counted_before_the_change_stays_counted(changing):
+    await checkpoint(changing)
+    await changing.hub.announce(changing.lineup)
+    await pass_time(5)
+    await checkpoint(changing)
+    page = (await changing.http.get("/metrics")).text
+    assert 'alpharay_requests_total{endpoint="chat",outcome="ok"} 2.0' in page
+
+
+async def test_it_is_ready_all_the_while(changing):
+    await pass_time(2)
+    await changing.hub.announce(changing.lineup)
+    for _ in range(8):
+        assert (await changing.http.get("/ready")).status_code == 200
+        await pass_time(0.5)
+
+
+async def test_a_drain_after_a_change_ends_at_once(changing):
+    await changing.hub.announce(changing.lineup)
+    await pass_time(5)
+    await changing.hub.drain(30)
+    await pass_time(5)
+    assert (await changing.hub.overview()).drained
