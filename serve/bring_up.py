@@ -33,10 +33,10 @@ def tell_members(members: tuple[ServedMember, ...], say: Say) -> None:
         )
 
 
-def deploy(lineup: Lineup, say: Say, *beside: Lineup) -> None:
+def deploy(lineup: Lineup, say: Say, *beside: Lineup, watch: bool = True) -> None:
     """Puts the frontier on the running cluster and waits until every member can answer.
 
-    beside: lineups whose engines run as well.
+    beside: lineups whose engines run as well. watch: whether an engine that fails ends the wait.
 
     Raises StartFailed.
     """
@@ -64,9 +64,9 @@ def deploy(lineup: Lineup, say: Say, *beside: Lineup) -> None:
     while True:
         time.sleep(0.5)
         overview = hub_overview()
-        _raise_failure(overview, failed)
+        _raise_failure(overview if watch else None, failed)
         now = time.monotonic()
-        state = _progress(overview)
+        state = "waiting for the new engines" if beside else _progress(overview)
         if state != last or now - told > _TELL_EVERY_S:
             say(state)
             told, last = now, state

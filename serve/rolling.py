@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from alpharay.merge.errors import MergeError
 from alpharay.serve.bring_up import Say, ask_hub, deploy, tell_members
+from alpharay.serve.cluster import check_spare_gpus
 from alpharay.serve.config import Config
 from alpharay.serve.errors import ServeError, StartFailed
 from alpharay.serve.lineup import Announced, Lineup, changed, steps
@@ -69,12 +70,14 @@ class Rolling:
         old, fresh = self.lineup, new.groups().keys() - self.lineup.groups().keys()
         names = [name for group in fresh for seat in new.groups()[group] for name in seat.members]
         if fresh:
+            check_spare_gpus(new.config)
             self.say(f"starting engines of {', '.join(names)} beside those that serve")
             ask_hub("expect", names, new.config.engine.most_replicas)
             try:
                 deploy(old, self.say, new)
             except StartFailed:
-                deploy(old, self.say)
+                # The failed one is still heard of for a while.
+                deploy(old, self.say, watch=False)
                 ask_hub("expect", names, -new.config.engine.most_replicas)
                 raise
         self._number += 1

@@ -91,7 +91,8 @@ def test_the_application_builds_from_a_configuration_alone(cache):
     from alpharay.serve.application import build
 
     found = deployments(build({}))
-    assert found.keys() == {"ingress", "hub", "judge", "members-0"}
+    (host,) = found.keys() - {"ingress", "hub", "judge"}
+    assert host.startswith("members-0-")
 
 
 def test_an_argument_that_is_none_is_refused(cache):
@@ -110,7 +111,7 @@ def test_replicas_are_scaled_and_placed_as_the_configuration_says(cache, tmp_pat
     endpoints = {name: str(embedded / name) for name in ("low", "high")}
     path.write_text(yaml.safe_dump({"endpoints": endpoints, "members": [0, 1], "engine": engine}))
     found = deployments(build({"config": str(path)}))
-    member = found["member-0"]
+    (member,) = [one for name, one in found.items() if name.startswith("member-0-")]
     scale = member._deployment_config.autoscaling_config
     assert (scale.min_replicas, scale.max_replicas, scale.target_ongoing_requests) == (2, 5, 8)
     assert member.ray_actor_options["resources"] == {"l40s": 0.5}
