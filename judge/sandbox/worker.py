@@ -222,17 +222,18 @@ class Worker:
     async def _wait(self, limits: Limits, cases: int) -> dict[str, Any]:
         assert self._reply is not None
         patience = limits.wall_s * STARVED_FACTOR * cases + PATIENCE_S
+        # Not `wait_for`, which costs a run another future.
+        timer = asyncio.get_running_loop().call_later(patience, _fell_silent, self._reply)
         try:
-            return await asyncio.wait_for(asyncio.shield(self._reply), patience)
+            return await asyncio.shield(self._reply)
         except asyncio.CancelledError:
             await self._kill_run()
             raise
-        except TimeoutError:
-            self.close()
-            raise WorkerDied("the sandbox fell silent") from None
         except WorkerDied:
             self.close()
             raise
+        finally:
+            timer.cancel()
 
     async def _kill_run(self) -> None:
         """Ends the run now; a server that does not confirm it is ended itself."""
@@ -299,6 +300,11 @@ class Worker:
             self._scratch = None
         if self._reply is not None and self._reply.done() and not self._reply.cancelled():
             self._reply.exception()  # seen: a worker that is closed on purpose is no error
+
+
+def _fell_silent(reply: asyncio.Future[dict[str, Any]]) -> None:
+    if not reply.done():
+        reply.set_exception(WorkerDied("the sandbox fell silent"))
 
 
 def _close(descriptors: list[int]) -> None:
