@@ -90,6 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tiny", action="store_true", help="the embedded frontier alone, and few samples")
     parser.add_argument("--parameters", type=float, default=1.3e9, help="of the random pair")
+    parser.add_argument("--cache", type=float, default=12, help="GiB of key-value cache for the random pair")
     parser.add_argument("--samples", type=int, default=250)
     parser.add_argument("--tokens", type=int, default=128, help="of each sample")
     parser.add_argument("--rounds", type=int, default=3)
@@ -103,7 +104,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         pairs = [_embedded()]
         if not arguments.tiny:
-            pairs.append(_random(Path(scratch) / "random", arguments.parameters))
+            pairs.append(_random(Path(scratch) / "random", arguments.parameters, arguments.cache))
         for pair in pairs:
             parts.append(asyncio.run(_measured(pair, load, Path(scratch) / pair.name)))
             print(parts[-1], flush=True)
@@ -290,7 +291,7 @@ def _embedded() -> Pair:
     )
 
 
-def _random(folder: Path, parameters: float) -> Pair:
+def _random(folder: Path, parameters: float, cache: float) -> Pair:
     """A Llama of random weights, a second one near it, and two random adapters of the first."""
     counted = write_pair(folder, parameters)
     _tokenizer(folder / "low")
@@ -306,7 +307,7 @@ def _random(folder: Path, parameters: float) -> Pair:
         base=folder / "low",
         adapters=adapters,
         dtype="bfloat16",
-        cache=12 << 30,
+        cache=int(cache * 2**30),
     )
 
 

@@ -11,10 +11,11 @@ import multiprocessing
 import uuid
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, get_args
 
+import psutil
 import vllm.v1.engine.utils as vllm_engine_utils
 from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -108,7 +109,10 @@ class VllmEngine:
     async def stop(self) -> None:
         engine, self._engine, self._app, self._turnstile = self._engine, None, None, None
         if engine is not None:
-            await asyncio.to_thread(engine.shutdown)
+            with suppress(
+                psutil.NoSuchProcess
+            ):  # vLLM's own: a process that ended while it was about to kill it
+                await asyncio.to_thread(engine.shutdown)
 
     @property
     def alive(self) -> bool:
