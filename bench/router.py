@@ -45,6 +45,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 }
 LOGGED_PER_MEMBER = 4
 FIRST_SEED = 1000
+RUNS = 10  # of each policy on each recorded problem
 ALPHAS = ("-1", "-0.5", "0", "0.25", "0.5", "0.75", "1", "1.5", "2")
 SERVED = ("-0.5", "0", "0.5", "1", "1.5")
 RECORDED = {
@@ -280,7 +281,7 @@ def main() -> None:
         if kind == "cost":
             part["cost"] = decision_cost()
         elif kind == "embedded":
-            part["embedded"] = recorded(args.seeds)
+            part["embedded"] = recorded(RUNS)
         elif kind == "regret":
             part["regret"] = regrets(args.seeds)
         else:

@@ -116,7 +116,7 @@ def _embedded(found: dict) -> list[str]:
     lines = [
         "## Recorded outcomes of the embedded frontier",
         "",
-        "Two training seeds; 96 test problems, learnt on 48 validation problems; intervals over problems (bootstrap).",
+        "Two training seeds; test problems, ten runs each, all learnt on validation problems; intervals over problems (bootstrap).",
         "`single` is the member that solves most validation samples.",
         "",
         "| frontier | budget | policy | solved % | against single | against uniform | samples to the first pass |",
