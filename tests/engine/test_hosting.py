@@ -11,20 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alpharay.serve.python_tool import MOST_CALLS
-
 pytestmark = pytest.mark.engine
 
 EMBEDDED = Path(str(files("alpharay.serve") / "embedded"))
 ENGINE = {
     "dtype": "float32",
     "max_model_len": 512,
-    "extra": {
-        "max_num_seqs": 32,
-        "kv_cache_memory_bytes": 64 << 20,
-        "enable_auto_tool_choice": True,
-        "tool_call_parser": "hermes",
-    },
+    "extra": {"max_num_seqs": 32, "kv_cache_memory_bytes": 64 << 20},
 }
 
 
@@ -124,22 +117,3 @@ def test_an_engine_that_died_comes_back_with_all_its_members(hosted, request, as
     ]
     assert after == before
     wait_until(running.idle, "no place in the engine held")
-
-
-def test_a_member_runs_programs_in_the_sandbox_while_it_answers(shifting):
-    """The embedded model knows no tools: what it writes is forced, its parsing, running and going on are not."""
-    call = '<tool_call>{"name": "python", "arguments": {"code": "print(6 * 7)"}}</tool_call>'
-    body = {
-        "model": "one@1.5",  # one member: of several, each round would wait for its turn
-        "messages": [{"role": "user", "content": "6 * 7?"}],
-        "structured_outputs": {"choice": [call]},
-        "alpharay": {"tools": ["python"], "budget": 3, "return": "all"},
-    }
-    response = shifting.post(body)
-    assert response.status_code == 200, response.text
-    answer = response.json()
-    assert answer["alpharay"]["drawn"] == 3
-    for choice in answer["choices"]:
-        assert choice["alpharay"]["python"] == [{"code": "print(6 * 7)", "output": "42\n"}] * MOST_CALLS
-        assert choice["message"]["content"] == call  # once no calls are left, it is an answer like any other
-    assert answer["alpharay"]["usage"]["completion_tokens"] == answer["usage"]["completion_tokens"]
