@@ -154,11 +154,12 @@ async def _stdio(
         detail = f"its global data takes {binary.static >> 20} MiB, the limit is {job.limits.memory_mb} MiB"
         tally.failed(0, Failure(VerdictKind.MEMORY_LIMIT, detail, of_case=False))
         return
+    limits = _with_room(job.limits, max((len(case.output) for case in tests.cases), default=0))
     for place, case in enumerate(tests.cases):
         given = case.input.encode("utf-8", "surrogatepass")
-        limits = _with_room(job.limits, len(case.output))
         if binary is None:
-            order = Order(mode="stdio", program=source, given=given, limits=limits)
+            more = place < len(tests.cases) - 1
+            order = Order(mode="stdio", program=source, given=given, limits=limits, more=more)
         else:
             order = Order(mode="native", program=b"", binary=binary.descriptor, given=given, limits=limits)
         ended = await runner.run(order)

@@ -5,13 +5,24 @@ import mmap
 import os
 import resource
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alpharay.judge.inside.landlock import Ruleset
-from alpharay.judge.inside.seccomp import Filter
+from alpharay.judge.inside.seccomp import Filter, build, build_forked
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS = 1, 4, 8, 38
 CAPABILITY_VERSION_3 = 0x20080522
+LIMITED = (
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_AS,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NOFILE,
+    resource.RLIMIT_CORE,
+    resource.RLIMIT_MEMLOCK,
+    resource.RLIMIT_MSGQUEUE,
+    resource.RLIMIT_NPROC,
+    resource.RLIMIT_STACK,
+)
 CAP_BITS = {"dac_read_search": 1 << 2, "dac_override": 1 << 1}
 # More than honest programs need, few enough that a fork-less process cannot hurt with them.
 MAX_DESCRIPTORS = 64
@@ -23,12 +34,16 @@ NATIVE_ROOM = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Walls:
-    """What one kind of child may open and call. space: bytes of address space for so many bytes of memory limit."""
+    """What one kind of child may open and call. space: bytes of address space for so many bytes of memory limit.
+
+    forked: what its own children are bound by beyond that, for the kind that forks.
+    """
 
     ruleset: Ruleset
     system_calls: Filter
     base: int
     factor: int = 1
+    forked: Filter | None = None
 
     def space(self, memory: int) -> int:
         return self.base + self.factor * memory
@@ -36,18 +51,27 @@ class Walls:
 
 def interpreter_walls(read: list[str], write: list[str]) -> Walls:
     """For Python programs, which share this process's image."""
-    return Walls(Ruleset(read, write), Filter(), _address_space())
+    return Walls(Ruleset(read, write), Filter(build()), _address_space())
+
+
+def forking_walls(interpreter: Walls) -> Walls:
+    """For what compiles a Python program and then forks children that run it.
+
+    It may fork; its children may not, and come to have the walls of any Python program.
+    """
+    may_fork = Filter(build(forking=True))
+    return replace(interpreter, system_calls=may_fork, forked=Filter(build_forked()))
 
 
 def binary_walls(devices: list[str]) -> Walls:
     """For compiled programs: no file at all but some devices, of which the first may be written to."""
-    return Walls(Ruleset(devices[1:], devices[:1]), Filter(executing=True), NATIVE_ROOM, NATIVE_SPACE)
+    return Walls(Ruleset(devices[1:], devices[:1]), Filter(build(executing=True)), NATIVE_ROOM, NATIVE_SPACE)
 
 
 def tool_walls(read: list[str], execute: list[str], work: str) -> Walls:
     """For the compiler's parts: headers and libraries, and one folder to write in."""
     ruleset = Ruleset(read, [], execute=execute, work=work)
-    return Walls(ruleset, Filter(executing=True), NATIVE_ROOM)
+    return Walls(ruleset, Filter(build(executing=True)), NATIVE_ROOM)
 
 
 class Cage:
@@ -60,10 +84,15 @@ class Cage:
     """
 
     def __init__(self, *, uid: int | None, keep: str | None, threads: int) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
+        libc = ctypes.CDLL(None, use_errno=True)
+        # Looked up here, once, and not by each child.
+        self._prctl, self._close_range, self._capset = libc.prctl, libc.close_range, libc.capset
+        self._hard = {which: resource.getrlimit(which)[1] for which in LIMITED}
         self._uid = uid
         self._keep = CAP_BITS[keep] if keep else 0
         self._threads = threads
+        self._header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+        self._sets = (ctypes.c_uint32 * 6)(self._keep, self._keep, 0, 0, 0, 0)
 
     def close_in(self, walls: Walls, descriptors: int, *, cpu_s: float, memory: int, output: int) -> None:
         """Binds the calling process: limits, identity, files, system calls, in this order.
@@ -73,49 +102,40 @@ class Cage:
         """
         self._limit(cpu_s, walls.space(memory), memory, output)
         self._become()
-        self._call("prctl", self._libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
-        self._call("prctl", self._libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        self._call("prctl", self._prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+        self._call("prctl", self._prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         # After the change of user, which clears it.
-        self._call("prctl", self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+        self._call("prctl", self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
         walls.ruleset.restrict()
-        self._call("close_range", self._libc.close_range(descriptors, 0x7FFFFFFF, 0))
+        self._call("close_range", self._close_range(descriptors, 0x7FFFFFFF, 0))
         walls.system_calls.install()
+
+    def close_in_again(self, walls: Walls, descriptors: int) -> None:
+        """Binds a child of a process that is bound already by what a fork does not hand on."""
+        self._call("prctl", self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+        self._call("close_range", self._close_range(descriptors, 0x7FFFFFFF, 0))
+        assert walls.forked is not None
+        walls.forked.install()
 
     def _limit(self, cpu_s: float, space: int, memory: int, output: int) -> None:
         seconds = int(cpu_s) + 2
-        limits = {
-            resource.RLIMIT_CPU: seconds,
-            resource.RLIMIT_AS: space,
-            resource.RLIMIT_FSIZE: output + 1,
-            resource.RLIMIT_NOFILE: MAX_DESCRIPTORS,
-            resource.RLIMIT_CORE: 0,
-            resource.RLIMIT_MEMLOCK: 0,
-            resource.RLIMIT_MSGQUEUE: 0,
-            resource.RLIMIT_NPROC: self._threads,
-        }
-        for which, value in limits.items():
-            _, hard = resource.getrlimit(which)
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # noqa: PLW2901
-            resource.setrlimit(which, (value, value))
         # Deep recursion of honest programs goes as deep as their memory; threads keep the usual 8 MiB,
         # which the C library read when this server started.
-        _, hard = resource.getrlimit(resource.RLIMIT_STACK)
         stack = min(memory, 256 << 20)
-        resource.setrlimit(
-            resource.RLIMIT_STACK, (stack if hard == resource.RLIM_INFINITY else min(stack, hard), hard)
-        )
+        wanted = (seconds, space, output + 1, MAX_DESCRIPTORS, 0, 0, 0, self._threads, stack)
+        for (which, hard), value in zip(self._hard.items(), wanted, strict=True):
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # noqa: PLW2901
+            resource.setrlimit(which, (value, hard if which == resource.RLIMIT_STACK else value))
 
     def _become(self) -> None:
         if self._uid is None:
             return
         if self._keep:
-            self._call("prctl", self._libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
+            self._call("prctl", self._prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
         os.setgroups([])
         os.setresgid(self._uid, self._uid, self._uid)
         os.setresuid(self._uid, self._uid, self._uid)
-        header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-        sets = (ctypes.c_uint32 * 6)(self._keep, self._keep, 0, 0, 0, 0)
-        self._call("capset", self._libc.capset(header, sets))
+        self._call("capset", self._capset(self._header, self._sets))
 
     @staticmethod
     def _call(name: str, result: int) -> None:

@@ -10,6 +10,7 @@ import gc
 import io
 import json
 import os
+import random
 import sys
 import threading
 import traceback
@@ -25,6 +26,31 @@ CAGED, LOADING, READY, UNPARSABLE = (
 )  # how far this child came, the first bytes of its report
 VALUE, WIDE, NOT_JSON, RAISED = "V", "H", "N", "E"  # the first character of a call's answer
 FILE_NAME = "program.py"
+
+
+# A function's code is made fast at its eighth call.
+REHEARSALS = 16
+REHEARSAL = b"""
+import sys
+from collections import defaultdict
+def solve(items):
+    seen = defaultdict(int)
+    for place, item in enumerate(sorted(items)):
+        seen[item] += place * 2 - 1
+    return sum(seen.values()), max(items), [x for x in items if x % 2], f"{len(seen)}"
+try:
+    n = int(input())
+except EOFError:
+    pass
+a, b = map(int, "1 2".split())
+lines = sys.stdin.read().split("\\n") + sys.stdin.readlines()
+print(a + b, *solve([a, b, 5]), sep=" ", end="\\n")
+sys.stdout.write("x".join(["a", "b"]).strip() + str({1: "a"}.get(2)))
+"""
+# The shared generator's own seeding, without what `random.seed` checks first.
+reseed = super(random.Random, random.random.__self__).seed  # type: ignore[attr-defined]
+encode = json.JSONEncoder(allow_nan=True, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
+decode = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # of text without blanks around it
 
 
 def read_all(descriptor: int) -> bytes:
@@ -56,20 +82,12 @@ def open_streams() -> None:
 
 
 def main_module(name: str) -> dict[str, Any]:
-    """A fresh module that the program's text becomes; ours are out of sight."""
-    for own in _ours:
-        sys.modules.pop(own, None)
+    """A fresh module that the program's text becomes."""
     module = ModuleType(name)
     module.__dict__["__builtins__"] = builtins
     module.__dict__["__file__"] = FILE_NAME
     sys.modules[name] = module
-    sys.argv = [FILE_NAME]
-    sys.path = [entry for entry in sys.path if entry]
     return module.__dict__
-
-
-# Gathered in the server: to look through all modules touches, and so copies, a page for nearly each of their names.
-_ours: list[str] = []
 
 
 def print_error(error: BaseException, *, keep: int) -> None:
@@ -96,7 +114,8 @@ def exit_code(error: SystemExit) -> int:
 def finish(code: int) -> int:
     """What the interpreter does at its end and a program may count on: threads, exit handlers, flushed output."""
     try:
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what the interpreter itself calls
+        if len(threading._active) > 1 or threading._threading_atexits:  # type: ignore[attr-defined]  # noqa: SLF001
+            threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what the interpreter itself calls
         atexit._run_exitfuncs()  # noqa: SLF001
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -106,14 +125,8 @@ def finish(code: int) -> int:
     return code
 
 
-def run_program(source: bytes) -> int:
-    """`stdio`: the text as `__main__`. Returns the exit code."""
-    code = compiled(source)
-    os.write(REPORT, READY if code else UNPARSABLE)
-    os.close(REPORT)
-    if code is None:
-        return 1
-    space = main_module("__main__")
+def run_program(code: CodeType, space: dict[str, Any]) -> int:
+    """`stdio`: the program in the space of its `__main__`. Returns the exit code."""
     try:
         exec(code, space)  # noqa: S102 - this is what the cage is for
     except SystemExit as error:
@@ -130,9 +143,7 @@ def run_calls(source: bytes, cases: bytes, entry_point: str, start: int) -> int:
     if code is None:
         os.write(REPORT, UNPARSABLE)
         return 1
-    encode = json.JSONEncoder(allow_nan=True, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
-    lines = cases.split(b"\n")[start:-1]
-    parsed = [json.loads(line) for line in lines]
+    parsed = [decode(line, 0)[0] for line in cases.decode("ascii").split("\n")[start:-1]]
     os.write(REPORT, LOADING)
     write, space = _line_writer(), main_module("candidate")
     try:
@@ -224,9 +235,32 @@ def _line_writer() -> Any:
     return write
 
 
+def hide_ours() -> None:
+    """Takes what is loaded of ours out of a candidate's sight. Nothing of ours can be loaded afterwards."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "alpharay"]:
+        del sys.modules[name]
+
+
+def rehearse() -> None:
+    """Runs a program of the usual kind over /dev/null, so that what the interpreter makes ready on first use is ready."""
+    space: dict[str, Any] = {"__builtins__": builtins, "__name__": "rehearsal"}
+    for _ in range(REHEARSALS):
+        reseed()
+        exec(compile(REHEARSAL, FILE_NAME, "exec", dont_inherit=True), space)  # noqa: S102
+        sys.stdout.flush()
+        answer(max, decode('{"args": [[1, 2.5]], "kwargs": {}}', 0)[0], encode)
+
+
 def prepare() -> None:
     """In the server, once: what every child then has without work of its own."""
     open_streams()
-    _ours[:] = [name for name in sys.modules if name == "alpharay" or name.startswith("alpharay.")]
+    sys.argv = [FILE_NAME]
+    sys.path = [entry for entry in sys.path if entry]
+    rehearse()
+    settle()
+
+
+def settle() -> None:
+    """Leaves to the children nothing that a collection of theirs would look at, and so copy."""
     gc.collect()
     gc.freeze()

@@ -1,31 +1,38 @@
-"""A forked process that is caged before it does anything, and what its parent can tell about it."""
+"""A process in a cage: what it does from its first moment on, and what the server can tell about it."""
 
 import contextlib
-import ctypes
+import marshal
 import os
-import random
 import signal
+import socket
 import time
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from types import CodeType
+from typing import Any, NamedTuple, NoReturn
 
-from alpharay.judge.inside import candidate
+from alpharay.judge.inside import candidate, native, together
 from alpharay.judge.inside.cage import Cage, Walls
+from alpharay.judge.inside.nursery import Nursery, tend
 
 CPU_CLOCK = 2  # CPUCLOCK_SCHED: the clock id of a process's CPU time is ~pid << 3 | 2
+CHANNEL = 4  # the descriptor on which a process that has compiled a program is told to fork
 
 
-# The interpreter's own `os.fork` makes the child set up again what threads share, at the price of 160 copied pages.
-# This server has no threads, so there is nothing to set up, but the state of random numbers.
-_libc = ctypes.PyDLL(None, use_errno=True)
+class Errand(NamedTuple):
+    """What a child is to do.
 
+    inputs: how many of its descriptors are files whose contents the work is given; the others become its
+    descriptors 0, 1, 2, then the report's, then 4 and on. cpu_s: CPU seconds after which it is to be killed.
+    """
 
-def _fork() -> int:
-    pid: int = _libc.fork()
-    if pid < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"fork: {os.strerror(number)}")
-    return pid
+    work: str
+    walls: str
+    entry: str
+    start: int
+    inputs: int
+    cpu_s: float
+    memory: int
+    output: int
 
 
 class Child:
@@ -33,35 +40,35 @@ class Child:
 
     def __init__(
         self,
-        work: Callable[..., int],
-        cage: Cage,
-        walls: Walls,
-        order: dict[str, Any],
+        nursery: Nursery,
+        errand: Errand,
+        descriptors: Sequence[int],
         *,
-        inputs: list[int],
-        given: list[int],
-        answers: int | None,
-        cpu_s: float,
+        lines: int = 0,
+        answers: int | None = None,
     ) -> None:
-        """Forks. inputs: files whose contents `work` is called with.
+        """Forks. descriptors: as the errand says, without the report's.
 
-        given: what becomes its descriptors 0, 1, 2 and, after the report's, 4 and on.
-        answers: the file that takes its report's lines. cpu_s: CPU seconds after which it is to be killed.
+        answers: the file that takes its report's lines, of which there may be so many.
         """
-        self.cpu_s = cpu_s
+        self.cpu_s = errand.cpu_s
         self.phase = ""
         self.lines = 0
         self.flooded = False
         self._answers = answers
-        self._output: int = order["output"]
-        self._most_lines: int = order["lines"]
+        self._output = errand.output
+        self._most_lines = lines
         self._written = 0
         self.receive, send = os.pipe()
-        os.set_blocking(self.receive, False)
-        self.pid = _fork()
-        if self.pid == 0:
-            _live(work, inputs, cage, walls, order, [*given[:3], send, *given[3:]], cpu_s)
-        os.close(send)
+        try:
+            os.set_blocking(self.receive, False)
+            place = errand.inputs + candidate.REPORT
+            self.pid = nursery.fork(tuple(errand), [*descriptors[:place], send, *descriptors[place:]])
+        except OSError:
+            os.close(self.receive)
+            raise
+        finally:
+            os.close(send)
         self.handle = os.pidfd_open(self.pid)
 
     def used(self) -> float:
@@ -102,25 +109,72 @@ class Child:
         return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
-def _live(
-    work: Callable[..., int],
-    inputs: list[int],
-    cage: Cage,
-    walls: Walls,
-    order: dict[str, Any],
-    descriptors: list[int],
-    cpu_s: float,
-) -> NoReturn:
-    code = 1
-    try:
-        random.seed()
-        contents = [candidate.read_all(each) for each in inputs]
-        for place, descriptor in enumerate(descriptors):
-            os.dup2(descriptor, place)
-        cage.close_in(walls, len(descriptors), cpu_s=cpu_s, memory=order["memory"], output=order["output"])
-        os.write(candidate.REPORT, candidate.CAGED)
-        code = work(*contents)
-    except BaseException as error:
-        candidate.print_error(error, keep=0)
-    finally:
-        os._exit(code)
+class Lives:
+    """What children of a nursery do, from the fork to their end."""
+
+    def __init__(self, cage: Cage, walls: dict[str, Walls], tools: native.Tools | None) -> None:
+        self._cage = cage
+        self._walls = walls
+        self._tools = tools
+        # What runs test programs apart from candidates, and much of the library with it; None: not in this nursery.
+        self.apart: Any = None
+
+    def live(self, message: bytes, descriptors: list[int]) -> NoReturn:
+        """Shuts itself in, then does its errand."""
+        code = 1
+        try:
+            work, walls, entry, start, inputs, cpu_s, memory, output = marshal.loads(message)  # noqa: S302 - of the server's making
+            contents = [candidate.read_all(each) for each in descriptors[:inputs]]
+            for place, descriptor in enumerate(descriptors[inputs:]):
+                os.dup2(descriptor, place)
+            kept = len(descriptors) - inputs
+            self._cage.close_in(self._walls[walls], kept, cpu_s=cpu_s, memory=memory, output=output)
+            os.write(candidate.REPORT, candidate.CAGED)
+            code = self._do(work, contents, entry, start)
+        except BaseException as error:
+            candidate.print_error(error, keep=0)
+        finally:
+            os._exit(code)
+
+    def _do(self, work: str, contents: list[bytes], entry: str, start: int) -> int:
+        if work == "compile":
+            return self._compile(contents[0])
+        candidate.reseed()
+        if work == "call":
+            return candidate.run_calls(contents[0], contents[1], entry, start)
+        if work == "candidate":
+            return int(self.apart.run_candidate(contents[0]))
+        if work == "tests":
+            return int(self.apart.run_tests(contents[0], entry))
+        if work == "together":
+            return together.run_tests(contents[0], contents[1], entry)
+        if work == "tool" and self._tools is not None:
+            native.run_tool(self._tools.argv(entry), self._tools.scratch)
+        return native.run_binary()
+
+    def _compile(self, source: bytes) -> int:
+        """Compiles the program, and from then on forks children that run it."""
+        code = candidate.compiled(source)
+        os.write(candidate.REPORT, candidate.READY if code else candidate.UNPARSABLE)
+        if code is None:
+            return 1
+        os.dup2(0, 2)  # its complaints would be read as a child's
+        space = candidate.main_module("__main__")
+        # All of it told: it may not ask the kernel what kind of socket it is.
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL)
+        return tend(channel, lambda _, descriptors: self._run(code, space, descriptors))
+
+    def _run(self, code: CodeType, space: dict[str, Any], descriptors: list[int]) -> NoReturn:
+        status = 1
+        try:
+            for place, descriptor in enumerate(descriptors):
+                os.dup2(descriptor, place)
+            self._cage.close_in_again(self._walls["compile"], len(descriptors))
+            candidate.reseed()
+            os.write(candidate.REPORT, candidate.CAGED + candidate.READY)
+            os.close(candidate.REPORT)
+            status = candidate.run_program(code, space)
+        except BaseException as error:
+            candidate.print_error(error, keep=0)
+        finally:
+            os._exit(status)

@@ -50,12 +50,12 @@ class Ruleset:
         read: files and whole directories to read. read_write: single files. execute: programs that may be started.
         work: a directory in which files may be made, written, read and removed.
         """
-        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         abi = version()
         files, network, scope = _handled(abi)
         attribute = (ctypes.c_uint64 * 3)(files, network, scope)
         size = 24 if abi >= 6 else 16 if abi >= 4 else 8
-        self.descriptor: int = self._check(self._libc.syscall(CREATE_RULESET, attribute, size, 0))
+        self.descriptor: int = self._check(self._syscall(CREATE_RULESET, attribute, size, 0))
         for path in read:
             self._allow(path, READ_FILE | READ_DIR)
         for path in read_write:
@@ -76,13 +76,13 @@ class Ruleset:
                 rights &= ~READ_DIR
             # struct landlock_path_beneath_attr is packed: a 64-bit set of rights, then the descriptor.
             rule = rights.to_bytes(8, "little") + place.to_bytes(4, "little")
-            self._check(self._libc.syscall(ADD_RULE, self.descriptor, PATH_BENEATH, rule, 0))
+            self._check(self._syscall(ADD_RULE, self.descriptor, PATH_BENEATH, rule, 0))
         finally:
             os.close(place)
 
     def restrict(self) -> None:
         """Binds the calling process for good."""
-        self._check(self._libc.syscall(RESTRICT_SELF, self.descriptor, 0))
+        self._check(self._syscall(RESTRICT_SELF, self.descriptor, 0))
 
     @staticmethod
     def _check(result: int) -> int:

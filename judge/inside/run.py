@@ -7,15 +7,12 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from alpharay.judge.inside import apart, candidate, native, together
-from alpharay.judge.inside.cage import Cage, Walls
-from alpharay.judge.inside.child import Child
+from alpharay.judge.inside.child import Child, Errand
+from alpharay.judge.inside.native import Tools
+from alpharay.judge.inside.nursery import MESSAGE_BYTES, Nursery
 
-MESSAGE_BYTES = 16384
 HANGS, STILL_BUSY = b'{"hangs": true}', b'{"hangs": false}'
 NOTHING = 0  # /dev/null, in the server
 # A run over its CPU limit by less than this may have been slowed by its neighbours: it ends and is run again.
@@ -27,6 +24,37 @@ TESTS_FACTOR = 10
 ASK_S, PATIENCE = 0.5, 10
 
 
+class Compiled:
+    """The process that has compiled a program and forks a child for each of its cases."""
+
+    def __init__(self, child: Child, nursery: Nursery) -> None:
+        self.child = child
+        self.nursery = nursery
+
+    def end(self) -> tuple[int, float, int]:
+        self.nursery.close()
+        return self.child.end()
+
+
+class Shelf:
+    """What outlives a run: the compiled program of the last one, if more cases of it are to come."""
+
+    def __init__(self) -> None:
+        self._compiled: Compiled | None = None
+
+    def take(self) -> Compiled | None:
+        taken, self._compiled = self._compiled, None
+        return taken
+
+    def put(self, compiled: Compiled) -> None:
+        self._compiled = compiled
+
+    def clear(self) -> None:
+        compiled = self.take()
+        if compiled is not None:
+            compiled.end()
+
+
 class Run:
     """The candidate's process and, for test programs of their own, theirs."""
 
@@ -34,26 +62,30 @@ class Run:
         self,
         order: dict[str, Any],
         descriptors: list[int],
-        cage: Cage,
-        walls: dict[str, Walls],
-        tools: native.Tools | None,
+        nursery: Nursery,
+        shelf: Shelf,
+        tools: Tools | None,
         control: socket.socket,
     ) -> None:
         self._order = order
         self._descriptors = descriptors
-        self._cage = cage
-        self._walls = walls
+        self._nursery = nursery
+        self._shelf = shelf
         self._tools = tools
         self._control = control
+        self._compiled: Compiled | None = None
         self._marks: list[float] = []
         self._ended = "exit"
 
     def report(self) -> dict[str, Any]:
         """Runs to the end and tells about the candidate, and how the tests' own process ended if there was one."""
         started = time.monotonic()
+        if not self._order["same"]:
+            self._shelf.clear()
         children = self._fork()
         try:
-            self._watch(children, started)
+            if self._ended == "exit":
+                self._watch(children, started)
         finally:
             ends = [child.end() for child in children]
             code, cpu, memory = ends[0]
@@ -63,6 +95,11 @@ class Run:
                     self._tools.collect(self._order["entry"], self._descriptors[5], self._order["output"])
                 if code != 0 or self._order["last"]:
                     self._tools.clean()
+        if self._compiled is not None:
+            if self._order["more"] and self._ended == "exit":
+                self._shelf.put(self._compiled)
+            else:
+                self._compiled.end()
         if self._marks:
             # Not in the message, which has a bound: there may be as many as there are cases.
             os.write(self._descriptors[6], struct.pack(f"{len(self._marks)}d", *self._marks))
@@ -83,61 +120,76 @@ class Run:
         """The candidate first. The last one's end is the end of the run."""
         order = self._order
         program, stdin, stdout, stderr, *rest = self._descriptors
-        work: Callable[..., int]
-        streams, cpu_s = [stdin, stdout, stderr], order["cpu"] * GRACE
-
-        def child(
-            work: Callable[..., int],
-            inputs: list[int],
-            given: list[int],
-            walls: str = "python",
-            **options: Any,
-        ) -> Child:
-            return Child(work, self._cage, self._walls[walls], order, inputs=inputs, given=given, **options)
-
+        streams = [stdin, stdout, stderr]
         if order["mode"] == "stdio":
-            return [child(candidate.run_program, [program], streams, answers=None, cpu_s=cpu_s)]
+            return [self._fork_compiled(program, streams)]
         if order["mode"] == "native":
-            work = native.run_binary
-            return [child(work, [], [*streams, program], "binary", answers=None, cpu_s=cpu_s)]
+            return [self._child(self._errand("native", walls="binary"), [*streams, program])]
         if order["mode"] == "tool" and self._tools is not None:
-            tools, name = self._tools, order["entry"]
-            work = partial(native.run_tool, argv=tools.argv(name), scratch=tools.scratch)
-            descriptors = [*streams, tools.image(name)]
-            return [child(work, [], descriptors, "tool", answers=None, cpu_s=cpu_s)]
+            image = self._tools.image(order["entry"])
+            return [self._child(self._errand("tool", walls="tool"), [*streams, image])]
         given, answers, *more = rest
         if order["mode"] == "call":
-            work = partial(candidate.run_calls, entry_point=order["entry"], start=order["start"])
-            return [child(work, [program, given], streams, answers=answers, cpu_s=cpu_s)]
+            errand, descriptors = self._errand("call", inputs=2), [program, given, *streams]
+            return [self._child(errand, descriptors, lines=order["lines"], answers=answers)]
         if order["mode"] == "together":
-            work = partial(together.run_tests, entry_point=order["entry"])
-            return [child(work, [program, given], [*streams, *more], answers=answers, cpu_s=cpu_s)]
+            errand, descriptors = self._errand("together", inputs=2), [program, given, *streams, *more]
+            return [self._child(errand, descriptors, lines=order["lines"], answers=answers)]
         asked, asks = os.pipe()
         hears, replies = os.pipe()
         try:
-            first = child(
-                apart.run_candidate, [program], [*streams, asked, replies], answers=None, cpu_s=cpu_s
-            )
-            work = partial(apart.run_tests, entry_point=order["entry"])
-            nowhere = [NOTHING, NOTHING, NOTHING]
-            return [
-                first,
-                child(work, [given], [*nowhere, hears, asks], answers=answers, cpu_s=TESTS_FACTOR * cpu_s),
-            ]
+            first = self._child(self._errand("candidate", inputs=1), [program, *streams, asked, replies])
+            errand = self._errand("tests", inputs=1, factor=TESTS_FACTOR)
+            descriptors = [given, NOTHING, NOTHING, NOTHING, hears, asks]
+            return [first, self._child(errand, descriptors, lines=order["lines"], answers=answers)]
         finally:
             for descriptor in (asked, asks, hears, replies):
                 os.close(descriptor)
 
-    def _watch(self, children: list[Child], started: float) -> None:
-        """Returns when the last child has ended or all must be killed."""
+    def _errand(self, work: str, *, walls: str = "python", inputs: int = 0, factor: float = 1.0) -> Errand:
+        order = self._order
+        cpu_s, memory, output = factor * GRACE * order["cpu"], order["memory"], order["output"]
+        return Errand(work, walls, order["entry"], order["start"], inputs, cpu_s, memory, output)
+
+    def _child(self, errand: Errand, descriptors: list[int], **options: Any) -> Child:
+        return Child(self._nursery, errand, descriptors, **options)
+
+    def _fork_compiled(self, program: int, streams: list[int]) -> Child:
+        """A child of the process that has compiled the program, or that process itself when it came no further."""
+        errand = self._errand("run")
+        compiled = self._shelf.take()
+        if compiled is not None:
+            try:
+                child = Child(compiled.nursery, errand, streams)
+            except OSError:  # it has been killed, by whatever
+                compiled.end()
+                compiled = None
+        if compiled is None:
+            compiled = self._compile(program, streams[2])
+            if not compiled.child.phase.endswith("R"):
+                compiled.nursery.close()
+                return compiled.child
+            child = Child(compiled.nursery, errand, streams)
+        self._compiled = compiled
+        return child
+
+    def _compile(self, program: int, stderr: int) -> Compiled:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            errand = self._errand("compile", walls="compile", inputs=1)
+            child = self._child(errand, [program, NOTHING, NOTHING, stderr, theirs.fileno()])
+        self._watch([child], time.monotonic(), until_ready=True)
+        return Compiled(child, Nursery(ours))
+
+    def _watch(self, children: list[Child], started: float, *, until_ready: bool = False) -> None:
+        """Returns when the last child has ended, is ready if that will do, or all must be killed."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         for child in children:
             poll.register(child.handle, select.POLLIN)
         subject = children[0]
-        reading = (
-            self._order["mode"] == "call"
-        )  # answers are timed one by one; other reports wait for the end
+        # Answers are timed one by one; other reports wait for the end.
+        reading = until_ready or self._order["mode"] == "call"
         if reading:
             poll.register(subject.receive, select.POLLIN)
         wall_limit = self._order["wall"]
@@ -147,7 +199,7 @@ class Run:
                 reading = subject.collect()
                 if not reading:
                     poll.unregister(subject.receive)
-                if subject.flooded:
+                if subject.flooded or (until_ready and subject.phase.endswith("R")):
                     return
             now, used = time.monotonic(), [child.used() for child in children]
             if self._mark(subject, used[0]):

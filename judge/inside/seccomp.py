@@ -9,9 +9,11 @@ import ctypes
 import errno
 import os
 import platform
+import struct
 from collections.abc import Callable
 
 from alpharay.judge.inside.native import AT_EMPTY_PATH, EXECVEAT, IMAGE
+from alpharay.judge.inside.nursery import CLONE, FORK_FLAGS
 
 ALLOW = 0x7FFF0000
 KILL_PROCESS = 0x80000000
@@ -69,6 +71,7 @@ PLAIN = {
     "identity": [39, 110, 111, 121, 124, 102, 104, 107, 108, 115, 118, 120, 63, 99],  # get*id uname sysinfo
     "limits": [97, 160, 158, 318, 61, 247],  # get/setrlimit arch_prctl getrandom wait4 waitid (no children)
 }
+KILL, PRCTL, TGKILL, PRLIMIT64 = 62, 157, 234, 302
 NOT_IMPLEMENTED = [435, 437]  # clone3 and openat2: their arguments are out of a filter's sight
 MEMFD_CREATE = 319
 
@@ -91,21 +94,16 @@ FCNTLS = [
     1034,
 ]  # not F_SETOWN/F_SETSIG (signals to others) nor F_SETPIPE_SZ (kernel memory)
 PRCTLS = [15, 16]  # PR_SET_NAME PR_GET_NAME
+SECCOMP, PR_SET_PDEATHSIG = 317, 1
 
 Instruction = tuple[int, int, int, int]
 
 
-class SockFilter(ctypes.Structure):
-    _fields_ = [
-        ("code", ctypes.c_uint16),
-        ("jt", ctypes.c_uint8),
-        ("jf", ctypes.c_uint8),
-        ("k", ctypes.c_uint32),
-    ]
+INSTRUCTION = struct.Struct("HBBI")  # struct sock_filter: code, jump if true, if false, operand
 
 
 class SockProgram(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_uint16), ("filter", ctypes.POINTER(SockFilter))]
+    _fields_ = [("length", ctypes.c_uint16), ("filter", ctypes.c_void_p)]
 
 
 # The process's own number, known only after the fork; `Filter.install` writes it in.
@@ -160,11 +158,11 @@ def _without_address() -> list[Instruction]:
 CHECKED: dict[int, Callable[[], list[Instruction]]] = {
     16: lambda: _one_of(1, IOCTLS),
     72: lambda: _one_of(1, FCNTLS),
-    157: lambda: _one_of(0, PRCTLS),
-    56: lambda: _one_of(0, THREAD_FLAGS),
-    62: lambda: _one_of(0, [OWN_PID]),  # kill
-    234: lambda: _one_of(0, [OWN_PID]),  # tgkill, by which abort() works
-    302: lambda: _one_of(0, [0, OWN_PID]),  # prlimit64
+    PRCTL: lambda: _one_of(0, PRCTLS),
+    CLONE: lambda: _one_of(0, THREAD_FLAGS),
+    KILL: lambda: _one_of(0, [OWN_PID]),
+    TGKILL: lambda: _one_of(0, [OWN_PID]),  # by which abort() works
+    PRLIMIT64: lambda: _one_of(0, [0, OWN_PID]),
     53: _stream_pair,
     44: _without_address,  # sendto
 }
@@ -172,6 +170,22 @@ CHECKED: dict[int, Callable[[], list[Instruction]]] = {
 
 # For what replaces the caged child by a program of its own.
 EXECUTING: dict[int, Callable[[], list[Instruction]]] = {EXECVEAT: _exec_of_image}
+
+
+def _allowed() -> list[Instruction]:
+    return [(RETURN, 0, 0, ALLOW)]
+
+
+# For what forks children, and what each of these then needs to be bound as all others are: what is more here than in
+# CHECKED, `build_forked` takes away again.
+FORKING: dict[int, Callable[[], list[Instruction]]] = {
+    CLONE: lambda: _one_of(0, [*THREAD_FLAGS, FORK_FLAGS]),
+    KILL: _allowed,
+    TGKILL: _allowed,
+    PRLIMIT64: _allowed,
+    PRCTL: lambda: _one_of(0, [*PRCTLS, PR_SET_PDEATHSIG]),
+    SECCOMP: _allowed,
+}
 
 
 def _leaf(
@@ -196,12 +210,12 @@ def _search(ranges: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
     return [(JGE, 0, 1, ranges[middle][0]), (JUMP, 0, 0, len(low)), *low, *high]
 
 
-def build(*, executing: bool = False) -> list[Instruction]:
+def build(*, executing: bool = False, forking: bool = False) -> list[Instruction]:
     """The whole filter; OWN_PID stands where the process's own number belongs.
 
-    executing: the descriptor IMAGE may be executed.
+    executing: the descriptor IMAGE may be executed. forking: children may be made and bound by `build_forked`.
     """
-    checked = CHECKED | EXECUTING if executing else CHECKED
+    checked = CHECKED | (EXECUTING if executing else {}) | (FORKING if forking else {})
     plain = {number for numbers in PLAIN.values() for number in numbers}
     ranges: list[tuple[int, list[Instruction]]] = []
     for number in range(NEWEST_KNOWN + 2):
@@ -219,23 +233,41 @@ def build(*, executing: bool = False) -> list[Instruction]:
     ]
 
 
+def build_forked() -> list[Instruction]:
+    """What turns the filter of a forking process, which its children have by birth, into that of all others.
+
+    Of two filters the stricter answer counts; foreign ABIs are killed by the first.
+    """
+    instructions: list[Instruction] = [(LOAD, 0, 0, 0)]
+    for number in FORKING:
+        leaf = CHECKED[number]() if number in CHECKED else [(RETURN, 0, 0, REFUSE)]
+        instructions += [(JEQ, 0, len(leaf), number), *leaf]
+    return [*instructions, (RETURN, 0, 0, ALLOW)]
+
+
 class Filter:
     """A filter made once in the fork server and installed in each child by one call."""
 
-    def __init__(self, *, executing: bool = False) -> None:
+    def __init__(self, program: list[Instruction]) -> None:
         if platform.machine() != "x86_64":
             message = f"the system call filter knows x86_64 only, this machine is {platform.machine()}"
             raise OSError(errno.ENOSYS, message)
-        program = build(executing=executing)
-        self._own = [place for place, (code, _, _, k) in enumerate(program) if code == JEQ and k == OWN_PID]
-        self._instructions = (SockFilter * len(program))(*(SockFilter(*one) for one in program))
-        self._program = SockProgram(len(program), self._instructions)
-        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._own = [
+            INSTRUCTION.size * (place + 1) - 4  # where its last field is
+            for place, (code, _, _, k) in enumerate(program)
+            if code == JEQ and k == OWN_PID
+        ]
+        self._instructions = bytearray(b"".join(INSTRUCTION.pack(*one) for one in program))
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._instructions))
+        self._program = SockProgram(len(program), address)
+        self._pointer = ctypes.byref(self._program)
+        self._syscall = ctypes.CDLL(None, use_errno=True).syscall
 
     def install(self) -> None:
         """Binds the calling thread (the only one there is, right after the fork) for good."""
+        own = os.getpid().to_bytes(4, "little")
         for place in self._own:
-            self._instructions[place].k = os.getpid()
-        if self._libc.syscall(317, 1, 0, ctypes.byref(self._program)) != 0:
+            self._instructions[place : place + 4] = own
+        if self._syscall(SECCOMP, 1, 0, self._pointer) != 0:
             number = ctypes.get_errno()
             raise OSError(number, f"seccomp: {os.strerror(number)}")

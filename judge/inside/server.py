@@ -6,22 +6,34 @@ What it adds is what only a parent inside the sandbox can know: a child's own CP
 One message per run over the socket on descriptor 0 (JSON, descriptors attached), one message back.
 """
 
+import ctypes
 import fcntl
 import json
 import os
+import signal
 import socket
 from typing import Any
 
 from alpharay.judge.inside import candidate
-from alpharay.judge.inside.cage import Cage, Walls, binary_walls, interpreter_walls, tool_walls
+from alpharay.judge.inside.cage import (
+    PR_SET_PDEATHSIG,
+    Cage,
+    Walls,
+    binary_walls,
+    forking_walls,
+    interpreter_walls,
+    tool_walls,
+)
+from alpharay.judge.inside.child import Lives
 from alpharay.judge.inside.native import Tools
-from alpharay.judge.inside.run import MESSAGE_BYTES, Run
+from alpharay.judge.inside.nursery import MESSAGE_BYTES, Nursery, tend
+from alpharay.judge.inside.run import Run, Shelf
 
-# Imported for the candidates: every child then has them at no cost of its own.
-WARM = (
-    "abc bisect cmath collections collections.abc contextlib copy dataclasses datetime decimal enum fractions "
-    "functools heapq io itertools json math operator queue random re statistics string textwrap threading time "
-    "traceback types typing"
+# Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what
+# few programs use is there only for those that name it.
+USUAL = (
+    "abc bisect collections collections.abc contextlib copy enum functools heapq io itertools json math operator random "
+    "re string threading time traceback types typing"
 )
 CHILDS = 8  # descriptors below are a child's
 
@@ -34,12 +46,21 @@ def main(configuration: str, scratch: str) -> None:
     nothing = os.open("/dev/null", os.O_RDWR)
     for descriptor in range(CHILDS):
         os.dup2(nothing, descriptor)
-    for module in WARM.split():
+    for module in USUAL.split():
         __import__(module)
     cage = Cage(uid=settings["uid"], keep=settings["keep"], threads=settings["threads"])
     walls, tools = _walls(settings, scratch)
     os.environ.clear()
     candidate.prepare()
+    lives, shelf = Lives(cage, walls, tools), Shelf()
+    usual = _nursery(lives)
+    for module in settings["more_modules"]:
+        __import__(module)
+    from alpharay.judge.inside import apart
+
+    lives.apart = apart
+    candidate.settle()
+    more = _nursery(lives)
     control.send(json.dumps({"ready": os.getpid()}).encode())
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 8)
@@ -48,15 +69,30 @@ def main(configuration: str, scratch: str) -> None:
         order = json.loads(message)
         if "run" not in order:
             continue  # a kill that came after the end of its run
-        report = Run(order, descriptors, cage, walls, tools, control).report()
+        report = Run(
+            order, descriptors, more if order["more_modules"] else usual, shelf, tools, control
+        ).report()
         for descriptor in descriptors:
             os.close(descriptor)
         control.send(json.dumps(report).encode())
 
 
+def _nursery(lives: Lives) -> Nursery:
+    """Starts the process from which all children come: a copy of this one as it is now, that ends with it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        ours.close()
+        candidate.hide_ours()
+        tend(theirs, lives.live)
+    theirs.close()
+    return Nursery(ours)
+
+
 def _walls(settings: dict[str, Any], scratch: str) -> tuple[dict[str, Walls], Tools | None]:
     """By kind of child; compiled programs and compilers only where this machine has a compiler."""
-    walls = {"python": interpreter_walls(settings["read"], settings["devices"][:1])}
+    python = interpreter_walls(settings["read"], settings["devices"][:1])
+    walls = {"python": python, "compile": forking_walls(python)}
     if not settings["tools"]:
         return walls, None
     tools = Tools(settings["tools"], scratch)

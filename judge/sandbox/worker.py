@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -15,7 +16,7 @@ from typing import Any
 from alpharay.judge.errors import SandboxUnavailable, WorkerDied
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
-from alpharay.judge.sandbox.layer import Layer
+from alpharay.judge.sandbox.layer import MORE_MODULES, Layer
 from alpharay.judge.sandbox.occupied import occupied_s
 
 START_S = 30.0
@@ -25,6 +26,7 @@ PATIENCE_S = 10.0
 STARVED_FACTOR = 10
 KILL_S = 2.0
 # What is given in these modes is the program's standard input.
+MORE_NAMES = re.compile("|".join(MORE_MODULES).encode())
 STREAMED = ("stdio", "native", "tool")
 
 
@@ -37,6 +39,7 @@ class Order:
     given: its input, the cases to call (one JSON a line), or the test program.
     entry: the function to call. start: the first case to run. nonce: what a test program reports at its end.
     binary: a descriptor of the compiled program, which stays the caller's. last: no other tool needs what this made.
+    more: the same program is to be run again, with the same limits, if this run ends well: it stays compiled.
     """
 
     mode: str
@@ -48,6 +51,7 @@ class Order:
     nonce: bytes = b""
     binary: int | None = None
     last: bool = False
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,15 @@ class Ended:
     sizes: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """The program of the last run, in its file, and the limits it was compiled and run under."""
+
+    source: bytes
+    limits: Limits
+    file: int
+
+
 class Worker:
     """A fork server in one layer of isolation. Not shared: `run` is awaited by one task at a time."""
 
@@ -85,6 +98,7 @@ class Worker:
         self._runs = 0
         self._guard_s = 0.0
         self._scratch: str | None = None
+        self._program: _Program | None = None
 
     @property
     def alive(self) -> bool:
@@ -138,6 +152,7 @@ class Worker:
         limits = order.limits
         self._guard_s = limits.wall_s
         cases = order.given.count(b"\n") if order.mode == "call" else 1
+        program, same = self._put(order.program, limits)
         message = {
             "lines": cases - order.start,
             "run": self._runs,
@@ -145,6 +160,9 @@ class Worker:
             "entry": order.entry,
             "start": order.start,
             "last": order.last,
+            "same": same,
+            "more_modules": order.mode == "apart" or MORE_NAMES.search(order.program) is not None,
+            "more": order.more,
             "cpu": limits.cpu_s,
             "wall": limits.wall_s,
             "memory": limits.memory_mb << 20,
@@ -152,10 +170,8 @@ class Worker:
         }
         with contextlib.ExitStack() as stack:
             files: list[int] = []
-            stack.callback(lambda: _close([each for each in files if each != order.binary]))
-            files.append(
-                memory_file.sealed("program", order.program) if order.binary is None else order.binary
-            )
+            stack.callback(lambda: _close(files[1:]))
+            files.append(program if order.binary is None else order.binary)
             streamed = order.mode in STREAMED
             files.append(memory_file.sealed("stdin", order.given if streamed else b""))
             files += [memory_file.empty(name) for name in ("stdout", "stderr")]
@@ -192,20 +208,32 @@ class Worker:
             sizes=(outputs[0][1], outputs[1][1]),
         )
 
+    def _put(self, source: bytes, limits: Limits) -> tuple[int, bool]:
+        """The program's file, and whether it was run last and under the same limits."""
+        last = self._program
+        if last is not None and last.source == source and last.limits == limits:
+            return last.file, True
+        file = memory_file.sealed("program", source)
+        if last is not None:
+            os.close(last.file)
+        self._program = _Program(source, limits, file)
+        return file, False
+
     async def _wait(self, limits: Limits, cases: int) -> dict[str, Any]:
         assert self._reply is not None
         patience = limits.wall_s * STARVED_FACTOR * cases + PATIENCE_S
+        # Not `wait_for`, which costs a run another future.
+        timer = asyncio.get_running_loop().call_later(patience, _fell_silent, self._reply)
         try:
-            return await asyncio.wait_for(asyncio.shield(self._reply), patience)
+            return await asyncio.shield(self._reply)
         except asyncio.CancelledError:
             await self._kill_run()
             raise
-        except TimeoutError:
-            self.close()
-            raise WorkerDied("the sandbox fell silent") from None
         except WorkerDied:
             self.close()
             raise
+        finally:
+            timer.cancel()
 
     async def _kill_run(self) -> None:
         """Ends the run now; a server that does not confirm it is ended itself."""
@@ -264,11 +292,19 @@ class Worker:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._program is not None:
+            os.close(self._program.file)
+            self._program = None
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
         if self._reply is not None and self._reply.done() and not self._reply.cancelled():
             self._reply.exception()  # seen: a worker that is closed on purpose is no error
+
+
+def _fell_silent(reply: asyncio.Future[dict[str, Any]]) -> None:
+    if not reply.done():
+        reply.set_exception(WorkerDied("the sandbox fell silent"))
 
 
 def _close(descriptors: list[int]) -> None:

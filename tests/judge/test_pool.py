@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from alpharay.judge import JudgePool, Limits, QueueFull, VerdictKind, parse_tests
 from alpharay.judge.errors import JudgeError, SandboxUnavailable
+from alpharay.judge.sandbox.worker import Order
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -60,6 +62,50 @@ async def test_the_first_failed_stdio_case_stops_unless_all_are_asked_for(pool):
     counted = await pool.judge(tests, answer("print(1)"), every_case=True)
     assert (stopped.verdict, stopped.passed, stopped.total) == (VerdictKind.WRONG_ANSWER, 1, 4)
     assert (counted.verdict, counted.passed, counted.total) == (VerdictKind.WRONG_ANSWER, 3, 4)
+
+
+async def test_a_case_finds_nothing_of_the_one_before(pool):
+    source = f"import builtins\nif hasattr(builtins, 'seen'): print('seen')\nbuiltins.seen = True\n{GOOD}"
+    assert (await pool.judge(ADD, answer(source))).accepted
+
+
+async def test_compiling_is_held_to_the_time_limit(pool):
+    verdict = await pool.judge(ADD, answer("x = 1\n" * 400_000), limits=Limits(cpu_s=0.05))
+    assert verdict.verdict is VerdictKind.TIME_LIMIT, verdict
+
+
+async def test_what_has_compiled_a_program_may_die_between_its_cases(worker):
+    order = Order(mode="stdio", program=GOOD.encode(), given=b"2 3\n", limits=Limits())
+    await worker.run(order)
+    before = set(children_of(os.getpid()))
+    first = await worker.run(replace(order, more=True))
+    [compiled] = set(children_of(os.getpid())) - before
+    os.kill(compiled, signal.SIGKILL)
+    again = await worker.run(order)
+    assert (first.stdout, again.stdout) == (b"5\n", b"5\n")
+    assert set(children_of(os.getpid())) == before
+
+
+async def test_programs_that_name_a_rarer_module_find_it_loaded_and_others_do_not(worker):
+    source = "import sys; print('decimal' in sys.modules)"
+    for text, loaded in ((source, b"True\n"), (source.replace("decimal", "dec' 'imal"), b"False\n")):
+        ended = await worker.run(Order(mode="stdio", program=text.encode(), given=b"", limits=Limits()))
+        assert ended.stdout == loaded
+
+
+async def test_a_large_request_does_not_hold_up_a_small_one():
+    async with JudgePool(workers=1) as pool:
+        large = [
+            asyncio.create_task(pool.judge(ADD, answer(f"{GOOD}  # {n}"), group="large")) for n in range(60)
+        ]
+        await until(lambda: any(task.done() for task in large))
+        small = [
+            asyncio.create_task(pool.judge(CALLS, answer(f"def f(n): return n*n  # {n}"), group="small"))
+            for n in range(3)
+        ]
+        assert all(verdict.accepted for verdict in await asyncio.gather(*small))
+        assert sum(task.done() for task in large) < len(large) / 2
+        await asyncio.gather(*large)
 
 
 async def test_a_case_that_kills_the_process_fails_alone(pool):
@@ -178,7 +224,7 @@ async def test_a_killed_sandbox_is_replaced_and_its_run_repeated(layer):
         before = set(children_of(os.getpid()))
         source = f"import time\ntime.sleep(0.5)\n{GOOD}"
         runs = [asyncio.create_task(own.judge(ADD, answer(f"{source}  # {n}"))) for n in range(2)]
-        await until(lambda: len(set(children_of(os.getpid())) - before) == len(runs))
+        await until(lambda: len(set(children_of(os.getpid())) - before) >= len(runs))
         for pid in set(children_of(os.getpid())) - others:
             try:
                 os.kill(pid, signal.SIGKILL)
