@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -126,6 +127,8 @@ def humaneval(path: Path) -> list[str]:
     with gzip.open(path, "rt") as file:
         problems = [json.loads(line) for line in file]
     jobs = []
+    digits = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)  # some answers are longer than Python likes to print
     for problem in problems:
         source, entry = problem["prompt"] + problem["canonical_solution"], problem["entry_point"]
         space: dict[str, object] = {}
@@ -145,6 +148,7 @@ def humaneval(path: Path) -> list[str]:
             f"    return 'wrong' if _calls[0] == {len(cases)} else _right(*args)\n"
         )
         jobs.append((parse_tests(tests), source, mutant))
+    sys.set_int_max_str_digits(digits)
     return asyncio.run(judge_humaneval(jobs))
 
 
