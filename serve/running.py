@@ -23,8 +23,6 @@ from alpharay.serve.prepare import cache_folder, prepare
 from alpharay.serve.rolling import Rolling
 from alpharay.serve.store import ready_store
 
-_START_S = 1800.0
-_TELL_EVERY_S = 10.0
 _LOOK_S = 2.0
 
 
