@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from alpharay.serve import logs
 from alpharay.serve.checks import engine_build
 from alpharay.serve.config import Config
 from alpharay.serve.environment import ONE_MACHINE
@@ -57,7 +58,9 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
     http = ray_serve.config.HTTPOptions(host=config.server.host, port=proxy_port)
     try:
         try:
-            ray_serve.start(proxy_location="HeadOnly", http_options=http)
+            ray_serve.start(
+                proxy_location="HeadOnly", http_options=http, logging_config=logs.options(config.server)
+            )
         except Exception as error:
             raise StartFailed(f"Ray Serve could not be started: {error}") from error
         check_resources(config, ray.cluster_resources())

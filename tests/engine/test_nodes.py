@@ -194,7 +194,12 @@ def test_one_id_leads_through_the_json_logs_of_every_part_on_every_node(cluster,
 
     def lines() -> list[dict]:
         texts = [path.read_text() for path in cluster.logs.rglob("*.log")]
-        every = [json.loads(line) for text in texts for line in text.splitlines()]
+        every = [
+            json.loads(line)
+            for text in texts
+            for line in text.splitlines(keepends=True)
+            if line.endswith("\n")
+        ]
         return [line for line in every if line.get("request_id") == name]
 
     parts = {"alpharay_ingress", "alpharay_member-0", "alpharay_member-1_5", "alpharay_judge"}
@@ -227,9 +232,10 @@ def test_a_lost_nodes_member_comes_back_on_another_and_the_rest_answers_meanwhil
     under_load = told(results[0])
     assert under_load["drawn"] == 48
     assert under_load["members"]["two@0"]["drawn"] > 24
-    wait_until(server.ready, "the member back")
+    wait_until(
+        lambda: server.post(ask(model="two@1.5", tests=False)).status_code == 200, "the member back", 300
+    )
     assert [id(node) for node in cluster.at("member-1_5")] == [spare]
-    assert server.post(ask(model="two@1.5", tests=False)).status_code == 200
     wait_until(lambda: len(cluster.at("judge")) == 2, "the judge on two nodes again")
     # What the engines of both nodes drew, before and after, is in the one log that the router learns from.
     again = told(server.post(ask(model="two", controls={"budget": 4, "stop_after_passes": 4})))
