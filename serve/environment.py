@@ -8,6 +8,13 @@ import os
 ONE_MACHINE = "ALPHARAY_ONE_MACHINE"
 
 
+def one_loop() -> dict[str, str]:
+    """For replicas through which streams go: else each message changes threads twice, to Ray's loop and back."""
+    return _unless_set(
+        {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
+    )
+
+
 def engine_environment() -> dict[str, str]:
     """For every engine, whatever it runs on."""
     return _unless_set(
