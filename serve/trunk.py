@@ -16,7 +16,7 @@ import secrets
 import struct
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 # A stream's number and how many bytes follow; none: its end.
@@ -35,7 +35,7 @@ class Berth:
 
     address: str
     port: int
-    secret: bytes
+    secret: bytes = field(repr=False)
     number: int
 
 
