@@ -30,9 +30,7 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
     # and the start fails; one that is slow to answer its health check is killed with all requests it carries.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "30")
-    proxy_port = config.server.port
-    if address is None:
-        proxy_port = _without_proxy(config.server.port)
+    proxy = (config.server.host, config.server.port) if address else _without_proxy()
     import ray
     from ray import serve as ray_serve
 
@@ -55,7 +53,7 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
     for number, handler in handlers.items():
         signal.signal(number, handler)  # Ray puts its own in their place
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    http = ray_serve.config.HTTPOptions(host=config.server.host, port=proxy_port)
+    http = ray_serve.config.HTTPOptions(host=proxy[0], port=proxy[1])
     try:
         try:
             ray_serve.start(
@@ -75,26 +73,21 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
             ray.shutdown()
 
 
-def _without_proxy(port: int) -> int:
-    """Has the ingress replica listen itself, at that port: Ray's proxy costs half a millisecond of CPU a message.
+def _without_proxy() -> tuple[str, int]:
+    """Has the ingress replica listen itself (`listening.py`): Ray's proxy costs half a millisecond of CPU a message.
 
-    Gives the port at which the proxy, which Ray starts all the same, is left. For a cluster of our own with its one
-    ingress replica: whoever has started a cluster says there how its requests come in.
+    Gives where the proxy, which Ray starts all the same, is left. For a cluster of our own with its one ingress
+    replica: whoever has started a cluster says there how its requests come in.
     """
-    wanted = {
+    os.environ |= {
         ONE_MACHINE: "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(port),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(port + 1),  # not among them
-        # A replica that is started anew takes the port of the one that died.
-        "RAY_SERVE_PORT_QUARANTINE_S": "0",
         # We drain ourselves before anything is shut down.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }
-    os.environ.update({name: os.environ.get(name, value) for name, value in wanted.items()})
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+        return "127.0.0.1", int(free.getsockname()[1])
 
 
 def _start_ray(config: Config, options: dict[str, Any], say: Callable[[str], None]) -> None:

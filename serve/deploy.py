@@ -6,17 +6,17 @@ import os
 from typing import Any
 
 from ray import serve as ray_serve
-from ray.util import get_node_ip_address
 
 from alpharay.serve import logs
 from alpharay.serve.checks import engine_build
 from alpharay.serve.config import Config
-from alpharay.serve.environment import ONE_MACHINE, cpu_environment, engine_environment, one_loop
+from alpharay.serve.environment import cpu_environment, engine_environment, one_loop
 from alpharay.serve.host import Host
 from alpharay.serve.hub import Hub
 from alpharay.serve.ingress import Ingress
 from alpharay.serve.judging import Judge
 from alpharay.serve.lineup import Lineup
+from alpharay.serve.listening import arrive
 from alpharay.serve.seats import Seat
 
 APP = "alpharay"
@@ -51,12 +51,7 @@ def application(lineup: Lineup, *beside: Lineup) -> Any:
     judge = _deployment(Judge, "judge", num_replicas=config.judge.replicas).bind(config.judge, hub)
     in_front = {**_ON_HEAD, "runtime_env": {"env_vars": one_loop()}}
     ingress = _deployment(ray_serve.ingress()(Ingress), "ingress", ray_actor_options=in_front)
-    return ingress.bind(config, members, hosts, judge, hub, node_address, idle)
-
-
-def node_address() -> str:
-    """Where the other nodes reach this one; on a cluster of our own nothing that passes between its parts leaves it."""
-    return "127.0.0.1" if os.environ.get(ONE_MACHINE) else str(get_node_ip_address())
+    return ingress.bind(config, members, hosts, judge, hub, arrive, idle)
 
 
 def _names(group: tuple[Seat, ...]) -> list[str]:

@@ -106,7 +106,7 @@ class Host:
             yield (reply.status, reply.content_type)
             async for chunk in reply.chunks:
                 outlet.send(berth.number, chunk)
-        outlet.send(berth.number, b"")
+            outlet.send(berth.number, b"")
 
     async def check_health(self) -> None:
         """Asked by Ray; raising has the replica replaced."""

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from alpharay.serve.api import build_app
 from alpharay.serve.config import Config
+from alpharay.serve.config import Server as ServerConfig
 from alpharay.serve.frontier import ServedMember
 from alpharay.serve.lineup import Announced
 from alpharay.serve.links import RayEngines, RayJudging
@@ -38,13 +39,16 @@ class Ingress:
         hosts: Mapping[str, Any],
         judge: Any,
         hub: Any,
-        node_address: Callable[[], str],
+        arrive: Callable[[ServerConfig], str],
         idle: Sequence[Any] = (),
     ) -> None:
-        """idle: hosts that this lineup does not ask; they are here so that Ray runs them."""
+        """arrive: prepares this process for listening, and gives its node's address.
+
+        idle: hosts that this lineup does not ask; they are here so that Ray runs them.
+        """
         del idle
         self._inlet = Inlet()
-        await self._inlet.listen(node_address())
+        await self._inlet.listen(arrive(config.server))
         self._judge = judge
         self._hub = hub
         self._rooms: list[_Room] = []  # the newest one last
@@ -138,9 +142,11 @@ class _Room:
 
     async def leave(self) -> None:
         """Nobody is answered here any more."""
-        await self.close()
-        self.server.draining = True
-        await self.server.exchange()  # so that nobody waits for it
+        try:
+            await self.close()
+        finally:
+            self.server.draining = True
+            await self.server.exchange()  # so that nobody waits for it
 
     async def close(self) -> None:
         for task in self._tasks:

@@ -102,10 +102,11 @@ class RayEngines:
     ) -> AsyncIterator[tuple[int, str] | bytes]:
         self._check(member)
         arrival = self._inlet.expect()
-        host = self._hosts[member].options(stream=True)
-        response = host.stream.remote(member, path, body, headers, arrival.berth)
+        response: Any = None
         ending: asyncio.Task[None] | None = None
         try:
+            host = self._hosts[member].options(stream=True)
+            response = host.stream.remote(member, path, body, headers, arrival.berth)
             first = await _while_up(response, lambda: self._check(member), anext)
             if _is_ours(first[0]):
                 raise _trouble(member, first[0])
@@ -121,7 +122,8 @@ class RayEngines:
             arrival.close()
             if ending is not None:
                 ending.cancel()
-            response.cancel()  # does nothing to a stream that has ended
+            if response is not None:
+                response.cancel()  # does nothing to a stream that has ended
 
     def _check(self, member: str) -> None:
         if self._is_down(member):
@@ -191,6 +193,9 @@ async def _watch(response: Any, arrival: Arrival) -> None:
             pass
         await asyncio.sleep(_STRAGGLE_S)
         error: Exception = ConnectionError("the end of the answer got lost on the way from the engine's host")
+    except asyncio.CancelledError:
+        # Ours, which nobody waits for any more, or Ray's word for a call that was cancelled over there.
+        error = ConnectionError("the engine's host gave the answer up")
     except Exception as failure:
         error = failure
     arrival.fail(error)

@@ -31,6 +31,8 @@ class Rolling:
     say: Say
     over: bool = False
     _number: int = 0
+    # A change has begun and not ended: members of both may be served, and engines of both run.
+    _unfinished: bool = False
     _thread: threading.Thread | None = None
 
     @property
@@ -47,18 +49,20 @@ class Rolling:
             config = changed(self.asked, wanted, self.lineup.config)
             members, seats = prepare(config, self.say)
             new = Lineup(config=config, members=members, seats=seats)
-            if new == self.lineup:
+            if new == self.lineup and not self._unfinished:
                 self.say("reread: nothing has changed")
                 return
             for step in steps(self.lineup, new):
                 self._move(step)
+            self._unfinished = False
             self.asked = wanted
             self.say("reread: the new configuration is served")
             tell_members(members, self.say)
         except Exception as error:
             if not self.over:
                 kind = "" if isinstance(error, ServeError | MergeError) else f"{type(error).__name__}: "
-                self.say(f"error: reread: {kind}{error}; what is served stays as it is")
+                served = "part of it is served" if self._unfinished else "what is served stays as it is"
+                self.say(f"error: reread: {kind}{error}; {served}")
 
     def _move(self, new: Lineup) -> None:
         """New engines beside the old ones; then requests to the new ones; then the old ones go.
@@ -67,6 +71,8 @@ class Rolling:
         """
         from alpharay.serve.deploy import handles
 
+        if self.over:
+            return
         old, fresh = self.lineup, new.groups().keys() - self.lineup.groups().keys()
         names = [name for group in fresh for seat in new.groups()[group] for name in seat.members]
         if fresh:
@@ -83,9 +89,20 @@ class Rolling:
         self._number += 1
         hosts, _ = handles(new)
         told = Announced(number=self._number, config=new.config, members=new.members, hosts=hosts)
-        ask_hub("announce", told)
-        self.lineup = new
+        self.lineup, self._unfinished = new, True
         self.say("new requests are answered with it; waiting for those under way")
-        while not ask_hub("settled", self._number):
+        while not self._settled(told):
+            if self.over:
+                return
             time.sleep(_SETTLE_S)
         deploy(new, self.say)
+
+    def _settled(self, told: Announced) -> bool:
+        """Whether nobody answers with an earlier lineup any more."""
+        try:
+            # Said again each time: a hub that was restarted has forgotten it.
+            ask_hub("announce", told)
+            return bool(ask_hub("settled", told.number))
+        except Exception as error:
+            self.say(f"the hub does not answer ({type(error).__name__}); it is asked again")
+            return False

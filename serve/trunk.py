@@ -27,6 +27,8 @@ _SECRET_BYTES = 32
 _GATHER_S = 0.002
 _GATHER_AT_MOST_S = 0.05
 _CONNECT_S = 5.0
+# An ingress that has taken nothing of so much is as good as gone.
+_MOST_UNSENT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +147,16 @@ class _Receiver(asyncio.Protocol):
         self._known = False
         self._rest = b""
         self._transport: asyncio.BaseTransport | None = None
+        self._waiting: asyncio.TimerHandle | None = None  # closes it unless it says the secret in time
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._inlet.joined(self)
+        self._waiting = asyncio.get_running_loop().call_later(_CONNECT_S, self.close)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+        if self._waiting is not None:
+            self._waiting.cancel()
         self._inlet.left(self)
 
     def data_received(self, data: bytes) -> None:
@@ -163,7 +170,8 @@ class _Receiver(asyncio.Protocol):
                 self.close()
                 return
             self._known = True
-            self._inlet.joined(self)
+            if self._waiting is not None:
+                self._waiting.cancel()
             at = _SECRET_BYTES
         while len(data) - at >= _FRAME.size:
             number, size = _FRAME.unpack_from(data, at)
@@ -253,6 +261,8 @@ class Outlet(asyncio.Protocol):
         self._streams.clear()
         if self._transport is not None and not self.lost.is_set():
             self._transport.write(data)
+            if self._transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
+                self._transport.abort()
 
     def close(self) -> None:
         if self._transport is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 
+import httpx
 import pytest
 
 pytestmark = pytest.mark.engine
@@ -54,3 +55,20 @@ def test_a_judge_that_is_away_is_said_so_and_comes_back(server, ask, wait_until)
         lambda: back() and server.metric("alpharay_judge_duration_seconds_count") > 0, "verdicts again"
     )
     assert seen <= {"ok", "unavailable"}
+
+
+def test_an_ingress_that_died_listens_again_while_its_clients_are_still_connected(server, ask, wait_until):
+    asked = ask(model="frontier@1", tests=False, stream=True, max_tokens=400, ignore_eos=True)
+    with (
+        httpx.Client(timeout=60) as client,
+        client.stream("POST", f"{server.url}/chat/completions", json=asked) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert next(lines).startswith("data: ")
+        for process in server.processes("ServeReplica:alpharay:ingress"):
+            process.send_signal(signal.SIGKILL)
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(lines)
+        wait_until(server.ready, "the ingress back")
+    assert server.post(ask(controls={"budget": 5})).status_code == 200
+    wait_until(lambda: server.metric("alpharay_engine_requests") == 0, "the lost request's place free")

@@ -44,7 +44,7 @@ async def changing():
     hosts = Host(), Host()
     ingress = object.__new__(Bare)
     hosts_of = dict.fromkeys(NAMES, hosts[0])
-    await ingress.__init__(config(), old, hosts_of, FakeJudging(), Handle(hub), lambda: "127.0.0.1")
+    await ingress.__init__(config(), old, hosts_of, FakeJudging(), Handle(hub), lambda _: "127.0.0.1")
     transport = httpx.ASGITransport(app=ingress.__serve_build_asgi_app__(), raise_app_exceptions=False)
     lineup = Announced(number=1, config=config(), members=new, hosts=dict.fromkeys(NAMES, hosts[1]))
     async with httpx.AsyncClient(transport=transport, base_url="http://frontier") as http:
