@@ -50,7 +50,7 @@ def total_cases(tests: Tests) -> int:
 async def judge(runner: Runner, job: Job, binaries: Binaries | None = None) -> Verdict:
     """The verdict on the job. binaries: what was compiled before.
 
-    Raises WorkerDied; everything that a candidate does becomes a verdict.
+    Raises WorkerDied and RunRefused; everything that a candidate does becomes a verdict.
     """
     total = total_cases(job.tests)
     program = extract_program(job.completion, job.language)

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -12,7 +13,8 @@ import pytest
 
 from alpharay.judge import JudgePool, Limits, QueueFull, VerdictKind, parse_tests
 from alpharay.judge.errors import JudgeError, SandboxUnavailable
-from alpharay.judge.sandbox.worker import Order
+from alpharay.judge.inside.run import Run, Shelf
+from alpharay.judge.sandbox.worker import Order, Worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -84,6 +86,58 @@ async def test_what_has_compiled_a_program_may_die_between_its_cases(worker):
     again = await worker.run(order)
     assert (first.stdout, again.stdout) == (b"5\n", b"5\n")
     assert set(children_of(os.getpid())) == before
+
+
+async def test_who_starts_threads_takes_none_from_a_neighbour(pool):
+    """The neighbour forks for each case and starts threads of its own, while all others that its user may have run."""
+    flood = (
+        "import os, threading, time\nend = time.monotonic() + 2\nwhile time.monotonic() < end:\n"
+        "    try: threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
+        "    except RuntimeError: time.sleep(0.001)\nprint(5, flush=True)\nos._exit(0)"
+    )
+    neighbour = (
+        "import threading, time\nthreads = [threading.Thread(target=time.sleep, args=(0.02,)) for _ in range(8)]\n"
+        f"for each in threads: each.start()\nfor each in threads: each.join()\n{GOOD}"
+    )
+    one = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": "5"}]})
+    many = parse_tests({"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}] * 40})
+    verdicts = await asyncio.gather(pool.judge(one, answer(flood)), pool.judge(many, answer(neighbour)))
+    assert [verdict.verdict for verdict in verdicts] == [VerdictKind.ACCEPTED] * 2, verdicts
+
+
+async def test_a_run_that_gets_no_process_is_repeated(monkeypatch):
+    """As on a machine that has no process left for a moment."""
+    real, refusals = Worker._wait, iter([{"run": 1, "refused": "fork: Resource temporarily unavailable"}] * 2)
+
+    async def wait(self, *given):
+        reply = await real(self, *given)
+        return next(refusals, reply)
+
+    async with JudgePool(workers=1) as own:
+        monkeypatch.setattr(Worker, "_wait", wait)
+        before = set(children_of(os.getpid()))
+        assert (await own.judge(ADD, answer(GOOD))).accepted
+        assert not list(refusals)
+        assert before <= set(children_of(os.getpid())), "its sandbox was kept"
+
+
+async def test_a_server_that_gets_no_process_says_so_and_lives():
+    class Full:
+        def fork(self, *_):
+            raise OSError(errno.EAGAIN, "fork: no room")
+
+    order = {
+        "run": 7,
+        "same": False,
+        "mode": "stdio",
+        "entry": "",
+        "start": 0,
+        "cpu": 1,
+        "memory": 1,
+        "output": 1,
+    }
+    report = Run(order, [0, 0, 1, 2], Full(), Shelf(), None, None).report()
+    assert report == {"run": 7, "refused": "[Errno 11] fork: no room"}
 
 
 async def test_programs_that_name_a_rarer_module_find_it_loaded_and_others_do_not(worker):
