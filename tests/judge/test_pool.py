@@ -205,6 +205,10 @@ async def test_one_slow_call_is_a_time_limit(pool):
         ("import os\ndef f(n): os.write(3, b'V1\\n' * 5); os._exit(0)", "wrong_answer"),
         ("import os\ndef f(n): os.write(3, b'V1' + b'[' * 100000 + b'\\n'); return n * n", "wrong_answer"),
         ("import os\ndef f(n): os.write(3, b'\\xff\\n'); return n * n", "runtime_error"),
+        ("import os\nos.write(3, b'F')\ndef f(n): return n * n", "accepted"),
+        ("import os\nos.write(3, b'C')\ndef f(n): return 0", "wrong_answer"),
+        ("import os\nos.write(3, b'F'); os._exit(1)", "runtime_error"),
+        ("import os\nwhile True: os.write(3, b'F' * 4096)", "output_limit"),
     ],
 )
 async def test_calls_get_their_verdicts(pool, source, kind):
