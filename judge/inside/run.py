@@ -91,7 +91,8 @@ class Run:
             return {"run": self._order["run"], "refused": str(error)}
         try:
             if self._ended == "exit":
-                self._watch(children, started)
+                # Not from the start: what compiled the program is another process.
+                self._watch(children, time.monotonic())
         finally:
             ends = [child.end() for child in children]
             code, cpu, memory = ends[0]

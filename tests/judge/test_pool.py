@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,31 @@ async def test_the_first_failed_stdio_case_stops_unless_all_are_asked_for(pool):
 async def test_a_case_finds_nothing_of_the_one_before(pool):
     source = f"import builtins\nif hasattr(builtins, 'seen'): print('seen')\nbuiltins.seen = True\n{GOOD}"
     assert (await pool.judge(ADD, answer(source))).accepted
+
+
+async def test_warnings_without_end_are_the_programs_own_fault(pool):
+    verdict = await pool.judge(ADD, answer("0 is 0\n" * 18_000 + "return 1"))
+    assert verdict.verdict is VerdictKind.COMPILE_ERROR, verdict
+
+
+async def test_the_time_it_took_to_compile_is_no_time_idle():
+    class Child:
+        phase, lines, flooded = "SR", 0, False
+
+        def end(self):
+            return 0, 0.0, 0
+
+    class Compiling(Run):
+        def _fork(self):
+            self.forked = time.monotonic()
+            return [Child()]
+
+        def _watch(self, _, started):
+            self.waits_since = started
+
+    run = Compiling({"run": 1, "same": True, "mode": "stdio"}, [], None, Shelf(), None, None)
+    run.report()
+    assert run.waits_since >= run.forked
 
 
 async def test_compiling_is_held_to_the_time_limit(pool):
