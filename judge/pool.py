@@ -211,7 +211,10 @@ class JudgePool:
             try:
                 if not worker.alive:
                     await worker.start()
-                return await judge(worker, job, self._binaries)
+                try:
+                    return await judge(worker, job, self._binaries)
+                finally:
+                    worker.drop()
             except WorkerDied as error:
                 log.warning("a judge sandbox died and is replaced: %s", error)
                 worker.close()

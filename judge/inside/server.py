@@ -70,6 +70,8 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
         if not message:
             return
         order = json.loads(message)
+        if "drop" in order:
+            shelf.clear()
         if "run" not in order:
             continue  # a kill that came after the end of its run
         report = Run(

@@ -99,6 +99,7 @@ class Worker:
         self._guard_s = 0.0
         self._scratch: str | None = None
         self._program: _Program | None = None
+        self._shelved = False
 
     @property
     def alive(self) -> bool:
@@ -157,6 +158,7 @@ class Worker:
         self._guard_s = limits.wall_s
         cases = order.given.count(b"\n") if order.mode == "call" else 1
         program, same = self._put(order.program, limits)
+        self._shelved = order.more
         message = {
             "lines": cases - order.start,
             "run": self._runs,
@@ -213,6 +215,13 @@ class Worker:
             answers=answers,
             sizes=(outputs[0][1], outputs[1][1]),
         )
+
+    def drop(self) -> None:
+        """Ends what is kept compiled for a run that does not come. To be called between runs."""
+        if self._shelved and self._socket is not None:
+            with contextlib.suppress(OSError):  # it has ended, and what it kept with it
+                self._socket.send(b'{"drop": true}')
+        self._shelved = False
 
     def _put(self, source: bytes, limits: Limits) -> tuple[int, bool]:
         """The program's file, and whether it was run last and under the same limits."""

@@ -166,6 +166,24 @@ async def test_a_server_that_gets_no_process_says_so_and_lives():
     assert report == {"run": 7, "refused": "[Errno 11] fork: no room"}
 
 
+async def test_nothing_of_a_candidate_outlives_its_verdict_or_its_cancelling():
+    tests = parse_tests(
+        {"kind": "stdio", "cases": [{"input": "1", "output": "1"}, {"input": "9", "output": "1"}]}
+    )
+    source = "import time\nn = int(input())\ntime.sleep(n - 1)\nprint(n + {})"
+    async with JudgePool(workers=1) as own:
+        before = set(children_of(os.getpid()))
+        verdict = await own.judge(tests, answer(source.format(1)))
+        assert verdict.failed_case == 0
+        await until(lambda: set(children_of(os.getpid())) == before)
+        run = asyncio.create_task(own.judge(tests, answer(source.format(0))))
+        await until(lambda: len(set(children_of(os.getpid())) - before) > 1)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        await until(lambda: set(children_of(os.getpid())) == before)
+        assert (await own.judge(ADD, answer(GOOD))).accepted
+
+
 async def test_programs_that_name_a_rarer_module_find_it_loaded_and_others_do_not(worker):
     source = "import sys; print('decimal' in sys.modules)"
     for text, loaded in ((source, b"True\n"), (source.replace("decimal", "dec' 'imal"), b"False\n")):
