@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         LanguageUnavailable,
         ProblemError,
         QueueFull,
+        RunRefused,
         SandboxUnavailable,
         WorkerDied,
     )
@@ -54,6 +55,7 @@ __all__ = [
     "ProblemError",
     "Program",
     "QueueFull",
+    "RunRefused",
     "SandboxUnavailable",
     "StdioCase",
     "StdioTests",
@@ -72,7 +74,7 @@ __all__ = [
 
 # Loaded at first use: the router imports only `verdict`, and should not pay for the pool.
 _PLACES = {
-    "errors": "CandidateFileError JudgeError LanguageUnavailable ProblemError QueueFull SandboxUnavailable WorkerDied",
+    "errors": "CandidateFileError JudgeError LanguageUnavailable ProblemError QueueFull RunRefused SandboxUnavailable WorkerDied",
     "limits": "Limits",
     "pool": "JudgePool",
     "problem": "CallCase CallTests CodeTests Problem StdioCase StdioTests Tests parse_problem parse_tests",

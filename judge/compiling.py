@@ -56,7 +56,7 @@ class Binaries:
         self._kept: OrderedDict[tuple[str, bytes], Binary | Failure] = OrderedDict()
 
     async def get(self, runner: Runner, source: bytes, label: str) -> Binary | Failure:
-        """label: of the code block, which may name the standard. Raises JudgeFault and WorkerDied."""
+        """label: of the code block, which may name the standard. Raises JudgeFault, RunRefused and WorkerDied."""
         key = (STANDARD_OF.get(label, ""), hashlib.sha256(source).digest())
         if key in self._kept:
             self._kept.move_to_end(key)

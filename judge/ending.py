@@ -41,7 +41,8 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
 
     Raises JudgeFault when the run never came to the candidate's code.
     """
-    unready = ended.phase == "S" and ended.ended == "exit" and ended.code > 0
+    full = max(ended.sizes) > limits.output_bytes
+    unready = ended.phase == "S" and ended.ended == "exit" and ended.code > 0 and not full
     if ended.phase == "" or unready or "F" in ended.phase or ended.ended == "cancel":
         raise JudgeFault(f"the sandbox could not start a run: {_last_line(ended.stderr) or ended.ended}")
     if "C" in ended.phase:

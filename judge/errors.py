@@ -6,6 +6,7 @@ JudgeError
 ├── SandboxUnavailable    no layer of isolation is safe to use here
 ├── LanguageUnavailable   what a language needs is not installed here
 ├── QueueFull             more runs are waiting than the pool accepts
+├── RunRefused            a sandbox could not start a process for a run
 └── WorkerDied            a sandbox ended in the middle of a run
 """
 
@@ -32,6 +33,10 @@ class LanguageUnavailable(JudgeError):
 
 class QueueFull(JudgeError):
     """The pool's queue is at its bound; try again when some runs have ended."""
+
+
+class RunRefused(JudgeError):
+    """The kernel gave a sandbox no process for a run: ours to repeat, never the candidate's fault."""
 
 
 class WorkerDied(JudgeError):

@@ -50,7 +50,7 @@ def total_cases(tests: Tests) -> int:
 async def judge(runner: Runner, job: Job, binaries: Binaries | None = None) -> Verdict:
     """The verdict on the job. binaries: what was compiled before.
 
-    Raises WorkerDied; everything that a candidate does becomes a verdict.
+    Raises WorkerDied and RunRefused; everything that a candidate does becomes a verdict.
     """
     total = total_cases(job.tests)
     program = extract_program(job.completion, job.language)
@@ -296,7 +296,7 @@ async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally
     ended = await _again_near_the_limit(runner, order, ended, ended.cpu_s)
     kind, said = _first_answer(ended)
     tally.ran(ended, ended.cpu_s)
-    if kind == b"B":
+    if kind == b"B" and order.mode == "apart":  # which was run first: afterwards only a candidate says so
         raise JudgeFault(f"the test program does not compile: {said}")
     if ended.ended == "tests":
         raise JudgeFault("the test program itself used up its CPU time")

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from alpharay.judge.compiling import Binaries
-from alpharay.judge.errors import JudgeError, QueueFull, WorkerDied
+from alpharay.judge.errors import JudgeError, QueueFull, RunRefused, WorkerDied
 from alpharay.judge.fair import FairQueue
 from alpharay.judge.judging import Job, judge, total_cases
 from alpharay.judge.languages import LANGUAGES
@@ -211,10 +211,16 @@ class JudgePool:
             try:
                 if not worker.alive:
                     await worker.start()
-                return await judge(worker, job, self._binaries)
+                try:
+                    return await judge(worker, job, self._binaries)
+                finally:
+                    worker.drop()
             except WorkerDied as error:
                 log.warning("a judge sandbox died and is replaced: %s", error)
                 worker.close()
+                reason = str(error)
+            except RunRefused as error:
+                log.warning("a run is repeated: %s", error)
                 reason = str(error)
             except JudgeError as error:
                 log.warning("a judge sandbox cannot be replaced: %s", error)

@@ -5,7 +5,7 @@ import platform
 from dataclasses import dataclass
 
 from alpharay.judge.compiling import Binaries
-from alpharay.judge.errors import LanguageUnavailable, SandboxUnavailable, WorkerDied
+from alpharay.judge.errors import LanguageUnavailable, RunRefused, SandboxUnavailable, WorkerDied
 from alpharay.judge.judging import Job, judge
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
@@ -69,7 +69,7 @@ async def try_language(worker: Worker, name: str) -> None:
         job = Job(tests=TESTS, completion=f"```{name}\n{program}```", limits=Limits(), language=name)
         try:
             verdict = await judge(worker, job, binaries)
-        except (WorkerDied, SandboxUnavailable) as error:
+        except (RunRefused, WorkerDied, SandboxUnavailable) as error:
             raise LanguageUnavailable(f"{name} programs cannot be judged here: {error}") from None
         if not verdict.accepted:
             told = f"{verdict.verdict}: {verdict.detail}"

@@ -100,7 +100,9 @@ class Cage:
         descriptors: 0 to this number minus one stay open. cpu_s: where the kernel kills if the server cannot.
         memory: bytes beyond what the walls' own kind of program takes. output: bytes per written file.
         """
-        self._limit(cpu_s, walls.space(memory), memory, output)
+        # What forks for a neighbour's sake must not be refused because others of its user start threads.
+        processes = self._hard[resource.RLIMIT_NPROC] if walls.forked else self._threads
+        self._limit(cpu_s, walls.space(memory), memory, output, processes)
         self._become()
         self._call("prctl", self._prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
         self._call("prctl", self._prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
@@ -114,18 +116,25 @@ class Cage:
         """Binds a child of a process that is bound already by what a fork does not hand on."""
         self._call("prctl", self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
         self._call("close_range", self._close_range(descriptors, 0x7FFFFFFF, 0))
+        resource.setrlimit(resource.RLIMIT_NPROC, self._lowered(resource.RLIMIT_NPROC, self._threads))
         assert walls.forked is not None
         walls.forked.install()
 
-    def _limit(self, cpu_s: float, space: int, memory: int, output: int) -> None:
+    def _limit(self, cpu_s: float, space: int, memory: int, output: int, processes: int) -> None:
         seconds = int(cpu_s) + 2
         # Deep recursion of honest programs goes as deep as their memory; threads keep the usual 8 MiB,
         # which the C library read when this server started.
         stack = min(memory, 256 << 20)
-        wanted = (seconds, space, output + 1, MAX_DESCRIPTORS, 0, 0, 0, self._threads, stack)
+        wanted = (seconds, space, output + 1, MAX_DESCRIPTORS, 0, 0, 0, processes, stack)
         for (which, hard), value in zip(self._hard.items(), wanted, strict=True):
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # noqa: PLW2901
-            resource.setrlimit(which, (value, hard if which == resource.RLIMIT_STACK else value))
+            soft, lowered = self._lowered(which, value)
+            resource.setrlimit(which, (soft, hard if which == resource.RLIMIT_STACK else lowered))
+
+    def _lowered(self, which: int, value: int) -> tuple[int, int]:
+        """Soft and hard limit: the value, as far as the server's own hard limit allows."""
+        hard = self._hard[which]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        return value, value
 
     def _become(self) -> None:
         if self._uid is None:

@@ -6,6 +6,7 @@ answers are what it made of them, and the host compares them with expected ones 
 
 import atexit
 import builtins
+import contextlib
 import gc
 import io
 import json
@@ -99,7 +100,8 @@ def print_error(error: BaseException, *, keep: int) -> None:
         lines = traceback.format_exception(type(error), error, trace, limit=-6)
         os.write(2, "".join(lines).encode("utf-8", "backslashreplace")[-4000:])
     except BaseException:  # a __str__ that raises, no memory left
-        os.write(2, type(error).__name__.encode("utf-8", "backslashreplace"))
+        with contextlib.suppress(OSError):  # the file is full
+            os.write(2, type(error).__name__.encode("utf-8", "backslashreplace"))
 
 
 def exit_code(error: SystemExit) -> int:

@@ -82,10 +82,17 @@ class Run:
         started = time.monotonic()
         if not self._order["same"]:
             self._shelf.clear()
-        children = self._fork()
+        try:
+            children = self._fork()
+        except OSError as error:
+            # No room for one more process, which says nothing about the program: the host is to try again.
+            if self._order["mode"] == "tool" and self._tools is not None:
+                self._tools.clean()
+            return {"run": self._order["run"], "refused": str(error)}
         try:
             if self._ended == "exit":
-                self._watch(children, started)
+                # Not from the start: what compiled the program is another process.
+                self._watch(children, time.monotonic())
         finally:
             ends = [child.end() for child in children]
             code, cpu, memory = ends[0]
@@ -141,7 +148,11 @@ class Run:
             first = self._child(self._errand("candidate", inputs=1), [program, *streams, asked, replies])
             errand = self._errand("tests", inputs=1, factor=TESTS_FACTOR)
             descriptors = [given, NOTHING, NOTHING, NOTHING, hears, asks]
-            return [first, self._child(errand, descriptors, lines=order["lines"], answers=answers)]
+            try:
+                return [first, self._child(errand, descriptors, lines=order["lines"], answers=answers)]
+            except OSError:
+                first.end()
+                raise
         finally:
             for descriptor in (asked, asks, hears, replies):
                 os.close(descriptor)
@@ -169,7 +180,11 @@ class Run:
             if not compiled.child.phase.endswith("R"):
                 compiled.nursery.close()
                 return compiled.child
-            child = Child(compiled.nursery, errand, streams)
+            try:
+                child = Child(compiled.nursery, errand, streams)
+            except OSError:
+                compiled.end()
+                raise
         self._compiled = compiled
         return child
 

@@ -38,8 +38,11 @@ USUAL = (
 CHILDS = 8  # descriptors below are a child's
 
 
-def main(configuration: str, scratch: str) -> None:
-    """Serves until the socket is closed by the other side. scratch: where compilers work."""
+def main(configuration: str, scratch: str, uid: str = "") -> None:
+    """Serves until the socket is closed by the other side.
+
+    scratch: where compilers work. uid: the throw-away user that programs become; empty: who we are.
+    """
     settings = json.loads(configuration)
     control = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, CHILDS))
     # Everything of ours lies above: what a child gets is put on these numbers.
@@ -48,7 +51,7 @@ def main(configuration: str, scratch: str) -> None:
         os.dup2(nothing, descriptor)
     for module in USUAL.split():
         __import__(module)
-    cage = Cage(uid=settings["uid"], keep=settings["keep"], threads=settings["threads"])
+    cage = Cage(uid=int(uid) if uid else None, keep=settings["keep"], threads=settings["threads"])
     walls, tools = _walls(settings, scratch)
     os.environ.clear()
     candidate.prepare()
@@ -67,6 +70,8 @@ def main(configuration: str, scratch: str) -> None:
         if not message:
             return
         order = json.loads(message)
+        if "drop" in order:
+            shelf.clear()
         if "run" not in order:
             continue  # a kill that came after the end of its run
         report = Run(

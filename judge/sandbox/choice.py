@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from alpharay.judge.errors import SandboxUnavailable, WorkerDied
+from alpharay.judge.errors import RunRefused, SandboxUnavailable, WorkerDied
 from alpharay.judge.sandbox import layer as layers
 from alpharay.judge.sandbox.selftest import misjudged
 from alpharay.judge.sandbox.worker import Worker
@@ -26,7 +26,7 @@ async def start_layer(name: str) -> Worker:
         try:
             await worker.start()
             failed = await misjudged(worker)
-        except (SandboxUnavailable, WorkerDied) as error:
+        except (RunRefused, SandboxUnavailable, WorkerDied) as error:
             reasons.append(f"{candidate.variant}: {error}")
         except BaseException:
             worker.close()

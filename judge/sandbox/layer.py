@@ -41,7 +41,7 @@ for name, path in (("alpharay", []), ("alpharay.judge", []), ("alpharay.judge.in
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = path
 from alpharay.judge.inside import server
-server.main(sys.argv[2], sys.argv[3])
+server.main(*sys.argv[2:])
 """
 # One arena keeps the address space, by which memory is bounded, close to what a program really uses;
 # a fixed hash seed gives the same program the same verdict every time; symbols that are looked up at the start are not
@@ -60,8 +60,9 @@ FIRST_UID, UIDS = 0x60000000, 1 << 24
 class Layer:
     """One way to start a fork server. name: as configured; variant: which of its ways, for the doctor.
 
-    scratch: where compilers work in there; None: a folder is to be made for each worker, as its last argument.
-    uid: the user who writes in it; None: the same as ours.
+    scratch: where compilers work in there; None: a folder is to be made for each worker, as an argument.
+    own_user: each worker's programs belong to a user of their own, its last argument, so that what the kernel counts by
+    user, such as threads, no neighbour can use up.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Layer:
     command: tuple[str, ...]
     environment: dict[str, str]
     scratch: str | None
-    uid: int | None
+    own_user: bool
 
 
 def candidates(name: str) -> list[Layer]:
@@ -116,13 +117,12 @@ def _readable() -> list[str]:
     return system + [path for path in paths if not path.startswith(tuple(f"{each}/" for each in SYSTEM[:4]))]
 
 
-def _arguments(inside: str, *, uid: int | None, keep: str | None, threads: int) -> list[str]:
+def _arguments(inside: str, *, keep: str | None, threads: int) -> list[str]:
     found = _toolchain()
     settings = {
         "read": [*_readable(), *DEVICES],
         "devices": DEVICES,
         "more_modules": MORE_MODULES,
-        "uid": uid,
         "keep": keep,
         "threads": threads,
         "tools": {name: asdict(tool) for name, tool in found.tools.items()} if found else {},
@@ -139,7 +139,7 @@ def _toolchain() -> toolchain.Toolchain | None:
         return None
 
 
-def _throw_away_uid() -> int | None:
+def throw_away_uid() -> int | None:
     """A user that owns nothing, or None where we cannot become one."""
     if os.geteuid() != 0:
         return None
@@ -182,21 +182,21 @@ def _own_threads() -> int:
 
 
 def _landlock() -> Layer:
-    uid = _throw_away_uid()
-    keep = _capability_to_read() if uid is not None and _closed_to_others(_readable()) else None
-    threads = THREADS if uid is not None else _own_threads() + SHARED_THREADS
-    command = _arguments(str(INSIDE), uid=uid, keep=keep, threads=threads)
-    variant = "own user" if uid is not None else "same user"
-    return Layer("landlock", variant, tuple(command), ENVIRONMENT, None, uid)
+    own_user = throw_away_uid() is not None
+    keep = _capability_to_read() if own_user and _closed_to_others(_readable()) else None
+    threads = THREADS if own_user else _own_threads() + SHARED_THREADS
+    command = _arguments(str(INSIDE), keep=keep, threads=threads)
+    variant = "own user" if own_user else "same user"
+    return Layer("landlock", variant, tuple(command), ENVIRONMENT, None, own_user)
 
 
 def _full(bwrap: str, *, user_namespace: bool) -> Layer:
-    uid = None if user_namespace else _throw_away_uid()
+    own_user = not user_namespace and throw_away_uid() is not None
     # Directories above what is bound are bubblewrap's own and open; what is bound keeps its mode.
     found = _toolchain()
     readable = _readable()
     closed = any(_own_mode_closed(path) for path in readable)
-    keep = "dac_read_search" if uid is not None and closed else None
+    keep = "dac_read_search" if own_user and closed else None
     command = [
         bwrap,
         "--unshare-ipc",
@@ -208,7 +208,7 @@ def _full(bwrap: str, *, user_namespace: bool) -> Layer:
     if user_namespace:
         command += ["--unshare-user", "--disable-userns"]
     command += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
-    if uid is not None:
+    if own_user:
         for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_DAC_READ_SEARCH"):
             command += ["--cap-add", capability]
     readable += [path for path in (found.read if found else ()) if not _below(path, readable)]
@@ -227,10 +227,10 @@ def _full(bwrap: str, *, user_namespace: bool) -> Layer:
     command += ["--ro-bind", str(INSIDE), "/inside", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
-    command += ["--", *_arguments("/inside", uid=uid, keep=keep, threads=THREADS)]
+    command += ["--", *_arguments("/inside", keep=keep, threads=THREADS)]
     # bubblewrap itself starts with an empty environment: its first process keeps showing what it was given.
     variant = "user namespace" if user_namespace else "own user"
-    return Layer("full", variant, (*command, SCRATCH), {}, SCRATCH, uid)
+    return Layer("full", variant, (*command, SCRATCH), {}, SCRATCH, own_user)
 
 
 def _below(path: str, folders: list[str]) -> bool:

@@ -13,10 +13,10 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
-from alpharay.judge.errors import SandboxUnavailable, WorkerDied
+from alpharay.judge.errors import RunRefused, SandboxUnavailable, WorkerDied
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
-from alpharay.judge.sandbox.layer import MORE_MODULES, Layer
+from alpharay.judge.sandbox.layer import MORE_MODULES, Layer, throw_away_uid
 from alpharay.judge.sandbox.occupied import occupied_s
 
 START_S = 30.0
@@ -99,6 +99,7 @@ class Worker:
         self._guard_s = 0.0
         self._scratch: str | None = None
         self._program: _Program | None = None
+        self._shelved = False
 
     @property
     def alive(self) -> bool:
@@ -109,10 +110,11 @@ class Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         complaint = memory_file.empty("complaint")
+        uid = throw_away_uid() if self.layer.own_user else None
         loop = asyncio.get_running_loop()
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - milliseconds, and no child watcher needed
-                [*self.layer.command, *self._make_scratch()],
+                [*self.layer.command, *self._make_scratch(uid), *([] if uid is None else [str(uid)])],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=complaint,
@@ -144,7 +146,10 @@ class Worker:
                 ours.close()
 
     async def run(self, order: Order) -> Ended:
-        """Raises WorkerDied when the sandbox ended or fell silent; cancelling ends the run at once."""
+        """Raises WorkerDied when the sandbox ended or fell silent, and RunRefused when no process could be started.
+
+        Cancelling ends the run at once.
+        """
         loop = asyncio.get_running_loop()
         if self._socket is None:
             raise WorkerDied("the sandbox is not running")
@@ -153,6 +158,7 @@ class Worker:
         self._guard_s = limits.wall_s
         cases = order.given.count(b"\n") if order.mode == "call" else 1
         program, same = self._put(order.program, limits)
+        self._shelved = order.more
         message = {
             "lines": cases - order.start,
             "run": self._runs,
@@ -190,6 +196,8 @@ class Worker:
                 self.close()
                 raise WorkerDied(f"the sandbox does not listen: {error}") from None
             reply = await self._wait(limits, cases)
+            if "refused" in reply:
+                raise RunRefused(f"the sandbox could not start a process: {reply['refused']}")
             outputs = [memory_file.content(each, limits.output_bytes) for each in files[2:4]]
             marks = memory_file.content(files[6], 8 * cases)[0] if order.mode == "call" else b""
             answers = memory_file.content(files[5], limits.output_bytes)[0] if answering else b""
@@ -207,6 +215,13 @@ class Worker:
             answers=answers,
             sizes=(outputs[0][1], outputs[1][1]),
         )
+
+    def drop(self) -> None:
+        """Ends what is kept compiled for a run that does not come. To be called between runs."""
+        if self._shelved and self._socket is not None:
+            with contextlib.suppress(OSError):  # it has ended, and what it kept with it
+                self._socket.send(b'{"drop": true}')
+        self._shelved = False
 
     def _put(self, source: bytes, limits: Limits) -> tuple[int, bool]:
         """The program's file, and whether it was run last and under the same limits."""
@@ -272,13 +287,13 @@ class Worker:
             with contextlib.suppress(OSError):
                 self._socket.send(answer)
 
-    def _make_scratch(self) -> list[str]:
+    def _make_scratch(self, uid: int | None) -> list[str]:
         """The folder for compilers as an argument, where the layer has none of its own."""
         if self.layer.scratch is not None:
             return []
         self._scratch = tempfile.mkdtemp(prefix="alpharay-build-")
-        if self.layer.uid is not None:
-            os.chown(self._scratch, self.layer.uid, self.layer.uid)
+        if uid is not None:
+            os.chown(self._scratch, uid, uid)
         return [self._scratch]
 
     def close(self) -> None:

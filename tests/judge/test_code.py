@@ -169,6 +169,15 @@ async def test_tests_that_never_end_are_not_the_candidates_fault(pool):
     assert verdict.verdict is VerdictKind.JUDGE_ERROR, verdict
 
 
+@pytest.mark.parametrize("said", ["B", "N", "F", "C"])
+async def test_a_candidate_beside_its_tests_cannot_call_them_broken(pool, said):
+    tests = parse_tests({"kind": "code", "code": "import sys\nsys.stdout\nassert f() == 2"})
+    forged = f"import os\nos.write(3, b'{said}\"x\"\\n')\nos._exit(1)"
+    verdict = await pool.judge(tests, answer(forged))
+    assert verdict.verdict is VerdictKind.RUNTIME_ERROR, verdict
+    assert "own process" in verdict.detail
+
+
 async def test_a_broken_test_program_is_not_the_candidates_fault(pool):
     tests = parse_tests({"kind": "code", "code": "def check(:"})
     verdict = await pool.judge(tests, answer("x = 1"))

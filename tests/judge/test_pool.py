@@ -1,9 +1,11 @@
 import asyncio
+import errno
 import gc
 import os
 import signal
 import subprocess
 import sys
+import time
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,8 @@ import pytest
 
 from alpharay.judge import JudgePool, Limits, QueueFull, VerdictKind, parse_tests
 from alpharay.judge.errors import JudgeError, SandboxUnavailable
-from alpharay.judge.sandbox.worker import Order
+from alpharay.judge.inside.run import Run, Shelf
+from alpharay.judge.sandbox.worker import Order, Worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -69,6 +72,31 @@ async def test_a_case_finds_nothing_of_the_one_before(pool):
     assert (await pool.judge(ADD, answer(source))).accepted
 
 
+async def test_warnings_without_end_are_the_programs_own_fault(pool):
+    verdict = await pool.judge(ADD, answer("0 is 0\n" * 18_000 + "return 1"))
+    assert verdict.verdict is VerdictKind.COMPILE_ERROR, verdict
+
+
+async def test_the_time_it_took_to_compile_is_no_time_idle():
+    class Child:
+        phase, lines, flooded = "SR", 0, False
+
+        def end(self):
+            return 0, 0.0, 0
+
+    class Compiling(Run):
+        def _fork(self):
+            self.forked = time.monotonic()
+            return [Child()]
+
+        def _watch(self, _, started):
+            self.waits_since = started
+
+    run = Compiling({"run": 1, "same": True, "mode": "stdio"}, [], None, Shelf(), None, None)
+    run.report()
+    assert run.waits_since >= run.forked
+
+
 async def test_compiling_is_held_to_the_time_limit(pool):
     verdict = await pool.judge(ADD, answer("x = 1\n" * 400_000), limits=Limits(cpu_s=0.05))
     assert verdict.verdict is VerdictKind.TIME_LIMIT, verdict
@@ -84,6 +112,76 @@ async def test_what_has_compiled_a_program_may_die_between_its_cases(worker):
     again = await worker.run(order)
     assert (first.stdout, again.stdout) == (b"5\n", b"5\n")
     assert set(children_of(os.getpid())) == before
+
+
+async def test_who_starts_threads_takes_none_from_a_neighbour(pool):
+    """The neighbour forks for each case and starts threads of its own, while all others that its user may have run."""
+    flood = (
+        "import os, threading, time\nend = time.monotonic() + 2\nwhile time.monotonic() < end:\n"
+        "    try: threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
+        "    except RuntimeError: time.sleep(0.001)\nprint(5, flush=True)\nos._exit(0)"
+    )
+    neighbour = (
+        "import threading, time\nthreads = [threading.Thread(target=time.sleep, args=(0.02,)) for _ in range(8)]\n"
+        f"for each in threads: each.start()\nfor each in threads: each.join()\n{GOOD}"
+    )
+    one = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": "5"}]})
+    many = parse_tests({"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}] * 40})
+    verdicts = await asyncio.gather(pool.judge(one, answer(flood)), pool.judge(many, answer(neighbour)))
+    assert [verdict.verdict for verdict in verdicts] == [VerdictKind.ACCEPTED] * 2, verdicts
+
+
+async def test_a_run_that_gets_no_process_is_repeated(monkeypatch):
+    """As on a machine that has no process left for a moment."""
+    real, refusals = Worker._wait, iter([{"run": 1, "refused": "fork: Resource temporarily unavailable"}] * 2)
+
+    async def wait(self, *given):
+        reply = await real(self, *given)
+        return next(refusals, reply)
+
+    async with JudgePool(workers=1) as own:
+        monkeypatch.setattr(Worker, "_wait", wait)
+        before = set(children_of(os.getpid()))
+        assert (await own.judge(ADD, answer(GOOD))).accepted
+        assert not list(refusals)
+        assert before <= set(children_of(os.getpid())), "its sandbox was kept"
+
+
+async def test_a_server_that_gets_no_process_says_so_and_lives():
+    class Full:
+        def fork(self, *_):
+            raise OSError(errno.EAGAIN, "fork: no room")
+
+    order = {
+        "run": 7,
+        "same": False,
+        "mode": "stdio",
+        "entry": "",
+        "start": 0,
+        "cpu": 1,
+        "memory": 1,
+        "output": 1,
+    }
+    report = Run(order, [0, 0, 1, 2], Full(), Shelf(), None, None).report()
+    assert report == {"run": 7, "refused": "[Errno 11] fork: no room"}
+
+
+async def test_nothing_of_a_candidate_outlives_its_verdict_or_its_cancelling():
+    tests = parse_tests(
+        {"kind": "stdio", "cases": [{"input": "1", "output": "1"}, {"input": "9", "output": "1"}]}
+    )
+    source = "import time\nn = int(input())\ntime.sleep(n - 1)\nprint(n + {})"
+    async with JudgePool(workers=1) as own:
+        before = set(children_of(os.getpid()))
+        verdict = await own.judge(tests, answer(source.format(1)))
+        assert verdict.failed_case == 0
+        await until(lambda: set(children_of(os.getpid())) == before)
+        run = asyncio.create_task(own.judge(tests, answer(source.format(0))))
+        await until(lambda: len(set(children_of(os.getpid())) - before) > 1)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        await until(lambda: set(children_of(os.getpid())) == before)
+        assert (await own.judge(ADD, answer(GOOD))).accepted
 
 
 async def test_programs_that_name_a_rarer_module_find_it_loaded_and_others_do_not(worker):
@@ -151,6 +249,10 @@ async def test_one_slow_call_is_a_time_limit(pool):
         ("import os\ndef f(n): os.write(3, b'V1\\n' * 5); os._exit(0)", "wrong_answer"),
         ("import os\ndef f(n): os.write(3, b'V1' + b'[' * 100000 + b'\\n'); return n * n", "wrong_answer"),
         ("import os\ndef f(n): os.write(3, b'\\xff\\n'); return n * n", "runtime_error"),
+        ("import os\nos.write(3, b'F')\ndef f(n): return n * n", "accepted"),
+        ("import os\nos.write(3, b'C')\ndef f(n): return 0", "wrong_answer"),
+        ("import os\nos.write(3, b'F'); os._exit(1)", "runtime_error"),
+        ("import os\nwhile True: os.write(3, b'F' * 4096)", "output_limit"),
     ],
 )
 async def test_calls_get_their_verdicts(pool, source, kind):
