@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alpharay.serve import logs
-from alpharay.serve.checks import engine_build
+from alpharay.serve.checks import check_port, engine_build
 from alpharay.serve.config import Config
 from alpharay.serve.environment import ONE_MACHINE
 from alpharay.serve.errors import StartFailed
@@ -85,9 +85,7 @@ def _without_proxy() -> tuple[str, int]:
         # We drain ourselves before anything is shut down.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return "127.0.0.1", int(free.getsockname()[1])
+    return "127.0.0.1", check_port("127.0.0.1", 0)
 
 
 def _start_ray(config: Config, options: dict[str, Any], say: Callable[[str], None]) -> None:

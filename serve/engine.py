@@ -109,9 +109,8 @@ class VllmEngine:
     async def stop(self) -> None:
         engine, self._engine, self._app, self._turnstile = self._engine, None, None, None
         if engine is not None:
-            with suppress(
-                psutil.NoSuchProcess
-            ):  # vLLM's own: a process that ended while it was about to kill it
+            # vLLM's own: a process that ended while it was about to kill it.
+            with suppress(psutil.NoSuchProcess):
                 await asyncio.to_thread(engine.shutdown)
 
     @property

@@ -51,9 +51,8 @@ class Host:
         self._engines: dict[str, VllmEngine] = {}  # by member; several may share one
         self._starting: set[str] = {member for seat in seats for member in seat.members}
         self._outlets = Outlets()
-        self._moved: dict[
-            VllmEngine, tuple[float, dict[str, int]]
-        ] = {}  # when an engine last got on, and how far
+        # When an engine last got on, and how far.
+        self._moved: dict[VllmEngine, tuple[float, dict[str, int]]] = {}
         self._failures = 0
         self._broken: str = ""
         # With another replica of the member at hand a request may wait here until this one's engine is

@@ -71,8 +71,7 @@ class Rolling:
         """
         from alpharay.serve.deploy import handles
 
-        if self.over:
-            return
+        self._unless_over()
         old, fresh = self.lineup, new.groups().keys() - self.lineup.groups().keys()
         names = [name for group in fresh for seat in new.groups()[group] for name in seat.members]
         if fresh:
@@ -92,10 +91,14 @@ class Rolling:
         self.lineup, self._unfinished = new, True
         self.say("new requests are answered with it; waiting for those under way")
         while not self._settled(told):
-            if self.over:
-                return
+            self._unless_over()
             time.sleep(_SETTLE_S)
         deploy(new, self.say)
+
+    def _unless_over(self) -> None:
+        """Raises StartFailed, which nobody is told: the server ends, and what has not been changed stays."""
+        if self.over:
+            raise StartFailed("the server ends")
 
     def _settled(self, told: Announced) -> bool:
         """Whether nobody answers with an earlier lineup any more."""

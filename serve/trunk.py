@@ -115,11 +115,6 @@ class Arrival:
         self._error = self._error or error
         self._news.set()
 
-    @property
-    def ended(self) -> bool:
-        """Whether its last byte is here."""
-        return self._ended
-
     async def parts(self) -> AsyncIterator[bytes]:
         """Raises what it failed with."""
         while True:

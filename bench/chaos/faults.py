@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from bench.processes import holding
+
 _BETWEEN_S = (8.0, 20.0)
 _STORE_S = 10.0
 FAULTS = {
@@ -34,14 +36,7 @@ class Damage:
 
 
 def processes(server: int, word: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process(server).children(recursive=True):
-        try:
-            if word in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return holding(word, psutil.Process(server).children(recursive=True))
 
 
 async def break_things(

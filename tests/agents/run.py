@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.agents.agents import AGENTS, VERSIONS
 from tests.agents.listening import Listener, listener
-from tests.agents.starting import own_environment, run_program, stretched
+from tests.agents.starting import own_environment, reported, run_program, stretched
 
 _HEAD = [
     "One turn of each agent, offline, by `make agents`: vLLM on the CPU, the embedded frontier's `high` stretched to",
@@ -50,11 +50,7 @@ def main() -> int:
         listener(root) as between,
     ):
         rows = [_turn(name, installed[name], between, Path(scratch), arguments.seconds) for name in names]
-    report = "\n".join([*_HEAD, *rows])
-    print(report)
-    if arguments.report:
-        arguments.report.write_text(report + "\n")
-    return int(any("| passed |" not in row for row in rows))
+    return reported(_HEAD, rows, arguments.report)
 
 
 def _install(name: str, folder: Path) -> Path | None:

@@ -121,3 +121,12 @@ def run_program(
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def reported(head: Sequence[str], rows: Sequence[str], place: Path | None) -> int:
+    """Prints a report and writes it there. Returns an exit code: 1 when a row of it did not pass."""
+    report = "\n".join([*head, *rows])
+    print(report)
+    if place:
+        place.write_text(report + "\n")
+    return int(any("| passed |" not in row for row in rows))

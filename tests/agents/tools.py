@@ -23,7 +23,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.agents.starting import EMBEDDED, own_environment, run_program, stretched
+from tests.agents.starting import EMBEDDED, own_environment, reported, run_program, stretched
 
 _HEAD = [
     "| tool | result | what it did | what the server answered | seconds |",
@@ -134,11 +134,7 @@ def main() -> int:
         stretched(Path(scratch), tokens=2048, most=768, members=(0, 1)) as root,
     ):
         rows = [_run(name, programs[name], root, Path(scratch), arguments.seconds) for name in names]
-    report = "\n".join([*_HEAD, *rows])
-    print(report)
-    if arguments.report:
-        arguments.report.write_text(report + "\n")
-    return int(any("| passed |" not in row for row in rows))
+    return reported(_HEAD, rows, arguments.report)
 
 
 def _run(name: str, programs: Path, root: str, scratch: Path, seconds: float) -> str:

@@ -21,6 +21,8 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.processes import holding
+
 START_S = 400
 PATIENCE_S = 120
 
@@ -71,15 +73,9 @@ class RunningServer:
 
     def processes(self, word: str) -> list[psutil.Process]:
         """Processes of this server whose command line holds that word."""
-        found = []
-        for process in psutil.Process(self.process.pid).children(recursive=True):
-            self.seen[process.pid] = process
-            try:
-                if word in " ".join(process.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        tree = psutil.Process(self.process.pid).children(recursive=True)
+        self.seen |= {process.pid: process for process in tree}
+        return holding(word, tree)
 
     def stop(self) -> int:
         """SIGTERM, then the exit code; everything it started must be gone."""

@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 from alpharay.serve.store import Store
+from bench.processes import holding
 
 pytestmark = [
     pytest.mark.engine,
@@ -63,20 +64,13 @@ class Node:
 
     def processes(self, word: str = "") -> list[psutil.Process]:
         """Processes of this node whose command line holds that word."""
-        found = []
         try:
             tree = [psutil.Process(self.process.pid)]
             tree += tree[0].children(recursive=True)
         except psutil.NoSuchProcess:
             return []
-        for process in tree:
-            self.seen[process.pid] = process
-            try:
-                if word in " ".join(process.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        self.seen |= {process.pid: process for process in tree}
+        return holding(word, tree)
 
     def parts(self) -> set[str]:
         """Of our application, what runs on this node: `member-0`, `judge`, `hub`, …"""
