@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -252,13 +253,28 @@ def _row(experience: Experience, checkpoint: str) -> dict[str, Any]:
     }
 
 
+def _to_wal(connection: sqlite3.Connection) -> None:
+    """Of several that open a new file at once SQLite refuses some right away, whatever their timeout: they try again."""
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def _prepare_sqlite(engine: Engine) -> None:
     """One writer beside any number of readers, in several processes; a commit is on the disk."""
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={int(_BUSY_S * 1000)}"):
+        _to_wal(connection)
+        for pragma in ("synchronous=FULL", f"busy_timeout={int(_BUSY_S * 1000)}"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
