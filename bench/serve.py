@@ -38,7 +38,7 @@ _SMALL_MACHINE = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one engine process, as ours have
 }
 
 
