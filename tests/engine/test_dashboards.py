@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +13,13 @@ import httpx
 import pytest
 import yaml
 
-from .test_prometheus import free_port
+from .prometheus import needs_prometheus, results, running_prometheus
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BOARD = json.loads((DEPLOY / "grafana" / "alpharay.json").read_text())
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's package prometheus"),
-]
+pytestmark = [pytest.mark.engine, needs_prometheus]
 
 
 @pytest.fixture(scope="module")
@@ -44,25 +40,13 @@ def prometheus(server, engine_metrics, problems, tmp_path_factory) -> Iterator[s
         job["static_configs"] = [{"targets": [targets[job["job_name"]].removeprefix("http://")]}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     shutil.copy(DEPLOY / "prometheus" / "alerts.yml", folder)
-    address = f"127.0.0.1:{free_port()}"
-    process = subprocess.Popen(
-        [
-            "prometheus",
-            f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'tsdb'}",
-            f"--web.listen-address={address}",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     enough = threading.Event()
     load = threading.Thread(target=lambda: keep_busy(server, problems, enough))
-    load.start()
-    yield f"http://{address}"
-    enough.set()
-    load.join()
-    process.terminate()
-    process.wait(20)
+    with running_prometheus(folder / "prometheus.yml") as address:
+        load.start()
+        yield address
+        enough.set()
+        load.join()
 
 
 def keep_busy(server, problems, enough: threading.Event) -> None:
@@ -87,12 +71,8 @@ def keep_busy(server, problems, enough: threading.Event) -> None:
 def asked(prometheus: str, query: str) -> list[float]:
     """The values that a query returns now, those that are no number left out."""
     query = query.replace("$__rate_interval", "30s").replace("$window", "2m")
-    try:
-        reply = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=10).json()
-    except httpx.HTTPError:
-        return []
-    assert reply["status"] == "success", reply
-    return [value for one in reply["data"]["result"] if math.isfinite(value := float(one["value"][1]))]
+    values = [float(one["value"][1]) for one in results(prometheus, query)]
+    return [value for value in values if math.isfinite(value)]
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
@@ -110,8 +90,7 @@ def test_every_member_has_its_engines_metrics_under_its_name(prometheus, wait_un
 
     def named() -> set[str]:
         query = "sum by (model_name) (ray_vllm_generation_tokens_total) > 0"
-        reply = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=10).json()
-        return {one["metric"]["model_name"] for one in reply["data"]["result"]}
+        return {one["metric"]["model_name"] for one in results(prometheus, query)}
 
     wait_until(lambda: named() == members, f"tokens of {members}", seconds=60)
 

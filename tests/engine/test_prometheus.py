@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 
+from .prometheus import needs_prometheus, results, running_prometheus
+
 pytestmark = pytest.mark.engine
 
-PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
+PROMTOOL = shutil.which("promtool")
 
 # One request with tests must move all of these.
 QUERIES = [
@@ -35,13 +36,7 @@ QUERIES = [
 ]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.mark.skipif(PROMETHEUS is None, reason="needs Debian's package prometheus")
+@needs_prometheus
 def test_a_real_prometheus_scrapes_every_metric(server, ask, wait_until, tmp_path: Path):
     server.post(ask(controls={"budget": 10, "stop_after_passes": 10}))
     server.post(ask(stream=True))
@@ -51,31 +46,9 @@ def test_a_real_prometheus_scrapes_every_metric(server, ask, wait_until, tmp_pat
     config.write_text(
         f"scrape_configs: [{{job_name: alpharay, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}]"
     )
-    address = f"127.0.0.1:{free_port()}"
-    prometheus = subprocess.Popen(
-        [
-            PROMETHEUS,
-            f"--config.file={config}",
-            f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-            f"--web.listen-address={address}",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-
-        def answers(query: str) -> bool:
-            try:
-                reply = httpx.get(f"http://{address}/api/v1/query", params={"query": query}, timeout=5).json()
-            except httpx.HTTPError:
-                return False
-            return reply["status"] == "success" and bool(reply["data"]["result"])
-
+    with running_prometheus(config) as prometheus:
         for query in QUERIES:
-            wait_until(lambda query=query: answers(query), query, seconds=60)
-    finally:
-        prometheus.terminate()
-        prometheus.wait(20)
+            wait_until(lambda query=query: results(prometheus, query), query, seconds=60)
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="needs Debian's package prometheus")
