@@ -49,7 +49,7 @@ embed: $(STAMP)
 
 # Real coding agents, one turn each; they are installed into build/agents (npm, uv).
 # `make tools`: EvalPlus, GuideLLM and Schemathesis, run through; they are installed into build/tools (uv).
-.PHONY: agents tools chaos bench-serve fuzz
+.PHONY: agents tools chaos bench-serve
 agents: $(STAMP)
 	$(BIN)/python -m tests.agents.run --report bench/results/agents.md
 
@@ -62,12 +62,6 @@ chaos: $(STAMP)
 
 bench-serve: $(STAMP)
 	$(BIN)/python bench/serve.py --out bench/results/serve.md
-
-# Against a running server: make fuzz URL=http://127.0.0.1:8000
-URL ?= http://127.0.0.1:8000
-fuzz: $(STAMP)
-	$(PYTHON) -m venv build/fuzz && build/fuzz/bin/pip install -q schemathesis==4.32.5
-	build/fuzz/bin/schemathesis run $(URL)/openapi.json -c not_a_server_error -n 100
 
 test: $(STAMP)
 	$(BIN)/pytest

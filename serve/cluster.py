@@ -164,10 +164,17 @@ def check_gpus(config: Config) -> None:
 
 
 def check_resources(config: Config, found: Mapping[str, float]) -> None:
-    """Raises StartFailed: the replicas ask for a resource (engine.resources) of which the cluster has too little.
+    """Raises StartFailed: the replicas ask for a resource (engine.resources) of which the cluster has too little, or
+    there are more judges than nodes.
 
     Ray would wait for it without a word.
     """
+    nodes = sum(name.startswith("node:") and name != "node:__internal_head__" for name in found)
+    if config.judge.replicas > nodes:
+        raise StartFailed(
+            f"judge.replicas: {config.judge.replicas} judges need as many nodes, Ray has {nodes}; a judge uses all cores "
+            "of its node (judge.workers): start more nodes with `ray start --address …`, or ask for fewer"
+        )
     for name, amount in config.engine.resources.items():
         needed = config.replica_count * amount
         if found.get(name, 0) < needed:

@@ -123,7 +123,7 @@ class Judge(Section):
     """Where programs run. Limits are per test case.
 
     workers: candidates that each replica judges at the same time; `auto` is one a core of its node.
-    replicas: spread over the cluster's nodes. max_queued: candidates that may wait at each.
+    replicas: each on a node of its own. max_queued: candidates that may wait at each.
     """
 
     sandbox: Literal["auto", "full", "landlock"] = "auto"

@@ -47,8 +47,9 @@ def application(lineup: Lineup, *beside: Lineup) -> Any:
     bound = {name: _host(config, name).bind(group, config.engine, hub) for name, group in groups.items()}
     hosts = {member: bound[name] for name, group in lineup.groups().items() for member in _names(group)}
     idle = [host for name, host in bound.items() if name not in lineup.groups()]
-    # Ray spreads them over the nodes: programs run beside engines on each, or on nodes of their own.
-    judge = _deployment(Judge, "judge", num_replicas=config.judge.replicas).bind(config.judge, hub)
+    # A judge has a worker for each core of its node: a second one there would only get into its way.
+    judges = _deployment(Judge, "judge", num_replicas=config.judge.replicas, max_replicas_per_node=1)
+    judge = judges.bind(config.judge, hub)
     in_front = {**_ON_HEAD, "runtime_env": {"env_vars": one_loop()}}
     ingress = _deployment(ray_serve.ingress()(Ingress), "ingress", ray_actor_options=in_front)
     return ingress.bind(config, members, hosts, judge, hub, arrive, idle)

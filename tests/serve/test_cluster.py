@@ -30,8 +30,18 @@ def test_a_resource_that_no_node_has_is_told_at_once(tmp_path):
     path = tmp_path / "frontier.yaml"
     path.write_text("endpoints: {low: a, high: b}\nmembers: [0, 1, 2]\nengine: {resources: {l40s: 0.5}}\n")
     config = configuration.load(path)
-    check_resources(config, {"CPU": 8, "l40s": 2})
+    check_resources(config, {"CPU": 8, "l40s": 2, "node:10.0.0.1": 1})
     with pytest.raises(StartFailed, match=r"need 1.5, Ray has 1; start nodes that have it"):
-        check_resources(config, {"CPU": 8, "l40s": 1})
+        check_resources(config, {"CPU": 8, "l40s": 1, "node:10.0.0.1": 1})
     with pytest.raises(StartFailed, match="Ray has 0"):
-        check_resources(config, {"CPU": 8})
+        check_resources(config, {"CPU": 8, "node:10.0.0.1": 1})
+
+
+def test_more_judges_than_nodes_are_told_at_once(tmp_path):
+    path = tmp_path / "frontier.yaml"
+    path.write_text("endpoints: {low: a, high: b}\nmembers: [0]\njudge: {replicas: 2}\n")
+    config = configuration.load(path)
+    head = {"node:__internal_head__": 1, "node:10.0.0.1": 1}
+    check_resources(config, {**head, "node:10.0.0.2": 1})
+    with pytest.raises(StartFailed, match=r"judge.replicas: 2 judges need as many nodes, Ray has 1"):
+        check_resources(config, head)
