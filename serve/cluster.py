@@ -14,7 +14,7 @@ from typing import Any
 from alpharay.serve import logs
 from alpharay.serve.checks import check_port, engine_build
 from alpharay.serve.config import Config
-from alpharay.serve.environment import ONE_MACHINE
+from alpharay.serve.environment import one_machine
 from alpharay.serve.errors import StartFailed
 
 _MISSES = 3
@@ -80,7 +80,7 @@ def _without_proxy() -> tuple[str, int]:
     replica: whoever has started a cluster says there how its requests come in.
     """
     os.environ |= {
-        ONE_MACHINE: "1",
+        **one_machine(),
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
         # We drain ourselves before anything is shut down.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",

@@ -10,6 +10,8 @@ import importlib
 import os
 import signal
 
+from alpharay.serve.environment import ENGINE_NICENESS
+
 _FORK_SERVER = os.getpid()
 _PR_SET_PDEATHSIG = 1
 _INHERITED = (
@@ -36,3 +38,6 @@ os.register_at_fork(after_in_child=_die_with_the_fork_server)
 
 for name in _INHERITED:
     importlib.import_module(name)
+
+if importlib.import_module("vllm.platforms").current_platform.is_cpu():
+    os.nice(ENGINE_NICENESS)

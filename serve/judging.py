@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from alpharay.judge.pool import JudgePool
 from alpharay.judge.problem import StdioCase, StdioTests, Tests
 from alpharay.judge.verdict import Verdict
 from alpharay.serve.config import Judge as JudgeConfig
+from alpharay.serve.environment import JUDGE_NICENESS
 from alpharay.serve.hub import JudgeState
 from alpharay.serve.shared_tests import KnownTests
 
@@ -27,6 +29,7 @@ class Judge:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, config: JudgeConfig, hub: Any
     ) -> None:
+        os.nice(JUDGE_NICENESS)  # of this thread, and of the sandboxes that it starts
         self._hub = hub
         self._name = uuid4().hex
         # Counted where it runs: nodes differ in their cores.

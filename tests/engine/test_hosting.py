@@ -11,13 +11,20 @@ from pathlib import Path
 import pytest
 import yaml
 
+from alpharay.serve.python_tool import MOST_CALLS
+
 pytestmark = pytest.mark.engine
 
 EMBEDDED = Path(str(files("alpharay.serve") / "embedded"))
 ENGINE = {
     "dtype": "float32",
     "max_model_len": 512,
-    "extra": {"max_num_seqs": 32, "kv_cache_memory_bytes": 64 << 20},
+    "extra": {
+        "max_num_seqs": 32,
+        "kv_cache_memory_bytes": 64 << 20,
+        "enable_auto_tool_choice": True,
+        "tool_call_parser": "hermes",
+    },
 }
 
 
@@ -98,6 +105,25 @@ def test_every_adapter_answers_from_one_engine(adapted, ask):
     models = {model["id"]: model["alpharay"] for model in adapted.client().models.list().model_dump()["data"]}
     assert [models[f"one@{alpha}"]["alpha"] for alpha in ("-0.5", "0", "1.5")] == [-0.5, 0, 1.5]
     assert len({models[f"one@{alpha}"]["checkpoint"] for alpha in ("-0.5", "0", "1.5")}) == 3
+
+
+def test_a_member_runs_programs_in_the_sandbox_while_it_answers(adapted):
+    """The embedded model knows no tools: what it writes is forced; its parsing, running and going on are not."""
+    call = '<tool_call>{"name": "python", "arguments": {"code": "print(6 * 7)"}}</tool_call>'
+    body = {
+        "model": "one",
+        "messages": [{"role": "user", "content": "6 * 7?"}],
+        "structured_outputs": {"choice": [call]},
+        "alpharay": {"tools": ["python"], "budget": 3, "return": "all"},
+    }
+    response = adapted.post(body)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert answer["alpharay"]["drawn"] == 3
+    for choice in answer["choices"]:
+        runs = choice["alpharay"]["python"]
+        assert runs == [{"code": "print(6 * 7)", "output": "42\n"}] * MOST_CALLS
+    assert answer["alpharay"]["usage"]["completion_tokens"] == answer["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize("hosted", ["shifting", "adapted"])

@@ -68,3 +68,16 @@ def test_what_an_engine_would_stumble_over_is_refused_before_it_gets_there(serve
     for model in ("frontier", "frontier@1"):
         assert server.post(ask(tests=False, model=model) | change).status_code == 400
     wait_until(server.idle, "engines without requests")
+
+
+def test_who_brings_the_requests_goes_first_where_cores_are_short_and_judged_programs_last(server):
+    in_front = server.processes("ServeReplica:alpharay:ingress") + server.processes(
+        "ServeReplica:alpharay:members"
+    )
+    (judge,) = server.processes("ServeReplica:alpharay:judge")
+    sandboxes = judge.children(recursive=True)
+    ranks = [in_front, server.processes("EngineCore"), sandboxes]
+    assert len(sandboxes) > 1
+    niceness = [{process.nice() for process in rank} for rank in ranks]
+    assert [len(one) for one in niceness] == [1, 1, 1]
+    assert max(niceness[0]) < max(niceness[1]) < max(niceness[2])
