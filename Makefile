@@ -91,6 +91,12 @@ build/types: Makefile
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
+# The page's pictures in docs/, of a server of the embedded frontier that was started for it.
+.PHONY: pictures
+URL ?= http://127.0.0.1:8000
+pictures: $(STAMP)
+	$(BIN)/python -m tests.engine.pictures $(URL)
+
 .PHONY: image
 # The Dockerfile, built without a Docker daemon on a minimal Debian, and asked for a program. As root; needs
 # Debian's packages buildah, debootstrap and curl.

@@ -7,7 +7,7 @@ First, `theta(alpha)` three ways: written by a merge and loaded, merged while it
 engine that was elsewhere. The texts and the log-probabilities of every token must be the very same. Then the samples,
 spread over three alphas, in each hosting, beside one plain vLLM engine that is asked for all of them at once (`n`).
 
-Dry so far: on a CPU the comparison and the first hosting ran; the others, and a GPU, are to come.
+Tried on a CPU so far, with `--tiny`, which a test runs too; on a GPU it is to come.
 
 The engines are those of alpharay.serve.engine, in this process: without Ray, HTTP and judge, which bench/serve.py
 measures. Where no network is, `pip wheel --no-deps -w dist .` here and `pip install --no-deps dist/*.whl` there.

@@ -46,7 +46,7 @@ def main() -> int:
     installed = {name: _install(name, folder) for name in names}
     with (
         tempfile.TemporaryDirectory() as scratch,
-        stretched(Path(scratch), tokens=131072, most=48, parser=arguments.tool_call_parser) as root,
+        stretched(Path(scratch), tokens=131072, most=1024, parser=arguments.tool_call_parser) as root,
         listener(root) as between,
     ):
         rows = [_turn(name, installed[name], between, Path(scratch), arguments.seconds) for name in names]
