@@ -1,5 +1,5 @@
-"""`make chaos`: minutes of mixed load while engines are killed and hung, the judge killed, the store locked,
-clients leave and send nonsense; at the end a SIGTERM under load. Every request must end rightly, and nothing stay.
+"""`make chaos`: minutes of mixed load while engines are killed and hung, the judge killed, the store locked, checkpoints
+changed, clients leave and send nonsense; at the end a SIGTERM under load. Every request must end rightly, and nothing stay.
 
     python -m bench.chaos [--minutes 10] [--seed 1] [--clients 6] [--save]
 """
@@ -77,7 +77,7 @@ def _run(arguments: argparse.Namespace, scratch: Path) -> tuple[str, list[str]]:
     url = line.split()[1]
     tally, damage = Tally(), Damage()
     try:
-        memory, code, left = asyncio.run(_storm(arguments, server, url, store, tally, damage))
+        memory, code, left = asyncio.run(_storm(arguments, server, url, config, store, tally, damage))
     finally:
         server.kill()
     findings = [*tally.findings, *damage.findings]
@@ -91,6 +91,7 @@ async def _storm(
     arguments: argparse.Namespace,
     server: subprocess.Popen[str],
     url: str,
+    config: Path,
     store: Path,
     tally: Tally,
     damage: Damage,
@@ -118,7 +119,7 @@ async def _storm(
                     await asyncio.sleep(0.2)
 
         clients = [asyncio.create_task(one_client(number)) for number in range(arguments.clients)]
-        await break_things(server.pid, root, store, chance, until, damage)
+        await break_things(server.pid, root, config, store, chance, until, damage)
         after = _sizes(server.pid)
         everyone |= {one.pid: one for one in started.children(recursive=True)}
         ending.set()

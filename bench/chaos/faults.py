@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,8 @@ from bench.processes import holding
 
 _BETWEEN_S = (8.0, 20.0)
 _STORE_S = 10.0
+_ROLLED_S = 240.0  # five engines start beside those that serve, on a machine that has none to spare
+_EMBEDDED = files("alpharay.serve") / "embedded"
 FAULTS = {
     "an engine killed": ("EngineCore", signal.SIGKILL),
     "an engine hung": ("EngineCore", signal.SIGSTOP),
@@ -40,15 +43,22 @@ def processes(server: int, word: str) -> list[psutil.Process]:
 
 
 async def break_things(
-    server: int, root: str, store: Path, chance: random.Random, until: float, damage: Damage
+    server: int, root: str, config: Path, store: Path, chance: random.Random, until: float, damage: Damage
 ) -> None:
-    """One fault after the other until the clock says `until`; each may heal before the next."""
+    """One fault after the other until the clock says `until`; each may heal before the next.
+
+    config: what the server was started with, and reads again.
+    """
+    kinds = [*FAULTS, "the store locked", "other checkpoints"]
     async with httpx.AsyncClient() as client:
         while time.monotonic() < until:
             await asyncio.sleep(chance.uniform(*_BETWEEN_S))
-            kind = chance.choice([*FAULTS, "the store locked"])
+            kind = chance.choice(kinds)
             started = time.monotonic()
-            if kind == "the store locked":
+            if kind == "other checkpoints":
+                if not await _other_checkpoints(client, server, root, config):
+                    damage.findings.append(f"{kind}: not served within {_ROLLED_S:g} s")
+            elif kind == "the store locked":
                 if not await asyncio.to_thread(_lock, store):
                     continue
             elif not _signal(server, *FAULTS[kind], chance):
@@ -65,6 +75,34 @@ def _signal(server: int, word: str, number: int, chance: random.Random) -> bool:
     if found:
         os.kill(chance.choice(found).pid, number)
     return bool(found)
+
+
+async def _other_checkpoints(client: httpx.AsyncClient, server: int, root: str, config: Path) -> bool:
+    """Has the server roll to the other of two `low` endpoints; whether it came to serve it."""
+    before = await _checkpoint(client, root)
+    await asyncio.to_thread(_swap_low, config)
+    os.kill(server, signal.SIGHUP)
+    until = time.monotonic() + _ROLLED_S
+    while time.monotonic() < until:
+        if await _checkpoint(client, root) not in ("", before):
+            return True
+        await asyncio.sleep(0.5)
+    return False
+
+
+def _swap_low(config: Path) -> None:
+    text = config.read_text()
+    now, then = (f"low: '{_EMBEDDED}/{name}'" for name in ("low", "init"))
+    config.write_text(text.replace(now, then) if now in text else text.replace(then, now))
+
+
+async def _checkpoint(client: httpx.AsyncClient, root: str) -> str:
+    """Of the member at alpha 0, which is `low`; nothing when the server does not answer."""
+    try:
+        models = (await client.get(f"{root}/v1/models", timeout=10)).json()["data"]
+    except httpx.HTTPError:
+        return ""
+    return next(model["alpharay"]["checkpoint"] for model in models if model["id"] == "frontier@0")
 
 
 def _lock(store: Path) -> bool:
