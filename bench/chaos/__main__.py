@@ -189,7 +189,8 @@ _PAGE = """# Chaos
 
 Every request must end in a valid answer, in the error that it earned, or in 503 with `Retry-After` while something
 is broken; none twice. `left`: the client went away on purpose. `error event`: the engine died under a stream that had
-begun. `not connected`: after the SIGTERM at the end.
+begun. `not connected`: after the SIGTERM at the end. Last table: for a while after a change of checkpoints the old engines
+are there as well.
 
 ## Findings: {count}
 
