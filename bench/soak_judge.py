@@ -38,7 +38,7 @@ REPORT = """{candidates} candidates, a tenth of them hostile, {workers} workers 
 sandboxes killed at random, {seconds} s.
 
 Answered: {answered}. Verdicts: {kinds}.
-Honest candidates with another verdict than theirs: {others}; with `judge_error`, all their attempts killed: {spared}.
+Honest candidates with another verdict than theirs: {others}. Candidates with `judge_error`: {whose}.
 Left behind: {processes} processes, {files} files.
 Resident memory of the host's side along the way, MiB: {mib}.
 """
@@ -46,13 +46,13 @@ Resident memory of the host's side along the way, MiB: {mib}.
 SLEEPERS = ("sleep", "sigstop", "wait", "h15", "p01", "daemon", "hang")
 
 
-def hostile() -> list[tuple[object, str]]:
+def hostile() -> list[tuple[str, object, str]]:
     found = []
     for folder in (CASES, CASES / "more"):
         for name, entry in json.loads((folder / "expected.json").read_text())["programs"].items():
             if entry["mode"] in ("stdio", "call") and not any(word in name for word in SLEEPERS):
                 source = (folder / "programs" / name).read_text()
-                found.append((CALL if entry["mode"] == "call" else STDIO, source))
+                found.append((name, CALL if entry["mode"] == "call" else STDIO, source))
     return found
 
 
@@ -89,7 +89,7 @@ async def kill_now_and_then(dice: random.Random, killed: Counter[str]) -> None:
 
 
 async def soak(count: int, workers: int, seed: int) -> dict[str, object]:
-    dice, killed, verdicts, wrong = random.Random(seed), Counter(), Counter(), []
+    dice, killed, verdicts, wrong, ours = random.Random(seed), Counter(), Counter(), [], []
     evil = itertools.cycle(hostile())
     files = scratch()
     memory: list[float] = []
@@ -101,14 +101,16 @@ async def soak(count: int, workers: int, seed: int) -> dict[str, object]:
         async def one(number: int) -> None:
             nonlocal answered
             if number % 10 == 0:
-                tests, source = next(evil)
+                name, tests, source = next(evil)
                 source, expected = f"{source}\n# {number}", None
             else:
-                tests, source, expected = honest(number)
+                name, (tests, source, expected) = "honest", honest(number)
             found = await pool.judge(tests, f"```python\n{source}\n```", limits=LIMITS, group=number % 7)
             answered += 1
             verdicts[found.verdict] += 1
-            if expected not in (None, found.verdict):
+            if found.verdict is VerdictKind.JUDGE_ERROR:
+                ours.append((name, found.detail))
+            elif expected not in (None, found.verdict):
                 wrong.append((number, found.verdict, found.detail))
             room.release()
 
@@ -131,6 +133,7 @@ async def soak(count: int, workers: int, seed: int) -> dict[str, object]:
         "verdicts": dict(verdicts.most_common()),
         "answered": answered,
         "wrong": wrong,
+        "judge errors": ours,
         "killed": killed["sandboxes"],
         "processes left": [process.name() for process in descendants()],
         "files left": left,
@@ -150,8 +153,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     found = asyncio.run(soak(arguments.candidates, arguments.workers, arguments.seed))
-    ours = [each for each in found["wrong"] if each[1] != VerdictKind.JUDGE_ERROR]
     kinds = ", ".join(f"{count} {kind}" for kind, count in found["verdicts"].items())
+    whose = [f"{name} ({detail})" for name, detail in found["judge errors"]]
     lines = [
         "# The judge over many candidates",
         "",
@@ -159,8 +162,8 @@ def main() -> None:
             **found,
             kinds=kinds,
             workers=arguments.workers,
-            others=len(ours),
-            spared=len(found["wrong"]) - len(ours),
+            others=len(found["wrong"]),
+            whose=f"{len(whose)}: {'; '.join(whose)}" if whose else "0",
             processes=len(found["processes left"]),
             files=len(found["files left"]),
             mib=", ".join(map(str, found["memory"])),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import secrets
+import signal
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol
@@ -308,7 +309,10 @@ async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally
         tally.passed()
         return
     if failure is None or failure.kind is VerdictKind.RUNTIME_ERROR:
-        if kind == b"W":
+        if ended.tests == -signal.SIGPROF:
+            said = "what it answered kept its tests busy beyond the CPU time that it has for that"
+            failure = Failure(VerdictKind.TIME_LIMIT, said)
+        elif kind == b"W":
             failure = Failure(VerdictKind.WRONG_ANSWER, said)
         elif kind == b"E" and not (failure and ended.code > 0):
             failure = Failure.by_error(said)

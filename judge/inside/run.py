@@ -9,6 +9,7 @@ import struct
 import time
 from typing import Any
 
+from alpharay.judge.inside.account import TESTS_FACTOR
 from alpharay.judge.inside.child import Child, Errand
 from alpharay.judge.inside.native import Tools
 from alpharay.judge.inside.nursery import MESSAGE_BYTES, Nursery
@@ -17,8 +18,6 @@ HANGS, STILL_BUSY = b'{"hangs": true}', b'{"hangs": false}'
 NOTHING = 0  # /dev/null, in the server
 # A run over its CPU limit by less than this may have been slowed by its neighbours: it ends and is run again.
 GRACE = 1.25
-# Test programs in a process of their own work on their author's account, and may take longer than what they test.
-TESTS_FACTOR = 10
 # A program that waits for a busy machine does not hang. Only the host can tell, and is asked, this often;
 # past this many times the hang guard it is ended in any case.
 ASK_S, PATIENCE = 0.5, 10
