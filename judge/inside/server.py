@@ -57,14 +57,14 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
     os.environ.clear()
     candidate.prepare()
     lives, shelf = Lives(cage, walls, tools), Shelf()
-    usual = _nursery(lives)
+    usual = _nursery(lives, control)
     for module in settings["more_modules"]:
         __import__(module)
     from alpharay.judge.inside import apart
 
     lives.apart = apart
     candidate.settle()
-    more = _nursery(lives)
+    more = _nursery(lives, control, usual)
     control.send(json.dumps({"ready": os.getpid()}).encode())
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, MOST_FILES)
@@ -82,12 +82,16 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
         control.send(json.dumps({"run": order["run"], "runs": reports}).encode())
 
 
-def _nursery(lives: Lives) -> Nursery:
-    """Starts the process from which all children come: a copy of this one as it is now, that ends with it."""
+def _nursery(lives: Lives, *ours_alone: socket.socket | Nursery) -> Nursery:
+    """Starts the process from which all children come: a copy of this one as it is now, that ends with it.
+
+    ours_alone: what it closes first.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        ours.close()
+        for each in (ours, *ours_alone):
+            each.close()
         candidate.hide_ours()
         tend(theirs, lives.live)
     theirs.close()

@@ -166,6 +166,16 @@ async def test_a_server_that_gets_no_process_says_so_and_lives():
     assert report == {"refused": "[Errno 11] fork: no room"}
 
 
+def sockets_of(pid):
+    held = [path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return len([each for each in held if each.name.startswith("socket:")])
+
+
+async def test_what_forks_the_runs_holds_no_channel_but_its_own(worker):
+    forking = [pid for pid in children_of(worker._process.pid) if not children_of(pid)]
+    assert [sockets_of(pid) for pid in forking] == [1, 1]
+
+
 LOOKS_AROUND = """
 import os
 seen = []
