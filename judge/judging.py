@@ -320,7 +320,8 @@ async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally
     tally.ran(ended, ended.cpu_s)
     if kind == b"B" and order.mode == "apart":  # which was run first: afterwards only a candidate says so
         raise JudgeFault(f"the test program does not compile: {said}")
-    if ended.ended == "tests":
+    heard_much = order.mode == "apart" and ended.answers.startswith(b"V")
+    if ended.ended == "tests" and not heard_much:
         raise JudgeFault("the test program itself used up its CPU time")
     passed = kind == b"P" and (order.mode == "apart" or said == nonce)
     if passed and order.mode == "apart":
@@ -330,8 +331,8 @@ async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally
         tally.passed()
         return
     if failure is None or failure.kind is VerdictKind.RUNTIME_ERROR:
-        if ended.tests == -signal.SIGPROF:
-            said = "what it answered kept its tests busy beyond the CPU time that it has for that"
+        if ended.ended == "tests" or ended.tests == -signal.SIGPROF:
+            said = "what it answered kept its tests busy for longer than they may be"
             failure = Failure(VerdictKind.TIME_LIMIT, said)
         elif kind == b"W":
             failure = Failure(VerdictKind.WRONG_ANSWER, said)
@@ -343,5 +344,5 @@ async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally
 
 
 def _first_answer(ended: Ended) -> tuple[bytes, str]:
-    answer = ended.answers.split(b"\n")[0]
+    answer = next((line for line in ended.answers.split(b"\n") if not line.startswith(b"V")), b"")
     return answer[:1], _told(answer[1:].decode("utf-8", "replace"))

@@ -2,50 +2,45 @@
 
 import signal
 import time
+from collections.abc import Callable
 
 # Test programs in a process of their own work on their author's account, and may take longer than what they test.
 TESTS_FACTOR = 10
-# What the tests take that long to do with fewer bytes than this is of their own making: not even numbers chosen to
-# fall on one place of a hash table could keep them busy.
+# What tests do without end, having heard less than this, is of their own making: not even numbers chosen to fall on
+# one place of a hash table could keep them busy.
 BULK_BYTES = 16 << 10
-# Of all that the process may use: then it ends by this account, and not by the server's clock, which blames the tests.
-NEARLY = 0.9
 AT_ONCE = 1e-6  # a timer cannot be set to nothing
 
 
 class Account:
     """While it is entered, the candidate pays; when it cannot, the kernel ends the process by SIGPROF.
 
-    Not a check between steps: a single one, such as filling a set with numbers of one hash, may take hours. Once
-    there is much that it said, the tests are at work on that and it pays for all they do, as much as they may use.
+    Not a check between steps: a single one, such as filling a set with numbers of one hash, may take hours.
     """
 
-    def __init__(self, cpu_s: float) -> None:
-        """cpu_s: CPU seconds after which the server ends the process."""
-        self._left = cpu_s / TESTS_FACTOR
-        self._whole = NEARLY * cpu_s
+    def __init__(self, cpu_s: float, in_bulk: Callable[[], None]) -> None:
+        """cpu_s: CPU seconds to pay for. in_bulk: called when so much was heard that tests may be long at work on it."""
+        self._left = cpu_s
+        self._in_bulk = in_bulk
         self._heard = 0
         self._entered = 0
         self._since = 0.0
 
     def heard(self, size: int) -> None:
         """So many bytes came from the candidate."""
-        self._heard += size
+        before, self._heard = self._heard, self._heard + size
+        if before <= BULK_BYTES < self._heard:
+            self._in_bulk()
 
     def __enter__(self) -> None:
         self._entered += 1
         if self._entered == 1:
             self._since = time.process_time()
-            left = self._whole - self._since
-            self._set(min(self._left, left) if self._heard > BULK_BYTES else self._left)
+            signal.setitimer(signal.ITIMER_PROF, max(self._left, AT_ONCE))
 
     def __exit__(self, *_: object) -> None:
         self._entered -= 1
         if self._entered == 0:
-            now = time.process_time()
+            signal.setitimer(signal.ITIMER_PROF, 0)
             # Not what the timer says is left: each time it is set, the kernel adds a tick.
-            self._left -= now - self._since
-            self._set(self._whole - now if self._heard > BULK_BYTES else 0.0)
-
-    def _set(self, seconds: float) -> None:
-        signal.setitimer(signal.ITIMER_PROF, seconds and max(seconds, AT_ONCE))
+            self._left -= time.process_time() - self._since

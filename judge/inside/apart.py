@@ -9,13 +9,13 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from alpharay.judge.inside import candidate
-from alpharay.judge.inside.account import Account
+from alpharay.judge.inside.account import TESTS_FACTOR, Account
 from alpharay.judge.inside.remote import Peer
 from alpharay.judge.inside.together import BROKEN_TESTS, ERROR, PASSED, TESTS_NAME, describe, report
 from alpharay.judge.inside.wire import Gone
 
 HEARS, SAYS = 4, 5
-NEEDS_TOGETHER = "N"
+NEEDS_TOGETHER, HEARD_MUCH = "N", "V"
 # Names in a test program that mean: it looks into the candidate's own process.
 INTROSPECTION = frozenset(
     [
@@ -107,7 +107,8 @@ def run_tests(tests: bytes, entry_point: str, cpu_s: float) -> int:
         return 1
     space = candidate.main_module("tests")
     try:
-        peer = Peer(HEARS, SAYS, open_to_all=False, account=Account(cpu_s))
+        account = Account(cpu_s / TESTS_FACTOR, lambda: report(HEARD_MUCH, ""))
+        peer = Peer(HEARS, SAYS, open_to_all=False, account=account)
         _introduce(space, peer.ask("names", wanted, entry_point), wanted, modules_used(tree))
         entry = space.pop(ENTRY, None)
         if entry is not None:

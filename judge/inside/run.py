@@ -187,7 +187,8 @@ class Run:
             errand = self._errand("tests", inputs=1, factor=TESTS_FACTOR)
             descriptors = [given, NOTHING, NOTHING, NOTHING, hears, asks]
             try:
-                return [first, self._child(errand, descriptors, lines=order["lines"], answers=answers)]
+                # Its verdict and, before that, that it heard much.
+                return [first, self._child(errand, descriptors, lines=1 + order["lines"], answers=answers)]
             except OSError:
                 first.end()
                 raise
