@@ -222,6 +222,20 @@ async def test_a_run_that_goes_wrong_or_costs_much_is_the_last_of_its_message(wo
     await until(lambda: set(children_of(os.getpid())) == before)
 
 
+async def test_cancelling_ends_every_run_of_a_message(worker):
+    before = set(children_of(os.getpid()))
+    source = b"import time\ntime.sleep(int(input()))"
+    order = Order(mode="stdio", program=source, given=b"0", rest=(b"99", b"99"), limits=Limits())
+    run = asyncio.create_task(worker.run(order))
+    await until(lambda: len(set(children_of(os.getpid())) - before) > 1)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert worker.alive
+    worker.drop()
+    await until(lambda: set(children_of(os.getpid())) == before)
+    assert (await worker.run(replace(order, rest=()))).code == 0
+
+
 async def test_a_wrong_case_among_many_is_the_one_that_is_told(pool):
     cases = [{"input": str(n), "output": str(n)} for n in range(40)]
     tests = parse_tests({"kind": "stdio", "cases": cases})
