@@ -89,22 +89,23 @@ def log_evidence(rates: Floats, kappa: float, counts: Ints) -> Floats:
 
     rates: [G, members, Fate]. counts: [members, Fate].
     """
-    solved, failed = rates[:, :, Fate.SOLVED], rates[:, :, Fate.SOLVED + 1 :].sum(-1)
+    solved, failed = rates[:, :, Fate.SOLVED], 1 - rates[:, :, Fate.SOLVED]
     outcomes = np.stack([counts[:, Fate.SOLVED], counts[:, Fate.SOLVED + 1 :].sum(-1)], axis=-1)
     kinds = rates[:, :, Fate.SOLVED + 1 :] / failed[:, :, None]
-    return _log_polya(kappa * np.stack([solved, failed], axis=-1), outcomes) + _log_polya(
-        KINDS * kinds, counts[:, Fate.SOLVED + 1 :]
+    return _log_polya(np.stack([solved, failed], axis=-1), kappa, outcomes) + _log_polya(
+        kinds, KINDS, counts[:, Fate.SOLVED + 1 :]
     )
 
 
-def _log_polya(pseudo: Floats, counts: Ints) -> Floats:
+def _log_polya(shares: Floats, weight: float, counts: Ints) -> Floats:
     """The logarithm of a Dirichlet-multinomial's chance of one order, summed over members, [G].
 
-    pseudo: [G, members, kinds]. counts: [members, kinds].
+    shares: [G, members, kinds], each row sums to 1; the Dirichlet's parameters are weight * shares.
+    counts: [members, kinds].
     """
     seen, drawn = counts > 0, counts.sum(-1)
-    rows = drawn > 0
-    return _few_rising(pseudo[:, seen], counts[seen]) - _few_rising(pseudo.sum(-1)[:, rows], drawn[rows])
+    total = np.full(len(counts), weight)  # of every type the same
+    return np.asarray(_few_rising(weight * shares[:, seen], counts[seen]) - _few_rising(total, drawn))
 
 
 def log_chance(mixture: Mixture, counts: Ints) -> float:
