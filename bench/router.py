@@ -3,6 +3,9 @@
     python bench/router.py                      # a quick look: few seeds
     python bench/router.py --seeds 20 --save    # writes bench/results/router.json, .md and .png
     python bench/router.py --seeds 20 --save --only smooth    # that part anew, the others as they were
+    python bench/router.py --seeds 20 --save --resume    # after an interruption: keeps what was finished, of the same code
+
+Runs on all cores it may use, one seed of one frontier at a time.
 
 Every seed makes a new frontier: first a log of earlier problems, sampled uniformly, that every policy learns from,
 then others on which the policies are tried, learning on from what they themselves draw. All of them see the same
@@ -20,6 +23,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices here are small
@@ -45,6 +49,8 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 }
 LOGGED_PER_MEMBER = 4
 FIRST_SEED = 1000
+UNFINISHED = Path(__file__).parent.parent / "build" / "router-bench.jsonl"
+RECORDED_BUDGETS = (8, 16, 32, 64)
 RUNS = 10  # of each policy on each recorded problem
 ALPHAS = ("-1", "-0.5", "0", "0.25", "0.5", "0.75", "1", "1.5", "2")
 SERVED = ("-0.5", "0", "0.5", "1", "1.5")
@@ -135,44 +141,34 @@ def needed(first: np.ndarray, budget: int, target: float) -> float | None:
     return None
 
 
-def compared(kind: str, seeds: int, budget: int) -> dict:
-    """Solved shares in [0, 1] per policy and seed, of all problems and of each ten, and what they took."""
-    found: dict = {"headroom": [], "policies": {}}
+def compared(kind: str, seed: int, budget: int) -> dict:
+    """Of one seed: the oracle's headroom, and per policy its solved share in [0, 1], that of each ten problems, and
+    what it took."""
+    frontier = simulated(kind, np.random.default_rng(seed), problems=180, earlier=80)
+    later = frontier.outcomes[frontier.earlier :]
+    single = best_single(frontier, budget)
+    passed = later[:, single, :budget] == 0
+    base = np.where(passed.any(axis=1), passed.argmax(axis=1) + 1, 0)
+    chance = frontier.rates[frontier.earlier :, :, 0]
+    oracle = 1 - (1 - chance.max(axis=1)) ** budget
+    policies = {"best single": _taken(base, np.where(base, base, budget), None)}
+    state, target = logged(frontier), None
+    for name, policy in POLICIES.items():
+        first, drawn = tried(frontier, policy, state, budget)
+        if name == "uniform":
+            target = float((first > 0).mean())
+        policies[name] = _taken(first, drawn, needed(first, budget, target))
+    headroom = float((oracle - (1 - (1 - chance[:, single]) ** budget)).mean())
+    return {"headroom": headroom, "policies": policies}
 
-    def note(name: str, **values: float | list[float] | None) -> None:
-        row = found["policies"].setdefault(name, {key: [] for key in values})
-        for key, value in values.items():
-            row[key].append(value)
 
-    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-        frontier = simulated(kind, np.random.default_rng(seed), problems=180, earlier=80)
-        later = frontier.outcomes[frontier.earlier :]
-        single = best_single(frontier, budget)
-        passed = later[:, single, :budget] == 0
-        base = np.where(passed.any(axis=1), passed.argmax(axis=1) + 1, 0)
-        chance = frontier.rates[frontier.earlier :, :, 0]
-        oracle = 1 - (1 - chance.max(axis=1)) ** budget
-        found["headroom"].append(float((oracle - (1 - (1 - chance[:, single]) ** budget)).mean()))
-        note(
-            "best single",
-            solved=float((base > 0).mean()),
-            by_tens=(base > 0).reshape(-1, 10).mean(axis=1).tolist(),
-            drawn=float(np.where(base, base, budget).mean()),
-            needed=None,
-        )
-        state, target = logged(frontier), None
-        for name, policy in POLICIES.items():
-            first, drawn = tried(frontier, policy, state, budget)
-            if name == "uniform":
-                target = float((first > 0).mean())
-            note(
-                name,
-                solved=float((first > 0).mean()),
-                by_tens=(first > 0).reshape(-1, 10).mean(axis=1).tolist(),
-                drawn=float(drawn.mean()),
-                needed=needed(first, budget, target),
-            )
-    return found
+def _taken(first: np.ndarray, drawn: np.ndarray, needed: float | None) -> dict:
+    return {
+        "solved": float((first > 0).mean()),
+        "by_tens": (first > 0).reshape(-1, 10).mean(axis=1).tolist(),
+        "drawn": float(drawn.mean()),
+        "needed": needed,
+    }
 
 
 def regret(explore: str | None, seed: int, rounds: int, *, drift: bool) -> np.ndarray:
@@ -213,37 +209,23 @@ def regret(explore: str | None, seed: int, rounds: int, *, drift: bool) -> np.nd
     return lost.cumsum()
 
 
-def regrets(seeds: int) -> dict[str, list[list[float]]]:
-    """Per policy and world, cumulated regret after every 50 requests of each seed."""
-    return {
-        f"{name}{', drift' if drift else ''}": [
-            regret(explore, seed, 2000, drift=drift)[49::50].tolist()
-            for seed in range(FIRST_SEED, FIRST_SEED + seeds)
-        ]
-        for name, explore in (("Thompson", "thompson"), ("LinUCB", "ucb"), ("uniform", None))
-        for drift in (False, True)
-    }
-
-
-def recorded(runs: int) -> dict:
-    """Per training seed and members, budget and policy: each problem's solved share, and samples to the first pass."""
-    found: dict = {}
-    for group, (name, alphas) in RECORDED.items():
-        members = tuple(f"frontier@{alpha}" for alpha in alphas)
-        test, validation = (
-            read_outcomes(RESULTS / "frontier" / f"{name}-{part}.parquet").only(members)
-            for part in ("test", "validation")
-        )
-        replay = Replay(test, learnt_from=validation)
-        most = int(test.counts.samples.min())
-        for budget in [budget for budget in (8, 16, 32, 64) if budget <= most]:
-            for policy in POLICIES:
-                one = replay.run(policy, budget, runs)
-                row = found.setdefault(group, {}).setdefault(f"{budget}", {})
-                row[policy] = {
-                    "solved": one.solved.mean(axis=0).tolist(),
-                    "first": float(np.where(one.solved, one.first_pass, budget).mean()),
-                }
+def recorded(group: str, budget: int) -> dict | None:
+    """Per policy each problem's solved share, and samples to the first pass; None where too few were recorded."""
+    name, alphas = RECORDED[group]
+    members = tuple(f"frontier@{alpha}" for alpha in alphas)
+    test, validation = (
+        read_outcomes(RESULTS / "frontier" / f"{name}-{part}.parquet").only(members)
+        for part in ("test", "validation")
+    )
+    if budget > int(test.counts.samples.min()):
+        return None
+    replay, found = Replay(test, learnt_from=validation), {}
+    for policy in POLICIES:
+        one = replay.run(policy, budget, RUNS)
+        found[policy] = {
+            "solved": one.solved.mean(axis=0).tolist(),
+            "first": float(np.where(one.solved, one.first_pass, budget).mean()),
+        }
     return found
 
 
@@ -265,6 +247,50 @@ def decision_cost(members: int = 16, budget: int = 64) -> dict[str, float]:
     return costs
 
 
+EXPLORE = {"Thompson": "thompson", "LinUCB": "ucb", "uniform": None}
+
+
+def jobs_of(part: str, seeds: int, budget: int) -> list[tuple]:
+    """What a part consists of: each can be run alone, and gives plain JSON."""
+    fresh = range(FIRST_SEED, FIRST_SEED + seeds)
+    if part == "embedded":  # the longest first
+        return [(part, group, k) for k in reversed(RECORDED_BUDGETS) for group in RECORDED]
+    if part == "regret":
+        return [(part, name, drift, seed) for name in EXPLORE for drift in (False, True) for seed in fresh]
+    return [(part, seed, budget) for seed in fresh]
+
+
+def done(job: tuple) -> tuple[tuple, dict | list | None]:
+    part, *rest = job
+    if part == "embedded":
+        return job, recorded(*rest)
+    if part == "regret":
+        name, drift, seed = rest
+        return job, regret(EXPLORE[name], seed, 2000, drift=drift)[49::50].tolist()
+    return job, compared(part, *rest)
+
+
+def assembled(part: str, jobs: list[tuple], found: dict[tuple, dict | list | None]) -> dict:
+    """A part as the report reads it: lists over the seeds."""
+    if part == "embedded":
+        embedded: dict = {group: {} for group in RECORDED}
+        for _, group, k in reversed(jobs):
+            if (row := found[part, group, k]) is not None:
+                embedded[group][f"{k}"] = row
+        return {part: embedded}
+    if part == "regret":
+        curves: dict = {}
+        for job in jobs:
+            curves.setdefault(f"{job[1]}{', drift' if job[2] else ''}", []).append(found[job])
+        return {part: curves}
+    rows = [found[job] for job in jobs]
+    policies = {
+        name: {key: [row["policies"][name][key] for row in rows] for key in values}
+        for name, values in rows[0]["policies"].items()
+    }
+    return {"frontiers": {part: {"headroom": [row["headroom"] for row in rows], "policies": policies}}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -273,29 +299,42 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=16)
     parser.add_argument("--only", choices=[*SIMULATED, "embedded", "regret", "cost"], action="append")
     parser.add_argument("--save", action="store_true", help="write what was run into bench/results/router.*")
+    parser.add_argument("--resume", action="store_true", help="keep what an interrupted run had finished")
     args = parser.parse_args()
+    parts = args.only or [*SIMULATED, "embedded", "regret", "cost"]
+    jobs = {part: jobs_of(part, args.seeds, args.budget) for part in parts if part != "cost"}
+    found: dict[tuple, dict | list | None] = {}
+    if args.resume and UNFINISHED.exists():
+        found = {tuple(job): row for job, row in map(json.loads, UNFINISHED.read_text().splitlines())}
+    UNFINISHED.parent.mkdir(exist_ok=True)
+    # Alone, and before the others: what is measured here is time.
+    cost = decision_cost() if "cost" in parts else None
+    # Parts of few long jobs first, so that no core is left with one at the end.
+    order = sorted(jobs, key=lambda part: part != "embedded")
+    todo = [job for part in order for job in jobs[part] if job not in found]
+    with (
+        get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool,
+        UNFINISHED.open("a" if found else "w") as file,
+    ):
+        for job, row in pool.imap_unordered(done, todo):
+            found[job] = row
+            print(json.dumps([job, row]), file=file, flush=True)
     results: dict = {"budget": args.budget, "frontiers": {}}
     kept = RESULTS / "router.json"
-    for kind in args.only or [*SIMULATED, "embedded", "regret", "cost"]:
-        part: dict = {}
-        if kind == "cost":
-            part["cost"] = decision_cost()
-        elif kind == "embedded":
-            part["embedded"] = recorded(RUNS)
-        elif kind == "regret":
-            part["regret"] = regrets(args.seeds)
-        else:
-            part["frontiers"] = {kind: compared(kind, args.seeds, args.budget)}
-        if args.save and args.only and kept.exists():  # one part anew, the others as they were
-            results = json.loads(kept.read_text())
-        part["frontiers"] = results["frontiers"] | part.get("frontiers", {})
-        results |= part
-        if args.save:
-            kept.write_text(json.dumps(results) + "\n")
+    if args.save and args.only and kept.exists():  # these parts anew, the others as they were
+        results = json.loads(kept.read_text())
+    for part, each in jobs.items():
+        made = assembled(part, each, found)
+        results["frontiers"] |= made.pop("frontiers", {})
+        results |= made
+    if cost is not None:
+        results["cost"] = cost
     text = written(results, RESULTS / "router.png" if args.save else None)
     print(text)
     if args.save:
+        kept.write_text(json.dumps(results) + "\n")
         (RESULTS / "router.md").write_text(text)
+    UNFINISHED.unlink()
 
 
 if __name__ == "__main__":

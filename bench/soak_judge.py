@@ -3,7 +3,7 @@
     python bench/soak_judge.py --candidates 20000 --out bench/results/judge-soak.md
 
 A tenth of the candidates is hostile (the programs under tests/judge/cases, which run nowhere but in the sandbox).
-Each candidate must get exactly one verdict, an honest one the right one unless both of its attempts were killed, and
+Each candidate must get exactly one verdict, an honest one the right one unless all of its attempts were killed, and
 nothing may be left: no process, no file, no growth.
 """
 
@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import logging
 import random
 import tempfile
 import time
@@ -35,10 +36,10 @@ CALL = parse_tests(
 STDIO = parse_tests({"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}]})
 LIMITS = Limits(cpu_s=0.3, memory_mb=256)
 REPORT = """{candidates} candidates, a tenth of them hostile, {workers} workers in the layer `{layer}`, {killed} \
-sandboxes killed at random, {seconds} s.
+sandboxes killed at random ({deaths} deaths noticed), {seconds} s.
 
 Answered: {answered}. Verdicts: {kinds}.
-Honest candidates with another verdict than theirs: {others}; with `judge_error`, all their attempts killed: {spared}.
+Honest candidates with another verdict than theirs: {others}. Candidates with `judge_error`: {whose}.
 Left behind: {processes} processes, {files} files.
 Resident memory of the host's side along the way, MiB: {mib}.
 """
@@ -46,13 +47,13 @@ Resident memory of the host's side along the way, MiB: {mib}.
 SLEEPERS = ("sleep", "sigstop", "wait", "h15", "p01", "daemon", "hang")
 
 
-def hostile() -> list[tuple[object, str]]:
+def hostile() -> list[tuple[str, object, str]]:
     found = []
     for folder in (CASES, CASES / "more"):
         for name, entry in json.loads((folder / "expected.json").read_text())["programs"].items():
             if entry["mode"] in ("stdio", "call") and not any(word in name for word in SLEEPERS):
                 source = (folder / "programs" / name).read_text()
-                found.append((CALL if entry["mode"] == "call" else STDIO, source))
+                found.append((name, CALL if entry["mode"] == "call" else STDIO, source))
     return found
 
 
@@ -65,6 +66,15 @@ def honest(number: int) -> tuple[object, str, VerdictKind]:
         f"a, b = map(int, input().split())\nprint(a {'+' if right else '*'} b)  # {number}",
         verdict(right),
     )
+
+
+class Deaths(logging.Handler):
+    """Counts the sandboxes that the pool finds dead. More than were killed: a program ended one."""
+
+    seen = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen += record.msg.startswith("a judge sandbox")
 
 
 def verdict(right: bool) -> VerdictKind:
@@ -88,27 +98,31 @@ async def kill_now_and_then(dice: random.Random, killed: Counter[str]) -> None:
             killed["sandboxes"] += 1
 
 
-async def soak(count: int, workers: int, seed: int) -> dict[str, object]:
-    dice, killed, verdicts, wrong = random.Random(seed), Counter(), Counter(), []
+async def soak(count: int, workers: int, seed: int, *, calm: bool) -> dict[str, object]:
+    dice, killed, verdicts, wrong, ours = random.Random(seed), Counter(), Counter(), [], []
     evil = itertools.cycle(hostile())
     files = scratch()
     memory: list[float] = []
     answered = 0
+    deaths = Deaths()
+    logging.getLogger("alpharay.judge.pool").addHandler(deaths)
     async with JudgePool(workers) as pool:
-        killer = asyncio.create_task(kill_now_and_then(dice, killed))
+        killer = None if calm else asyncio.create_task(kill_now_and_then(dice, killed))
         room = asyncio.Semaphore(8 * workers)
 
         async def one(number: int) -> None:
             nonlocal answered
             if number % 10 == 0:
-                tests, source = next(evil)
+                name, tests, source = next(evil)
                 source, expected = f"{source}\n# {number}", None
             else:
-                tests, source, expected = honest(number)
+                name, (tests, source, expected) = "honest", honest(number)
             found = await pool.judge(tests, f"```python\n{source}\n```", limits=LIMITS, group=number % 7)
             answered += 1
             verdicts[found.verdict] += 1
-            if expected not in (None, found.verdict):
+            if found.verdict is VerdictKind.JUDGE_ERROR:
+                ours.append((name, found.detail))
+            elif expected not in (None, found.verdict):
                 wrong.append((number, found.verdict, found.detail))
             room.release()
 
@@ -122,7 +136,8 @@ async def soak(count: int, workers: int, seed: int) -> dict[str, object]:
                 memory.append(psutil.Process().memory_info().rss / 2**20)
         await asyncio.gather(*tasks)
         seconds = time.monotonic() - started
-        killer.cancel()
+        if killer:
+            killer.cancel()
         memory.append(psutil.Process().memory_info().rss / 2**20)
         layer = pool.layer
     left = sorted(scratch() - files)
@@ -131,7 +146,9 @@ async def soak(count: int, workers: int, seed: int) -> dict[str, object]:
         "verdicts": dict(verdicts.most_common()),
         "answered": answered,
         "wrong": wrong,
+        "judge errors": ours,
         "killed": killed["sandboxes"],
+        "deaths": deaths.seen,
         "processes left": [process.name() for process in descendants()],
         "files left": left,
         "memory": [round(each) for each in memory],
@@ -147,11 +164,14 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--calm", action="store_true", help="kill no sandbox: what then ends, a program has ended"
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    found = asyncio.run(soak(arguments.candidates, arguments.workers, arguments.seed))
-    ours = [each for each in found["wrong"] if each[1] != VerdictKind.JUDGE_ERROR]
+    found = asyncio.run(soak(arguments.candidates, arguments.workers, arguments.seed, calm=arguments.calm))
     kinds = ", ".join(f"{count} {kind}" for kind, count in found["verdicts"].items())
+    whose = [f"{name} ({detail})" for name, detail in found["judge errors"]]
     lines = [
         "# The judge over many candidates",
         "",
@@ -159,8 +179,8 @@ def main() -> None:
             **found,
             kinds=kinds,
             workers=arguments.workers,
-            others=len(ours),
-            spared=len(found["wrong"]) - len(ours),
+            others=len(found["wrong"]),
+            whose=f"{len(whose)}: {'; '.join(whose)}" if whose else "0",
             processes=len(found["processes left"]),
             files=len(found["files left"]),
             mib=", ".join(map(str, found["memory"])),

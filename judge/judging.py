@@ -3,6 +3,7 @@
 import hashlib
 import json
 import secrets
+import signal
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol
@@ -17,6 +18,8 @@ from alpharay.judge.sandbox.worker import Ended, Order
 from alpharay.judge.verdict import Verdict, VerdictKind
 
 STDOUT_BYTES = 4096
+# Cases in one message to the sandbox, and bytes that they may print in all before they are looked at.
+AHEAD, AHEAD_BYTES = 8, 16 << 20
 DIGEST = 16  # hexadecimal digits by which outputs are told apart
 
 
@@ -155,30 +158,49 @@ async def _stdio(
         tally.failed(0, Failure(VerdictKind.MEMORY_LIMIT, detail, of_case=False))
         return
     limits = _with_room(job.limits, max((len(case.output) for case in tests.cases), default=0))
-    for place, case in enumerate(tests.cases):
-        given = case.input.encode("utf-8", "surrogatepass")
-        if binary is None:
-            more = place < len(tests.cases) - 1
-            order = Order(mode="stdio", program=source, given=given, limits=limits, more=more)
-        else:
-            order = Order(mode="native", program=b"", binary=binary.descriptor, given=given, limits=limits)
-        ended = await runner.run(order)
-        ended = await _again_near_the_limit(runner, order, ended, ended.cpu_s)
-        tally.ran(ended, ended.cpu_s)
-        failure = failure_of(ended, ended.cpu_s, limits)
-        if failure is None and job.observe:
-            tally.saw(place, b" ".join(ended.stdout.split()))
-            continue
-        if failure is None and not compare.same_output(case.output, ended.stdout, tests.float_tolerance):
-            failure = Failure(VerdictKind.WRONG_ANSWER, f"printed {_excerpt(ended.stdout)}")
-        if failure is None:
-            tally.passed()
-            continue
-        tally.failed(place, failure)
-        if not (job.every_case or job.observe) or not failure.of_case:
-            return
-        if job.observe and failure.kind is VerdictKind.TIME_LIMIT:
-            return
+    place, ahead = 0, 1
+    while place < len(tests.cases):
+        given = [each.input.encode("utf-8", "surrogatepass") for each in tests.cases[place : place + ahead]]
+        order = Order(
+            mode="stdio" if binary is None else "native",
+            program=source if binary is None else b"",
+            binary=None if binary is None else binary.descriptor,
+            given=given[0],
+            rest=tuple(given[1:]),
+            limits=limits,
+            more=binary is None and place + len(given) < len(tests.cases),
+        )
+        first = await runner.run(order)
+        for ended, its in zip((first, *first.rest), given, strict=False):
+            again = replace(order, given=its, rest=(), more=binary is None and place < len(tests.cases) - 1)
+            if not await _case(runner, job, tests, place, again, ended, tally):
+                return
+            place += 1
+        # A program that fails does so at once more often than later: what is run ahead is no more than what went well.
+        ahead = min(2 * ahead, AHEAD, max(1, AHEAD_BYTES // limits.output_bytes))
+
+
+async def _case(
+    runner: Runner, job: Job, tests: StdioTests, place: int, order: Order, ended: Ended, tally: _Tally
+) -> bool:
+    """Tells the tally how one run went. order: what would run it again. Returns whether to go on."""
+    ended = await _again_near_the_limit(runner, order, ended, ended.cpu_s)
+    tally.ran(ended, ended.cpu_s)
+    failure = failure_of(ended, ended.cpu_s, order.limits)
+    if failure is None and job.observe:
+        tally.saw(place, b" ".join(ended.stdout.split()))
+        return True
+    if failure is None and not compare.same_output(
+        tests.cases[place].output, ended.stdout, tests.float_tolerance
+    ):
+        failure = Failure(VerdictKind.WRONG_ANSWER, f"printed {_excerpt(ended.stdout)}")
+    if failure is None:
+        tally.passed()
+        return True
+    tally.failed(place, failure)
+    if not (job.every_case or job.observe) or not failure.of_case:
+        return False
+    return not (job.observe and failure.kind is VerdictKind.TIME_LIMIT)
 
 
 def _excerpt(stdout: bytes) -> str:
@@ -298,7 +320,8 @@ async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally
     tally.ran(ended, ended.cpu_s)
     if kind == b"B" and order.mode == "apart":  # which was run first: afterwards only a candidate says so
         raise JudgeFault(f"the test program does not compile: {said}")
-    if ended.ended == "tests":
+    heard_much = order.mode == "apart" and ended.answers.startswith(b"V")
+    if ended.ended == "tests" and not heard_much:
         raise JudgeFault("the test program itself used up its CPU time")
     passed = kind == b"P" and (order.mode == "apart" or said == nonce)
     if passed and order.mode == "apart":
@@ -308,7 +331,10 @@ async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally
         tally.passed()
         return
     if failure is None or failure.kind is VerdictKind.RUNTIME_ERROR:
-        if kind == b"W":
+        if ended.ended == "tests" or ended.tests == -signal.SIGPROF:
+            said = "what it answered kept its tests busy for longer than they may be"
+            failure = Failure(VerdictKind.TIME_LIMIT, said)
+        elif kind == b"W":
             failure = Failure(VerdictKind.WRONG_ANSWER, said)
         elif kind == b"E" and not (failure and ended.code > 0):
             failure = Failure.by_error(said)
@@ -318,5 +344,5 @@ async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally
 
 
 def _first_answer(ended: Ended) -> tuple[bytes, str]:
-    answer = ended.answers.split(b"\n")[0]
+    answer = next((line for line in ended.answers.split(b"\n") if not line.startswith(b"V")), b"")
     return answer[:1], _told(answer[1:].decode("utf-8", "replace"))

@@ -24,17 +24,17 @@ class Belief:
     def __init__(self, mixture: Mixture, members: Sequence[Member], candidates: Sequence[Candidate]) -> None:
         """members: everyone that drew or may draw in this request."""
         self._places = {member.name: place for place, member in enumerate(members)}
-        pseudo = mixture.kappa * mixture.rates_of(members)
+        rates = mixture.rates_of(members)
         counts = np.zeros((len(members), len(Fate)), dtype=np.int64)
         for one in candidates:
             fate = Fate.of(one.verdict.verdict) if one.verdict else None
             if fate is not None and one.draw.turn == 1 and one.draw.member in self._places:
                 counts[self._places[one.draw.member], fate] += 1
-        log_chance = np.log(mixture.weights) + log_evidence(pseudo, counts)
+        log_chance = np.log(mixture.weights) + log_evidence(rates, mixture.kappa, counts)
         chance = np.exp(log_chance - log_chance.max())
         self._open: Floats = chance / chance.sum()  # [G]: of the type, and that all chosen samples fail
-        self._solved: Floats = pseudo[:, :, Fate.SOLVED] + counts[:, Fate.SOLVED]
-        self._tried: Floats = mixture.kappa + np.tile(counts.sum(-1, dtype=np.float64), (len(pseudo), 1))
+        self._solved: Floats = mixture.kappa * rates[:, :, Fate.SOLVED] + counts[:, Fate.SOLVED]
+        self._tried: Floats = mixture.kappa + np.tile(counts.sum(-1, dtype=np.float64), (len(rates), 1))
         self._rate: Floats = self._solved / self._tried  # [G, members]
 
     @property

@@ -2,12 +2,16 @@
 
 A problem is of one of G types with chances `weights`. Within a type, member m solves, is incorrect or is
 inefficient with mean `rates[g, m]`; each problem has its own probabilities about that mean, drawn from a
-Dirichlet whose concentration kappa says how alike the problems of a type are. So
+Beta whose concentration kappa says how alike the problems of a type are. So
 
-    P(counts n of one problem | g) = prod_m DirichletMultinomial(n_m; kappa * rates[g, m])
+    P(counts n of one problem | g) = prod_m BetaBinomial(solved, failed; kappa * solving rate)
+                                            * BetaBinomial(inefficient, incorrect; KINDS * share of the failures)
 
-Types make members correlate: who fails like this at alpha 0.5 will fail like that at 1.0. The Dirichlet is
-what remains: failing again and again speaks against a member itself. Types are points of the learnt
+Types make members correlate: who fails like this at alpha 0.5 will fail like that at 1.0. The first Beta is
+what remains: failing again and again speaks against a member itself. The second keeps how samples failed from
+drowning whether they did: with fifty failures of a problem, fifty independent tellings of their kind would say
+with certainty at which alpha it is solved, and be wrong wherever the kinds are not quite what the model takes
+them for. Types are points of the learnt
 Gaussian (`latent.py`); before anything is learnt they are the grid of `unlearnt`: how difficult, and at which
 alpha best solved. Below that alpha attempts tend to run out of time, above it to be wrong, and no
 member is better than another.
@@ -23,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpharay.router.draw import Member
+from alpharay.router.experience import Fate
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,6 +37,8 @@ _POSITIONS = 4
 TYPES = len(_DIFFICULTIES) * _POSITIONS
 _LEAST = 1e-4  # of any rate, so that nothing is ever quite impossible
 _KAPPA = 20.0
+# How alike the kinds of failures are among problems of a type; low: the hundredth failure says less than the first.
+KINDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,19 +84,33 @@ def unlearnt(members: tuple[Member, ...]) -> Mixture:
     return Mixture(members, np.full(TYPES, 1 / TYPES), rates / rates.sum(-1, keepdims=True), _KAPPA)
 
 
-def log_evidence(pseudo: Floats, counts: Ints) -> Floats:
+def log_evidence(rates: Floats, kappa: float, counts: Ints) -> Floats:
     """The logarithm of P(one problem's outcomes in their order | type), [G].
 
-    pseudo: kappa * rates, [G, members, Fate]. counts: [members, Fate].
+    rates: [G, members, Fate]. counts: [members, Fate].
+    """
+    solved, failed = rates[:, :, Fate.SOLVED], 1 - rates[:, :, Fate.SOLVED]
+    outcomes = np.stack([counts[:, Fate.SOLVED], counts[:, Fate.SOLVED + 1 :].sum(-1)], axis=-1)
+    kinds = rates[:, :, Fate.SOLVED + 1 :] / failed[:, :, None]
+    return _log_polya(np.stack([solved, failed], axis=-1), kappa, outcomes) + _log_polya(
+        kinds, KINDS, counts[:, Fate.SOLVED + 1 :]
+    )
+
+
+def _log_polya(shares: Floats, weight: float, counts: Ints) -> Floats:
+    """The logarithm of a Dirichlet-multinomial's chance of one order, summed over members, [G].
+
+    shares: [G, members, kinds], each row sums to 1; the Dirichlet's parameters are weight * shares.
+    counts: [members, kinds].
     """
     seen, drawn = counts > 0, counts.sum(-1)
-    rows = drawn > 0
-    return _few_rising(pseudo[:, seen], counts[seen]) - _few_rising(pseudo.sum(-1)[:, rows], drawn[rows])
+    total = np.full(len(counts), weight)  # of every type the same
+    return np.asarray(_few_rising(weight * shares[:, seen], counts[seen]) - _few_rising(total, drawn))
 
 
 def log_chance(mixture: Mixture, counts: Ints) -> float:
     """The logarithm of the chance that one problem comes to these counts [members, Fate], in their order."""
-    evidence = log_evidence(mixture.kappa * mixture.rates, counts)
+    evidence = log_evidence(mixture.rates, mixture.kappa, counts)
     top = evidence.max()
     return float(top + np.log(np.exp(evidence - top) @ mixture.weights))
 

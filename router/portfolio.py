@@ -112,27 +112,6 @@ def rounded(weights: Sequence[float] | Floats, budget: int) -> Ints:
     return np.asarray(split, dtype=np.int64)
 
 
-def cross_fitted(counts: Any, budget: int, *, folds: int = 5, seed: int = 0) -> tuple[Floats, Floats]:
-    """A portfolio judged on problems that it was not made from.
-
-    Returns (coverage of each problem by the portfolio of the other folds [problems], the weights of each
-    fold [folds, members]).
-
-    Raises ValueError: fewer than two problems.
-    """
-    table = _Failures(counts)
-    if table.problems < 2:
-        raise ValueError(f"cross-fitting needs at least two problems, got {table.problems}")
-    folds = max(2, min(folds, table.problems))
-    fold_of = np.random.default_rng(seed).permutation(table.problems) % folds
-    array, covered, weights = np.asarray(counts), np.zeros(table.problems), []
-    for fold in range(folds):
-        held = fold_of == fold
-        weights.append(optimal_split(array[~held], budget, shrunk=True))
-        covered[held] = problem_coverage(array[held], rounded(weights[-1], budget))
-    return covered, np.array(weights)
-
-
 class _Failures:
     """log C(n-c,k)/C(n,k) of every problem and member, for any k."""
 

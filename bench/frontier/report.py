@@ -24,7 +24,7 @@ SERVED = ("frontier@-0.5", "frontier@0", "frontier@0.5", "frontier@1", "frontier
 ENDS = ("frontier@0", "frontier@1")
 WIDE = ("frontier@-0.5", "frontier@1.5")
 EMBEDDED = Path("serve/embedded")
-RUNS = 5  # of each replayed policy on each problem
+RUNS = 10  # of each replayed policy on each problem
 
 ENSEMBLES = """Ensembles at the same number of samples, in points against the single alpha that was best on validation
 problems, with 95 % paired bootstrap intervals over test problems:"""

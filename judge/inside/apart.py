@@ -9,12 +9,13 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from alpharay.judge.inside import candidate
+from alpharay.judge.inside.account import TESTS_FACTOR, Account
 from alpharay.judge.inside.remote import Peer
 from alpharay.judge.inside.together import BROKEN_TESTS, ERROR, PASSED, TESTS_NAME, describe, report
 from alpharay.judge.inside.wire import Gone
 
 HEARS, SAYS = 4, 5
-NEEDS_TOGETHER = "N"
+NEEDS_TOGETHER, HEARD_MUCH = "N", "V"
 # Names in a test program that mean: it looks into the candidate's own process.
 INTROSPECTION = frozenset(
     [
@@ -87,8 +88,11 @@ def run_candidate(source: bytes) -> int:
     return 0
 
 
-def run_tests(tests: bytes, entry_point: str) -> int:
-    """Runs the test program against the candidate at the other end and reports how that went."""
+def run_tests(tests: bytes, entry_point: str, cpu_s: float) -> int:
+    """Runs the test program against the candidate at the other end and reports how that went.
+
+    cpu_s: CPU seconds after which the server ends this process.
+    """
     os.write(candidate.REPORT, candidate.READY)
     try:
         tree = ast.parse(tests, TESTS_NAME)
@@ -103,7 +107,8 @@ def run_tests(tests: bytes, entry_point: str) -> int:
         return 1
     space = candidate.main_module("tests")
     try:
-        peer = Peer(HEARS, SAYS, open_to_all=False)
+        account = Account(cpu_s / TESTS_FACTOR, lambda: report(HEARD_MUCH, ""))
+        peer = Peer(HEARS, SAYS, open_to_all=False, account=account)
         _introduce(space, peer.ask("names", wanted, entry_point), wanted, modules_used(tree))
         entry = space.pop(ENTRY, None)
         if entry is not None:

@@ -143,13 +143,13 @@ class Lives:
             kept = len(descriptors) - inputs
             self._cage.close_in(self._walls[walls], kept, cpu_s=cpu_s, memory=memory, output=output)
             os.write(candidate.REPORT, candidate.CAGED)
-            code = self._do(work, contents, entry, start)
+            code = self._do(work, contents, entry, start, cpu_s)
         except BaseException as error:
             candidate.print_error(error, keep=0)
         finally:
             os._exit(code)
 
-    def _do(self, work: str, contents: list[bytes], entry: str, start: int) -> int:
+    def _do(self, work: str, contents: list[bytes], entry: str, start: int, cpu_s: float) -> int:
         if work == "compile":
             return self._compile(contents[0])
         candidate.reseed()
@@ -158,7 +158,7 @@ class Lives:
         if work == "candidate":
             return int(self.apart.run_candidate(contents[0]))
         if work == "tests":
-            return int(self.apart.run_tests(contents[0], entry))
+            return int(self.apart.run_tests(contents[0], entry, cpu_s))
         if work == "together":
             return together.run_tests(contents[0], contents[1], entry)
         if work == "tool" and self._tools is not None:

@@ -1,10 +1,13 @@
 """Objects of the other process: a stand-in for each, and the two ends that ask each other."""
 
 import builtins
+import contextlib
+import json
 from collections.abc import Callable
 from typing import Any
 
 from alpharay.judge.inside import wire
+from alpharay.judge.inside.account import Account
 from alpharay.judge.inside.candidate import describe
 
 
@@ -140,12 +143,15 @@ class Peer:
 
     open_to_all: answer every kind of question about our objects, as the candidate's end does; the tests' end
     answers only calls of functions and steps of iterators that it handed out itself.
+    account: what reading the other side's words, and what it asks for, is charged to.
     """
 
-    def __init__(self, hears: int, says: int, *, open_to_all: bool) -> None:
+    def __init__(self, hears: int, says: int, *, open_to_all: bool, account: Account | None = None) -> None:
         self._hears = hears
         self._says = says
         self._open = open_to_all
+        self._account = account
+        self._charged: contextlib.AbstractContextManager[None] = account or contextlib.nullcontext()
         self._kept: dict[int, Any] = {}
         self._next = 1
         self.dropped: list[int] = []
@@ -156,14 +162,15 @@ class Peer:
         """The decoded answer; an error of the other side is raised here as the same built-in error."""
         dropped, self.dropped = self.dropped, []
         wire.send(self._says, ["ask", dropped, *question])
-        while True:
-            kind, *rest = wire.receive(self._hears)
-            if kind == "ask":
-                self._answer(rest)
-            elif kind == "ok":
-                return self.codec.decode(rest[0])
-            else:
-                raise _error(*rest)
+        with self._charged:
+            while True:
+                kind, *rest = self._hear()
+                if kind == "ask":
+                    self._answer(rest)
+                elif kind == "ok":
+                    return self.codec.decode(rest[0])
+                else:
+                    raise _error(*rest)
 
     def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call there; what it changed in lists, dicts and sets given to it is changed in ours."""
@@ -177,8 +184,14 @@ class Peer:
     def serve(self) -> None:
         """Answers until the other side is gone."""
         while True:
-            _, *question = wire.receive(self._hears)
+            _, *question = self._hear()
             self._answer(question)
+
+    def _hear(self) -> Any:
+        frame = wire.receive(self._hears)
+        if self._account is not None:
+            self._account.heard(len(frame))
+        return json.loads(frame)
 
     def _answer(self, question: list[Any]) -> None:
         dropped, kind, *rest = question

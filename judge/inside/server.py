@@ -27,7 +27,7 @@ from alpharay.judge.inside.cage import (
 from alpharay.judge.inside.child import Lives
 from alpharay.judge.inside.native import Tools
 from alpharay.judge.inside.nursery import MESSAGE_BYTES, Nursery, tend
-from alpharay.judge.inside.run import Run, Shelf
+from alpharay.judge.inside.run import Shelf, runs
 
 # Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what
 # few programs use is there only for those that name it.
@@ -35,6 +35,7 @@ USUAL = (
     "abc bisect collections collections.abc contextlib copy enum functools heapq io itertools json math operator random "
     "re string threading time traceback types typing"
 )
+MOST_FILES = 250  # the kernel's own bound is 253
 CHILDS = 8  # descriptors below are a child's
 
 
@@ -56,17 +57,17 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
     os.environ.clear()
     candidate.prepare()
     lives, shelf = Lives(cage, walls, tools), Shelf()
-    usual = _nursery(lives)
+    usual = _nursery(lives, control)
     for module in settings["more_modules"]:
         __import__(module)
     from alpharay.judge.inside import apart
 
     lives.apart = apart
     candidate.settle()
-    more = _nursery(lives)
+    more = _nursery(lives, control, usual)
     control.send(json.dumps({"ready": os.getpid()}).encode())
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 8)
+        message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, MOST_FILES)
         if not message:
             return
         order = json.loads(message)
@@ -74,20 +75,23 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
             shelf.clear()
         if "run" not in order:
             continue  # a kill that came after the end of its run
-        report = Run(
-            order, descriptors, more if order["more_modules"] else usual, shelf, tools, control
-        ).report()
+        nursery = more if order["more_modules"] else usual
+        reports = list(runs(order, descriptors, nursery, shelf, tools, control))
         for descriptor in descriptors:
             os.close(descriptor)
-        control.send(json.dumps(report).encode())
+        control.send(json.dumps({"run": order["run"], "runs": reports}).encode())
 
 
-def _nursery(lives: Lives) -> Nursery:
-    """Starts the process from which all children come: a copy of this one as it is now, that ends with it."""
+def _nursery(lives: Lives, *ours_alone: socket.socket | Nursery) -> Nursery:
+    """Starts the process from which all children come: a copy of this one as it is now, that ends with it.
+
+    ours_alone: what it closes first.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        ours.close()
+        for each in (ours, *ours_alone):
+            each.close()
         candidate.hide_ours()
         tend(theirs, lives.live)
     theirs.close()

@@ -10,7 +10,7 @@ import socket
 import struct
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alpharay.judge.errors import RunRefused, SandboxUnavailable, WorkerDied
@@ -40,6 +40,7 @@ class Order:
     entry: the function to call. start: the first case to run. nonce: what a test program reports at its end.
     binary: a descriptor of the compiled program, which stays the caller's. last: no other tool needs what this made.
     more: the same program is to be run again, with the same limits, if this run ends well: it stays compiled.
+    rest: inputs for further runs, each after one that ended well, for as long as they cost little (`stdio`, `native`).
     """
 
     mode: str
@@ -52,6 +53,7 @@ class Order:
     binary: int | None = None
     last: bool = False
     more: bool = False
+    rest: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ class Ended:
     (S caged, L loading a module to call, R running, C does not compile). marks: CPU seconds at each answer of a call.
     tests: exit code of the tests' own process, if they had one; the other figures are the candidate's.
     sizes: bytes written to stdout and stderr, of which at most the limit is kept.
+    rest: what became of the further runs that were made.
     """
 
     ended: str
@@ -76,6 +79,7 @@ class Ended:
     stderr: bytes
     answers: bytes
     sizes: tuple[int, int]
+    rest: tuple["Ended", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ class Worker:
         self._guard_s = limits.wall_s
         cases = order.given.count(b"\n") if order.mode == "call" else 1
         program, same = self._put(order.program, limits)
-        self._shelved = order.more
+        self._shelved = True  # whatever ends this run early
         message = {
             "lines": cases - order.start,
             "run": self._runs,
@@ -169,18 +173,18 @@ class Worker:
             "same": same,
             "more_modules": order.mode == "apart" or MORE_NAMES.search(order.program) is not None,
             "more": order.more,
+            "runs": 1 + len(order.rest),
             "cpu": limits.cpu_s,
             "wall": limits.wall_s,
             "memory": limits.memory_mb << 20,
             "output": limits.output_bytes,
         }
-        with contextlib.ExitStack() as stack:
-            files: list[int] = []
-            stack.callback(lambda: _close(files[1:]))
-            files.append(program if order.binary is None else order.binary)
+        files = [program if order.binary is None else order.binary]
+        try:
             streamed = order.mode in STREAMED
-            files.append(memory_file.sealed("stdin", order.given if streamed else b""))
-            files += [memory_file.empty(name) for name in ("stdout", "stderr")]
+            for given in (order.given if streamed else b"", *order.rest):
+                files += [memory_file.sealed("stdin", given)]
+                files += [memory_file.empty(name) for name in ("stdout", "stderr")]
             answering = order.mode not in ("stdio", "native")
             if answering:
                 files.append(memory_file.sealed("given", b"" if streamed else order.given))
@@ -195,26 +199,19 @@ class Worker:
             except OSError as error:
                 self.close()
                 raise WorkerDied(f"the sandbox does not listen: {error}") from None
-            reply = await self._wait(limits, cases)
-            if "refused" in reply:
-                raise RunRefused(f"the sandbox could not start a process: {reply['refused']}")
-            outputs = [memory_file.content(each, limits.output_bytes) for each in files[2:4]]
+            first, *rest = (await self._wait(limits, cases + len(order.rest)))["runs"]
+            if "refused" in first:
+                raise RunRefused(f"the sandbox could not start a process: {first['refused']}")
+            self._shelved = order.more or len(rest) < len(order.rest)
             marks = memory_file.content(files[6], 8 * cases)[0] if order.mode == "call" else b""
             answers = memory_file.content(files[5], limits.output_bytes)[0] if answering else b""
-        return Ended(
-            ended=reply["ended"],
-            code=reply["code"],
-            phase=reply["phase"],
-            cpu_s=reply["cpu"],
-            wall_s=reply["wall"],
-            memory=reply["rss"],
-            marks=list(struct.unpack(f"{len(marks) // 8}d", marks)),
-            tests=reply["tests"],
-            stdout=outputs[0][0],
-            stderr=outputs[1][0],
-            answers=answers,
-            sizes=(outputs[0][1], outputs[1][1]),
-        )
+            ended = _ended(first, files[2:4], limits, marks=marks, answers=answers)
+            if not rest:
+                return ended
+            others = [_ended(each, files[3 * n + 5 :], limits) for n, each in enumerate(rest)]
+            return replace(ended, rest=tuple(others))
+        finally:
+            _close(files[1:])
 
     def drop(self) -> None:
         """Ends what is kept compiled for a run that does not come. To be called between runs."""
@@ -315,6 +312,28 @@ class Worker:
             self._scratch = None
         if self._reply is not None and self._reply.done() and not self._reply.cancelled():
             self._reply.exception()  # seen: a worker that is closed on purpose is no error
+
+
+def _ended(
+    told: dict[str, Any], streams: list[int], limits: Limits, *, marks: bytes = b"", answers: bytes = b""
+) -> Ended:
+    """streams: the files that hold stdout and stderr, in front of others."""
+    stdout, stdout_size = memory_file.content(streams[0], limits.output_bytes)
+    stderr, stderr_size = memory_file.content(streams[1], limits.output_bytes)
+    return Ended(
+        ended=told["ended"],
+        code=told["code"],
+        phase=told["phase"],
+        cpu_s=told["cpu"],
+        wall_s=told["wall"],
+        memory=told["rss"],
+        marks=list(struct.unpack(f"{len(marks) // 8}d", marks)),
+        tests=told["tests"],
+        stdout=stdout,
+        stderr=stderr,
+        answers=answers,
+        sizes=(stdout_size, stderr_size),
+    )
 
 
 def _fell_silent(reply: asyncio.Future[dict[str, Any]]) -> None:

@@ -169,6 +169,61 @@ async def test_tests_that_never_end_are_not_the_candidates_fault(pool):
     assert verdict.verdict is VerdictKind.JUDGE_ERROR, verdict
 
 
+# Numbers that all fall on one place of a hash table: each one added is compared with all that are there.
+SAY = """
+import json, os
+ALIKE = [["i", hex(n * (2**61 - 1))] for n in range(40000)]
+def say(value):
+    text = json.dumps(["ok", ["t", value, ["d"]]]).encode()
+    data = b"%08x" % len(text) + text
+    while data:
+        data = data[os.write(5, data):]
+    while True:
+        os.read(4, 1)
+"""
+ASK = """
+import os
+QUESTION = b'["ask",[],"op",1,"iter"]'
+def f():
+    while True:
+        os.write(5, (b"%08x" % len(QUESTION) + QUESTION) * 500)
+        os.read(4, 65536)
+"""
+
+
+@pytest.mark.parametrize(
+    ("tests", "source"),
+    [
+        ("assert f() == 5", SAY + "def f(): say(['s', *ALIKE])"),
+        ("assert f() == 5", SAY + "def f(): say(['d', *([n, 1] for n in ALIKE)])"),
+        ("assert f() == 5", SAY + "def f(): say(['q', '12345' * 200000, '9876543' * 140000])"),
+        ("try: f()\nexcept BaseException: pass", SAY + "def f(): say(['s', *ALIKE])"),
+        ("assert set(f()) == {5}", "def f(): return [n * (2**61 - 1) for n in range(40000)]"),
+        ("s = {1}\nf(s)\nassert s == {2}", SAY + "def f(s): say(['s', *ALIKE])"),
+        ("assert f(lambda n: sum(range(n))) == 5", "def f(g): return g(10**12)"),
+        ("assert f() == 5", ASK),
+    ],
+    ids=["a set", "a dict", "a fraction", "swallowed", "the tests' own set", "an argument", "a call", "asking"],
+)  # fmt: skip
+async def test_a_candidate_that_keeps_its_tests_busy_pays_for_it(pool, tests, source):
+    tests = parse_tests({"kind": "code", "code": tests})
+    verdict = await pool.judge(tests, answer(source), limits=Limits(cpu_s=0.2))
+    assert verdict.verdict is VerdictKind.TIME_LIMIT, verdict
+
+
+async def test_a_short_decimal_makes_no_long_integer(pool):
+    tests = parse_tests({"kind": "code", "code": "assert int(f()) == 5"})
+    source = "from decimal import Decimal\ndef f(): return Decimal('1e99999999')"
+    verdict = await pool.judge(tests, answer(source), limits=Limits(cpu_s=0.2))
+    assert verdict.verdict is VerdictKind.RUNTIME_ERROR, verdict
+
+
+async def test_what_tests_do_on_their_own_costs_the_candidate_nothing(pool):
+    code = "for n in range(100):\n    assert f(lambda x: x + 1, n) == n + 1\nfor n in range(10**7): pass"
+    tests = parse_tests({"kind": "code", "code": code})
+    assert (await pool.judge(tests, answer("def f(g, n): return g(n)"), limits=Limits(cpu_s=0.1))).accepted
+
+
 @pytest.mark.parametrize("said", ["B", "N", "F", "C"])
 async def test_a_candidate_beside_its_tests_cannot_call_them_broken(pool, said):
     tests = parse_tests({"kind": "code", "code": "import sys\nsys.stdout\nassert f() == 2"})

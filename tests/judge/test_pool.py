@@ -133,7 +133,7 @@ async def test_who_starts_threads_takes_none_from_a_neighbour(pool):
 
 async def test_a_run_that_gets_no_process_is_repeated(monkeypatch):
     """As on a machine that has no process left for a moment."""
-    real, refusals = Worker._wait, iter([{"run": 1, "refused": "fork: Resource temporarily unavailable"}] * 2)
+    real, refusals = Worker._wait, iter([{"runs": [{"refused": "fork: no room"}]}] * 2)
 
     async def wait(self, *given):
         reply = await real(self, *given)
@@ -163,7 +163,87 @@ async def test_a_server_that_gets_no_process_says_so_and_lives():
         "output": 1,
     }
     report = Run(order, [0, 0, 1, 2], Full(), Shelf(), None, None).report()
-    assert report == {"run": 7, "refused": "[Errno 11] fork: no room"}
+    assert report == {"refused": "[Errno 11] fork: no room"}
+
+
+def sockets_of(pid):
+    held = [path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return len([each for each in held if each.name.startswith("socket:")])
+
+
+async def test_what_forks_the_runs_holds_no_channel_but_its_own(worker):
+    forking = [pid for pid in children_of(worker._process.pid) if not children_of(pid)]
+    assert [sockets_of(pid) for pid in forking] == [1, 1]
+
+
+LOOKS_AROUND = """
+import os
+seen = []
+for descriptor in range(64):
+    try:
+        seen.append(os.pread(descriptor, 99, 0))
+    except OSError:
+        pass
+print(input(), b"".join(seen), "x" in globals())
+x = 1
+"""
+
+
+async def test_runs_of_one_message_are_processes_of_their_own_with_their_own_input_alone(worker):
+    order = Order(mode="stdio", program=LOOKS_AROUND.encode(), given=b"1", rest=(b"2", b"3"), limits=Limits())
+    ended = await worker.run(order)
+    outputs = [each.stdout for each in (ended, *ended.rest)]
+    assert outputs == [b"1 b'1' False\n", b"2 b'2' False\n", b"3 b'3' False\n"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "made"),
+    [
+        ("1 / 0", 2),
+        ("os._exit(0)", 4),
+        ("os.kill(os.getpid(), 9)", 2),
+        ("while time.process_time() < .2: pass", 2),
+    ],
+    ids=["raises", "leaves", "dies", "costs much"],
+)
+async def test_a_run_that_goes_wrong_or_costs_much_is_the_last_of_its_message(worker, bad, made):
+    source = (
+        f"import os, time\nif input() == '2': {bad}\n"
+        if ":" not in bad
+        else f"import time\nif input() == '2':\n {bad}"
+    )
+    before = set(children_of(os.getpid()))
+    order = Order(
+        mode="stdio", program=source.encode(), given=b"1", rest=(b"2", b"3", b"4"), limits=Limits(cpu_s=1)
+    )
+    ended = await worker.run(order)
+    assert 1 + len(ended.rest) == made
+    worker.drop()
+    await until(lambda: set(children_of(os.getpid())) == before)
+
+
+async def test_cancelling_ends_every_run_of_a_message(worker):
+    before = set(children_of(os.getpid()))
+    source = b"import time\ntime.sleep(int(input()))"
+    order = Order(mode="stdio", program=source, given=b"0", rest=(b"99", b"99"), limits=Limits())
+    run = asyncio.create_task(worker.run(order))
+    await until(lambda: len(set(children_of(os.getpid())) - before) > 1)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert worker.alive
+    worker.drop()
+    await until(lambda: set(children_of(os.getpid())) == before)
+    assert (await worker.run(replace(order, rest=()))).code == 0
+
+
+async def test_a_wrong_case_among_many_is_the_one_that_is_told(pool):
+    cases = [{"input": str(n), "output": str(n)} for n in range(40)]
+    tests = parse_tests({"kind": "stdio", "cases": cases})
+    for wrong in (0, 1, 2, 10, 38, 39):
+        source = answer(f"n = int(input())\nprint(0.5 if n == {wrong} else n)")
+        verdict = await pool.judge(tests, source)
+        assert (verdict.passed, verdict.failed_case) == (wrong, wrong)
+        assert (await pool.judge(tests, source, every_case=True)).passed == 39
 
 
 async def test_nothing_of_a_candidate_outlives_its_verdict_or_its_cancelling():

@@ -10,7 +10,7 @@ from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router import Candidate, Draw, Fate
 from alpharay.router.belief import Belief
 from alpharay.router.latent import Latent, prior, refit
-from alpharay.router.mixture import Mixture, log_chance, log_evidence, unlearnt
+from alpharay.router.mixture import KINDS, Mixture, log_chance, log_evidence, unlearnt
 
 from .driver import FIVE, frontier
 
@@ -37,21 +37,41 @@ def history(fates):
     ]
 
 
+def beta_binomial(here, there, a, b):
+    return (
+        lgamma(a + b)
+        - lgamma(a + b + here + there)
+        + (lgamma(a + here) - lgamma(a))
+        + (lgamma(b + there) - lgamma(b))
+    )
+
+
 @given(
     st.lists(st.lists(st.integers(0, 40), min_size=3, max_size=3), min_size=2, max_size=2), st.integers(0, 99)
 )
-def test_the_evidence_is_the_dirichlet_multinomial(counts, seed):
-    pseudo = np.random.default_rng(seed).gamma(1.0, 2.0, (3, 2, 3)) + 0.01
+def test_the_evidence_is_that_of_solving_and_of_how_it_failed(counts, seed):
+    rates = np.random.default_rng(seed).dirichlet([1, 1, 1], (3, 2)) * 0.97 + 0.01
     by_hand = [
         sum(
-            lgamma(row.sum())
-            - lgamma(row.sum() + sum(seen))
-            + sum(lgamma(a + n) - lgamma(a) for a, n in zip(row, seen, strict=True))
-            for row, seen in zip(kind, counts, strict=True)
+            beta_binomial(solved, wrong + slow, 5 * p, 5 * (1 - p))
+            + beta_binomial(wrong, slow, KINDS * w / (w + s), KINDS * s / (w + s))
+            for (p, w, s), (solved, wrong, slow) in zip(kind, counts, strict=True)
         )
-        for kind in pseudo
+        for kind in rates
     ]
-    np.testing.assert_allclose(log_evidence(pseudo, np.array(counts)), by_hand, atol=1e-6)
+    np.testing.assert_allclose(log_evidence(rates, 5.0, np.array(counts)), by_hand, atol=1e-6)
+
+
+def test_a_hundred_failures_say_far_less_of_their_kind_than_as_many_independent_ones():
+    rates = np.array([[[0.1, 0.8, 0.1]], [[0.1, 0.1, 0.8]]])  # two types, which fail in opposite ways
+
+    def told(wrong):
+        evidence = log_evidence(rates, 50.0, np.array([[0, wrong, 0]]))
+        return evidence[0] - evidence[1]
+
+    independent = 100 * np.log(8)
+    assert told(1) == pytest.approx(np.log(8))
+    assert told(3) < told(100) < independent / 4
 
 
 @given(st.integers(0, 99))
@@ -70,17 +90,19 @@ def by_enumeration(mixture, seen, planned):
     """P(none of the planned solves | seen), by sequences: every type, every draw, one after the other."""
     open_, reached = 0.0, 0.0
     for weight, rates in zip(mixture.weights, mixture.rates, strict=True):
-        counts = mixture.kappa * rates
-        counts = counts.copy()
+        solving = mixture.kappa * np.stack([rates[:, 0], 1 - rates[:, 0]], axis=1)
+        kinds = KINDS * rates[:, 1:] / (1 - rates[:, :1])
         chance = weight
         for place, fate in seen:
-            chance *= counts[place, fate] / counts[place].sum()
-            counts[place, fate] += 1
+            chance *= solving[place, min(fate, 1)] / solving[place].sum()
+            solving[place, min(fate, 1)] += 1
+            if fate:
+                chance *= kinds[place, fate - 1] / kinds[place].sum()
+                kinds[place, fate - 1] += 1
         reached += chance
         for place in planned:
-            solved = counts[place, 0] / counts[place].sum()
-            chance *= 1 - solved
-            counts[place, 1] += 1  # how it failed does not change the chance to solve
+            chance *= solving[place, 1] / solving[place].sum()
+            solving[place, 1] += 1
         open_ += chance
     return open_ / reached
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from alpharay.router.portfolio import (
     beta_over_problems,
     coverage,
-    cross_fitted,
     optimal_split,
     relaxed_weights,
     rounded,
@@ -136,17 +135,6 @@ def test_the_relaxation_is_maximised(counts, budget):
     found = value(relaxed_weights(counts, budget))
     grid = [np.array(s) / 10 for s in splits(counts.shape[1], 10)]
     assert found >= max(value(weights) for weights in grid) - 1e-3
-
-
-def test_cross_fitting_never_judges_a_problem_by_itself():
-    # Each problem is solved by its own member alone: a portfolio of the others does not know it.
-    size = 6
-    counts = np.full((size, size, 2), [10, 0])
-    for one in range(size):
-        counts[one, one, 1] = 10
-    covered, weights = cross_fitted(counts, 1, folds=size)
-    assert covered.sum() == 0
-    assert weights.shape == (size, size)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""Who pays for the CPU time of the tests' process: the tests' author, or the candidate whose words it reads."""
+
+import signal
+import time
+from collections.abc import Callable
+
+# Test programs in a process of their own work on their author's account, and may take longer than what they test.
+TESTS_FACTOR = 10
+# What tests do without end, having heard less than this, is of their own making: not even numbers chosen to fall on
+# one place of a hash table could keep them busy.
+BULK_BYTES = 16 << 10
+AT_ONCE = 1e-6  # a timer cannot be set to nothing
+
+
+class Account:
+    """While it is entered, the candidate pays; when it cannot, the kernel ends the process by SIGPROF.
+
+    Not a check between steps: a single one, such as filling a set with numbers of one hash, may take hours.
+    """
+
+    def __init__(self, cpu_s: float, in_bulk: Callable[[], None]) -> None:
+        """cpu_s: CPU seconds to pay for. in_bulk: called when so much was heard that tests may be long at work on it."""
+        self._left = cpu_s
+        self._in_bulk = in_bulk
+        self._heard = 0
+        self._entered = 0
+        self._since = 0.0
+
+    def heard(self, size: int) -> None:
+        """So many bytes came from the candidate."""
+        before, self._heard = self._heard, self._heard + size
+        if before <= BULK_BYTES < self._heard:
+            self._in_bulk()
+
+    def __enter__(self) -> None:
+        self._entered += 1
+        if self._entered == 1:
+            self._since = time.process_time()
+            signal.setitimer(signal.ITIMER_PROF, max(self._left, AT_ONCE))
+
+    def __exit__(self, *_: object) -> None:
+        self._entered -= 1
+        if self._entered == 0:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            # Not what the timer says is left: each time it is set, the kernel adds a tick.
+            self._left -= time.process_time() - self._since
