@@ -74,7 +74,7 @@ class Deaths(logging.Handler):
     seen = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.seen += record.msg.startswith("a judge sandbox")
+        self.seen += record.msg.startswith("a judge sandbox died")
 
 
 def verdict(right: bool) -> VerdictKind:

@@ -18,7 +18,7 @@ from alpharay.judge.sandbox.worker import Ended, Order
 from alpharay.judge.verdict import Verdict, VerdictKind
 
 STDOUT_BYTES = 4096
-# Cases in one message to the sandbox, and bytes that they may print in all before they are looked at.
+# Cases in one message to the sandbox, and bytes that they may read and print in all.
 AHEAD, AHEAD_BYTES = 8, 16 << 20
 DIGEST = 16  # hexadecimal digits by which outputs are told apart
 
@@ -160,7 +160,7 @@ async def _stdio(
     limits = _with_room(job.limits, max((len(case.output) for case in tests.cases), default=0))
     place, ahead = 0, 1
     while place < len(tests.cases):
-        given = [each.input.encode("utf-8", "surrogatepass") for each in tests.cases[place : place + ahead]]
+        given = _inputs(tests, place, ahead)
         order = Order(
             mode="stdio" if binary is None else "native",
             program=source if binary is None else b"",
@@ -178,6 +178,16 @@ async def _stdio(
             place += 1
         # A program that fails does so at once more often than later: what is run ahead is no more than what went well.
         ahead = min(2 * ahead, AHEAD, max(1, AHEAD_BYTES // limits.output_bytes))
+
+
+def _inputs(tests: StdioTests, place: int, ahead: int) -> list[bytes]:
+    """Of the next case and, up to AHEAD_BYTES, of those after it: `ahead` at most."""
+    given: list[bytes] = []
+    for case in tests.cases[place : place + ahead]:
+        if given and sum(map(len, given)) + len(case.input) > AHEAD_BYTES:
+            break
+        given.append(case.input.encode("utf-8", "surrogatepass"))
+    return given
 
 
 async def _case(

@@ -169,7 +169,9 @@ def check_resources(config: Config, found: Mapping[str, float]) -> None:
 
     Ray would wait for it without a word.
     """
-    nodes = sum(name.startswith("node:") and name != "node:__internal_head__" for name in found)
+    # Ray gives each node one of `node:ITS_ADDRESS`, which several of one machine share.
+    names = (name for name in found if name.startswith("node:") and name != "node:__internal_head__")
+    nodes = round(sum(found[name] for name in names))
     if config.judge.replicas > nodes:
         raise StartFailed(
             f"judge.replicas: {config.judge.replicas} judges need as many nodes, Ray has {nodes}; a judge uses all cores "

@@ -9,7 +9,8 @@ ONE_MACHINE = "ALPHARAY_ONE_MACHINE"
 
 # Who goes first where cores are short: those through whom all requests go, then engines that compute on the CPU, then
 # the programs that are judged. With equal shares for all, every engine steps with the few samples that a starved host
-# has brought it, and who asks for one waits until the 250 of another are all brought.
+# has brought it, and who asks for one waits until the 250 of another are all brought. Added to what Ray gives: on a
+# cluster whose `RAY_worker_niceness` is Ray's own 15, engines and programs both end at 19, the last there is.
 ENGINE_NICENESS = 10
 JUDGE_NICENESS = 15
 

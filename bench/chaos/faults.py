@@ -79,15 +79,10 @@ def _signal(server: int, word: str, number: int, chance: random.Random) -> bool:
 
 async def _other_checkpoints(client: httpx.AsyncClient, server: int, root: str, config: Path) -> bool:
     """Has the server roll to the other of two `low` endpoints; whether it came to serve it."""
-    before = await _checkpoint(client, root)
+    before = await _checkpoint(client, root, other_than="")
     await asyncio.to_thread(_swap_low, config)
     os.kill(server, signal.SIGHUP)
-    until = time.monotonic() + _ROLLED_S
-    while time.monotonic() < until:
-        if await _checkpoint(client, root) not in ("", before):
-            return True
-        await asyncio.sleep(0.5)
-    return False
+    return bool(before and await _checkpoint(client, root, other_than=before))
 
 
 def _swap_low(config: Path) -> None:
@@ -96,13 +91,19 @@ def _swap_low(config: Path) -> None:
     config.write_text(text.replace(now, then) if now in text else text.replace(then, now))
 
 
-async def _checkpoint(client: httpx.AsyncClient, root: str) -> str:
-    """Of the member at alpha 0, which is `low`; nothing when the server does not answer."""
-    try:
-        models = (await client.get(f"{root}/v1/models", timeout=10)).json()["data"]
-    except httpx.HTTPError:
-        return ""
-    return next(model["alpharay"]["checkpoint"] for model in models if model["id"] == "frontier@0")
+async def _checkpoint(client: httpx.AsyncClient, root: str, *, other_than: str) -> str:
+    """That of the member at alpha 0, which is `low`, once it is another; nothing when it does not come."""
+    until = time.monotonic() + _ROLLED_S
+    while time.monotonic() < until:
+        try:
+            models = (await client.get(f"{root}/v1/models", timeout=10)).json().get("data", [])
+        except httpx.HTTPError:
+            models = []
+        found = [model["alpharay"]["checkpoint"] for model in models if model["id"] == "frontier@0"]
+        if found and found[0] != other_than:
+            return str(found[0])
+        await asyncio.sleep(0.5)
+    return ""
 
 
 def _lock(store: Path) -> bool:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 # Test programs in a process of their own work on their author's account, and may take longer than what they test.
 TESTS_FACTOR = 10
 # What tests do without end, having heard less than this, is of their own making: not even numbers chosen to fall on
-# one place of a hash table could keep them busy.
+# one place of a hash table could keep them busy. But for tests that do as much as a number that they were told says.
 BULK_BYTES = 16 << 10
+# Of a frame, what is there whatever it says: tests that ask often for little do not hear much.
+FRAME_BYTES = 32
 AT_ONCE = 1e-6  # a timer cannot be set to nothing
 
 
@@ -28,7 +30,7 @@ class Account:
 
     def heard(self, size: int) -> None:
         """So many bytes came from the candidate."""
-        before, self._heard = self._heard, self._heard + size
+        before, self._heard = self._heard, self._heard + max(0, size - FRAME_BYTES)
         if before <= BULK_BYTES < self._heard:
             self._in_bulk()
 
@@ -44,3 +46,5 @@ class Account:
             signal.setitimer(signal.ITIMER_PROF, 0)
             # Not what the timer says is left: each time it is set, the kernel adds a tick.
             self._left -= time.process_time() - self._since
+            if self._left <= 0:  # in short pieces, each of which was too short for the timer
+                signal.raise_signal(signal.SIGPROF)

@@ -13,7 +13,9 @@ from typing import Any
 
 FRAME_BYTES = 64 << 20
 DEPTH = 200
-MOST_EXPONENT = 999_999  # what decimals come to by calculation
+MOST_EXPONENT = (
+    9_999  # an integer of that many digits costs its reader milliseconds; of a million, half a minute
+)
 LONG = 1 << 64  # integers from here on travel in hexadecimal, which costs linear time
 
 

@@ -183,8 +183,9 @@ class Worker:
         try:
             streamed = order.mode in STREAMED
             for given in (order.given if streamed else b"", *order.rest):
-                files += [memory_file.sealed("stdin", given)]
-                files += [memory_file.empty(name) for name in ("stdout", "stderr")]
+                files.append(memory_file.sealed("stdin", given))
+                files.append(memory_file.empty("stdout"))
+                files.append(memory_file.empty("stderr"))
             answering = order.mode not in ("stdio", "native")
             if answering:
                 files.append(memory_file.sealed("given", b"" if streamed else order.given))
@@ -199,7 +200,9 @@ class Worker:
             except OSError as error:
                 self.close()
                 raise WorkerDied(f"the sandbox does not listen: {error}") from None
-            first, *rest = (await self._wait(limits, cases + len(order.rest)))["runs"]
+            # Of further runs only the last may take longer than its hang guard.
+            patience = limits.wall_s * (STARVED_FACTOR * cases + len(order.rest)) + PATIENCE_S
+            first, *rest = (await self._wait(patience))["runs"]
             if "refused" in first:
                 raise RunRefused(f"the sandbox could not start a process: {first['refused']}")
             self._shelved = order.more or len(rest) < len(order.rest)
@@ -231,9 +234,8 @@ class Worker:
         self._program = _Program(source, limits, file)
         return file, False
 
-    async def _wait(self, limits: Limits, cases: int) -> dict[str, Any]:
+    async def _wait(self, patience: float) -> dict[str, Any]:
         assert self._reply is not None
-        patience = limits.wall_s * STARVED_FACTOR * cases + PATIENCE_S
         # Not `wait_for`, which costs a run another future.
         timer = asyncio.get_running_loop().call_later(patience, _fell_silent, self._reply)
         try:

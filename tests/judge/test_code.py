@@ -213,13 +213,30 @@ async def test_a_candidate_that_keeps_its_tests_busy_pays_for_it(pool, tests, so
 
 async def test_a_short_decimal_makes_no_long_integer(pool):
     tests = parse_tests({"kind": "code", "code": "assert int(f()) == 5"})
-    source = "from decimal import Decimal\ndef f(): return Decimal('1e99999999')"
+    for exponent in ("99999999", "300000"):
+        source = f"from decimal import Decimal\ndef f(): return Decimal('1e{exponent}')"
+        verdict = await pool.judge(tests, answer(source), limits=Limits(cpu_s=0.2))
+        assert verdict.verdict is VerdictKind.RUNTIME_ERROR, verdict
+
+
+async def test_a_candidate_pays_for_many_short_pieces_too(pool):
+    """Each answer costs its reader a millisecond or two, and the writer next to nothing."""
+    source = (
+        "import json, os\n"
+        "TEXT = json.dumps(['ok', ['t', ['s', *(['i', hex(n * (2**61 - 1))] for n in range(300))], ['d']]]).encode()\n"
+        "def f():\n"
+        "    while True:\n"
+        "        os.write(5, b'%08x' % len(TEXT) + TEXT)\n"
+        "        os.read(4, 65536)"
+    )
+    tests = parse_tests({"kind": "code", "code": "for n in range(700): f()"})
     verdict = await pool.judge(tests, answer(source), limits=Limits(cpu_s=0.2))
-    assert verdict.verdict is VerdictKind.RUNTIME_ERROR, verdict
+    assert verdict.verdict is VerdictKind.TIME_LIMIT, verdict
 
 
 async def test_what_tests_do_on_their_own_costs_the_candidate_nothing(pool):
-    code = "for n in range(100):\n    assert f(lambda x: x + 1, n) == n + 1\nfor n in range(10**7): pass"
+    own = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    code = f"for n in range(100):\n    assert f(lambda x: x + 1, n) == n + 1\n{own}"
     tests = parse_tests({"kind": "code", "code": code})
     assert (await pool.judge(tests, answer("def f(g, n): return g(n)"), limits=Limits(cpu_s=0.1))).accepted
 
