@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 from collections.abc import Hashable
 from types import TracebackType
 from typing import Self
@@ -26,6 +27,19 @@ log = logging.getLogger(__name__)
 
 # A sandbox may be killed while it runs a candidate, and its successor while it starts.
 ATTEMPTS = 4
+
+# Open files of this process: what it has use for without sandboxes, and each with a message of several runs under way.
+_DESCRIPTORS, _OF_A_SANDBOX = 1024, 64
+
+
+def _make_room_for_descriptors(workers: int) -> None:
+    """The usual soft limit, 1024, is for programs that use `select`; 40 sandboxes come to it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS + _OF_A_SANDBOX * workers
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Ticket:
@@ -77,6 +91,7 @@ class JudgePool:
 
     async def start(self) -> None:
         """Raises SandboxUnavailable, saying what is missing, when no layer is safe."""
+        _make_room_for_descriptors(self.workers)
         first = await start_safest(self._sandbox)
         self._layer = first.layer
         workers = [first, *(Worker(first.layer) for _ in range(self.workers - 1))]

@@ -2,6 +2,7 @@ import asyncio
 import errno
 import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -519,3 +520,13 @@ async def test_a_layer_that_misjudges_a_probe_is_not_used(monkeypatch):
     monkeypatch.setattr("alpharay.judge.sandbox.choice.misjudged", misjudged)
     with pytest.raises(SandboxUnavailable, match="breaches: forks"):
         await JudgePool().start()
+
+
+async def test_many_sandboxes_have_descriptors_enough():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, limits[1]))
+    try:
+        async with JudgePool(2):
+            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 1024
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
