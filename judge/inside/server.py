@@ -50,6 +50,7 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
     nothing = os.open("/dev/null", os.O_RDWR)
     for descriptor in range(CHILDS):
         os.dup2(nothing, descriptor)
+    _forget_ignored_signals()
     for module in USUAL.split():
         __import__(module)
     cage = Cage(uid=int(uid) if uid else None, keep=settings["keep"], threads=settings["threads"])
@@ -80,6 +81,14 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         control.send(json.dumps({"run": order["run"], "runs": reports}).encode())
+
+
+def _forget_ignored_signals() -> None:
+    """What ignores signals where we are started (`nohup`, a shell's `&`) is no business of a program's."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
 
 
 def _nursery(lives: Lives, *ours_alone: socket.socket | Nursery) -> Nursery:

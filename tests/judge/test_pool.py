@@ -530,3 +530,16 @@ async def test_many_sandboxes_have_descriptors_enough():
             assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 1024
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def test_how_the_judge_was_started_changes_no_verdict():
+    """In a shell's background SIGINT is ignored, and stays so in all that is started there."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        async with JudgePool(1) as pool:
+            tests = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": "5"}]})
+            source = "```python\nimport signal\nprint(5)\nsignal.raise_signal(signal.SIGINT)\n```"
+            verdict = await pool.judge(tests, source)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert verdict.verdict is VerdictKind.RUNTIME_ERROR, verdict
