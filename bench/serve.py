@@ -210,13 +210,17 @@ async def _round(way: Way, prompts: list[str], clients: int, each: int) -> Round
         for turn in range(each):
             prompt = prompts[(number * each + turn) % len(prompts)]
             started = time.monotonic()
-            if await _ask(http, way, prompt, first, started):
+            try:
+                answered = await _ask(http, way, prompt, first, started)
+            except httpx.HTTPError:
+                answered = False
+            if answered:
                 whole.append(time.monotonic() - started)
             else:
                 failed += 1
 
     limits = httpx.Limits(max_connections=clients)
-    async with httpx.AsyncClient(timeout=300, limits=limits, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=60, limits=limits, trust_env=False) as http:
         began = time.monotonic()
         await asyncio.gather(*(one(http, number) for number in range(clients)))
         return Round(first, whole, time.monotonic() - began, failed)
