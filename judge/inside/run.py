@@ -7,7 +7,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from alpharay.judge.inside.account import TESTS_FACTOR
@@ -59,16 +59,12 @@ class Shelf:
 
 
 def runs(
-    order: dict[str, Any],
-    descriptors: list[int],
-    nursery: Nursery,
-    shelf: Shelf,
-    tools: Tools | None,
-    control: socket.socket,
+    order: dict[str, Any], descriptors: list[int], run: Callable[[dict[str, Any], list[int]], "Run"]
 ) -> Iterator[dict[str, Any]]:
     """A report on each run that is made: all that are asked for, if each ends well and they cost little.
 
     descriptors: the program; then, for each run, its three streams; what else there is belongs to a single one.
+    run: makes one, of its order and its own descriptors.
     """
     program, *files = descriptors
     spent, left = 0.0, order["runs"]
@@ -76,7 +72,7 @@ def runs(
         left -= 1
         streams = files if order["runs"] == 1 else [files.pop(0) for _ in range(STREAMS)]
         own = {**order, "more": order["more"] or left > 0}
-        report = Run(own, [program, *streams], nursery, shelf, tools, control).report()
+        report = run(own, [program, *streams]).report()
         if "refused" in report and left < order["runs"] - 1:
             return  # the host asks for it again, and hears of it then
         yield report

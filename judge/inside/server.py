@@ -8,6 +8,7 @@ One message per run over the socket on descriptor 0 (JSON, descriptors attached)
 
 import ctypes
 import fcntl
+import functools
 import json
 import os
 import signal
@@ -27,7 +28,7 @@ from alpharay.judge.inside.cage import (
 from alpharay.judge.inside.child import Lives
 from alpharay.judge.inside.native import Tools
 from alpharay.judge.inside.nursery import MESSAGE_BYTES, Nursery, tend
-from alpharay.judge.inside.run import Shelf, runs
+from alpharay.judge.inside.run import Run, Shelf, runs
 
 # Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what
 # few programs use is there only for those that name it.
@@ -77,7 +78,8 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
         if "run" not in order:
             continue  # a kill that came after the end of its run
         nursery = more if order["more_modules"] else usual
-        reports = list(runs(order, descriptors, nursery, shelf, tools, control))
+        run = functools.partial(Run, nursery=nursery, shelf=shelf, tools=tools, control=control)
+        reports = list(runs(order, descriptors, run))
         for descriptor in descriptors:
             os.close(descriptor)
         control.send(json.dumps({"run": order["run"], "runs": reports}).encode())
