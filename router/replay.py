@@ -180,7 +180,8 @@ class Replay:
                 )
                 waiting.append(candidate)
                 yield candidate
-            session.observe(waiting.pop(0))
+            if not session.stopped:  # by the price, before anything was drawn
+                session.observe(waiting.pop(0))
 
     def _at(self, row: int) -> tuple[Verdict, int, int]:
         outcomes = self._outcomes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 
@@ -36,6 +36,7 @@ class Ask:
     reproducible: the caller gave the seed and expects the same candidates again. Outcomes then count
         in the order of the draws, not of their arrival: slower engines must not change the answer.
     turns: attempts at one candidate: failed ones may be mended, out of the same budget, so often less one.
+    least: samples drawn whatever they cost: the choices of the answer.
     rotation, features, price: see `Situation`.
     """
 
@@ -46,6 +47,7 @@ class Ask:
     greedy: bool = False
     reproducible: bool = False
     turns: int = 1
+    least: int = 1
     rotation: int = 0
     selector: str = "tests"
     standing: Standing = field(default_factory=Standing)
@@ -189,7 +191,11 @@ class Session:
         members = [member for member in self._fresh_members() if member.name not in self._down]
         if samples <= 0 or not members:
             return []
-        names = self._policy.allocate(samples, self._situation(members))
+        situation = self._situation(members)
+        names = self._policy.allocate(samples, situation)
+        owed = min(samples, self.ask.least - self._counted.total())
+        if len(names) < owed:
+            names = self._policy.allocate(owed, replace(situation, price=0.0))
         if not names and not waiting:
             self._stop(Stop.COST)
         if self.ask.greedy:

@@ -134,6 +134,8 @@ class Ensemble:
         session, patience = run.session, 0.5
         while not session.stopped:
             run.start(session.next_wave())
+            if session.stopped:  # no sample left is worth its price
+                break
             now = time.monotonic()
             until = min(deadline, self._drain_at or deadline)
             if now >= until:

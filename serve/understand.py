@@ -87,9 +87,10 @@ def understand(
     if controls.tools:
         request = python_tool.offered(request, dialect, server.config.engine.extra)
     caller = digest(key.name if key else "", headers.get("user-agent", ""))
-    if request.tools:
-        server.conversations.calls_tools(caller)
-    elif _is_inherited(request, controls) and server.conversations.is_agent(caller):
+    agent = _agent(request, key, caller)
+    if request.tools and agent:
+        server.conversations.calls_tools(agent)
+    elif agent and _is_inherited(request, controls) and server.conversations.is_agent(agent):
         controls = controls.model_copy(update={"budget": None})
         request = replace(request, changed=(*request.changed, "budget: a side request of an agent's"))
     budget = _budget(server, request, controls)
@@ -125,6 +126,7 @@ def understand(
         greedy=request.greedy,
         reproducible=request.seed is not None,
         turns=1 if tests is None else controls.turns or router.turns,
+        least=request.choices,
         price=router.price / 1000,
         rotation=next(server.rotation) if request.seed is None else mix(seed),
         selector=selector,
@@ -155,6 +157,19 @@ def understand(
         python=bool(controls.tools),
     )
     return Ensembled(job=job, returns=controls.returns or "best")
+
+
+def _agent(request: ApiRequest, key: Key | None, caller: str) -> str | None:
+    """What tells one agent from another: its key, else the session that it names in the body.
+
+    None: nothing does. A `User-Agent` alone is shared by everybody who uses the same client library.
+    """
+    if key is not None:
+        return caller
+    metadata = request.body.get("metadata")
+    named = (request.body.get("prompt_cache_key"), metadata.get("user_id") if isinstance(metadata, dict) else None)
+    session = next((value for value in named if isinstance(value, str) and value), None)
+    return digest(caller, session) if session else None
 
 
 def _is_inherited(request: ApiRequest, controls: Controls) -> bool:

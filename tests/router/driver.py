@@ -75,6 +75,8 @@ def drive(
         log.started += wave
         log.waves += [len(wave)] if wave else []
         under_way += wave
+        if one.stopped:
+            continue
         if expire_after is not None and len(log.finished) >= expire_after:
             one.expire()
         elif one.stalled:

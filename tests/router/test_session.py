@@ -461,3 +461,15 @@ def test_a_seeded_request_draws_the_same_seeds_again():
     assert first == second
     other = drive(Session(replace(asked, seed=8), POLICIES["uniform"]())).started
     assert not {draw.seed for draw in first} & {draw.seed for draw in other}
+
+
+@pytest.mark.parametrize("policy", ["adaptive", "bandit"])
+@pytest.mark.parametrize("reproducible", [False, True])
+@pytest.mark.parametrize("greedy", [False, True])
+def test_at_any_price_an_answer_has_its_choices(policy, reproducible, greedy):
+    one = Session(
+        ask(budget=12, least=3, price=1e3, stop_after_passes=3, reproducible=reproducible, greedy=greedy),
+        POLICIES[policy](),
+    )
+    log = drive(one, never)
+    assert (len(log.finished), one.stopped) == (3, Stop.COST)

@@ -144,16 +144,33 @@ async def test_a_plain_stream_survives_the_loss_of_every_engine_but_one(serving)
 AGENT = {"X-Alpharay-Budget": "5", "User-Agent": "agent/1"}
 
 
+SESSIONS = [
+    ("/v1/chat/completions", {"prompt_cache_key": "s1"}),
+    ("/v1/responses", {"prompt_cache_key": "s1"}),
+    ("/v1/messages", {"metadata": {"user_id": "s1"}}),
+]
+
+
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_side_request_of_an_agent_does_not_inherit_its_budget(serving, stream):
-    await post(serving, "/v1/chat/completions", AGENT)
+@pytest.mark.parametrize(("path", "session"), SESSIONS)
+async def test_a_side_request_of_an_agent_does_not_inherit_its_budget(serving, path, session, stream):
+    await post(serving, path, AGENT, **session)
     assert len(serving.engines.calls) == 5
-    title = await serving.chat(AGENT, stream=stream)
+    title = await post(serving, path, AGENT, stream=stream, tools=None, **session)
     assert title.status_code == 200
     assert len(serving.engines.calls) == 6
     assert "side request" in title.text
-    await serving.chat(AGENT, alpharay={"budget": 3})
+    await post(serving, path, AGENT, tools=None, alpharay={"budget": 3}, **session)
     assert len(serving.engines.calls) == 9
+
+
+@pytest.mark.parametrize("session", [{}, {"prompt_cache_key": "s2"}])
+async def test_the_tools_of_one_client_leave_the_budgets_of_others_with_its_user_agent_alone(serving, session):
+    await post(serving, "/v1/chat/completions", AGENT, prompt_cache_key="s1")
+    await post(serving, "/v1/chat/completions", AGENT)
+    serving.engines.calls.clear()
+    assert (await serving.chat(AGENT, **session)).status_code == 200
+    assert len(serving.engines.calls) == 5
 
 
 async def test_who_never_sends_tools_has_the_budget_of_its_headers(serving):
