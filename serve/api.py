@@ -23,7 +23,7 @@ from alpharay.serve.dialects.dialect import Dialect, Origin, salted
 from alpharay.serve.ensemble import Outcome
 from alpharay.serve.errors import RequestError
 from alpharay.serve.openapi import endpoint
-from alpharay.serve.progress import Progress
+from alpharay.serve.progress import Progress, Watch, both, unwatched
 from alpharay.serve.server import ClientGone, Server, Visit, outcome_of
 from alpharay.serve.streaming import EventStream, Waiting, unless_gone
 from alpharay.serve.understand import Ensembled, Pinned, understand
@@ -147,11 +147,17 @@ async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialec
     if visit.leave is not None:
         server.charge(visit.leave, todo.samples)
     if isinstance(todo, Pinned):
+        visit.draws_directly(todo.samples)
         return await _single(server, http, todo, visit)
     if request.stream:
         return await _streamed(server, http, todo, visit)
-    outcome = await unless_gone(http, server.ensemble.run(todo.job))
+    outcome = await unless_gone(http, server.ensemble.run(todo.job, _charged(visit, unwatched)))
     return JSONResponse(_finished(server, todo, outcome, answer.origin(todo.job, server.config.name), visit))
+
+
+def _charged(visit: Visit, watch: Watch) -> Watch:
+    """The same, and what is drawn is charged to the request's key."""
+    return both(watch, visit.leave.watch) if visit.leave is not None else watch
 
 
 def _max_mb(server: Server) -> float:
@@ -187,7 +193,7 @@ async def _streamed(server: Server, http: Request, todo: Ensembled, visit: Visit
     progress = Progress()
     origin = answer.origin(todo.job, server.config.name)
     replay = todo.job.dialect.replay(todo.job.request, origin)
-    working = asyncio.ensure_future(server.ensemble.run(todo.job, progress.watch))
+    working = asyncio.ensure_future(server.ensemble.run(todo.job, _charged(visit, progress.watch)))
 
     def events(done: asyncio.Future[Outcome]) -> Iterator[bytes]:
         try:
@@ -222,8 +228,6 @@ async def _first(working: asyncio.Future[Outcome], progress: Progress) -> None:
 
 
 def _finished(server: Server, todo: Ensembled, outcome: Outcome, origin: Origin, visit: Visit) -> Json:
-    if visit.leave is not None:
-        visit.leave.settle(outcome.session.drawn.total())
     chosen = answer.returned(todo.job, outcome, todo.returns)
     answer.count(server.counts, outcome, chosen)
     levels = [case.level for case in getattr(todo.job.tests, "cases", ())]

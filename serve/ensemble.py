@@ -100,11 +100,16 @@ class Ensemble:
         """
         run = _Run(job, self._engines, self._judging, self._counts, watch)
         started = time.monotonic()
+        fate = "aborted"
         try:
             await self._check_language(job)
             await self._drive(run, started + job.deadline_s)
+        except RequestError as error:
+            # The engine's own refusal is of the request, and so of every draw that is still under way.
+            fate = "refused" if error.status < 500 else fate
+            raise
         finally:
-            await run.abort()
+            await run.abort(fate)
         if not run.session.candidates:
             raise no_capacity(
                 "no sample could be drawn: "
@@ -188,6 +193,9 @@ class _Run:
                     self._faulty.add(draw.member)
                 if len(self._faulty) > 1:
                     raise engine_fault() from error
+            except RequestError:
+                self._watch(draw, "refused", None)
+                raise
             else:
                 self._unjudged.pop(draw.index, None)
                 self.session.observe(candidate)
@@ -198,10 +206,10 @@ class _Run:
         if self._unjudged and all(candidate.verdict is None for candidate in self.session.candidates):
             self.outcome.judge = "unavailable"  # it gave this request no verdict in time
 
-    async def abort(self) -> None:
-        """Cancels what is still under way and waits until it has let go."""
+    async def abort(self, fate: str) -> None:
+        """Cancels what is still under way and waits until it has let go. fate: `aborted` or `refused`."""
         for task, draw in self._tasks.items():
-            self._watch(draw, "aborted", None)
+            self._watch(draw, fate, None)
             # A sample that was being judged has been counted as finished.
             if task.cancel() and draw.index not in self._unjudged:
                 self._counts.samples.labels(draw.member, "aborted").inc()

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from alpharay.judge.verdict import VerdictKind
+from alpharay.router import Draw
 from alpharay.serve.errors import RequestError
 from alpharay.serve.keys import Key
 
@@ -47,11 +49,17 @@ class _Account:
 
 
 class Pass:
-    """One request's leave to come in. `spend()` what it may draw, `settle()` what it drew, `end()` it."""
+    """One request's leave to come in.
+
+    `spend()` reserves what it may draw, `watch()` or `drew()` and `lost()` count what it draws, and `end()`, however
+    the request ended, gives the rest back.
+    """
 
     def __init__(self, limits: Limits, key: Key) -> None:
         self._limits = limits
         self._reserved = 0
+        self._drawn = 0
+        self._sampled: set[int] = set()
         self._day = 0
         self._ended = False
         self.key = key
@@ -61,15 +69,32 @@ class Pass:
         self._day = self._limits.reserve(self.key, samples)
         self._reserved = samples
 
-    def settle(self, drawn: int) -> None:
-        """Gives back what was reserved and not drawn."""
-        self._limits.give_back(self.key, self._reserved - drawn, self._day)
-        self._reserved = drawn
+    def watch(self, draw: Draw, state: str, _verdict: VerdictKind | None = None) -> None:
+        """Counts the draws of an ensemble: those that were started, but for lost and refused ones."""
+        if state == "drawn":
+            self.drew(1)
+        elif state == "sampled":
+            self._sampled.add(draw.index)
+        elif state in {"lost", "refused"} and draw.index not in self._sampled:
+            self.lost(1)
+
+    def drew(self, samples: int) -> None:
+        self._change(samples)
+
+    def lost(self, samples: int) -> None:
+        """They came to nothing, and not because the client left."""
+        self._change(-samples)
+
+    def _change(self, samples: int) -> None:
+        self._drawn += samples
+        if self._ended:  # a stream lets go of its draws after its request has ended
+            self._limits.give_back(self.key, -samples, self._day)
 
     def end(self) -> None:
         if not self._ended:
             self._ended = True
             self._limits.leave(self.key)
+            self._limits.give_back(self.key, self._reserved - self._drawn, self._day)
 
 
 class Limits:

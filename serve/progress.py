@@ -13,9 +13,19 @@ from collections.abc import Callable
 from alpharay.judge.verdict import VerdictKind
 from alpharay.router import Draw
 
-# (draw, state, verdict). state: `drawn`, `sampled`, `judged`, `lost` (our fault: it is drawn again) or
-# `aborted` (no longer needed). verdict: of a judged sample; None where the judge was out of reach.
+# (draw, state, verdict). state: `drawn`, `sampled`, `judged`, `lost` (our fault: it is drawn again), `aborted` (no
+# longer needed) or `refused` (the engine does not take the request). verdict: of a judged sample; None where the judge was out of reach.
 Watch = Callable[[Draw, str, VerdictKind | None], None]
+
+
+def both(one: Watch, other: Watch) -> Watch:
+    """Tells two of every step."""
+
+    def watch(draw: Draw, state: str, verdict: VerdictKind | None) -> None:
+        one(draw, state, verdict)
+        other(draw, state, verdict)
+
+    return watch
 
 
 def unwatched(_draw: Draw, _state: str, _verdict: VerdictKind | None = None) -> None:
@@ -34,6 +44,7 @@ class Progress:
         self._lines: list[bytes] = []
 
     def watch(self, draw: Draw, state: str, verdict: VerdictKind | None = None) -> None:
+        state = "aborted" if state == "refused" else state
         step = {"sample": draw.index, "member": draw.member, "seed": draw.seed, "state": state}
         if state == "judged":
             step["verdict"] = verdict.value if verdict else None

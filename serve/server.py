@@ -266,8 +266,8 @@ def _member_note(member: ServedMember) -> Json:
 class Visit:
     """One request from its admission to the end of its answer; counts how it ended, once.
 
-    leave: of its API key, if any. answer: the id within its answer's own id, once it has one. Use it as a
-    context manager. An answer that is streamed ends later than its handler: `stay()` hands the end over to
+    leave: of its API key, if any. answer: the id within its answer's own id, once it has one. direct: samples that one
+    engine answers by itself: they are drawn, or lost with the whole request. Use it as a context manager. An answer that is streamed ends later than its handler: `stay()` hands the end over to
     whoever calls `end()`.
     """
 
@@ -280,6 +280,7 @@ class Visit:
         self._texted = False
         self.leave: Pass | None = None
         self.answer = ""
+        self.direct = 0
         server.in_flight += 1
 
     def __enter__(self) -> Self:
@@ -294,6 +295,11 @@ class Visit:
     def stay(self) -> None:
         self._stays = True
 
+    def draws_directly(self, samples: int) -> None:
+        if self.leave is not None:
+            self.direct = samples
+            self.leave.drew(samples)
+
     def first_text(self) -> None:
         """The first text of a streamed answer goes out."""
         if not self._texted:
@@ -306,6 +312,8 @@ class Visit:
         self._ended = True
         self._server.in_flight -= 1
         if self.leave is not None:
+            if self.direct and outcome not in {"ok", "client_gone"}:
+                self.leave.lost(self.direct)
             self.leave.end()
         seconds = time.monotonic() - self._started
         self._server.counts.requests.labels(self._endpoint, outcome).inc()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from alpharay.serve import keys
+from alpharay.serve.asgi import Reply
 from alpharay.serve.cli import main
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.hub import Hub
@@ -121,6 +122,71 @@ async def test_samples_of_a_day_are_reserved_and_what_was_not_drawn_is_given_bac
     assert early["alpharay"]["drawn"] < 5
     again = await serving.chat(headers, alpharay={"budget": left})
     assert again.status_code == 200
+
+
+def used(serving):
+    return serving.server.limits.used()["alice"].samples
+
+
+MALFORMED = Reply(400, "application/json", b'{"error": {"message": "no such token"}}')
+DIRECT = {"n": 2, "model": NAMES[0]}
+BUDGET = {"alpharay": {"budget": 12, "tests": TESTS}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("asked", [DIRECT, BUDGET, {}])
+async def test_a_request_that_the_engine_refuses_costs_no_samples(guarded, asked, stream):
+    serving, headers = await guarded(samples_per_day=12)
+    serving.engines.faults = {name: [MALFORMED] * 20 for name in NAMES}
+    await serving.chat(headers=headers, stream=stream, **asked)
+    assert used(serving) == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("asked", [DIRECT, BUDGET, {}])
+async def test_a_request_whose_engines_are_lost_costs_no_samples(guarded, asked, stream):
+    serving, headers = await guarded(samples_per_day=12)
+    serving.engines.dead = set(NAMES)
+    await serving.chat(headers=headers, stream=stream, **asked)
+    assert used(serving) == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("asked", "drawn"), [(DIRECT, 2), (BUDGET, 5)])
+async def test_an_abandoned_request_costs_the_samples_that_were_started(guarded, asked, drawn, stream):
+    serving, headers = await guarded(samples_per_day=12)
+    serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
+    call = Call(serving.app, question(stream=stream, **asked), headers=headers)
+    await pass_time(10)
+    call.leave()
+    await call.end()
+    assert used(serving) == drawn
+
+
+async def test_a_fault_of_ours_costs_only_what_was_drawn(guarded, monkeypatch):
+    serving, headers = await guarded(samples_per_day=12)
+    monkeypatch.setattr("alpharay.serve.answer.count", None)
+    assert (await serving.chat(headers=headers, alpharay={"budget": 12, "tests": TESTS, "stop_after_passes": 1})).status_code == 500
+    assert used(serving) == 12
+    serving.server.ensemble.run = None
+    assert (await serving.chat(headers=headers, n=2)).status_code == 429
+    serving.server.limits._accounts.clear()
+    assert (await serving.chat(headers=headers, n=2)).status_code == 500
+    assert used(serving) == 0
+
+
+async def test_a_key_that_has_sent_tools_does_not_change_what_others_budgets_are(guarded):
+    serving, headers = await guarded()
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    await serving.chat({**headers, "X-Alpharay-Budget": "3"}, tools=tools)
+    serving.engines.calls.clear()
+    await serving.chat({**headers, "X-Alpharay-Budget": "3"})
+    assert len(serving.engines.calls) == 1
+    other, entry = keys.make("bob")
+    write(serving.path, entry)
+    serving.server.keys.look()
+    await serving.chat({"x-api-key": other, "X-Alpharay-Budget": "3"})
+    assert len(serving.engines.calls) == 4
 
 
 async def test_a_budget_above_the_keys_cap_is_cut_and_the_answer_says_so(guarded):
