@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -151,13 +151,17 @@ async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialec
         return await _single(server, http, todo, visit)
     if request.stream:
         return await _streamed(server, http, todo, visit)
-    outcome = await unless_gone(http, server.ensemble.run(todo.job, _charged(visit, unwatched)))
+    outcome = await unless_gone(http, _run(server, todo, visit))
     return JSONResponse(_finished(server, todo, outcome, answer.origin(todo.job, server.config.name), visit))
 
 
-def _charged(visit: Visit, watch: Watch) -> Watch:
-    """The same, and what is drawn is charged to the request's key."""
-    return both(watch, visit.leave.watch) if visit.leave is not None else watch
+def _run(
+    server: Server, todo: Ensembled, visit: Visit, watch: Watch = unwatched
+) -> Coroutine[Any, Any, Outcome]:
+    """The job, its time counted from the request's arrival and its draws charged to the request's key."""
+    if visit.leave is not None:
+        watch = both(watch, visit.leave.watch)
+    return server.ensemble.run(todo.job, watch, arrived=visit.arrived)
 
 
 def _max_mb(server: Server) -> float:
@@ -193,7 +197,7 @@ async def _streamed(server: Server, http: Request, todo: Ensembled, visit: Visit
     progress = Progress()
     origin = answer.origin(todo.job, server.config.name)
     replay = todo.job.dialect.replay(todo.job.request, origin)
-    working = asyncio.ensure_future(server.ensemble.run(todo.job, _charged(visit, progress.watch)))
+    working = asyncio.ensure_future(_run(server, todo, visit, progress.watch))
 
     def events(done: asyncio.Future[Outcome]) -> Iterator[bytes]:
         try:

@@ -90,16 +90,16 @@ class Ensemble:
         """From now on every job ends within that time, with the best so far."""
         self._drain_at = time.monotonic() + seconds
 
-    async def run(self, job: Job, watch: Watch = unwatched) -> Outcome:
+    async def run(self, job: Job, watch: Watch = unwatched, *, arrived: float | None = None) -> Outcome:
         """Draws and judges until the session stops.
 
-        watch: told of every step of every sample. Cancelling it frees every engine slot and judge run that
-        it holds.
+        watch: told of every step of every sample. arrived: the time (monotonic) at which the request came, from
+        which its deadline counts; None: now. Cancelling it frees every engine slot and judge run that it holds.
 
         Raises RequestError: the engine refused the request (its own 4xx), or nothing could be drawn (503).
         """
         run = _Run(job, self._engines, self._judging, self._counts, watch)
-        started = time.monotonic()
+        started = time.monotonic() if arrived is None else arrived
         fate = "aborted"
         try:
             await self._check_language(job)

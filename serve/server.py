@@ -266,15 +266,17 @@ def _member_note(member: ServedMember) -> Json:
 class Visit:
     """One request from its admission to the end of its answer; counts how it ended, once.
 
-    leave: of its API key, if any. answer: the id within its answer's own id, once it has one. direct: samples that one
-    engine answers by itself: they are drawn, or lost with the whole request. Use it as a context manager. An answer that is streamed ends later than its handler: `stay()` hands the end over to
+    arrived: when it came (monotonic). leave: of its API key, if any. answer: the id within its answer's own id, once it
+    has one. direct: samples that one engine answers by itself: they are drawn, or lost with the whole request.
+
+    Use it as a context manager. An answer that is streamed ends later than its handler: `stay()` hands the end over to
     whoever calls `end()`.
     """
 
     def __init__(self, server: Server, endpoint: str) -> None:
         self._server = server
         self._endpoint = endpoint
-        self._started = time.monotonic()
+        self.arrived = time.monotonic()
         self._ended = False
         self._stays = False
         self._texted = False
@@ -304,7 +306,7 @@ class Visit:
         """The first text of a streamed answer goes out."""
         if not self._texted:
             self._texted = True
-            self._server.counts.first_token.observe(time.monotonic() - self._started)
+            self._server.counts.first_token.observe(time.monotonic() - self.arrived)
 
     def end(self, outcome: str) -> None:
         if self._ended:
@@ -315,7 +317,7 @@ class Visit:
             if self.direct and outcome not in {"ok", "client_gone"}:
                 self.leave.lost(self.direct)
             self.leave.end()
-        seconds = time.monotonic() - self._started
+        seconds = time.monotonic() - self.arrived
         self._server.counts.requests.labels(self._endpoint, outcome).inc()
         self._server.counts.duration.labels(self._endpoint).observe(seconds)
         logs.ended(self._endpoint, outcome, seconds, self.answer)

@@ -6,7 +6,8 @@ from collections import Counter
 
 from alpharay.judge.verdict import VerdictKind
 
-from .fakes import COMPLETION_TOKENS, NAMES, PROMPT_TOKENS, TESTS, completion, rebuilt
+from .clock import pass_time
+from .fakes import COMPLETION_TOKENS, NAMES, PROMPT_TOKENS, TESTS, Call, completion, question, rebuilt
 
 ACCEPTED = VerdictKind.ACCEPTED
 
@@ -148,6 +149,20 @@ async def test_at_the_deadline_every_candidate_counts_once_judged_or_not(serving
     verdicts = {choice["alpharay"]["member"]: choice["alpharay"]["verdict"] for choice in answer["choices"]}
     assert verdicts == dict.fromkeys(NAMES[:4], "wrong_answer") | {NAMES[4]: None}
     assert len(answer["choices"]) == 5
+
+
+async def test_the_deadline_counts_from_the_arrival_of_the_request(serving):
+    """A body that takes its time uses up the time of its answer."""
+    serving.engines.seconds = dict.fromkeys(NAMES, 2.0)
+    whole = json.dumps(question(alpharay={"tests": TESTS, "budget": 50, "deadline_s": 10})).encode()
+    call = Call(serving.app, [])
+    call._inbox.put_nowait({"type": "http.request", "body": whole[:20], "more_body": True})
+    await pass_time(7)
+    call._inbox.put_nowait({"type": "http.request", "body": whole[20:], "more_body": False})
+    await call.end()
+    own = json.loads(call.text)["alpharay"]
+    assert (own["stopped"], own["drawn"]) == ("deadline", 10)
+    assert own["seconds"]["total"] == 10.0
 
 
 async def test_a_deadline_before_the_first_sample_is_a_503_that_says_when_to_try_again(serving):
