@@ -78,12 +78,15 @@ def build_app(server: Server) -> FastAPI:
     async def health() -> Json:
         return {"status": "ok"}
 
-    @app.get("/ready", summary="Whether every member can answer; 503 while one cannot, and while draining")
+    @app.get(
+        "/ready", summary="Whether requests are answered; 503 until every member could, and while draining"
+    )
     async def ready(http: Request) -> Response:
         problem = server.not_ready()
         if problem:
             return _error(http, RequestError(503, problem, code="not_ready", retry_after_s=2))
-        return JSONResponse({"status": "ready"})
+        degraded = server.degraded()
+        return JSONResponse({"status": "ready"} | ({"degraded": degraded} if degraded else {}))
 
     @app.get("/metrics", summary="Prometheus metrics, summed over all ingress replicas")
     async def scrape() -> Response:
@@ -152,7 +155,7 @@ async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialec
     if request.stream:
         return await _streamed(server, http, todo, visit)
     outcome = await unless_gone(http, _run(server, todo, visit))
-    return JSONResponse(_finished(server, todo, outcome, answer.origin(todo.job, server.config.name), visit))
+    return JSONResponse(_finished(server, todo, outcome, answer.origin(todo.job, server.config.name)))
 
 
 def _run(
@@ -201,7 +204,7 @@ async def _streamed(server: Server, http: Request, todo: Ensembled, visit: Visit
 
     def events(done: asyncio.Future[Outcome]) -> Iterator[bytes]:
         try:
-            whole = _finished(server, todo, done.result(), origin, visit)
+            whole = _finished(server, todo, done.result(), origin)
         except RequestError as error:
             # The headers are out: the error can only be told as the stream's last event.
             visit.end(outcome_of(error))
@@ -231,7 +234,7 @@ async def _first(working: asyncio.Future[Outcome], progress: Progress) -> None:
         working.result()
 
 
-def _finished(server: Server, todo: Ensembled, outcome: Outcome, origin: Origin, visit: Visit) -> Json:
+def _finished(server: Server, todo: Ensembled, outcome: Outcome, origin: Origin) -> Json:
     chosen = answer.returned(todo.job, outcome, todo.returns)
     answer.count(server.counts, outcome, chosen)
     levels = [case.level for case in getattr(todo.job.tests, "cases", ())]

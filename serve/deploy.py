@@ -40,9 +40,7 @@ def application(lineup: Lineup, *beside: Lineup) -> Any:
     names = [member.name for member in members]
     # Every part reports to the hub each second: its calls would be most of the log.
     quiet = logs.options(config.server, calls=False)
-    hub = _deployment(Hub, HUB, logging_config=quiet, ray_actor_options=_ON_HEAD).bind(
-        names, config.engine.most_replicas
-    )
+    hub = _deployment(Hub, HUB, logging_config=quiet, ray_actor_options=_ON_HEAD).bind(names)
     groups = {name: group for one in (*beside, lineup) for name, group in one.groups().items()}
     bound = {name: _host(config, name).bind(group, config.engine, hub) for name, group in groups.items()}
     hosts = {member: bound[name] for name, group in lineup.groups().items() for member in _names(group)}

@@ -12,6 +12,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from alpharay.serve.asgi import Reply
@@ -208,9 +209,17 @@ class Host:
         for task in self._tasks:
             task.cancel()
         self._outlets.close()
+        await self._say_goodbye()
         await asyncio.gather(
             *(engine.stop() for engine in set(self._engines.values())), return_exceptions=True
         )
+
+    async def _say_goodbye(self) -> None:
+        """Ray ends this replica: a broken one is to be replaced, of any other there is no need any more."""
+        if not self._broken:
+            with suppress(Exception):
+                async with asyncio.timeout(_HUB_S):
+                    await self._hub.leave.remote(self._replica)
 
     async def __del__(self) -> None:
         await self.close()

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from alpharay.serve.engine_starts import EngineStarts
 from alpharay.serve.limits import Used
 from alpharay.serve.lineup import Announced
 from alpharay.serve.metrics import Snapshot, add
@@ -45,9 +46,14 @@ class MemberReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberState:
-    """One member over all its replicas. restarts: engine starts beyond the configured replicas."""
+    """One member over all its replicas.
+
+    restarts: starts of engines in place of lost ones; replicas that are added are none. started: an engine of it could
+    answer once.
+    """
 
     up: int = 0
+    started: bool = False
     restarts: int = 0
     unfinished: int = 0
     phase: Phase = Phase.LOADING
@@ -102,20 +108,29 @@ class Overview:
 class Hub:
     """Keeps the latest report of every part. All methods are short: reports arrive every second."""
 
-    def __init__(self, members: list[str], replicas: int) -> None:
-        self._replicas = dict.fromkeys(members, replicas)
+    def __init__(self, members: Sequence[str]) -> None:
         self._announced: Announced | None = None
-        self._instances: dict[str, set[str]] = {name: set() for name in members}
+        self._starts = {name: EngineStarts() for name in members}
         self._reports: dict[str, tuple[float, Mapping[str, MemberReport]]] = {}
+        self._left: set[str] = set()
         self._judges: dict[str, tuple[float, JudgeState]] = {}
         self._ingress: dict[str, tuple[float, IngressReport]] = {}
         self._drain_s: float | None = None
 
     async def report_members(self, replica: str, reports: Mapping[str, MemberReport]) -> None:
-        self._reports[replica] = (time.monotonic(), reports)
+        if replica in self._left:
+            return
+        now = time.monotonic()
+        self._reports[replica] = (now, reports)
         for name, report in reports.items():
-            if report.instance:
-                self._instances[name].add(report.instance)
+            self._starts[name].heard(replica, report.instance, now)
+
+    async def leave(self, replica: str) -> None:
+        """That replica ends because it is not needed any more: whoever comes later does not replace it."""
+        self._left.add(replica)
+        self._reports.pop(replica, None)
+        for starts in self._starts.values():
+            starts.left(replica)
 
     async def report_judge(self, replica: str, state: JudgeState) -> None:
         self._judges[replica] = (time.monotonic(), state)
@@ -124,11 +139,6 @@ class Hub:
         """Takes an ingress replica's report; gives everything there is to know."""
         self._ingress[ingress] = (time.monotonic(), report)
         return await self.overview(besides=ingress)
-
-    async def expect(self, members: Sequence[str], replicas: int) -> None:
-        """That many more engines of those members will be started, which are no restarts."""
-        for name in members:
-            self._replicas[name] += replicas
 
     async def announce(self, lineup: Announced) -> None:
         """From now on requests are to be answered with that lineup."""
@@ -153,7 +163,7 @@ class Hub:
     async def overview(self, besides: str = "") -> Overview:
         now = time.monotonic()
         return Overview(
-            members={name: self._member(name, now) for name in self._instances},
+            members={name: self._member(name, now) for name in self._starts},
             judge=self._judge(now),
             counted=add(report.counted for name, (_, report) in self._ingress.items() if name != besides),
             keys=self._keys_used(besides, now),
@@ -194,11 +204,13 @@ class Hub:
         leading = min(
             fresh, key=lambda report: order.index(report.phase), default=MemberReport(phase=Phase.DOWN)
         )
-        if not fresh and not self._instances[name]:
+        starts = self._starts[name]
+        if not fresh and not starts.any:
             leading = MemberReport(phase=Phase.LOADING)
         return MemberState(
             up=sum(report.phase is Phase.UP for report in fresh),
-            restarts=max(0, len(self._instances[name]) - self._replicas[name]),
+            started=starts.any,
+            restarts=starts.restarts(now - SILENT_AFTER_S),
             unfinished=sum(report.unfinished for report in fresh),
             phase=leading.phase,
             detail=leading.detail,

@@ -77,13 +77,11 @@ class Rolling:
         if fresh:
             check_spare_gpus(new.config)
             self.say(f"starting engines of {', '.join(names)} beside those that serve")
-            ask_hub("expect", names, new.config.engine.most_replicas)
             try:
                 deploy(old, self.say, new)
             except StartFailed:
                 # The failed one is still heard of for a while.
                 deploy(old, self.say, watch=False)
-                ask_hub("expect", names, -new.config.engine.most_replicas)
                 raise
         self._number += 1
         hosts, _ = handles(new)

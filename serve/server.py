@@ -77,6 +77,7 @@ class Server:
         self._name = uuid.uuid4().hex
         self._overview = Overview()
         self._lineup = lineup
+        self._was_ready = False
 
     def admit(self, endpoint: str) -> Visit:
         """A place for one request. Raises RequestError (503): full, or draining."""
@@ -127,13 +128,23 @@ class Server:
         self.ensemble.drain(seconds)
 
     def not_ready(self) -> str | None:
-        """Why requests should go elsewhere; None when every member can answer."""
+        """Why requests should go elsewhere; None once every member could answer, and while any of them can."""
         if self.draining:
             return "the server is shutting down"
-        down = [name for name, state in self._overview.members.items() if not state.up]
-        if down:
-            return f"not ready: {', '.join(down)}"
-        return None if self._overview.members else "not ready: the members have not reported yet"
+        states = self._overview.members
+        if not states:
+            return "not ready: the members have not reported yet"
+        starting = [name for name, state in states.items() if not state.started]
+        if starting and not self._was_ready:
+            return f"not ready: {', '.join(starting)} did not start yet"
+        if not any(state.up for state in states.values()):
+            return "not ready: no member can answer"
+        self._was_ready = True
+        return None
+
+    def degraded(self) -> list[str]:
+        """The members that cannot answer now."""
+        return [name for name, state in self._overview.members.items() if not state.up]
 
     def is_down(self, name: str) -> bool:
         """Whether the hub knows of no engine of that member that can answer now."""
@@ -190,7 +201,9 @@ class Server:
         return [
             metrics.gauge("alpharay_replica_up", "Replicas of the member whose engine can answer.", ["member"],
                           [([name], state.up) for name, state in states.items()]),
-            metrics.counter("alpharay_replica_restarts", "Engine starts beyond the first of each replica.", ["member"],
+            metrics.gauge("alpharay_degraded_members", "Members without an engine that can answer.", [],
+                          [([], len(self.degraded()))]),
+            metrics.counter("alpharay_replica_restarts", "Engine starts in place of an engine that was lost.", ["member"],
                             [([name], state.restarts) for name, state in states.items()]),
             metrics.gauge("alpharay_engine_requests", "Requests that hold a place in the member's engines.", ["member"],
                           [([name], state.unfinished) for name, state in states.items()]),

@@ -167,7 +167,10 @@ def _agent(request: ApiRequest, key: Key | None, caller: str) -> str | None:
     if key is not None:
         return caller
     metadata = request.body.get("metadata")
-    named = (request.body.get("prompt_cache_key"), metadata.get("user_id") if isinstance(metadata, dict) else None)
+    named = (
+        request.body.get("prompt_cache_key"),
+        metadata.get("user_id") if isinstance(metadata, dict) else None,
+    )
     session = next((value for value in named if isinstance(value, str) and value), None)
     return digest(caller, session) if session else None
 

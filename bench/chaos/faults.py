@@ -32,7 +32,7 @@ FAULTS = {
 
 @dataclass(slots=True)
 class Damage:
-    """recovered: per kind of fault, seconds until `/ready` said 200 again."""
+    """recovered: per kind of fault, seconds until `/ready` named no degraded member any more."""
 
     recovered: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     findings: list[str] = field(default_factory=list)
@@ -125,7 +125,8 @@ async def _ready(client: httpx.AsyncClient, root: str, seconds: float) -> bool:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
-            if (await client.get(f"{root}/ready", timeout=10)).status_code == 200:
+            answer = await client.get(f"{root}/ready", timeout=10)
+            if answer.status_code == 200 and "degraded" not in answer.json():  # every member can answer
                 return True
         except httpx.HTTPError:
             pass

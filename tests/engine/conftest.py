@@ -66,7 +66,9 @@ class RunningServer:
         )
 
     def ready(self) -> bool:
-        return httpx.get(f"{self.root}/ready", timeout=30).status_code == 200
+        """Whether every member can answer."""
+        answer = httpx.get(f"{self.root}/ready", timeout=30)
+        return answer.status_code == 200 and "degraded" not in answer.json()
 
     def idle(self) -> bool:
         return not self.metric("alpharay_engine_requests") and not self.metric("alpharay_requests_in_flight")

@@ -232,7 +232,7 @@ class Serving:
         self.members = served_members(alphas)
         self.engines = FakeEngines()
         self.judging = FakeJudging()
-        self.hub = hub or Hub([member.name for member in self.members], 1)
+        self.hub = hub or Hub([member.name for member in self.members])
         self.handle = Handle(self.hub)
         self.server = Server(config(**sections), self.members, self.engines, self.judging, self.handle, store)
         self.app = build_app(self.server)

@@ -7,10 +7,11 @@ import pytest
 
 from alpharay.judge.verdict import VerdictKind
 from alpharay.serve.asgi import Reply
+from alpharay.serve.hub import Hub, MemberReport, Phase
 from alpharay.serve.links import SampleLost
 
 from .clock import pass_time
-from .fakes import NAMES, TESTS, Call, data_events, question, refusal
+from .fakes import NAMES, TESTS, Call, Serving, data_events, question, refusal
 
 LOST = SampleLost("the replica died")
 
@@ -254,20 +255,56 @@ async def test_a_drained_server_says_so_to_the_hub(serving):
     assert (await serving.hub.overview()).drained
 
 
-async def test_readiness_waits_for_every_member_and_ends_with_the_drain(serve):
-    serving = await serve()
-    assert (await serving.http.get("/ready")).status_code == 200
-    await pass_time(11)  # the hub has heard nothing for too long
+async def readiness(serving):
+    """(status, the members named as degraded or as the reason)."""
     await serving.server.exchange()
     response = await serving.http.get("/ready")
-    assert response.status_code == 503
-    assert NAMES[0] in response.json()["error"]["message"]
-    await serving.all_up()
-    assert (await serving.http.get("/ready")).status_code == 200
-    serving.server.drain(1)
-    response = await serving.http.get("/ready")
-    assert response.status_code == 503
+    if response.status_code == 200:
+        return 200, response.json().get("degraded", [])
     assert int(response.headers["retry-after"]) > 0
+    words = response.json()["error"]["message"].replace(",", " ").split()
+    return 503, [name for name in NAMES if name in words]
+
+
+async def report(hub, up=(), down=(), replica="replica"):
+    phases = {**dict.fromkeys(up, Phase.UP), **dict.fromkeys(down, Phase.DOWN)}
+    reports = {name: MemberReport(phase=phase, instance="first") for name, phase in phases.items()}
+    await hub.report_members(replica, reports)
+
+
+async def test_readiness_waits_for_every_member_once_and_then_for_any():
+    serving = Serving()
+    assert await readiness(serving) == (503, [*NAMES])
+    await report(serving.hub, up=NAMES[:4])
+    assert await readiness(serving) == (503, [NAMES[4]])
+    await report(serving.hub, up=NAMES)
+    assert await readiness(serving) == (200, [])
+    await report(serving.hub, up=NAMES[4:], down=NAMES[:4])
+    assert await readiness(serving) == (200, [*NAMES[:4]])
+    assert "alpharay_degraded_members 4.0" in (await serving.http.get("/metrics")).text
+    await report(serving.hub, down=NAMES)
+    assert await readiness(serving) == (503, [])
+    await report(serving.hub, up=NAMES)
+    assert await readiness(serving) == (200, [])
+    await pass_time(11)  # the hub has heard nothing for too long
+    assert await readiness(serving) == (503, [])
+
+
+async def test_an_ingress_or_a_hub_that_is_new_to_a_degraded_server_is_ready():
+    serving = Serving()
+    await report(serving.hub, up=NAMES)
+    await readiness(serving)
+    await report(serving.hub, up=NAMES[1:], down=NAMES[:1])
+    successor = Serving(hub=serving.hub)
+    assert await readiness(successor) == (200, [NAMES[0]])
+    serving.handle.actor = Hub(list(NAMES))
+    await report(serving.handle.actor, up=NAMES[1:])
+    assert await readiness(serving) == (200, [NAMES[0]])
+
+
+async def test_readiness_ends_with_the_drain(serving):
+    serving.server.drain(1)
+    assert await readiness(serving) == (503, [])
 
 
 async def test_health_is_told_whatever_the_members_do(serving):

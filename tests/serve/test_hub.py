@@ -13,7 +13,7 @@ LONG = SILENT_AFTER_S + 1
 
 @pytest.fixture
 def hub():
-    return Hub([ONE, OTHER], 1)
+    return Hub([ONE, OTHER])
 
 
 def up(instance="a", unfinished=0):
@@ -72,7 +72,7 @@ async def test_a_replaced_replica_counts_as_a_restart_and_not_as_a_second_engine
 
 
 async def test_as_many_engines_as_configured_replicas_are_no_restarts():
-    hub = Hub([ONE], 2)
+    hub = Hub([ONE])
     await hub.report_members("r", {ONE: up("a", 3)})
     await hub.report_members("s", {ONE: up("b", 4)})
     found = await state(hub)
@@ -200,10 +200,34 @@ async def test_a_lost_ingress_does_not_keep_a_lineup_from_settling(hub):
     assert await hub.settled(1)
 
 
-async def test_engines_that_were_expected_are_no_restarts(hub):
-    await hub.report_members("r", {ONE: up("a")})
-    await hub.expect([ONE], 1)
-    await hub.report_members("new", {ONE: up("b")})
-    assert (await state(hub)).restarts == 0
-    await hub.report_members("new", {ONE: up("c")})
-    assert (await state(hub)).restarts == 1
+async def restarts(hub):
+    return (await state(hub)).restarts
+
+
+async def test_replicas_that_are_added_and_taken_away_are_no_restarts(hub):
+    await hub.report_members("stays", {ONE: up("a")})
+    for number in range(4):
+        await hub.report_members(f"more{number}", {ONE: up(f"b{number}")})
+        await pass_time(LONG)
+        await hub.report_members("stays", {ONE: up("a")})
+        await hub.leave(f"more{number}")
+        await hub.report_members(f"more{number}", {ONE: up(f"b{number}")})  # sent before it left
+        assert ((await state(hub)).up, await restarts(hub)) == (1, 0)
+
+
+async def test_a_replica_that_is_lost_counts_as_a_restart_once_it_is_replaced(hub):
+    await hub.report_members("stays", {ONE: up("a")})
+    await hub.report_members("lost", {ONE: up("b")})
+    await pass_time(LONG)
+    await hub.report_members("stays", {ONE: up("a")})
+    assert await restarts(hub) == 0
+    for phase in (MemberReport(phase=Phase.LOADING), up("c")):
+        await hub.report_members("successor", {ONE: phase})
+    assert await restarts(hub) == 1
+    await hub.report_members("more", {ONE: up("d")})
+    assert await restarts(hub) == 1
+    await hub.report_members("successor", {ONE: up("e")})
+    assert await restarts(hub) == 2
+    await hub.leave("successor")
+    await hub.report_members("lost", {ONE: up("b")})
+    assert await restarts(hub) == 2

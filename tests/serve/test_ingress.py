@@ -36,7 +36,7 @@ class Bare(Ingress):
 @pytest.fixture
 async def changing():
     """The ingress replica, its client, the hub, and of the old and the new lineup the host and the members."""
-    hub = Hub(list(NAMES), 1)
+    hub = Hub(list(NAMES))
     up = MemberReport(phase=Phase.UP, instance="first")
     await hub.report_members("replica", dict.fromkeys(NAMES, up))
     old = served_members()

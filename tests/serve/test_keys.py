@@ -166,7 +166,9 @@ async def test_an_abandoned_request_costs_the_samples_that_were_started(guarded,
 async def test_a_fault_of_ours_costs_only_what_was_drawn(guarded, monkeypatch):
     serving, headers = await guarded(samples_per_day=12)
     monkeypatch.setattr("alpharay.serve.answer.count", None)
-    assert (await serving.chat(headers=headers, alpharay={"budget": 12, "tests": TESTS, "stop_after_passes": 1})).status_code == 500
+    assert (
+        await serving.chat(headers=headers, alpharay={"budget": 12, "tests": TESTS, "stop_after_passes": 1})
+    ).status_code == 500
     assert used(serving) == 12
     serving.server.ensemble.run = None
     assert (await serving.chat(headers=headers, n=2)).status_code == 429
@@ -201,7 +203,7 @@ async def test_a_budget_above_the_keys_cap_is_cut_and_the_answer_says_so(guarded
 
 
 async def test_limits_hold_over_several_ingress_replicas(guarded):
-    hub = Hub(list(NAMES), 1)
+    hub = Hub(list(NAMES))
     one, headers = await guarded(hub=hub, requests_per_minute=2, samples_per_day=100)
     other, _ = await guarded(hub=hub, requests_per_minute=2, samples_per_day=100)
     write(other.path, *one.server.keys._keys)
@@ -216,7 +218,7 @@ async def test_limits_hold_over_several_ingress_replicas(guarded):
 
 
 async def test_of_a_replica_that_is_gone_only_the_samples_count():
-    hub = Hub(["m"], 1)
+    hub = Hub(["m"])
     report = __import__("alpharay.serve.hub").serve.hub.IngressReport
     used = {"alice": Used(day=3, samples=7, requests=4, concurrent=2)}
     await hub.exchange("gone", report(keys=used))

@@ -210,5 +210,5 @@ async def test_the_checkpoints_behind_the_members_are_told(serving):
 
 
 async def test_an_empty_hub_gives_a_page_too():
-    alone = Serving(hub=Hub([], 1))
+    alone = Serving(hub=Hub([]))
     assert value(await scraped(alone), "alpharay_requests_in_flight") == 0

@@ -20,7 +20,9 @@ async def test_it_has_as_many_choices_as_it_asks_for_and_no_more_samples(priced,
     assert len(priced.engines.calls) == 2
 
 
-@pytest.mark.parametrize("more", [{"stream": True}, {"tools": [{"type": "function", "function": {"name": "f"}}]}])
+@pytest.mark.parametrize(
+    "more", [{"stream": True}, {"tools": [{"type": "function", "function": {"name": "f"}}]}]
+)
 async def test_a_direct_answer_finds_its_member(priced, more):
     assert (await priced.chat(**more)).status_code == 200
     priced.engines.dead = set(NAMES[:4])

@@ -165,7 +165,9 @@ async def test_a_side_request_of_an_agent_does_not_inherit_its_budget(serving, p
 
 
 @pytest.mark.parametrize("session", [{}, {"prompt_cache_key": "s2"}])
-async def test_the_tools_of_one_client_leave_the_budgets_of_others_with_its_user_agent_alone(serving, session):
+async def test_the_tools_of_one_client_leave_the_budgets_of_others_with_its_user_agent_alone(
+    serving, session
+):
     await post(serving, "/v1/chat/completions", AGENT, prompt_cache_key="s1")
     await post(serving, "/v1/chat/completions", AGENT)
     serving.engines.calls.clear()
