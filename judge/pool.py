@@ -16,7 +16,7 @@ from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests, check_language
 from alpharay.judge.program import extract_program
-from alpharay.judge.repeats import Repeats
+from alpharay.judge.repeats import Repeats, digest
 from alpharay.judge.sandbox.choice import start_safest
 from alpharay.judge.sandbox.layer import Layer
 from alpharay.judge.sandbox.worker import Worker
@@ -134,7 +134,9 @@ class JudgePool:
             every_case=every_case,
             observe=observe,
         )
-        key = (extract_program(completion, language), job.limits, language, keep_output, every_case, observe)
+        program = extract_program(completion, language)
+        written = (program.source, program.fenced, program.label) if program else (None,)
+        key = digest(*written, job.limits, language, keep_output, every_case, observe)
         ticket = self._repeats.get(tests, key)
         if ticket is None:
             if len(self._queue) >= self._max_queued:
@@ -156,6 +158,8 @@ class JudgePool:
             raise
         if verdict.verdict is VerdictKind.JUDGE_ERROR:
             self._repeats.drop(tests, key)  # ours: worth another try
+        else:
+            self._repeats.weigh(tests, key, verdict)
         return verdict
 
     async def ready_for(self, language: str, tests: Tests) -> None:
@@ -211,7 +215,7 @@ class JudgePool:
                     ticket.verdict.set_result(ticket.task.result())
                 elif not ticket.verdict.done():
                     _answer(ticket, "the run was cancelled")
-                ticket.job = None  # what is remembered must not keep the tests alive
+                ticket.job = ticket.task = None  # what is remembered must not keep the tests alive
         finally:
             if ticket is not None:
                 if ticket.task is not None:

@@ -1,37 +1,80 @@
 """The same program against the same tests is judged once."""
 
+import hashlib
+import sys
 import weakref
-from collections.abc import Hashable
+from collections import OrderedDict
 from typing import Generic, TypeVar
 
 from alpharay.judge.problem import Tests
+from alpharay.judge.verdict import Verdict
 
 Answer = TypeVar("Answer")
 
-MOST = 4096
+MOST_BYTES = 64 << 20
+# What an answer takes beside its verdict's texts: its own objects, its key, and its places here.
+_OVERHEAD = 1600
+
+
+def digest(source: str | None, *asked: object) -> bytes:
+    """A key for a program (None: there is none) and what is asked of it, in a few bytes whatever its length."""
+    text = repr((source is None, *asked)) + "\0" + (source or "")
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class Repeats(Generic[Answer]):
-    """What is known about programs, for as long as somebody holds their tests.
+    """What is known about programs, for as long as somebody holds their tests; of it, the latest within a bound.
 
     Tests are told apart by identity: a request parses its tests once and samples many programs for them, and
     comparing large tests by content would cost more than it saves.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[int, dict[Hashable, Answer]] = {}
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most = most_bytes
+        self._known: dict[int, dict[bytes, Answer]] = {}
+        self._sizes: OrderedDict[tuple[int, bytes], int] = OrderedDict()  # the least recently used first
+        self.bytes = 0
 
-    def get(self, tests: Tests, key: Hashable) -> Answer | None:
-        return self._known.get(id(tests), {}).get(key)
+    def __len__(self) -> int:
+        return len(self._sizes)
 
-    def put(self, tests: Tests, key: Hashable, answer: Answer) -> None:
+    def get(self, tests: Tests, key: bytes) -> Answer | None:
+        found = self._known.get(id(tests), {}).get(key)
+        if found is not None:
+            self._sizes.move_to_end((id(tests), key))
+        return found
+
+    def put(self, tests: Tests, key: bytes, answer: Answer) -> None:
         if id(tests) not in self._known:
             # Before the number can be given to another object.
-            weakref.finalize(tests, self._known.pop, id(tests), None).atexit = False
+            weakref.finalize(tests, self._forget, id(tests)).atexit = False
             self._known[id(tests)] = {}
-        answers = self._known[id(tests)]
-        if len(answers) < MOST or key in answers:
-            answers[key] = answer
+        self.drop(tests, key)
+        self._known[id(tests)][key] = answer
+        self._resize((id(tests), key), _OVERHEAD)
 
-    def drop(self, tests: Tests, key: Hashable) -> None:
-        self._known.get(id(tests), {}).pop(key, None)
+    def weigh(self, tests: Tests, key: bytes, verdict: Verdict) -> None:
+        """Takes account of a verdict that has come in, if its answer is still known."""
+        place = (id(tests), key)
+        if place in self._sizes:
+            texts = (verdict.detail, verdict.stdout, *verdict.outputs)
+            self._resize(place, _OVERHEAD + sum(map(sys.getsizeof, texts)))
+
+    def drop(self, tests: Tests, key: bytes) -> None:
+        self._remove((id(tests), key))
+
+    def _resize(self, place: tuple[int, bytes], size: int) -> None:
+        self.bytes += size - self._sizes.get(place, 0)
+        self._sizes[place] = size
+        while self.bytes > self._most and len(self._sizes) > 1:
+            self._remove(next(iter(self._sizes)))
+
+    def _remove(self, place: tuple[int, bytes]) -> None:
+        if place in self._sizes:
+            self.bytes -= self._sizes.pop(place)
+            del self._known[place[0]][place[1]]
+
+    def _forget(self, number: int) -> None:
+        for key in self._known[number]:
+            self.bytes -= self._sizes.pop((number, key))
+        del self._known[number]

@@ -8,13 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import sys
 import weakref
 from collections import OrderedDict
+from typing import Any
 
-from alpharay.judge.problem import Tests
+from alpharay.judge.problem import CallCase, CodeTests, StdioCase, Tests
 
-# Contents kept by a judge, and keys remembered by those who send to it; the least recently used go first.
+# What a judge keeps in memory, and keys remembered by those who send to it; the least recently used go first.
 MOST_BYTES, MOST_KEYS = 256 << 20, 4096
+
+
+# Of one content: its places here and in what the judge remembers of its programs.
+_OVERHEAD = 2048
+
+
+def footprint(tests: Tests) -> int:
+    """Bytes of memory that such tests take: a hundred times those of their JSON text, where they are many small values."""
+    if isinstance(tests, CodeTests):
+        return _OVERHEAD + sys.getsizeof(tests.code)
+    size, waiting = _OVERHEAD, [tests.cases]
+    while waiting:
+        value: Any = waiting.pop()
+        size += sys.getsizeof(value) + 8  # and what points to it
+        if isinstance(value, StdioCase):
+            waiting += (value.input, value.output)
+        elif isinstance(value, CallCase):
+            waiting += (value.args, value.kwargs, value.output)
+        elif isinstance(value, dict):
+            waiting += (*value, *value.values())
+        elif isinstance(value, list | tuple):
+            waiting += value
+    return size
 
 
 class SentTests:
@@ -55,7 +80,7 @@ class KnownTests:
         if key in self._known:
             self._known.move_to_end(key)
         elif tests is not None:
-            size = len(pickle.dumps(tests))
+            size = footprint(tests)
             self._known[key] = (tests, size)
             self._bytes += size
             while self._bytes > self._most and len(self._known) > 1:

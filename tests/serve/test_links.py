@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+import tracemalloc
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -221,12 +223,37 @@ async def test_what_a_language_lacks_is_told_as_it_is():
 
 
 def test_a_judge_keeps_one_object_per_content_and_forgets_the_least_used():
-    kept, (one, same, other) = KnownTests(most_bytes=300), (case_of(text) for text in ("a", "a", "b" * 200))
+    kept, (one, same, other) = KnownTests(most_bytes=3000), (case_of(text) for text in ("a", "a", "b" * 200))
     sent = SentTests()
     assert sent.key(one) == sent.key(same) != sent.key(other)
     assert kept.get(sent.key(one), one) is kept.get(sent.key(same), same) is one
     assert kept.get(sent.key(other), other) is other
     assert kept.get(sent.key(one), None) is None, "there was room for one"
+
+
+MANY_SMALL = [
+    {"kind": "stdio", "cases": [{"input": "1", "output": "2"}]},
+    {"kind": "stdio", "cases": [{"input": f"{n}", "output": f"{n}"} for n in range(200)]},
+    {"kind": "call", "entry_point": "f", "cases": [{"args": [[[], {}] * 200], "output": None}]},
+    {
+        "kind": "call",
+        "entry_point": "f",
+        "cases": [{"args": [{f"{n}": n / 7} for n in range(300)], "output": []}],
+    },
+    {"kind": "code", "code": "assert True\n" * 100},
+]
+
+
+@pytest.mark.parametrize("tests", MANY_SMALL, ids=["small", "cases", "empties", "numbers", "code"])
+def test_what_a_judge_keeps_of_tests_is_bounded_by_the_memory_that_it_takes(tests):
+    kept, packed = KnownTests(most_bytes=1 << 18), pickle.dumps(parse_tests(tests))
+    tracemalloc.start()
+    for number in range(200):
+        kept.get(f"{number:064}", pickle.loads(packed))
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 1.5 * (1 << 18)
+    assert kept.get(f"{199:064}", None)
 
 
 def case_of(text):
