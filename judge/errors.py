@@ -5,6 +5,7 @@ JudgeError
 ├── CandidateFileError    a line of a candidates file is malformed
 ├── SandboxUnavailable    no layer of isolation is safe to use here
 ├── LanguageUnavailable   what a language needs is not installed here
+├── TrialFailed           a language's tools could not be tried just now
 ├── QueueFull             more runs are waiting than the pool accepts
 ├── RunRefused            a sandbox could not start a process for a run
 └── WorkerDied            a sandbox ended in the middle of a run
@@ -29,6 +30,10 @@ class SandboxUnavailable(JudgeError):
 
 class LanguageUnavailable(JudgeError):
     """Programs in a language cannot be judged on this machine; the text says what is missing and how to get it."""
+
+
+class TrialFailed(JudgeError):
+    """The trial of a language's tools came to nothing, for want of time, memory or a sandbox; it is repeated."""
 
 
 class QueueFull(JudgeError):

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import resource
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -20,7 +21,8 @@ from alpharay.judge.repeats import Repeats, digest
 from alpharay.judge.sandbox.choice import start_safest
 from alpharay.judge.sandbox.layer import Layer
 from alpharay.judge.sandbox.worker import Worker
-from alpharay.judge.trial import try_language
+from alpharay.judge.supervise import Supervisor
+from alpharay.judge.trials import Trials
 from alpharay.judge.verdict import Verdict, VerdictKind
 
 log = logging.getLogger(__name__)
@@ -74,15 +76,21 @@ class JudgePool:
         self._max_queued = max_queued
         self._queue: FairQueue[_Ticket] = FairQueue()
         self._repeats: Repeats[_Ticket] = Repeats()
-        self._lanes: list[asyncio.Task[None]] = []
+        self._running = False
+        self._lanes = Supervisor(log)
         self._layer: Layer | None = None
-        self._trials: dict[str, asyncio.Task[None]] = {}
+        self._trials = Trials(self._spare_worker)
         self._binaries = Binaries()
 
     @property
     def queue_depth(self) -> int:
         """Candidates that wait for a sandbox."""
         return len(self._queue)
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """Per name of a task of its own, how often it failed and was started again."""
+        return self._lanes.failures
 
     @property
     def layer(self) -> str:
@@ -101,7 +109,9 @@ class JudgePool:
             for worker in workers:
                 worker.close()
             raise
-        self._lanes = [asyncio.create_task(self._lane(worker)) for worker in workers]
+        for worker in workers:
+            self._lanes.keep("judge lane", partial(self._lane, worker))
+        self._running = True
 
     async def judge(
         self,
@@ -121,8 +131,8 @@ class JudgePool:
         every_case: run on after a failed case, so that `passed` counts all that pass; otherwise `stdio` tests
         stop at the first. observe: nothing is compared; the verdict tells `outputs`. group: whose turn this takes in the queue, such as a request's id.
         Nothing that the candidate does raises; a fault of ours is the verdict `judge_error`.
-        Raises QueueFull, ProblemError and LanguageUnavailable for a language that cannot be judged with these tests or
-        on this machine, and JudgeError when the pool is not running.
+        Raises QueueFull, ProblemError, LanguageUnavailable and TrialFailed for a language that cannot be judged with these
+        tests or on this machine, and JudgeError when the pool is not running.
         """
         await self.ready_for(language, tests)
         job = Job(
@@ -164,31 +174,21 @@ class JudgePool:
 
     async def ready_for(self, language: str, tests: Tests) -> None:
         """Tries a compiled language when it is first asked for. Raises what `judge` would."""
-        if self._layer is None or not self._lanes:
+        if not self._running:
             raise JudgeError("the judge pool is not running; call start() first")
         check_language(language, tests)
         if LANGUAGES[language].compiled:
-            if language not in self._trials:
-                self._trials[language] = asyncio.create_task(self._try(Worker(self._layer), language))
-            await asyncio.shield(self._trials[language])
+            await self._trials.passed(language)
 
-    async def _try(self, worker: Worker, language: str) -> None:
-        try:
-            await worker.start()
-            await try_language(worker, language)
-        finally:
-            worker.close()
+    def _spare_worker(self) -> Worker:
+        assert self._layer is not None
+        return Worker(self._layer)
 
     async def close(self) -> None:
         """Ends every run and every sandbox; what still waits gets `judge_error`."""
-        lanes, self._lanes = self._lanes, []
-        trials = [trial for trial in self._trials.values() if not trial.done()]
-        for trial in trials:
-            trial.cancel()
-        await asyncio.gather(*trials, return_exceptions=True)
-        for lane in lanes:
-            lane.cancel()
-        await asyncio.gather(*lanes, return_exceptions=True)
+        self._running = False
+        await self._trials.close()
+        await self._lanes.close()
         while len(self._queue):
             _answer(await self._queue.get(), "the judge was closed")
 

@@ -5,7 +5,13 @@ import platform
 from dataclasses import dataclass
 
 from alpharay.judge.compiling import Binaries
-from alpharay.judge.errors import LanguageUnavailable, RunRefused, SandboxUnavailable, WorkerDied
+from alpharay.judge.errors import (
+    LanguageUnavailable,
+    RunRefused,
+    SandboxUnavailable,
+    TrialFailed,
+    WorkerDied,
+)
 from alpharay.judge.judging import Job, judge
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
@@ -13,6 +19,7 @@ from alpharay.judge.problem import StdioCase, StdioTests
 from alpharay.judge.sandbox import toolchain
 from alpharay.judge.sandbox.choice import start_safest
 from alpharay.judge.sandbox.worker import Worker
+from alpharay.judge.verdict import VerdictKind
 
 ADDS = """
 #include <iostream>
@@ -40,6 +47,8 @@ int main() {
     if (!got) printf("%d", a + b);
 }
 """
+# What a trial program ends with on a machine that is short of time, memory or processes.
+BUSY = {VerdictKind.JUDGE_ERROR, VerdictKind.TIME_LIMIT, VerdictKind.MEMORY_LIMIT}
 TESTS = StdioTests((StdioCase("2 3", "5"),))
 
 
@@ -60,7 +69,10 @@ def versions(name: str) -> str:
 
 
 async def try_language(worker: Worker, name: str) -> None:
-    """Raises LanguageUnavailable: its tools are missing, or what they made does not run as it must."""
+    """Raises LanguageUnavailable: its tools are missing, or what they made does not run as it must.
+
+    Raises TrialFailed: that could not be found out now.
+    """
     if not LANGUAGES[name].compiled:
         return
     versions(name)
@@ -70,12 +82,12 @@ async def try_language(worker: Worker, name: str) -> None:
         try:
             verdict = await judge(worker, job, binaries)
         except (RunRefused, WorkerDied, SandboxUnavailable) as error:
-            raise LanguageUnavailable(f"{name} programs cannot be judged here: {error}") from None
+            raise TrialFailed(f"{name} programs cannot be judged now: {error}") from None
         if not verdict.accepted:
-            told = f"{verdict.verdict}: {verdict.detail}"
-            raise LanguageUnavailable(
-                f"{name} programs cannot be judged here: a trial program ended as {told}"
-            )
+            told = f"a trial program ended as {verdict.verdict}: {verdict.detail}"
+            if verdict.verdict in BUSY or "took more than" in verdict.detail:
+                raise TrialFailed(f"{name} programs cannot be judged now: {told}")
+            raise LanguageUnavailable(f"{name} programs cannot be judged here: {told}")
 
 
 async def examine_languages(sandbox: str = "auto") -> tuple[LanguageReport, ...]:
@@ -87,7 +99,7 @@ async def examine_languages(sandbox: str = "auto") -> tuple[LanguageReport, ...]
             try:
                 await try_language(worker, name)
                 reports.append(LanguageReport(name, True, versions(name)))
-            except LanguageUnavailable as error:
+            except (LanguageUnavailable, TrialFailed) as error:
                 reports.append(LanguageReport(name, False, str(error)))
     finally:
         worker.close()

@@ -11,10 +11,13 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from alpharay.judge.supervise import Supervisor
 from alpharay.serve.asgi import Reply
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.hub import MemberReport, Phase
@@ -32,6 +35,10 @@ _LOOK_UP_S = 0.2
 _PATIENCE_S = 15.0
 _RESTARTS_IN_A_ROW = 3
 _PROBE_S = 5.0
+# A first start may have gigabytes to load from a cold disk; a later one has so many times what the first one took, and
+# not less than this.
+_FIRST_START_S = 1800.0
+_START_FACTOR, _START_S = 5.0, 300.0
 # After a probe that came to nothing: it may have been this loop that was held up, not the engine.
 _LAST_CHANCE_S = 5.0
 
@@ -54,21 +61,31 @@ class Host:
         self._outlets = Outlets()
         # When an engine last got on, and how far.
         self._moved: dict[VllmEngine, tuple[float, dict[str, int]]] = {}
-        self._failures = 0
+        self._failures: Counter[VllmEngine] = Counter()  # restarts in a row that came to nothing
         self._broken: str = ""
         # With another replica of the member at hand a request may wait here until this one's engine is
         # back: refusing at once would make this the least busy replica, and draw all requests to it.
         self._patience_s = 0 if config.replicas == 1 else _PATIENCE_S
-        self._tasks = [asyncio.create_task(self._report_forever())]
+        self._start_s = _FIRST_START_S
+        self._supervisor = Supervisor(log)
+        self._supervisor.every("host reports", _REPORT_S, self._report, at_most_s=2 * _HUB_S)
         try:
-            await self._start(config)
+            async with asyncio.timeout(_FIRST_START_S):
+                began = time.monotonic()
+                await self._start(config)
+            self._start_s = max(_START_S, _START_FACTOR * (time.monotonic() - began))
         except Exception as error:
             self._broken = f"{type(error).__name__}: {error}"
             await self._report()
             raise
-        self._tasks.append(asyncio.create_task(self._revive_forever()))
-        self._tasks.append(asyncio.create_task(self._probe_forever(config.hang_s)))
+        for engine in set(self._engines.values()):
+            self._watch(engine, config.hang_s)
         await self._report()
+
+    def _watch(self, engine: VllmEngine, hang_s: float) -> None:
+        """Each engine by itself: one that is slow to start, or to answer, keeps nobody from its neighbours."""
+        self._supervisor.keep("host restarts engines", partial(self._revive_forever, engine))
+        self._supervisor.keep("host looks for hangs", partial(self._probe_forever, engine, hang_s))
 
     async def _start(self, config: EngineConfig) -> None:
         # The fork server imports vLLM while this process does: two cores, one wait.
@@ -121,18 +138,17 @@ class Host:
             await asyncio.sleep(_LOOK_UP_S)
         return engine
 
-    async def _revive_forever(self) -> None:
+    async def _revive_forever(self, engine: VllmEngine) -> None:
         while True:
             await asyncio.sleep(_LOOK_UP_S)
-            for engine in set(self._engines.values()):
-                if not engine.alive:
-                    await self._revive(engine)
+            if not engine.alive:
+                await self._revive(engine)
 
-    async def _probe_forever(self, hang_s: float) -> None:
-        """Ends engines that live and do nothing any more; they are started anew like any dead one."""
+    async def _probe_forever(self, engine: VllmEngine, hang_s: float) -> None:
+        """Ends an engine that lives and does nothing any more; it is started anew like any dead one."""
         while True:
             await asyncio.sleep(_PROBE_S)
-            await asyncio.gather(*(self._probe(engine, hang_s) for engine in set(self._engines.values())))
+            await self._probe(engine, hang_s)
 
     async def _probe(self, engine: VllmEngine, hang_s: float) -> None:
         instance = engine.instance
@@ -146,6 +162,9 @@ class Host:
             except TimeoutError:
                 continue
             except Exception:
+                await asyncio.sleep(_LOOK_UP_S)  # a death is noticed a moment after its requests fail
+                if engine.alive and engine.instance == instance:
+                    raise
                 return  # it died meanwhile, which is seen elsewhere
             if not self._stands_still(engine, hang_s):
                 return
@@ -153,7 +172,13 @@ class Host:
             break
         if engine.alive and engine.instance == instance:
             log.warning("the engine of %s %s for %g s; ending it", engine.seat.members, fault, hang_s)
-            engine.kill()
+            try:
+                engine.kill()
+            except Exception as error:
+                self._broken = (
+                    f"the engine of {', '.join(engine.seat.members)} hangs and cannot be ended: {error}"
+                )
+                raise
 
     def _stands_still(self, engine: VllmEngine, hang_s: float) -> bool:
         """Whether of all requests that were in the engine `hang_s` ago none has ended or got a token since."""
@@ -169,28 +194,29 @@ class Host:
         log.warning("the engine of %s died; starting it anew", name)
         self._starting.update(engine.seat.members)
         try:
-            await engine.start()
+            async with asyncio.timeout(self._start_s) as limit:
+                await engine.start()
         except Exception as error:
             # Whatever hinders it, the way out is the same: a few more tries, then a new replica.
             log.exception("the engine of %s did not start", name)
-            self._failures += 1
-            if self._failures >= _RESTARTS_IN_A_ROW:
-                self._broken = f"the engine of {name} did not start {self._failures} times in a row: {error}"
+            self._failures[engine] += 1
+            if limit.expired():
+                # What it waits for may be a thread, which nothing can end but the end of this process.
+                self._broken = f"the engine of {name} did not start within {self._start_s:.0f} s"
+            elif self._failures[engine] >= _RESTARTS_IN_A_ROW:
+                self._broken = (
+                    f"the engine of {name} did not start {self._failures[engine]} times in a row: {error}"
+                )
         else:
-            self._failures = 0
+            self._failures[engine] = 0
             self._starting.difference_update(engine.seat.members)
         await self._report()
-
-    async def _report_forever(self) -> None:
-        while True:
-            await self._report()
-            await asyncio.sleep(_REPORT_S)
 
     async def _report(self) -> None:
         try:
             states = {member: self._state(member) for seat in self._seats for member in seat.members}
             async with asyncio.timeout(_HUB_S):  # a handle waits for a lost replica as long as it takes
-                await self._hub.report_members.remote(self._replica, states)
+                await self._hub.report_members.remote(self._replica, states, dict(self._supervisor.failures))
         except Exception:
             log.warning("the hub cannot be told how the engines are", exc_info=True)
 
@@ -206,8 +232,7 @@ class Host:
         )
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        await self._supervisor.close()
         self._outlets.close()
         await self._say_goodbye()
         await asyncio.gather(

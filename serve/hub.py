@@ -6,6 +6,7 @@ A small actor of its own, because any other part may be restarted: counters must
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,7 +14,7 @@ from enum import StrEnum
 from alpharay.serve.engine_starts import EngineStarts
 from alpharay.serve.limits import Used
 from alpharay.serve.lineup import Announced
-from alpharay.serve.metrics import Snapshot, add
+from alpharay.serve.metrics import Snapshot, add, of_failures
 
 # A replica that has not reported for this long is counted as down. It reports every second, but its
 # loop may be held up on a machine that is short of CPU.
@@ -91,7 +92,7 @@ class IngressReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """counted: by all ingress replicas that ever were, but for the one that asks.
+    """counted: by all ingress replicas that ever were, but for the one that asks; and what failed in all others.
 
     keys: use of each API key, at all ingress replicas but for the one that asks.
     drain_s: set once the server is to stop; requests under way may take that long still.
@@ -113,11 +114,16 @@ class Hub:
         self._starts = {name: EngineStarts() for name in members}
         self._reports: dict[str, tuple[float, Mapping[str, MemberReport]]] = {}
         self._left: set[str] = set()
+        self._failures: dict[str, Mapping[str, int]] = {}
         self._judges: dict[str, tuple[float, JudgeState]] = {}
         self._ingress: dict[str, tuple[float, IngressReport]] = {}
         self._drain_s: float | None = None
 
-    async def report_members(self, replica: str, reports: Mapping[str, MemberReport]) -> None:
+    async def report_members(
+        self, replica: str, reports: Mapping[str, MemberReport], failures: Mapping[str, int] | None = None
+    ) -> None:
+        """failures: of the replica's own tasks, by their names."""
+        self._failures[replica] = dict(failures or {})
         if replica in self._left:
             return
         now = time.monotonic()
@@ -132,7 +138,11 @@ class Hub:
         for starts in self._starts.values():
             starts.left(replica)
 
-    async def report_judge(self, replica: str, state: JudgeState) -> None:
+    async def report_judge(
+        self, replica: str, state: JudgeState, failures: Mapping[str, int] | None = None
+    ) -> None:
+        """As `report_members`."""
+        self._failures[replica] = dict(failures or {})
         self._judges[replica] = (time.monotonic(), state)
 
     async def exchange(self, ingress: str, report: IngressReport) -> Overview:
@@ -165,7 +175,12 @@ class Hub:
         return Overview(
             members={name: self._member(name, now) for name in self._starts},
             judge=self._judge(now),
-            counted=add(report.counted for name, (_, report) in self._ingress.items() if name != besides),
+            counted=add(
+                [
+                    of_failures(sum(map(Counter, self._failures.values()), Counter())),
+                    *(report.counted for name, (_, report) in self._ingress.items() if name != besides),
+                ]
+            ),
             keys=self._keys_used(besides, now),
             drain_s=self._drain_s,
             drained=all(

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from alpharay.judge.supervise import Supervisor
 from alpharay.serve.api import build_app
 from alpharay.serve.config import Config
 from alpharay.serve.config import Server as ServerConfig
@@ -55,7 +56,8 @@ class Ingress:
         first = Announced(number=0, config=config, members=members, hosts=hosts)
         self._rooms.append(self._room(first))
         await self._look()  # one that is started anew comes late to what was announced before
-        self._following = asyncio.create_task(self._follow_forever())
+        self._supervisor = Supervisor(log, self._count_failure)
+        self._supervisor.keep("ingress follows lineups", self._follow_forever)
 
     def __serve_build_asgi_app__(self) -> Any:
         return _Door(self._rooms)
@@ -73,6 +75,9 @@ class Ingress:
         )
         room = _Room(server, lineup.number)
         return room
+
+    def _count_failure(self, task: str) -> None:
+        self._rooms[-1].server.counts.task_failed(task)
 
     async def _follow_forever(self) -> None:
         while True:
@@ -103,8 +108,8 @@ class Ingress:
     async def __del__(self) -> None:
         if hasattr(self, "_inlet"):  # it may have failed before it had any of these
             await self._inlet.close()
-        if hasattr(self, "_following"):
-            self._following.cancel()
+        if hasattr(self, "_supervisor"):
+            await self._supervisor.close()
         for room in getattr(self, "_rooms", ()):
             await room.close()
 
@@ -135,10 +140,9 @@ class _Room:
         self.number = number
         self.app = build_app(server)
         self.inside = 0
-        self._tasks = [
-            asyncio.create_task(server.exchange_forever()),
-            asyncio.create_task(server.learning.exchange_forever()),
-        ]
+        self._supervisor = Supervisor(log, server.counts.task_failed)
+        self._supervisor.keep("ingress reports", server.exchange_forever)
+        self._supervisor.keep("ingress learns", server.learning.exchange_forever)
 
     async def leave(self) -> None:
         """Nobody is answered here any more."""
@@ -149,6 +153,5 @@ class _Room:
             await self.server.exchange()  # so that nobody waits for it
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        await self._supervisor.close()
         await self.server.learning.close()

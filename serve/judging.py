@@ -11,6 +11,7 @@ from uuid import uuid4
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool import JudgePool
 from alpharay.judge.problem import StdioCase, StdioTests, Tests
+from alpharay.judge.supervise import Supervisor
 from alpharay.judge.verdict import Verdict
 from alpharay.serve.config import Judge as JudgeConfig
 from alpharay.serve.environment import JUDGE_NICENESS
@@ -35,12 +36,13 @@ class Judge:
         # Counted where it runs: nodes differ in their cores.
         self._pool = JudgePool(config.worker_count, config.sandbox, max_queued=config.max_queued)
         self._tests = KnownTests()
+        self._supervisor = Supervisor(log)
         try:
             await self._pool.start()
         except Exception as error:
             await self._report(JudgeState(failed=True, detail=str(error)))
             raise
-        self._task = asyncio.create_task(self._report_forever())
+        self._supervisor.every("judge reports", _REPORT_S, self._report_up, at_most_s=2 * _HUB_S)
 
     async def judge(
         self,
@@ -77,17 +79,19 @@ class Judge:
         await self._pool.ready_for(language, self._tests.get(key, tests) or tests)
         return True
 
-    async def _report_forever(self) -> None:
-        while True:
-            await self._report(JudgeState(layer=str(self._pool.layer), queue_depth=self._pool.queue_depth))
-            await asyncio.sleep(_REPORT_S)
+    async def _report_up(self) -> None:
+        await self._report(JudgeState(layer=str(self._pool.layer), queue_depth=self._pool.queue_depth))
 
     async def _report(self, state: JudgeState) -> None:
         try:
             async with asyncio.timeout(_HUB_S):  # a handle waits for a lost replica as long as it takes
-                await self._hub.report_judge.remote(self._name, state)
+                await self._hub.report_judge.remote(self._name, state, self._failures())
         except Exception:
             log.warning("the hub cannot be told how the judge is", exc_info=True)
 
+    def _failures(self) -> dict[str, int]:
+        return {**self._supervisor.failures, **self._pool.failures}
+
     async def __del__(self) -> None:
+        await self._supervisor.close()
         await self._pool.close()

@@ -78,14 +78,42 @@ class Counts:
             ["outcome"],
             registry=self.registry,
         )
+        self.task_failures = _task_failures(self.registry)
+        self.skipped_rows = Counter(
+            "alpharay_store_skipped_rows_total",
+            "Rows of the store's log that a replica could not learn from and passed over.",
+            registry=self.registry,
+        )
         self.rejections = Counter(
             "alpharay_rejections_total", "Requests refused before any sample was drawn, by reason.", ["reason"],
             registry=self.registry,
         )  # fmt: skip
 
+    def task_failed(self, task: str) -> None:
+        """task: the name of a long-lived one."""
+        self.task_failures.labels(task).inc()
+
     def snapshot(self) -> Snapshot:
         """Everything counted so far, in a form that travels."""
         return travelling(self.registry.collect())
+
+
+def _task_failures(registry: CollectorRegistry) -> Counter:
+    return Counter(
+        "alpharay_task_failures_total",
+        "Faults of long-lived tasks in all replicas, each of which was started again.",
+        ["task"],
+        registry=registry,
+    )
+
+
+def of_failures(failures: Mapping[str, int]) -> Snapshot:
+    """What a replica that counts nothing else tells of its tasks."""
+    registry = CollectorRegistry()
+    counter = _task_failures(registry)
+    for name, times in failures.items():
+        counter.labels(name).inc(times)
+    return travelling(registry.collect())
 
 
 def travelling(collected: Iterable[Metric]) -> Snapshot:

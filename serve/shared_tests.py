@@ -27,9 +27,10 @@ def footprint(tests: Tests) -> int:
     """Bytes of memory that such tests take: a hundred times those of their JSON text, where they are many small values."""
     if isinstance(tests, CodeTests):
         return _OVERHEAD + sys.getsizeof(tests.code)
-    size, waiting = _OVERHEAD, [tests.cases]
+    size = _OVERHEAD
+    waiting: list[Any] = [tests.cases]
     while waiting:
-        value: Any = waiting.pop()
+        value = waiting.pop()
         size += sys.getsizeof(value) + 8  # and what points to it
         if isinstance(value, StdioCase):
             waiting += (value.input, value.output)

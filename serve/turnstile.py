@@ -85,6 +85,8 @@ class Turnstile:
             if member != self.at:
                 await self._move(member)
                 self.at = member
+        except asyncio.CancelledError:  # from within: nobody cancels this task
+            failure, self.at = RuntimeError(f"the move to {member} was cancelled"), ""
         except Exception as error:  # whoever waits for this member is told; others get their turn
             failure, self.at = error, ""  # who knows what it holds now
         self._since = self._clock()

@@ -1,11 +1,18 @@
 """A host looks whether its engines still answer: a fake engine behind the real host."""
 
 import asyncio
+import logging
+from collections import Counter
 
 import pytest
 
-from alpharay.serve.host import Host
+from alpharay.judge.supervise import Supervisor
+from alpharay.serve.host import EngineDown, Host
+from alpharay.serve.hub import Hub
 from alpharay.serve.seats import Seat, Written
+
+from .clock import pass_time
+from .fakes import Handle
 
 
 class Engine:
@@ -18,20 +25,35 @@ class Engine:
         self.killed = 0
         self.asked = 0
         self.tokens = {}
+        self.lives_on = False
+        self.started, self.start_takes = 0, []
         self._after = list(answers_after)
 
     async def sign_of_life(self):
         self.asked += 1
         after = self._after.pop(0) if len(self._after) > 1 else self._after[0]
         if isinstance(after, Exception):
+            self.alive = self.lives_on
             raise after
         await asyncio.sleep(after)
+
+    async def start(self):
+        self.started += 1
+        await asyncio.sleep(self.start_takes.pop(0) if self.start_takes else 1)
+        self.alive, self.instance = True, f"start {self.started}"
+
+    def unfinished(self, _member):
+        return len(self.tokens)
 
     def tokens_out(self):
         return dict(self.tokens)
 
     def kill(self):
         self.killed += 1
+        if self.unkillable:
+            raise PermissionError("no")
+
+    unkillable = False
 
 
 class Bare(Host):
@@ -46,6 +68,9 @@ def host_of(engine, starting=()):
     host._engines = {"m@0": engine}
     host._starting = set(starting)
     host._moved = {}
+    host._broken, host._failures, host._start_s = "", Counter(), 300.0
+    host._hub, host._replica, host._seats = Handle(Hub(["m@0"])), "r", [engine.seat]
+    host._supervisor = Supervisor(logging.getLogger("ray.serve"))
     return host
 
 
@@ -137,3 +162,62 @@ async def test_requests_that_wait_for_less_than_the_limit_are_left_alone(tmp_pat
         await host._probe(engine, 60.0)
         await asyncio.sleep(11)
     assert engine.killed == 0
+
+
+@pytest.fixture
+async def guarded(tmp_path):
+    """guarded(**engine's state) is a host that watches one engine, and the engine."""
+    hosts = []
+
+    async def start(*answers_after, **state):
+        engine = Engine(*(answers_after or (0.0,)), tmp_path=tmp_path)
+        for name, value in state.items():
+            setattr(engine, name, value)
+        hosts.append(host_of(engine))
+        hosts[-1]._watch(engine, 60.0)
+        return hosts[-1], engine
+
+    yield start
+    for host in hosts:
+        await host._supervisor.close()
+
+
+async def test_one_exception_does_not_end_the_look_for_hangs(guarded):
+    host, engine = await guarded(ValueError("a fault of ours"), 1e5, lives_on=True)
+    await pass_time(100)
+    assert engine.killed == 1
+    assert host._supervisor.failures == {"host looks for hangs": 1}
+
+
+async def test_a_dead_engine_is_started_anew(guarded):
+    host, engine = await guarded(alive=False)
+    await pass_time(5)
+    assert (engine.alive, engine.started, host._broken) == (True, 1, "")
+    await host.check_health()
+
+
+async def test_a_restart_that_hangs_has_the_replica_replaced(guarded):
+    host, engine = await guarded(alive=False, start_takes=[1e5])
+    await pass_time(299)
+    await host.check_health()
+    await pass_time(5)
+    with pytest.raises(EngineDown, match="did not start within 300 s"):
+        await host.check_health()
+    assert (await host._hub.actor.overview()).members["m@0"].detail == host._broken
+    assert engine.started <= 2
+
+
+async def test_a_restart_that_hangs_keeps_no_neighbour_from_its_own(guarded, tmp_path):
+    host, _ = await guarded(alive=False, start_takes=[1e5])
+    neighbour = Engine(0.0, tmp_path=tmp_path)
+    neighbour.seat, neighbour.alive = Seat(members=("m@1",), weights=neighbour.seat.weights), False
+    host._watch(neighbour, 60.0)
+    await pass_time(5)
+    assert neighbour.alive
+
+
+async def test_an_engine_that_hangs_and_cannot_be_ended_has_the_replica_replaced(guarded):
+    host, _ = await guarded(1e5, unkillable=True)
+    await pass_time(100)
+    with pytest.raises(EngineDown, match="cannot be ended"):
+        await host.check_health()
