@@ -11,6 +11,9 @@ from typing import Any, Self
 from alpharay.judge.verdict import CORRECTNESS_FAILURES, EFFICIENCY_FAILURES, VerdictKind
 from alpharay.router.draw import Candidate
 
+# Beyond these a row is damaged; one such number would stay in everything that is learnt after it.
+_LARGEST_FEATURE, _LARGEST_COUNT = 1e6, 1 << 40
+
 
 class Fate(IntEnum):
     """What a policy distinguishes of a verdict: solved, or why not. Also the columns of every count."""
@@ -43,7 +46,7 @@ class Experience:
     request, draw: the request's id and the draw's index in it; feedback on a draw carries the same two.
     alpha: of the member. passed, total: test cases. failed_level: level of the first case that failed.
     turn: 1 for a first attempt. repaired: for a later turn, the verdict of the attempt that it mends.
-    features: of the prompt (`router/features.py`); empty when none were taken. Finite.
+    features: of the prompt (`router/features.py`); empty when none were taken. Within a million of zero.
     """
 
     request: str
@@ -64,8 +67,14 @@ class Experience:
     def __post_init__(self) -> None:
         if not math.isfinite(self.alpha):
             raise ValueError(f"alpha must be a finite number, got {self.alpha}")
-        if not all(math.isfinite(value) for value in self.features):
-            raise ValueError("features must be finite numbers")
+        if not all(abs(value) <= _LARGEST_FEATURE for value in self.features):
+            raise ValueError(f"features must be numbers of at most {_LARGEST_FEATURE:g}")
+        for name in ("draw", "passed", "total", "prompt_tokens", "completion_tokens", "turn"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and 0 <= value <= _LARGEST_COUNT):
+                raise ValueError(f"{name} must be a count, got {value!r}")
+        if not (isinstance(self.request, str) and isinstance(self.member, str)):
+            raise TypeError("request and member must be names")
 
     @property
     def fate(self) -> Fate | None:
@@ -77,7 +86,7 @@ class Experience:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """What `to_json` gave. Keys of a later version are let pass; a bad value raises ValueError."""
+        """What `to_json` gave. Keys of a later version are let pass; a bad value raises."""
         known = {name: value[name] for name in cls.__slots__ if name in value}
         repaired = known.get("repaired")
         return cls(

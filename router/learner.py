@@ -25,7 +25,7 @@ from alpharay.router.seeds import MAX_MEMBERS
 from alpharay.router.standing import Standing
 from alpharay.router.turns import TurnRates
 
-_VERSION = 3
+VERSION = 3
 # Requests whose outcomes the mixture is learnt from: the latest ones, so that it follows a drift.
 _WINDOW = 256
 # Requests after which an outcome counts half for it.
@@ -118,7 +118,7 @@ class Learner:
     def snapshot(self) -> dict[str, Any]:
         """The whole state in plain JSON values, bounded in size whatever was folded."""
         return {
-            "version": _VERSION,
+            "version": VERSION,
             "folded": self.folded,
             "fresh": self._fresh,
             "touched": list(self._touched),
@@ -145,9 +145,9 @@ class Learner:
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Takes the state of a snapshot. Raises ValueError for one of another version: fold the log anew."""
-        if snapshot.get("version") != _VERSION:
+        if snapshot.get("version") != VERSION:
             raise ValueError(
-                f"the learnt state has version {snapshot.get('version')!r}, this program reads {_VERSION}: "
+                f"the learnt state has version {snapshot.get('version')!r}, this program reads {VERSION}: "
                 "fold the log from its start"
             )
         self.__init__()  # type: ignore[misc]  # every field anew

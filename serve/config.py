@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import math
 import os
+import re
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args
@@ -16,6 +17,8 @@ from alpharay.router import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER, POLICIES
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.portfolio_file import read_weights
 from alpharay.serve.spelling import did_you_mean
+
+_UNITS_S = {"h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 class Section(BaseModel):
@@ -176,6 +179,8 @@ class Config(Section):
 
     hosting: `replicas`, one engine a member; `shift`, one engine that moves between the members' weights;
         `adapters`, one engine that holds every member as a LoRA adapter of one base.
+    store_keep: how long the store keeps a request and what it taught: hours, days or weeks, such as `36h`, `30d` or
+        `8w`; null keeps all for ever.
     """
 
     name: str = Field("frontier", min_length=1, pattern=r"^[^@\s]+$")
@@ -188,6 +193,19 @@ class Config(Section):
     judge: Judge = Judge()
     server: Server = Server()
     store: str | None = Field(None, pattern=r"^[a-z0-9+_]+://")
+    store_keep: str | None = "90d"
+
+    @property
+    def store_keep_s(self) -> float | None:
+        """Seconds; None: for ever."""
+        return None if self.store_keep is None else int(self.store_keep[:-1]) * _UNITS_S[self.store_keep[-1]]
+
+    @field_validator("store_keep")
+    @classmethod
+    def _a_time_to_keep(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[1-9][0-9]{0,5}[hdw]", value):
+            raise ValueError(f"must be hours, days or weeks, such as 36h, 30d or 8w, or null, got {value!r}")
+        return value
 
     @property
     def replica_count(self) -> int:

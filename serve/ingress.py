@@ -143,6 +143,8 @@ class _Room:
         self._supervisor = Supervisor(log, server.counts.task_failed)
         self._supervisor.keep("ingress reports", server.exchange_forever)
         self._supervisor.keep("ingress learns", server.learning.exchange_forever)
+        if server.config.store and server.config.store_keep_s is not None:
+            self._supervisor.keep("ingress forgets", server.learning.forget_forever)
 
     async def leave(self) -> None:
         """Nobody is answered here any more."""

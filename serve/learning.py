@@ -9,17 +9,19 @@ counted.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from alpharay.router import Candidate, Learner, Standing
+from alpharay.router import Candidate, Standing
+from alpharay.serve.folding import Fold, folded_to
 from alpharay.serve.frontier import ServedMember
 from alpharay.serve.metrics import Counts
 from alpharay.serve.recording import Recorded
-from alpharay.serve.store import Feedback, Logged, Record, Store, StoreDown, UnknownRequest
+from alpharay.serve.store import Feedback, Record, Store, StoreDown, UnknownRequest
 
 log = logging.getLogger("ray.serve")
 
@@ -27,8 +29,8 @@ log = logging.getLogger("ray.serve")
 _MOST_WAITING = 2000
 _BATCH = 200
 _EVERY_S = 1.0
-# While more rows wait to be folded than one call fetches, or feedback waits, it goes on at once.
-_SNAPSHOT_EVERY = 2000
+# How often old records are looked for; and between two batches of them, so that others can write meanwhile.
+_FORGET_EVERY_S, _BETWEEN_S = 600.0, 0.05
 # Another replica writes its records about once a second: feedback that is quicker waits for them.
 _PATIENCE_S = 3.0
 
@@ -37,7 +39,8 @@ class Learning:
     """One ingress replica's part.
 
     store: None keeps what is learnt in memory, for this replica alone.
-    portfolio: per member name, the part of a budget that an audit recommends.
+    portfolio: per member name, the part of a budget that an audit recommends. keep_s: how long the store keeps a
+        request; None: for ever.
     """
 
     def __init__(
@@ -47,20 +50,18 @@ class Learning:
         counts: Counts,
         *,
         portfolio: Mapping[str, float] | None = None,
+        keep_s: float | None = None,
     ) -> None:
         self._store = store
         self._counts = counts
         self._checkpoints = {member.name: member.sha256 for member in members}
-        served = sorted(self._checkpoints.items())
-        self._view = hashlib.sha256(repr(served).encode()).hexdigest()
+        self._fold = Fold(self._checkpoints, counts.skipped_rows.inc)
+        self._keep_s = keep_s
         self._portfolio = dict(portfolio or {})
-        self._learner = Learner()
         self._standing = Standing(portfolio=self._portfolio)
         self._waiting: deque[Record] = deque()
         self._busy = asyncio.Lock()
         self._opened = False
-        self._seq = 0
-        self._since_snapshot = 0
         self.down = ""
 
     @property
@@ -89,7 +90,7 @@ class Learning:
         rows = session.experiences(request, levels)
         if self._store is None:
             for row in rows:
-                self._learner.learn(row)
+                self._fold.take(row)
             self._publish()
             return
         if len(self._waiting) >= _MOST_WAITING:
@@ -140,7 +141,7 @@ class Learning:
             try:
                 await asyncio.to_thread(self._open)
                 await self._write()
-                await self._fold()
+                await self._learn()
             except StoreDown as error:
                 if not self.down:
                     log.warning("the store is out of reach, learning is paused: %s", error)
@@ -171,65 +172,62 @@ class Learning:
         if self._opened:
             return
         self._store.open()
-        found = self._store.newest_snapshot(self._view)
-        if found is not None:
-            learner = Learner()
-            try:
-                learner.restore(found[1])
-            except (ValueError, KeyError, TypeError):
-                log.info("what was learnt by another version is learnt anew from the log")
-            else:
-                self._seq, self._learner = found[0], learner
+        self._fold.open(self._store)
         self._opened = True
         self._publish()
 
     async def _write(self) -> None:
-        assert self._store is not None
         while self._waiting:
             batch = [self._waiting[number] for number in range(min(_BATCH, len(self._waiting)))]
-            await asyncio.to_thread(self._store.append, batch)
+            written = await self._append(batch)
             for _ in batch:  # only now: a batch that failed is written again
                 self._waiting.popleft()
-            self._counts.store_records.labels("written").inc(len(batch))
+            self._counts.store_records.labels("written").inc(written)
 
-    async def _fold(self) -> None:
+    async def _append(self, batch: Sequence[Record]) -> int:
+        """Returns how many were written: one that cannot be written at all must not hold up the others for ever."""
         assert self._store is not None
-        while rows := await asyncio.to_thread(self._store.log, self._seq):
-            await asyncio.to_thread(self._learn, rows)
-            self._publish()
-        if self._since_snapshot >= _SNAPSHOT_EVERY:
-            state = self._learner.snapshot()
-            await asyncio.to_thread(self._store.keep_snapshot, self._view, self._seq, state)
-            self._since_snapshot = 0
+        try:
+            await asyncio.to_thread(self._store.append, batch)
+        except StoreDown:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                log.exception("a record cannot be written and is dropped: %s", type(error).__name__)
+                self._counts.store_records.labels("dropped").inc()
+                return 0
+            return sum([await self._append([record]) for record in batch])
+        return len(batch)
 
-    def _learn(self, rows: Sequence[Logged]) -> None:
-        for row in rows:
-            # Another checkpoint may have had the same name; what it did says nothing about this one.
-            if self._checkpoints.get(row.experience.member) == row.checkpoint:
-                self._learner.learn(row.experience)
-                self._since_snapshot += 1
-            self._seq = row.seq
+    async def _learn(self) -> None:
+        assert self._store is not None
+        while rows := await asyncio.to_thread(self._fold.next_rows, self._store):
+            await asyncio.to_thread(self._fold.learn, rows)
+            self._publish()
+        await asyncio.to_thread(self._fold.keep, self._store)
+
+    async def forget_forever(self) -> None:
+        """Deletes what is older than it is to be kept, a little at a time."""
+        while self._store is not None and self._keep_s is not None:
+            await asyncio.sleep(_FORGET_EVERY_S)
+            before, more = time.time() - self._keep_s, self._opened
+            with suppress(StoreDown):  # which is told elsewhere
+                while more:
+                    more = await asyncio.to_thread(self._store.prune, before, self._fold.view)
+                    await asyncio.sleep(_BETWEEN_S)
 
     def _publish(self) -> None:
-        self._standing = replace(self._learner.standing(), portfolio=self._portfolio)
+        self._standing = replace(self._fold.learner.standing(), portfolio=self._portfolio)
 
 
 def standing_at(
     store: Store, checkpoints: Mapping[str, str], folded: int, portfolio: Mapping[str, float]
 ) -> Standing:
-    """What a replica knew when it had learnt from that many rows: the log folded from its start.
+    """What a replica knew when it had learnt from that many rows.
 
     checkpoints: per member name, what it served, as a recorded request's trace has them.
 
-    Raises UnknownRequest: the log is shorter than that.
+    Raises UnknownRequest: those rows are not in the log, or not any more.
     """
-    learner, seq = Learner(), 0
-    while learner.folded < folded:
-        rows = store.log(seq)
-        if not rows:
-            raise UnknownRequest(f"the log has {learner.folded} rows of these members, not {folded}")
-        for row in rows:
-            if learner.folded < folded and checkpoints.get(row.experience.member) == row.checkpoint:
-                learner.learn(row.experience)
-            seq = row.seq
+    learner = folded_to(store, checkpoints, folded)
     return replace(learner.standing(), portfolio=portfolio)

@@ -63,7 +63,7 @@ class Server:
         self.counts = metrics.Counts()
         split = config.router.portfolio
         weights = read_weights(split, self.by_name) if split is not None else None
-        self.learning = Learning(store, members, self.counts, portfolio=weights)
+        self.learning = Learning(store, members, self.counts, portfolio=weights, keep_s=config.store_keep_s)
         self.ensemble = Ensemble(engines, judging, self.counts)
         self.rotation = itertools.count()
         self.in_flight = 0

@@ -1,6 +1,14 @@
 """What outlives the server: requests, the log of what they taught, feedback, and snapshots of what was learnt."""
 
-from alpharay.serve.store.database import Feedback, Logged, Record, Store, StoreDown, UnknownRequest
+from alpharay.serve.store.database import (
+    Feedback,
+    Logged,
+    Record,
+    RecordRefused,
+    Store,
+    StoreDown,
+    UnknownRequest,
+)
 from alpharay.serve.store.place import check_url, default_url, resolved, shown_url
 from alpharay.serve.store.starting import ready_store
 
@@ -8,6 +16,7 @@ __all__ = [
     "Feedback",
     "Logged",
     "Record",
+    "RecordRefused",
     "Store",
     "StoreDown",
     "UnknownRequest",

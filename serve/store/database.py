@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, select, text, update
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from alpharay.judge.verdict import VerdictKind
 from alpharay.router import Experience
 from alpharay.serve.store.place import shown_url
-from alpharay.serve.store.schema import bring_up_to_date, experiences, feedback, requests, snapshots
+from alpharay.serve.store.schema import bring_up_to_date, experiences, feedback, pruned, requests, snapshots
 
 # How long a statement may wait for another process that writes.
 _BUSY_S = 10.0
@@ -27,6 +27,10 @@ _KEPT_SNAPSHOTS = 2
 
 class StoreDown(Exception):
     """The database cannot be used now; the text holds no secret."""
+
+
+class RecordRefused(ValueError):
+    """The database does not take these values; it would not take them later either."""
 
 
 class UnknownRequest(LookupError):
@@ -53,11 +57,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """One row of the log. seq: its place; later rows have larger ones."""
+    """One row of the log. seq: its place; later rows have larger ones.
+
+    experience: None for a row that cannot be read, for the reason `fault`.
+    """
 
     seq: int
     checkpoint: str
-    experience: Experience
+    experience: Experience | None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,22 +160,74 @@ class Store:
                 )
             else:
                 connection.execute(update(feedback).where(own).values(**values))
-            row, checkpoint = experience_of_feedback(trace, given, choices[given.choice])
+            try:
+                row, checkpoint = experience_of_feedback(trace, given, choices[given.choice])
+            except (LookupError, TypeError, ValueError, StopIteration) as error:
+                raise UnknownRequest("that answer was recorded by another version of alpharay") from error
             connection.execute(insert(experiences).values(_row(row, checkpoint)))
         return True
 
-    def log(self, after: int, most: int = 5000) -> list[Logged]:
-        """The next rows of the log, in order."""
+    def log(self, after: int, most: int = 5000, *, checkpoints: Sequence[str] | None = None) -> list[Logged]:
+        """The next rows of the log, in order. checkpoints: only rows of these; None: all."""
         query = select(experiences).where(experiences.c.seq > after).order_by(experiences.c.seq).limit(most)
+        if checkpoints is not None:
+            query = query.where(experiences.c.checkpoint.in_(checkpoints))
         with self._reading() as connection:
-            return [
-                Logged(
-                    seq=one.seq,
-                    checkpoint=one.checkpoint,
-                    experience=Experience.from_json(json.loads(one.row)),
+            return [_logged(one) for one in connection.execute(query)]
+
+    def start_of_newest(self, checkpoints: Sequence[str], rows: int) -> int:
+        """The place before the newest so many rows of these checkpoints, as far as they are kept."""
+        query = (
+            select(experiences.c.seq)
+            .where(experiences.c.checkpoint.in_(checkpoints))
+            .order_by(experiences.c.seq.desc())
+            .limit(1)
+            .offset(rows)
+        )
+        with self._reading() as connection:
+            return max(connection.scalar(query) or 0, _pruned_through(connection))
+
+    def pruned_through(self) -> int:
+        """The last row that was deleted for its age; 0: none was."""
+        with self._reading() as connection:
+            return _pruned_through(connection)
+
+    def prune(self, before: float, view: str, most: int = 500) -> bool:
+        """Deletes a batch of the requests that are older than that time, with what they taught and were told.
+
+        view: of whom asks: the snapshots of others go with their age. Returns whether there may be more.
+        """
+        with self._writing() as connection:
+            old = list(
+                connection.scalars(
+                    select(requests.c.id).where(requests.c.at < before).order_by(requests.c.at).limit(most)
                 )
-                for one in connection.execute(query)
-            ]
+            )
+            connection.execute(delete(feedback).where(feedback.c.request.in_(old)))
+            connection.execute(delete(requests).where(requests.c.id.in_(old)))
+            stale = (snapshots.c.at < before) & (snapshots.c.view != view)
+            connection.execute(delete(snapshots).where(stale))
+            if len(old) == most:
+                return True
+            return self._prune_log(connection, most)
+
+    @staticmethod
+    def _prune_log(connection: Connection, most: int) -> bool:
+        """Deletes the beginning of the log, up to the first row of a request that is kept: what is left has no gaps."""
+        kept = (
+            select(experiences.c.seq)
+            .join(requests, requests.c.id == experiences.c.request)
+            .order_by(requests.c.at, experiences.c.seq)
+            .limit(1)
+        )
+        first = connection.scalar(kept)
+        query = select(experiences.c.seq).order_by(experiences.c.seq).limit(10 * most)
+        gone = list(connection.scalars(query if first is None else query.where(experiences.c.seq < first)))
+        if gone:
+            connection.execute(delete(experiences).where(experiences.c.seq <= gone[-1]))
+            connection.execute(delete(pruned))
+            connection.execute(insert(pruned).values(through=gone[-1]))
+        return len(gone) == 10 * most
 
     def trace(self, request: str) -> dict[str, Any]:
         """Everything that decided a recorded request. Raises UnknownRequest."""
@@ -177,15 +237,26 @@ class Store:
             raise UnknownRequest(f"there is no answer with the id {request!r}")
         return dict(json.loads(found))
 
-    def newest_snapshot(self, view: str) -> tuple[int, dict[str, Any]] | None:
-        """(the last row it was learnt from, the state), or None."""
-        query = select(snapshots).where(snapshots.c.view == view).order_by(snapshots.c.seq.desc()).limit(1)
+    def snapshots(self, view: str) -> list[tuple[int, dict[str, Any]]]:
+        """(the last row it was learnt from, the state) of each that is kept, the newest first."""
+        query = select(snapshots).where(snapshots.c.view == view).order_by(snapshots.c.seq.desc())
         with self._reading() as connection:
+            return [(one.seq, json.loads(one.state)) for one in connection.execute(query)]
+
+    def begin(self, view: str, seq: int, state: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Keeps where that view's fold begins, unless another replica has: then gives what that one kept."""
+        query = select(snapshots).where(snapshots.c.view == view).order_by(snapshots.c.seq).limit(1)
+        with self._writing() as connection:
             found = connection.execute(query).first()
-        return (found.seq, json.loads(found.state)) if found else None
+            if found is not None:
+                return found.seq, json.loads(found.state)
+            connection.execute(
+                insert(snapshots).values(view=view, seq=seq, at=time.time(), state=json.dumps(state))
+            )
+        return seq, dict(state)
 
     def keep_snapshot(self, view: str, seq: int, state: Mapping[str, Any]) -> None:
-        """Keeps it, and of older ones the last; replicas that learnt the same rows have the same state."""
+        """Keeps it, the one before it, and the first; replicas that learnt the same rows have the same state."""
         mine = snapshots.c.view == view
         with self._writing() as connection:
             kept = list(
@@ -196,7 +267,7 @@ class Store:
                     insert(snapshots).values(view=view, seq=seq, at=time.time(), state=json.dumps(state))
                 )
                 kept = sorted([*kept, seq], reverse=True)
-            connection.execute(delete(snapshots).where(mine & snapshots.c.seq.in_(kept[_KEPT_SNAPSHOTS:])))
+            connection.execute(delete(snapshots).where(mine & snapshots.c.seq.in_(kept[_KEPT_SNAPSHOTS:-1])))
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -214,6 +285,8 @@ class Store:
     def _told(self) -> Iterator[None]:
         try:
             yield
+        except (DataError, IntegrityError) as error:
+            raise RecordRefused(f"{self.shown}: {' '.join(str(error.orig).split())[:300]}") from None
         except DBAPIError as error:
             # The driver's own words, without the statement and its values.
             raise StoreDown(f"{self.shown}: {' '.join(str(error.orig).split())[:300]}") from None
@@ -242,6 +315,19 @@ def experience_of_feedback(trace: Mapping[str, Any], given: Feedback, draw: int)
         }
     )
     return row, one["checkpoint"]
+
+
+def _logged(row: Any) -> Logged:
+    try:
+        experience = Experience.from_json(json.loads(row.row))
+    except Exception as error:  # damaged, or of a version that writes what this one cannot read
+        fault = f"{type(error).__name__}: {error}"
+        return Logged(seq=row.seq, checkpoint=row.checkpoint, experience=None, fault=fault)
+    return Logged(seq=row.seq, checkpoint=row.checkpoint, experience=experience)
+
+
+def _pruned_through(connection: Connection) -> int:
+    return connection.scalar(select(pruned.c.through)) or 0
 
 
 def _row(experience: Experience, checkpoint: str) -> dict[str, Any]:

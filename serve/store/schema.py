@@ -43,6 +43,7 @@ requests = Table(
     Column("at", Float, nullable=False),
     Column("trace", Text, nullable=False),
     Column("choices", Text, nullable=False),
+    Index("alpharay_requests_at", "at"),
 )
 
 # The log, in the order in which everything is learnt. checkpoint: what weights the member had.
@@ -55,6 +56,7 @@ experiences = Table(
     Column("checkpoint", String(64), nullable=False),
     Column("row", Text, nullable=False),
     Index("alpharay_experiences_draw", "request", "draw"),
+    Index("alpharay_experiences_checkpoint", "checkpoint", "seq"),
 )
 
 feedback = Table(
@@ -77,12 +79,26 @@ snapshots = Table(
 )
 
 
+# The last row of the log that was deleted for its age; no row when none was.
+pruned = Table(
+    "alpharay_pruned", metadata, Column("through", _COUNTER, primary_key=True, autoincrement=False)
+)
+
+
 def _first(connection: Connection) -> None:
     metadata.create_all(connection, tables=[requests, experiences, feedback, snapshots])
 
 
+def _second(connection: Connection) -> None:
+    """What old rows are found and deleted by."""
+    metadata.create_all(connection, tables=[pruned])
+    for table in (requests, experiences):
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
+
+
 # Never changed once released, only added to. A step sees the tables as the one before left them.
-STEPS: list[Callable[[Connection], None]] = [_first]
+STEPS: list[Callable[[Connection], None]] = [_first, _second]
 
 
 def bring_up_to_date(connection: Connection) -> None:

@@ -163,11 +163,11 @@ async def test_replicas_learn_what_the_others_wrote(serve, url):
     await first.server.learning.exchange()
     await second.server.learning.exchange()
     assert second.server.standing().judged
-    assert second.server.learning._learner.snapshot() == first.server.learning._learner.snapshot()
+    assert second.server.learning._fold.learner.snapshot() == first.server.learning._fold.learner.snapshot()
 
 
 async def test_a_new_replica_goes_on_from_a_snapshot_to_the_same_state(serve, url, monkeypatch):
-    monkeypatch.setattr("alpharay.serve.learning._SNAPSHOT_EVERY", 10)
+    monkeypatch.setattr("alpharay.serve.folding.SNAPSHOT_EVERY", 10)
     first = await serve(store=Store(url))
     for _ in range(4):
         await first.answer(alpharay={"tests": TESTS, "budget": 7})
@@ -175,11 +175,13 @@ async def test_a_new_replica_goes_on_from_a_snapshot_to_the_same_state(serve, ur
     later = Learning(Store(url), served_members(), Counts())
     read = []
     monkeypatch.setattr(
-        Store, "log", lambda self, after, log=Store.log: read.append(after) or log(self, after)
+        Store,
+        "log",
+        lambda self, after, log=Store.log, **asked: read.append(after) or log(self, after, **asked),
     )
     await later.exchange()
     assert read[0] > 0  # not from the start
-    assert later._learner.snapshot() == first.server.learning._learner.snapshot()
+    assert later._fold.learner.snapshot() == first.server.learning._fold.learner.snapshot()
 
 
 async def test_other_checkpoints_of_the_same_name_teach_nothing(serve, url):

@@ -133,14 +133,15 @@ def test_a_reader_who_follows_the_log_misses_nothing_while_many_write(url):
         one.close()
 
 
-def test_snapshots_of_two_views_are_kept_apart_and_only_the_latest(store):
+def test_snapshots_of_two_views_are_kept_apart_and_only_the_first_and_the_latest(store):
     for seq in (5, 9, 7):
         store.keep_snapshot("v1", seq, {"at": seq})
     store.keep_snapshot("v1", 9, {"at": 9})
     store.keep_snapshot("v2", 3, {"at": 3})
-    assert store.newest_snapshot("v1") == (9, {"at": 9})
-    assert store.newest_snapshot("v2") == (3, {"at": 3})
-    assert store.newest_snapshot("v3") is None
+    store.keep_snapshot("v1", 12, {"at": 12})
+    assert store.snapshots("v1") == [(seq, {"at": seq}) for seq in (12, 9, 5)]
+    assert store.snapshots("v2") == [(3, {"at": 3})]
+    assert store.snapshots("v3") == []
 
 
 def test_several_open_a_new_store_at_once(url):
@@ -168,7 +169,7 @@ def test_an_older_store_is_brought_up_to_date_once_and_keeps_its_rows(store, url
 def test_a_store_of_a_later_version_is_refused(store, url, monkeypatch):
     monkeypatch.setattr(schema, "STEPS", [])
     earlier = Store(url)
-    with pytest.raises(StartFailed, match="schema version 1, this alpharay knows 0"):
+    with pytest.raises(StartFailed, match="schema version 2, this alpharay knows 0"):
         earlier.open()
     earlier.close()
 
