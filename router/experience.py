@@ -68,7 +68,7 @@ class Experience:
         if not math.isfinite(self.alpha):
             raise ValueError(f"alpha must be a finite number, got {self.alpha}")
         if not all(abs(value) <= _LARGEST_FEATURE for value in self.features):
-            raise ValueError(f"features must be numbers of at most {_LARGEST_FEATURE:g}")
+            raise ValueError(f"features must be finite numbers of at most {_LARGEST_FEATURE:g}")
         for name in ("draw", "passed", "total", "prompt_tokens", "completion_tokens", "turn"):
             value = getattr(self, name)
             if not (isinstance(value, int) and 0 <= value <= _LARGEST_COUNT):

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from alpharay.serve import config as configuration
+from alpharay.serve import keys
 from alpharay.serve.deploy import application
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.lineup import Lineup
-from alpharay.serve.prepare import prepare
+from alpharay.serve.prepare import cache_folder, prepare
+from alpharay.serve.store import ready_store
 
 log = logging.getLogger("ray.serve")
 
@@ -22,9 +24,11 @@ log = logging.getLogger("ray.serve")
 def build(arguments: Mapping[str, str]) -> Any:
     """The Ray Serve application of the configuration at `arguments["config"]`, without it the embedded one.
 
-    Merges the members first, into ALPHARAY_CACHE, which every node must see. Host and port are Ray Serve's.
+    Merges the members and prepares the store first, in ALPHARAY_CACHE (which every node must see) unless the
+    configuration names another place for the store. Host and port are Ray Serve's.
 
-    Raises ConfigError: an argument that is none, or a configuration that cannot be used.
+    Raises ConfigError: an argument that is none, or a configuration that cannot be used. Raises StartFailed: the store
+    cannot be.
     """
     if unknown := set(arguments) - {"config"}:
         raise ConfigError(
@@ -32,5 +36,9 @@ def build(arguments: Mapping[str, str]) -> Any:
         )
     path = arguments.get("config")
     loaded = configuration.load(Path(path) if path else None)
+    if loaded.server.api_keys_file is not None:
+        keys.load(loaded.server.api_keys_file)
     members, seats = prepare(loaded, log.info)
-    return application(Lineup(config=loaded, members=members, seats=seats))
+    store = ready_store(loaded.store, Path.cwd(), cache_folder(), log.info)
+    served = loaded.model_copy(update={"store": store})
+    return application(Lineup(config=served, members=members, seats=seats))

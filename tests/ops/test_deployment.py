@@ -11,7 +11,7 @@ import yaml
 
 from alpharay.serve import config as configuration
 from alpharay.serve.cli import _parser
-from alpharay.serve.errors import ConfigError
+from alpharay.serve.errors import ConfigError, StartFailed
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -95,6 +95,37 @@ def test_the_application_builds_from_a_configuration_alone(cache):
     assert host.startswith("members-0-")
 
 
+@pytest.mark.parametrize(
+    ("store", "file"), [(None, "cache/store.db"), ("sqlite:///own.db", "own.db")], ids=["none", "relative"]
+)
+def test_the_application_has_a_store_that_is_ready(cache, tmp_path, monkeypatch, store, file):
+    from alpharay.serve.application import build
+    from alpharay.serve.store import Store
+
+    monkeypatch.chdir(tmp_path)
+    embedded = yaml.safe_load(configuration.embedded_config().read_text())
+    folder = configuration.embedded_config().parent
+    endpoints = {name: str(folder / place) for name, place in embedded["endpoints"].items()}
+    path = tmp_path / "frontier.yaml"
+    path.write_text(
+        yaml.safe_dump({"endpoints": endpoints, "members": [0, 1]} | ({"store": store} if store else {}))
+    )
+    config = deployments(build({"config": str(path)}))["ingress"].init_args[0]
+    assert config.store == f"sqlite:///{tmp_path / file}"
+    assert Store(config.store).log(0) == []
+
+
+def test_the_application_is_not_built_without_its_keys_or_store(cache, tmp_path):
+    from alpharay.serve.application import build
+
+    folder = configuration.embedded_config().parent
+    path = tmp_path / "frontier.yaml"
+    for wrong in ("server: {api_keys_file: none.yaml}", "store: sqlite:////nowhere/store.db"):
+        path.write_text(f"endpoints: {{low: {folder}/low, high: {folder}/high}}\nmembers: [0, 1]\n{wrong}\n")
+        with pytest.raises((ConfigError, StartFailed)):
+            build({"config": str(path)})
+
+
 def test_an_argument_that_is_none_is_refused(cache):
     from alpharay.serve.application import build
 
@@ -115,8 +146,7 @@ def test_replicas_are_scaled_and_placed_as_the_configuration_says(cache, tmp_pat
     scale = member._deployment_config.autoscaling_config
     assert (scale.min_replicas, scale.max_replicas, scale.target_ongoing_requests) == (2, 5, 8)
     assert member.ray_actor_options["resources"] == {"l40s": 0.5}
-    # A replica that is added is no restart.
-    assert found["hub"].init_args == (["frontier@0", "frontier@1"], 5)
+    assert found["hub"].init_args == (["frontier@0", "frontier@1"],)
 
 
 def test_a_scale_below_the_replicas_is_refused(tmp_path):

@@ -162,12 +162,29 @@ def test_an_endpoint_that_is_missing_is_named(written):
         ("judge: {time_limit_s: 0.001}", "judge.time_limit_s"),
         ("server: {port: 65536}", "server.port"),
         ("store: alpharay.db", "store"),
+        ("store_keep: 30", "store_keep"),
+        ("store_keep: 0d", "store_keep"),
+        ("store_keep: 30 days", "store_keep"),
         ("endpoints: {low: 3, high: x}", "endpoints.low"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_its_key(written, text, key):
     error = refused(written(text, endpoints="endpoints" not in text))
     assert error.partition(":")[0] == key
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("", 90 * 86400),
+        ("store_keep: 36h", 129600),
+        ("store_keep: 30d", 2592000),
+        ("store_keep: 8w", 4838400),
+        ("store_keep: null", None),
+    ],
+)
+def test_how_long_the_store_keeps_a_request(written, text, seconds):
+    assert load(written(text)).store_keep_s == seconds
 
 
 def test_every_wrong_key_is_told_at_once(written):

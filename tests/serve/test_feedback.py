@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import zlib
 
 import pytest
@@ -10,8 +12,9 @@ from alpharay.judge.verdict import VerdictKind
 from alpharay.serve.learning import Learning, standing_at
 from alpharay.serve.metrics import Counts
 from alpharay.serve.recording import folded_of, replayed
-from alpharay.serve.store import Store
+from alpharay.serve.store import Store, UnknownRequest
 
+from .clock import pass_time
 from .fakes import question, served_members
 
 TESTS = {"kind": "stdio", "cases": [{"input": "1", "output": "2"}]}
@@ -182,6 +185,60 @@ async def test_a_new_replica_goes_on_from_a_snapshot_to_the_same_state(serve, ur
     await later.exchange()
     assert read[0] > 0  # not from the start
     assert later._fold.learner.snapshot() == first.server.learning._fold.learner.snapshot()
+
+
+async def test_a_record_that_cannot_be_written_is_dropped_and_holds_up_no_other(stored, monkeypatch):
+    whole = Store.append
+
+    def append(self, records):
+        if any(one.request == bad for one in records):
+            raise TypeError("no JSON")
+        whole(self, records)
+
+    answers = [await stored.answer(alpharay={"tests": TESTS, "budget": 2}) for _ in range(3)]
+    bad = answers[1]["id"].removeprefix("chatcmpl-")
+    monkeypatch.setattr(Store, "append", append)
+    await stored.server.learning.exchange()
+    assert (stored.server.learning.waiting, stored.server.learning.down) == (0, "")
+    assert stored.counted("alpharay_store_records_total", outcome="written") == 2
+    assert stored.counted("alpharay_store_records_total", outcome="dropped") == 1
+    assert sum(stored.server.standing().judged.values()) == 4
+
+
+async def test_a_row_of_the_log_that_cannot_be_read_stops_no_learning_and_is_counted(stored, url):
+    await stored.answer(alpharay={"tests": TESTS, "budget": 2})
+    await stored.server.learning.exchange()
+    with Store(url)._writing() as connection:
+        connection.exec_driver_sql("UPDATE alpharay_experiences SET row = 'x' WHERE seq = 2")
+    later = Learning(Store(url), served_members(), stored.server.counts)
+    await later.exchange()
+    assert (later.down, sum(later.standing().judged.values())) == ("", 1)
+    assert stored.counted("alpharay_store_skipped_rows_total") == 1
+
+
+async def test_what_cannot_be_learnt_in_memory_is_no_fault_of_the_request(serving, monkeypatch):
+    monkeypatch.setattr("alpharay.router.Learner.learn", lambda *_: 1 / 0)
+    await serving.answer(alpharay={"tests": TESTS, "budget": 2})
+    assert serving.counted("alpharay_store_skipped_rows_total") == 2
+
+
+async def test_old_records_are_deleted_while_it_serves(serve, url, monkeypatch):
+    pruned, prune = threading.Event(), Store.prune
+    monkeypatch.setattr(Store, "prune", lambda *given: prune(*given) or pruned.set())
+    serving = await serve(store=Store(url), store_keep="1h")
+    answers = [await serving.answer(alpharay={"tests": TESTS, "budget": 2}) for _ in range(2)]
+    learning = serving.server.learning
+    await learning.exchange()
+    with Store(url)._writing() as connection:
+        old = answers[0]["id"].removeprefix("chatcmpl-")
+        connection.exec_driver_sql("UPDATE alpharay_requests SET at = at - 3601 WHERE id = ?", (old,))
+    forgetting = asyncio.create_task(learning.forget_forever())
+    await pass_time(700)
+    assert await asyncio.to_thread(pruned.wait, 60)
+    forgetting.cancel()
+    with pytest.raises(UnknownRequest):
+        Store(url).trace(old)
+    assert len(Store(url).log(0)) == 2
 
 
 async def test_other_checkpoints_of_the_same_name_teach_nothing(serve, url):
