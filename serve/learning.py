@@ -25,8 +25,8 @@ from alpharay.serve.store import Feedback, Record, Store, StoreDown, UnknownRequ
 
 log = logging.getLogger("ray.serve")
 
-# Requests whose records may wait for the store. A record is some kilobytes.
-_MOST_WAITING = 2000
+# Requests whose records may wait for the store, and draws of them all: a draw is about a kilobyte.
+_MOST_WAITING, _MOST_DRAWS = 2000, 64_000
 _BATCH = 200
 _EVERY_S = 1.0
 # How often old records are looked for; and between two batches of them, so that others can write meanwhile.
@@ -60,6 +60,7 @@ class Learning:
         self._portfolio = dict(portfolio or {})
         self._standing = Standing(portfolio=self._portfolio)
         self._waiting: deque[Record] = deque()
+        self._draws = 0  # of those that wait
         self._busy = asyncio.Lock()
         self._opened = False
         self.down = ""
@@ -93,9 +94,10 @@ class Learning:
                 self._fold.take(row)
             self._publish()
             return
-        if len(self._waiting) >= _MOST_WAITING:
+        if len(self._waiting) >= _MOST_WAITING or self._draws >= _MOST_DRAWS:
             self._counts.store_records.labels("dropped").inc()
             return
+        self._draws += len(session.draws)
         self._waiting.append(
             Record(
                 request=request,
@@ -181,7 +183,7 @@ class Learning:
             batch = [self._waiting[number] for number in range(min(_BATCH, len(self._waiting)))]
             written = await self._append(batch)
             for _ in batch:  # only now: a batch that failed is written again
-                self._waiting.popleft()
+                self._draws -= len(self._waiting.popleft().trace["draws"])
             self._counts.store_records.labels("written").inc(written)
 
     async def _append(self, batch: Sequence[Record]) -> int:

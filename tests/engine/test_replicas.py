@@ -93,6 +93,7 @@ def test_a_member_moves_to_another_checkpoint_under_load_and_no_answer_fails_or_
 
     names, seeds = ("two@0", "two@1.5"), range(1, 4)
     before = served()
+    restarts = replicas.metric("alpharay_replica_restarts_total")
     texts = {(before[name], seed): text(drawn(name, seed)) for name in names for seed in seeds}
     (unchanged,) = replicas.processes("ServeReplica:alpharay:member-0")
     stop, answers = threading.Event(), []
@@ -122,6 +123,7 @@ def test_a_member_moves_to_another_checkpoint_under_load_and_no_answer_fails_or_
     assert replicas.processes("ServeReplica:alpharay:member-0") == [unchanged]
     wait_until(lambda: len(replicas.processes("EngineCore")) == 2, "the end of the old engine")
     assert replicas.ready()
+    assert replicas.metric("alpharay_replica_restarts_total") == restarts
     texts |= {(after[name], seed): text(drawn(name, seed)) for name in names for seed in seeds}
     assert [answer.text for _, answer in answers if answer.status_code != 200] == []
     seen = set()

@@ -130,8 +130,11 @@ async def test_feedback_without_a_store_that_answers_is_not_acknowledged(serve):
     assert "hunter2" not in response.text
 
 
-async def test_what_could_not_be_stored_waits_and_is_then_dropped_and_counted(serve, monkeypatch):
-    monkeypatch.setattr("alpharay.serve.learning._MOST_WAITING", 3)
+@pytest.mark.parametrize(("bound", "most"), [("_MOST_WAITING", 3), ("_MOST_DRAWS", 6)])
+async def test_what_could_not_be_stored_waits_and_is_then_dropped_and_counted(
+    serve, monkeypatch, bound, most
+):
+    monkeypatch.setattr(f"alpharay.serve.learning.{bound}", most)
     serving = await serve(store=Store("postgresql+pg8000://user:hunter2@127.0.0.1:1/db"))
     for _ in range(5):
         await serving.answer(alpharay={"tests": TESTS, "budget": 2})
