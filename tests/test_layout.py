@@ -165,3 +165,16 @@ def embedded_problems():
 def test_every_embedded_problem_can_be_judged():
     problems = [parse_problem(problem) for problem in embedded_problems()]
     assert len({problem.id for problem in problems}) == len(problems) > 0
+
+
+def test_what_runs_for_ever_is_supervised():
+    """A bare task that raises is silently over; loops are given to `judge/supervise.py`."""
+    bare = {
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] in {"create_task", "ensure_future", "Thread"}
+        and "_forever" in ast.unparse(node)
+    }
+    assert not bare

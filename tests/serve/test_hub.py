@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from alpharay.serve import metrics
 from alpharay.serve.hub import SILENT_AFTER_S, Hub, IngressReport, JudgeState, MemberReport, Phase
 from alpharay.serve.metrics import Counts
 
@@ -231,3 +232,14 @@ async def test_a_replica_that_is_lost_counts_as_a_restart_once_it_is_replaced(hu
     await hub.leave("successor")
     await hub.report_members("lost", {ONE: up("b")})
     assert await restarts(hub) == 2
+
+
+async def test_what_failed_in_any_replica_is_counted_for_all(hub):
+    await hub.report_members("r", {ONE: up("a")}, {"host reports": 2})
+    await hub.report_members("s", {OTHER: up("b")}, {"host reports": 1})
+    await hub.report_judge("j", JudgeState(layer="full"), {"judge lane": 4})
+    await hub.report_judge("j", JudgeState(layer="full"), {"judge lane": 5})
+    await hub.leave("s")
+    page = metrics.page((await hub.overview()).counted, []).decode()
+    assert 'alpharay_task_failures_total{task="host reports"} 3.0' in page
+    assert 'alpharay_task_failures_total{task="judge lane"} 5.0' in page

@@ -11,6 +11,7 @@ from alpharay.serve.dialects import chat
 from alpharay.serve.hub import Hub, MemberReport, Phase
 from alpharay.serve.ingress import Ingress
 from alpharay.serve.lineup import Announced
+from alpharay.serve.server import Server
 
 from .clock import pass_time
 from .fakes import NAMES, FakeEngines, FakeJudging, Handle, config, question, served_members
@@ -105,3 +106,27 @@ async def test_a_drain_after_a_change_ends_at_once(changing):
     await changing.hub.drain(30)
     await pass_time(5)
     assert (await changing.hub.overview()).drained
+
+
+async def test_a_fault_in_a_task_of_the_ingress_is_counted_and_ends_nothing(changing, monkeypatch):
+    faults = {"exchange": 1, "_follow": 1}
+
+    def once_bad(cls, name):
+        method = getattr(cls, name)
+
+        async def run(self):
+            if faults[name]:
+                faults[name] -= 1
+                raise SystemError(name)
+            return await method(self)
+
+        monkeypatch.setattr(cls, name, run)
+
+    once_bad(Server, "exchange")
+    once_bad(Ingress, "_follow")
+    await pass_time(5)
+    await changing.hub.announce(changing.lineup)
+    await pass_time(5)
+    assert await checkpoint(changing) == changing.new[0].sha256
+    assert faults == {"exchange": 0, "_follow": 0}
+    assert 'task="ingress reports"} 1.0' in (await changing.http.get("/metrics")).text
