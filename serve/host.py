@@ -70,12 +70,13 @@ class Host:
         self._supervisor = Supervisor(log)
         self._supervisor.every("host reports", _REPORT_S, self._report, at_most_s=2 * _HUB_S)
         try:
-            async with asyncio.timeout(_FIRST_START_S):
+            async with asyncio.timeout(_FIRST_START_S) as limit:
                 began = time.monotonic()
                 await self._start(config)
             self._start_s = max(_START_S, _START_FACTOR * (time.monotonic() - began))
         except Exception as error:
-            self._broken = f"{type(error).__name__}: {error}"
+            told = f"nothing came of it within {_FIRST_START_S:.0f} s" if limit.expired() else error
+            self._broken = f"{type(error).__name__}: {told}"
             await self._report()
             raise
         for engine in set(self._engines.values()):
@@ -234,10 +235,8 @@ class Host:
     async def close(self) -> None:
         await self._supervisor.close()
         self._outlets.close()
-        await self._say_goodbye()
-        await asyncio.gather(
-            *(engine.stop() for engine in set(self._engines.values())), return_exceptions=True
-        )
+        stopping = [engine.stop() for engine in set(self._engines.values())]
+        await asyncio.gather(self._say_goodbye(), *stopping, return_exceptions=True)
 
     async def _say_goodbye(self) -> None:
         """Ray ends this replica: a broken one is to be replaced, of any other there is no need any more."""
