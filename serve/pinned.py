@@ -93,8 +93,9 @@ class Passing(AsyncIterator[bytes]):
         self._first = asyncio.ensure_future(anext(self._chunks))
         await asyncio.wait({self._first}, timeout=HEADERS_AFTER_S)
         self._opened = True
-        if self._first.done() and isinstance(error := self._first.exception(), RequestError):
-            raise error
+        refusal = self._first.exception() if self._first.done() else None
+        if isinstance(refusal, RequestError):
+            raise refusal
         return str(content_type)
 
     async def __anext__(self) -> bytes:

@@ -108,8 +108,7 @@ def _references(schema: Any) -> dict[str, Any]:
             found[name] = _target(name, schema)
             waiting.append(found[name])
         for word in _BRANCHES:
-            if isinstance(node.get(word), list):
-                waiting.extend(node[word])
+            waiting.extend(_list(node.get(word)))
     return found
 
 
@@ -122,8 +121,8 @@ def _describes(schema: Any, describing: set[str], targets: dict[str, Any]) -> bo
         return False
     for word, suffices in _BRANCHES.items():
         branches = schema.get(word)
-        some = isinstance(branches, list) and branches
-        if some and not suffices(_describes(branch, describing, targets) for branch in branches):
+        told = [_describes(branch, describing, targets) for branch in _list(branches)]
+        if told and not suffices(told):
             return False
     return True
 
@@ -150,6 +149,10 @@ def _read(schema: object) -> object:
         return json.loads(schema)
     except (ValueError, RecursionError):
         return None  # the engine says what is wrong
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _dict(value: object) -> dict[str, Any]:
