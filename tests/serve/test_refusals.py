@@ -14,7 +14,12 @@ from .test_dialects import ASKED, events
 
 PINNED = NAMES[4]
 PATHS = {"/v1/chat/completions": {"messages": question()["messages"]}, **ASKED}
-NO = {"message": "Requested sample logprobs of 50", "type": "BadRequestError", "param": "logprobs", "code": 400}
+NO = {
+    "message": "Requested sample logprobs of 50",
+    "type": "BadRequestError",
+    "param": "logprobs",
+    "code": 400,
+}
 WORDINGS = [
     "This model's maximum context length is 512 tokens. However, your prompt contains at least 513 input tokens, which exceeds this limit",
     "This model's maximum context length is 512 tokens. However, your prompt contains 9999 characters (more than 9 characters)",
@@ -31,7 +36,12 @@ async def post(serving, path, model="frontier", **body):
 
 
 def own_stream(path, member=PINNED):
-    asked = {"seed": 3, "vllm_xargs": {"alpharay_seed": 3}, "stream_options": {"include_usage": True}, **PATHS[path]}
+    asked = {
+        "seed": 3,
+        "vllm_xargs": {"alpharay_seed": 3},
+        "stream_options": {"include_usage": True},
+        **PATHS[path],
+    }
     if path == "/v1/chat/completions":
         return list(stream_of(completion(member, asked), asked))
     return list(engine_answers.STREAMS[path](member, asked))
@@ -110,7 +120,10 @@ async def test_more_tokens_than_the_model_takes_are_cut_to_what_it_takes(serve, 
 # Structures
 
 
-REFERENCE = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"allOf": [{"$ref": "#/$defs/a"}]}}}
+REFERENCE = {
+    "$ref": "#/$defs/a",
+    "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"allOf": [{"$ref": "#/$defs/a"}]}},
+}
 DOUBLED = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)}
 ENDLESS = [
     {"$ref": "#"},
@@ -132,10 +145,16 @@ def with_schema(schema):
     tool = {"name": "f", "parameters": schema}
     yield "/v1/chat/completions", {"structured_outputs": {"json": schema}}
     yield "/v1/completions", {"structured_outputs": {"json": json.dumps(schema)}}
-    yield "/v1/chat/completions", {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
+    yield (
+        "/v1/chat/completions",
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}},
+    )
     yield "/v1/responses", {"text": {"format": {"type": "json_schema", "name": "a", "schema": schema}}}
     yield "/v1/messages", {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
-    yield "/v1/chat/completions", {"tools": [{"type": "function", "function": tool}], "tool_choice": "required"}
+    yield (
+        "/v1/chat/completions",
+        {"tools": [{"type": "function", "function": tool}], "tool_choice": "required"},
+    )
     yield "/v1/responses", {"tools": [{"type": "function", **tool}], "tool_choice": "required"}
 
 

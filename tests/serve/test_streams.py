@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from alpharay.serve.dialects import responses_input
+from alpharay.serve.dialects import chat_input, responses_input
 from alpharay.serve.links import SampleLost
 
 from . import engine_answers
 from .clock import pass_time
-from .fakes import NAMES, PROMPT_TOKENS, Call, question, rebuilt
-from .test_dialects import ASKED, events, told_note, told_text
-from .test_refusals import PATHS, PINNED, post
+from .fakes import NAMES, PROMPT_TOKENS, Call, completion, question, rebuilt
+from .test_dialects import ASKED, events, told_note
+from .test_refusals import PINNED, own_stream, post
 
 CHUNKS = ("/v1/chat/completions", "/v1/completions")
 ODD = "x = 1\u2028y = 2\u2029z = 3\x85print(x)\x0b\x0c\x1c\x1d\x1e\r\n"
@@ -35,7 +35,9 @@ def whole_text(choice):
 
 
 @pytest.mark.parametrize("path", CHUNKS)
-async def test_several_choices_stream_side_by_side_and_are_those_of_the_same_request_unstreamed(serving, path):
+async def test_several_choices_stream_side_by_side_and_are_those_of_the_same_request_unstreamed(
+    serving, path
+):
     told = events((await post(serving, path, n=3, seed=7, stream=True)).text)
     whole = (await post(serving, path, n=3, seed=7)).json()
     # An engine's own answer numbers its only choice 0, which is what it names in its text here.
@@ -43,7 +45,9 @@ async def test_several_choices_stream_side_by_side_and_are_those_of_the_same_req
     written = [chunk["choices"][0]["index"] for _, chunk in told if chunk["choices"]]
     assert written != sorted(written)
     assert len({(chunk["id"], chunk["model"], chunk["created"]) for _, chunk in told}) == 1
-    ends = {choice["index"]: choice for _, chunk in told for choice in chunk["choices"] if choice["finish_reason"]}
+    ends = {
+        choice["index"]: choice for _, chunk in told for choice in chunk["choices"] if choice["finish_reason"]
+    }
     assert {index: end["alpharay"] for index, end in ends.items()} == {
         choice["index"]: choice["alpharay"] for choice in whole["choices"]
     }
@@ -73,7 +77,9 @@ async def test_a_choice_whose_engine_is_lost_before_it_says_anything_is_drawn_el
 
 
 async def test_several_choices_of_which_one_is_lost_in_the_middle_end_with_an_error(serving):
-    half = [b'data: {"id":"chatcmpl-1-0","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n']
+    half = [
+        b'data: {"id":"chatcmpl-1-0","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
+    ]
     serving.engines.streamed = [*half, SampleLost("it died")]
     told = events((await post(serving, CHUNKS[0], n=2, stream=True)).text)
     assert told[-1][1]["error"]["code"] == "no_capacity"
@@ -113,7 +119,10 @@ async def test_several_prompts_have_several_choices_each_of_one_member(serving, 
 
 
 @pytest.mark.parametrize("path", CHUNKS)
-@pytest.mark.parametrize("options", [None, {}, {"continuous_usage_stats": True}, {"include_usage": False, "continuous_usage_stats": True}])
+@pytest.mark.parametrize(
+    "options",
+    [None, {}, {"continuous_usage_stats": True}, {"include_usage": False, "continuous_usage_stats": True}],
+)
 async def test_usage_that_is_not_asked_for_is_in_no_event(serving, path, options):
     for model, own in ((PINNED, {}), ("frontier", {}), ("frontier", {"alpharay": {"budget": 2}})):
         told = events((await post(serving, path, model, stream=True, stream_options=options, **own)).text)
@@ -125,7 +134,9 @@ async def test_usage_that_is_not_asked_for_is_in_no_event(serving, path, options
 @pytest.mark.parametrize("path", CHUNKS)
 async def test_continuous_usage_is_in_every_event(serving, path):
     options = {"include_usage": True, "continuous_usage_stats": True}
-    told = events((await post(serving, path, stream=True, stream_options=options, alpharay={"budget": 2})).text)
+    told = events(
+        (await post(serving, path, stream=True, stream_options=options, alpharay={"budget": 2})).text
+    )
     assert all(chunk["usage"]["completion_tokens"] == 3 for _, chunk in told)
     await post(serving, path, PINNED, stream=True, stream_options=options)
     assert serving.engines.calls[-1][1]["stream_options"] == options
@@ -134,33 +145,87 @@ async def test_continuous_usage_is_in_every_event(serving, path):
 # Events that any client reads
 
 
-def with_text(path, text):
-    """The engine's answer and its stream in that dialect, with this text."""
-    if path == "/v1/chat/completions":
-        choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
-        return [{"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": PINNED, "choices": [choice]}]
-    asked = {"seed": 3, **ASKED[path]}
-    blocks = b"".join(engine_answers.STREAMS[path](PINNED, asked)).decode().split("\n\n")
-    return [json.loads(block.split("data: ")[1].replace(PINNED, "~")) for block in blocks if "{" in block]
+@pytest.mark.parametrize("options", [{"model": PINNED}, {}, {"n": 2}, {"alpharay": {"budget": 2}}])
+async def test_no_event_holds_a_character_that_a_client_takes_for_the_end_of_a_line(serving, options):
+    serving.engines.answer = lambda member, body: json.loads(
+        json.dumps(completion(member, body)).replace(member, json.dumps(ODD)[1:-1])
+    )
+    stream = (await post(serving, CHUNKS[0], stream=True, **options)).content.decode()
+    lines = [line for line in stream.splitlines() if line.startswith("data: {")]
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert all(text.startswith(ODD) for text in rebuilt(chunks).values())
 
 
-@pytest.mark.parametrize("path", PATHS)
-async def test_no_event_holds_a_character_that_a_client_takes_for_the_end_of_a_line(serving, path, monkeypatch):
-    text = json.dumps(ODD, ensure_ascii=False)[1:-1].encode()
-    parts = [b"".join(engine_answers.STREAMS[path](PINNED, {"seed": 3, **ASKED[path]}))] if path in ASKED else [
-        b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"' + text + b'"},"finish_reason":null}]}\n\n',
-        b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
-        b'data: {"id":"chatcmpl-1","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\ndata: [DONE]\n\n',
-    ]  # fmt: skip
-    serving.engines.streamed = [part.replace(b'"f"', b'"' + text + b'"') for part in parts]
-    streams = [(await post(serving, path, PINNED, stream=True)).content]
-    serving.engines.streamed = None
-    monkeypatch.setattr("tests.serve.fakes.completion", None)
-    for name in ("text_completion", "message"):
-        plain = getattr(engine_answers, name)
-        monkeypatch.setitem(engine_answers.ANSWERS, {"message": "/v1/messages"}.get(name, "/v1/completions"),
-                            lambda member, body, plain=plain: json.loads(json.dumps(plain(member, body)).replace("frontier@", json.dumps(ODD)[1:-1])))  # fmt: skip
-    streams.append((await post(serving, path, stream=True, alpharay={"budget": 2})).content)
-    for stream in streams:
-        read = [line for line in stream.decode().splitlines() if line.startswith("data: ") and line != "data: [DONE]"]
-        assert [json.loads(line.removeprefix("data: ")) for line in read]
+@pytest.mark.parametrize("path", ASKED)
+async def test_what_other_dialects_pass_through_holds_no_such_character_either(serving, path):
+    letter = '"\u2028\u2029\x85"'.encode()
+    serving.engines.streamed = [part.replace(b'"f"', letter) for part in own_stream(path)]
+    stream = (await post(serving, path, PINNED, stream=True)).content.decode()
+    assert "\\u2028" in stream
+    assert not {"\u2028", "\u2029", "\x85"} & set(stream)
+
+
+# How a response ends
+
+
+def cut_response(member, body):
+    return engine_answers.response(member, body) | {"status": "incomplete", "incomplete_details": None}
+
+
+@pytest.mark.parametrize("options", [{"model": PINNED}, {}, {"alpharay": {"budget": 2}}])
+async def test_a_response_that_ran_out_of_tokens_ends_incomplete(serving, options, monkeypatch):
+    monkeypatch.setitem(engine_answers.ANSWERS, "/v1/responses", cut_response)
+    stream = b"".join(engine_answers.response_stream(PINNED, {"seed": 3}))
+    begun, _, last = stream.rpartition(b"event: ")
+    last = last.replace(b'"status": "completed", "model"', b'"status": "incomplete", "model"')
+    serving.engines.streamed = [begun + b"event: " + last]
+    told = events((await post(serving, "/v1/responses", stream=True, **options)).text)
+    whole = (await post(serving, "/v1/responses", **options)).json()
+    name, final = told[-1]
+    assert (name, final["type"]) == ("response.incomplete", "response.incomplete")
+    for response in (final["response"], whole):
+        assert response["status"] == "incomplete"
+        assert response["incomplete_details"] == {"reason": "max_output_tokens"}
+        assert [item["status"] for item in response["output"]] == ["incomplete"]
+        assert response["alpharay"]["drawn"]
+    done = [data for kind, data in told if kind == "response.output_item.done"]
+    assert [data["item"]["status"] for data in done] == ["incomplete"]
+    numbers = [data["sequence_number"] for _, data in told]
+    assert numbers == list(range(len(numbers)))
+
+
+# What comes back from an earlier turn
+
+
+@pytest.mark.parametrize(
+    ("item", "content"),
+    [
+        ({"role": "assistant", "content": [{"type": "output_text", "text": "a"}]}, "a"),
+        ({"role": "assistant", "id": "m", "content": [{"type": "text", "text": "a"}]}, "a"),
+        ({"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}, "no"),
+        ({"role": "assistant", "content": [{"type": "output_text", "text": w} for w in "ab"]}, "ab"),
+        ({"role": "assistant", "content": "a"}, "a"),
+        ({"role": "user", "content": [{"type": "text", "text": "a"}]}, [{"type": "input_text", "text": "a"}]),
+        ({"role": "user", "content": [{"type": "input_image"}]}, [{"type": "input_image"}]),
+        ({"role": "assistant", "content": [{"type": "odd"}]}, [{"type": "odd"}]),
+    ],
+)
+def test_an_earlier_message_reaches_the_engine_as_it_reads_it(item, content):
+    fields, left_out = responses_input.tidied({"input": [item]})
+    assert fields["input"][0]["content"] == content
+    assert left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ({"content": None, "refusal": "no", "audio": None, "tool_calls": None}, {"content": "no"}),
+        ({"content": "a", "refusal": None, "tool_calls": []}, {"content": "a"}),
+        ({"content": None, "tool_calls": [{"id": "c"}]}, {"content": None, "tool_calls": [{"id": "c"}]}),
+        ({"content": None}, {"content": ""}),
+        ({"tool_calls": [{"id": "c"}]}, {"tool_calls": [{"id": "c"}]}),
+    ],
+)
+def test_an_earlier_answer_reaches_the_engine_without_its_empty_fields(message, sent):
+    fields, _ = chat_input.tidied({"messages": [{"role": "assistant", **message}]})
+    assert fields["messages"] == [{"role": "assistant", **sent}]
