@@ -182,14 +182,16 @@ class _Run:
                 candidate = task.result()
             except SampleLost as error:
                 log.warning("%s: sample %d is lost: %s", self.job.request_id, draw.index, error)
-                self._counts.samples.labels(draw.member, "lost").inc()
+                blame = unusable(self.job.request.body) if isinstance(error, EngineFault) else None
+                if blame is None:
+                    self._counts.samples.labels(draw.member, "lost").inc()
                 self._watch(draw, "lost", None)
                 self.session.lost(draw)
                 if isinstance(error, EngineFault):
                     self._faulty.add(draw.member)
                     self._faults += 1
                 # Where a structure is asked for, one member's engine is enough to know that it cannot be used.
-                if len(self._faulty) > 1 or (self._faults > 1 and unusable(self.job.request.body)):
+                if len(self._faulty) > 1 or (self._faults > 1 and blame):
                     raise engine_fault(self.job.request) from error
             else:
                 self._unjudged.pop(draw.index, None)

@@ -140,7 +140,9 @@ class Choices(AsyncIterator[bytes]):
         """One draw's chunks as those of that choice. Raises SampleLost, and RequestError: the engine's refusal."""
         dialect, request_id = self._job.dialect, f"{self._job.request_id}-{draw.index}"
         body = dialect.engine_body(self._one, draw.member, seed=draw.seed, draw=False, request_id=request_id)
-        parts: Any = self._server.engines.stream(draw.member, dialect.PATH, body, {"x-request-id": request_id})
+        parts: Any = self._server.engines.stream(
+            draw.member, dialect.PATH, body, {"x-request-id": request_id}
+        )
         started = time.monotonic()
         try:
             status, _ = await anext(parts)

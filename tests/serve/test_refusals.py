@@ -183,6 +183,7 @@ async def test_a_structure_that_living_engines_fail_on_is_the_requests_fault(ser
         response = await post(serving, path, model, **{field: structure[field]}, **options)
         assert response.status_code == 400, response.text
         assert field in response.json()["error"]["message"]
+    assert serving.counted("alpharay_samples_total", outcome="lost") == 0
     serving.engines.faults = {name: [EngineFault("it answered 500")] * 9 for name in NAMES}
     assert (await post(serving, path, model)).status_code == 500
 

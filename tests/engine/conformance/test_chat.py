@@ -217,12 +217,9 @@ def test_a_format_of_an_unknown_type_is_refused(target: Target):
     target.refusal(CHAT, response_format={"type": "odd"})
 
 
-def test_a_named_tool_is_called_with_arguments_of_its_schema(target: Target):
-    choice = {"type": "function", "function": {"name": "add"}}
-    answer = target.answer(CHAT, tools=[TOOL], tool_choice=choice, max_tokens=60)
-    (call,) = answer["choices"][0]["message"]["tool_calls"]
-    assert call["function"]["name"] == "add"
-    assert call["function"]["arguments"].startswith("{")
+def test_a_call_that_no_parser_reads_is_refused(target: Target):
+    for choice in ({"type": "function", "function": {"name": "add"}}, "required", "auto"):
+        assert "parser" in target.refusal(CHAT, tools=[TOOL], tool_choice=choice)["message"]
 
 
 @pytest.mark.parametrize(
