@@ -65,7 +65,8 @@ class Passing(AsyncIterator[bytes]):
         self._visit = visit
         self._started = time.monotonic()
         self._parts: Any = None
-        self._first: asyncio.Future[bytes] | None = None  # what the engine's first events come to
+        self._held: list[bytes] = []  # what waits for the headers
+        self._beginning: asyncio.Future[None] | None = None
         self._opened = False
         self._settled = False  # whether what became of its samples has been counted
         self._passage = pinned.dialect.passage(
@@ -90,24 +91,33 @@ class Passing(AsyncIterator[bytes]):
         if status != 200:
             self._settled = True
             raise refused(status, whole, self._pinned.request)
-        self._first = asyncio.ensure_future(anext(self._chunks))
-        await asyncio.wait({self._first}, timeout=HEADERS_AFTER_S)
+        self._beginning = asyncio.ensure_future(self._begin())
+        await asyncio.wait({self._beginning}, timeout=HEADERS_AFTER_S)
         self._opened = True
-        refusal = self._first.exception() if self._first.done() else None
+        refusal = self._beginning.exception() if self._beginning.done() else None
         if isinstance(refusal, RequestError):
             raise refusal
         return str(content_type)
 
+    async def _begin(self) -> None:
+        """Holds what comes until the engine has begun to answer."""
+        async for chunk in self._chunks:
+            self._held.append(chunk)
+            if self._passage.begun:
+                return
+
     async def __anext__(self) -> bytes:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return await first
-        return await anext(self._chunks)
+        if not self._held and self._beginning is not None:
+            beginning, self._beginning = self._beginning, None
+            await beginning
+        if self._held:
+            return self._held.pop(0)
+        return bytes(await anext(self._chunks))
 
     async def aclose(self) -> None:
-        if self._first is not None:
-            self._first.cancel()
-            await asyncio.gather(self._first, return_exceptions=True)
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.gather(self._beginning, return_exceptions=True)
         if not self._settled:
             self._settled = True
             _count_samples(self._server, self._pinned, "aborted")

@@ -37,6 +37,7 @@ class ChunkPassage:
 
     def __init__(self, request: ApiRequest, note: Note, closing: Closing) -> None:
         self.texted = False
+        self.begun = True
         self._include_usage = request.include_usage
         self._note = note
         self._closing = closing

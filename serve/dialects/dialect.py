@@ -92,10 +92,11 @@ class Replay(Protocol):
 class Passage(Protocol):
     """An engine's own stream on its way to the client, one server-sent event after the other.
 
-    texted: whether text has gone through.
+    texted: whether text has gone through. begun: whether what came is the engine's answer, so that it has not refused.
     """
 
     texted: bool
+    begun: bool
 
     def through(self, event: bytes) -> Iterator[bytes]:
         """What goes out for one event of the engine's. Raises EngineError when it tells of an error."""

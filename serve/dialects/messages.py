@@ -212,6 +212,7 @@ def replay(request: ApiRequest, origin: Origin) -> _Replay:  # noqa: ARG001 - th
 class _Passage:
     def __init__(self, origin: Origin, note: Note, closing: Closing) -> None:
         self.texted = False
+        self.begun = True
         self._origin = origin
         self._note = note
         self._closing = closing

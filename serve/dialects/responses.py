@@ -230,12 +230,14 @@ def _failure(error: RequestError) -> Json:
     return {"code": code, "message": error.message}
 
 
+_OPENINGS = frozenset({b"response.created", b"response.queued", b"response.in_progress"})
 _ENDS = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
 
 
 class _Passage:
     def __init__(self, origin: Origin, note: Note, closing: Closing) -> None:
         self.texted = False
+        self.begun = False  # vLLM opens a response before it asks the engine
         self._next = 0
         self._origin = origin
         self._note = note
@@ -250,6 +252,7 @@ class _Passage:
         if kind == b"error" or line.startswith(b'{"error"'):
             raise EngineError(line)
         self._next += 1
+        self.begun = self.begun or kind not in _OPENINGS
         if kind not in _ENDS:
             self.texted = self.texted or kind.endswith(b".delta")
             yield from self._released()

@@ -56,6 +56,11 @@ async def test_a_refusal_in_the_engines_stream_is_the_answer_it_would_be_unstrea
     serving.engines.streamed = [event({"error": NO}), DONE]
     streamed = await post(serving, path, model, stream=True)
     assert (streamed.status_code, streamed.json()) == (whole.status_code, whole.json())
+    if path == "/v1/responses":  # it is opened before the engine is asked
+        serving.engines.streamed = [*own_stream(path)[:2], event({"error": NO})]
+        again = await post(serving, path, model, stream=True)
+        assert (again.status_code, again.json()) == (whole.status_code, whole.json())
+        return
     assert serving.counted("alpharay_requests_total", outcome="invalid") == 2
     assert serving.counted("alpharay_samples_total") == 0
 
