@@ -33,7 +33,12 @@ _HEAD = [
     "",
     "The tests of `tests/engine/conformance`, by `make conformance`: vLLM on the CPU, the embedded frontier, the bare",
     "server with its checkpoint of alpha = 1. They are written in the manner of vLLM's own server tests, for what both",
-    "servers share: shapes, streams, usage, logprobs, structures, stops, tools, refusals.",
+    "servers share: shapes, streams, usage, logprobs, structures, stops, tools, refusals. A refusal must be the same",
+    "streamed and unstreamed.",
+    "",
+    "Meant to differ, and in no test: the error's `type` is OpenAI's (`invalid_request_error`, vLLM: `BadRequestError`)",
+    "and its `code` a word or null (vLLM: the status); more tokens of an answer than the model takes are cut to what it",
+    "takes (vLLM: 400); a `tool_choice` of `auto` without tools is ignored (vLLM: 400).",
     "",
     "| server | passed | failed |",
     "| --- | --- | --- |",
@@ -73,7 +78,8 @@ def _outcomes(url: str, model: str, folder: Path) -> dict[str, str]:
     found = {}
     for case in ET.parse(report).iter("testcase"):
         # The model is the first of a test's parameters.
-        name = case.get("name", "").replace(f"[{model}]", "").replace(f"[{model}-", "[")
+        file = case.get("classname", "").rpartition(".")[2]
+        name = f"{file}::{case.get('name')}".replace(f"[{model}]", "").replace(f"[{model}-", "[")
         faults = [fault for kind in ("failure", "error", "skipped") if (fault := case.find(kind)) is not None]
         found[name] = (faults[0].get("message") or "failed").splitlines()[0] if faults else "passed"
     return found
@@ -95,7 +101,7 @@ def _differences(results: dict[str, dict[str, str]]) -> list[str]:
         lines.append(f"- `{name}`")
         for server, result in results.items():
             told = result.get(name, "not run")
-            lines.append(f"  - {server}: {told if told == 'passed' else told[:200].replace('|', '/')}")
+            lines.append(f"  - {server}: {told if told == 'passed' else told[:120]}")
     return lines
 
 

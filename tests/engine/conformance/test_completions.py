@@ -66,6 +66,12 @@ def test_the_prompt_is_echoed(target: Target):
     assert texts(target.chunks(COMPLETIONS, echo=True))[0].startswith(PROMPT)
 
 
+def test_a_prompt_is_scored_without_an_answer(target: Target):
+    told = target.answer(COMPLETIONS, max_tokens=0, echo=True, logprobs=1)["choices"][0]
+    assert told["text"] == PROMPT
+    assert len(told["logprobs"]["tokens"]) == len(told["logprobs"]["token_logprobs"]) > 1
+
+
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_logprobs_come_for_every_token(target: Target, count):
     told = target.answer(COMPLETIONS, logprobs=count)["choices"][0]["logprobs"]
