@@ -155,14 +155,14 @@ def test_options_of_a_stream_without_a_stream_are_refused(target: Target, stream
 
 @pytest.mark.parametrize("stop", ["\n", ["\n", "never written"]])
 def test_a_stop_string_ends_an_answer_and_is_not_in_it(target: Target, stop):
-    answer = target.answer(CHAT, stop=stop, max_tokens=200, temperature=0)
+    answer = target.answer(CHAT, stop=stop, max_tokens=200, **FIXED)
     choice = answer["choices"][0]
     assert "\n" not in choice["message"]["content"]
     assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", "\n")
 
 
 def test_a_stop_string_is_in_the_answer_where_it_is_asked_for(target: Target):
-    answer = target.answer(CHAT, stop="\n", max_tokens=200, temperature=0, include_stop_str_in_output=True)
+    answer = target.answer(CHAT, stop="\n", max_tokens=200, **FIXED, include_stop_str_in_output=True)
     assert content(answer).endswith("\n")
 
 
@@ -171,7 +171,7 @@ def test_an_empty_stop_string_is_refused(target: Target):
 
 
 def test_at_least_so_many_tokens_are_written(target: Target):
-    answer = target.answer(CHAT, min_tokens=30, max_tokens=30, temperature=0)
+    answer = target.answer(CHAT, min_tokens=30, max_tokens=30, **FIXED)
     assert answer["usage"]["completion_tokens"] == 30
 
 

@@ -80,7 +80,7 @@ def test_logprobs_come_for_every_token(target: Target, count):
 
 
 def test_logprobs_of_an_echoed_prompt_begin_with_none(target: Target):
-    answer = target.answer(COMPLETIONS, logprobs=1, echo=True, temperature=0)
+    answer = target.answer(COMPLETIONS, logprobs=1, echo=True, **FIXED)
     told, used = answer["choices"][0]["logprobs"], answer["usage"]
     assert len(told["tokens"]) == used["prompt_tokens"] + 6
     assert told["token_logprobs"][0] is None
@@ -167,7 +167,7 @@ def test_what_cannot_be_sampled_is_refused_whether_it_streams_or_not(target: Tar
 
 
 def test_text_and_tokens_as_one_stop(target: Target):
-    answer = target.answer(COMPLETIONS, stop=["\n"], max_tokens=100, temperature=0)
+    answer = target.answer(COMPLETIONS, stop=["\n"], max_tokens=100, **FIXED)
     assert answer["choices"][0]["stop_reason"] == "\n"
     token = target.answer(COMPLETIONS, return_token_ids=True, **FIXED)["choices"][0]["token_ids"][1]
     stopped = target.answer(COMPLETIONS, stop_token_ids=[token], **FIXED)

@@ -135,7 +135,7 @@ def test_a_messages_events_come_in_their_order(target: Target):
 
 
 def test_a_message_stops_at_a_sequence_and_names_it(target: Target):
-    message = target.answer(ANTHROPIC, stop_sequences=["\n"], temperature=0, max_tokens=100)
+    message = target.answer(ANTHROPIC, stop_sequences=["\n"], seed=7, max_tokens=100)
     assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "\n")
 
 
