@@ -56,6 +56,11 @@ agents: $(STAMP)
 tools: $(STAMP)
 	$(BIN)/python -m tests.agents.tools --report bench/results/tools.md
 
+# The same tests against alpharay and a bare vLLM server, and where they differ.
+.PHONY: conformance
+conformance: $(STAMP)
+	$(BIN)/python -m tests.engine.conformance --report bench/results/conformance.md
+
 MINUTES ?= 10
 chaos: $(STAMP)
 	$(BIN)/python -m bench.chaos --minutes $(MINUTES) --seed $(SEED) --save

@@ -87,19 +87,24 @@ def whole(
     job: Job, outcome: Outcome, chosen: list[Candidate], members: Mapping[str, ServedMember], origin: Origin
 ) -> Json:
     """The finished answer in the caller's dialect."""
-    told = summary(job, outcome)
-    if job.from_prompt:
-        told["tests"] = "from_prompt"
-    if job.asked > job.ask.budget:
-        told["clamped"] = "the key's max_budget"
-    if job.request.changed:
-        told["left_out"] = list(job.request.changed)
     return job.dialect.answer(
         origin,
         [candidate.payload for candidate in chosen],
         [choice_note(candidate, members) | _calls(outcome, candidate) for candidate in chosen],
-        told,
+        told(job, outcome),
     )
+
+
+def told(job: Job, outcome: Outcome) -> Json:
+    """The summary, and what about the request was not as it was asked."""
+    own = summary(job, outcome)
+    if job.from_prompt:
+        own["tests"] = "from_prompt"
+    if job.asked > job.ask.budget:
+        own["clamped"] = "the key's max_budget"
+    if job.request.changed:
+        own["left_out"] = list(job.request.changed)
+    return own
 
 
 def _calls(outcome: Outcome, candidate: Candidate) -> Json:

@@ -25,16 +25,14 @@ from alpharay.serve.errors import RequestError
 from alpharay.serve.openapi import endpoint
 from alpharay.serve.progress import Progress, Watch, both, unwatched
 from alpharay.serve.server import ClientGone, Server, Visit, outcome_of
-from alpharay.serve.streaming import EventStream, Waiting, unless_gone
-from alpharay.serve.understand import Ensembled, Pinned, understand
+from alpharay.serve.several import Choices
+from alpharay.serve.streaming import HEADERS_AFTER_S, EventStream, Waiting, unless_gone
+from alpharay.serve.understand import Ensembled, Pinned, Several, understand
 
 log = logging.getLogger("ray.serve")
 
 Json = dict[str, Any]
 
-# How long a streamed request may go unanswered before its headers are sent: long enough for an engine
-# to refuse it with a proper status, short enough for every client.
-_HEADERS_AFTER_S = 2.0
 # nginx's own status for a client that has gone; nobody reads it.
 _CLIENT_GONE = 499
 
@@ -152,6 +150,8 @@ async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialec
     if isinstance(todo, Pinned):
         visit.draws_directly(todo.samples)
         return await _single(server, http, todo, visit)
+    if isinstance(todo, Several):
+        return await _several(server, http, todo, visit)
     if request.stream:
         return await _streamed(server, http, todo, visit)
     outcome = await unless_gone(http, _run(server, todo, visit))
@@ -195,6 +195,16 @@ async def _pinned(server: Server, http: Request, todo: Pinned, visit: Visit) -> 
     return EventStream(visit, passing, content_type=content_type)
 
 
+async def _several(server: Server, http: Request, todo: Several, visit: Visit) -> Response:
+    choices = Choices(server, todo.job, visit)
+    try:
+        await unless_gone(http, choices.open())
+    except BaseException:
+        await choices.aclose()
+        raise
+    return EventStream(visit, choices)
+
+
 async def _streamed(server: Server, http: Request, todo: Ensembled, visit: Visit) -> Response:
     """A budget's answer as a stream: kept alive while candidates are drawn and run, then the winner's events."""
     progress = Progress()
@@ -227,7 +237,7 @@ async def _first(working: asyncio.Future[Outcome], progress: Progress) -> None:
     begun = asyncio.ensure_future(progress.begun.wait())
     either: set[asyncio.Future[Any]] = {working, begun}
     try:
-        await asyncio.wait(either, timeout=_HEADERS_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, timeout=HEADERS_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
     finally:
         begun.cancel()
     if working.done():

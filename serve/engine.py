@@ -7,11 +7,13 @@ Importing this file imports vLLM.
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import uuid
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
@@ -21,7 +23,9 @@ from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
 from vllm.entrypoints.openai.models.protocol import LoRAModulePath
+from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses
 from vllm.platforms import current_platform
+from vllm.sampling_params import RequestOutputKind
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -43,6 +47,8 @@ except ModuleNotFoundError:  # 0.26, which bench/gpu.py may find on a machine wh
     from vllm.entrypoints.openai.api_server import build_app, init_app_state
     from vllm.entrypoints.openai.cli_args import make_arg_parser
 
+log = logging.getLogger("ray.serve")
+
 _FORK_SERVER = multiprocessing.get_context("forkserver")
 
 # Making an engine's configuration touches process-wide state (loggers, torch's thread count): one at a
@@ -58,6 +64,10 @@ vllm_engine_utils.get_mp_context = lambda: _FORK_SERVER
 
 # They would lock our own calls out of the application, or name the model differently.
 _NOT_FOR_US = {"api_key", "root_path", "lora_modules", "headless", "api_server_count", "load_format"}
+
+
+# A death is noticed a moment after its requests fail.
+_DEATH_S = 0.2
 
 
 class EngineReplaced(Exception):
@@ -88,7 +98,7 @@ class VllmEngine:
         # process, where engines that start together collide; `disable_log_stats` leaves that one out.
         engine = await asyncio.to_thread(
             partial(
-                AsyncLLM.from_vllm_config,
+                _Engine.from_vllm_config,
                 config,
                 stat_loggers=[RayPrometheusStatLogger],
                 disable_log_stats=True,
@@ -96,6 +106,7 @@ class VllmEngine:
         )
         try:
             tasks = await engine.get_supported_tasks()
+            engine.tasks = tasks
             app = build_app(self._arguments, tasks)
             await init_app_state(engine, app.state, self._arguments, tasks)
             _adapt(app.state)
@@ -158,7 +169,23 @@ class VllmEngine:
     ) -> AsyncIterator[asgi.OpenReply]:
         """One streamed answer; leaving the block before its end aborts it in the engine."""
         async with self._turn(member), asgi.open_call(self._app, path, body, headers) as reply:
-            yield reply
+            yield replace(reply, chunks=self._told(reply.chunks))
+
+    async def _told(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The chunks; where the application of a living engine breaks off, an error event in their place.
+
+        Chat and completions write one themselves, Responses do not.
+        """
+        instance = self.instance
+        try:
+            async for chunk in chunks:
+                yield chunk
+        except Exception:
+            await asyncio.sleep(_DEATH_S)
+            if not self.alive or self.instance != instance:
+                raise
+            log.exception("vLLM's application broke off an answer")
+            yield b'event: error\ndata: {"error": {"message": "", "type": "InternalServerError", "code": 500}}\n\n'
 
     @asynccontextmanager
     async def _turn(self, member: str) -> AsyncIterator[None]:
@@ -191,6 +218,41 @@ class VllmEngine:
         self._app.state.openai_serving_models.base_model_paths.sort(key=lambda path: path.name != member)
 
 
+class _Engine(AsyncLLM):  # type: ignore[misc]  # vLLM is not typed for us
+    """VLLM's engine client, which refuses a request to stream before its response begins.
+
+    vLLM itself checks sampling parameters and prompt tokens only when the first token is asked for. Then the
+    status 200 has been sent, and each dialect ends its stream in another way: some lose the message.
+    """
+
+    tasks: tuple[Any, ...] = ()
+
+    def generate(self, prompt: Any, sampling_params: Any, request_id: str, **options: Any) -> Any:
+        self.check(prompt, sampling_params, request_id, **options)
+        return super().generate(prompt, sampling_params, request_id, **options)
+
+    def check(self, prompt: Any, sampling_params: Any, request_id: str, **options: Any) -> None:
+        """Raises what vLLM answers with 400. Only for streams: of other requests vLLM tells it in time."""
+        rendered = isinstance(prompt, dict) and "type" in prompt
+        if rendered and sampling_params.output_kind is RequestOutputKind.DELTA:
+            known = {key: options[key] for key in ("lora_request", "data_parallel_rank") if key in options}
+            self.input_processor.process_inputs(
+                request_id, prompt, sampling_params, supported_tasks=self.tasks, **known
+            )
+
+
+class _Responses(OpenAIServingResponses):  # type: ignore[misc]  # vLLM is not typed for us
+    """VLLM's Responses, whose generator asks the engine only after `response.created`."""
+
+    def _generate_with_builtin_tools(
+        self, request_id: str, engine_input: Any, sampling_params: Any, *rest: Any, **options: Any
+    ) -> Any:
+        self.engine_client.check(engine_input, sampling_params, request_id, **options)
+        return super()._generate_with_builtin_tools(
+            request_id, engine_input, sampling_params, *rest, **options
+        )
+
+
 class _Messages(AnthropicServingMessages):  # type: ignore[misc]  # vLLM is not typed for us
     """VLLM's Messages, with a seed; and with `thinking` ignored where the model has no reasoning parser.
 
@@ -211,7 +273,9 @@ class _Messages(AnthropicServingMessages):  # type: ignore[misc]  # vLLM is not 
 
 
 def _adapt(state: Any) -> None:
-    """Two things that vLLM's own endpoints lack: a seed in Messages, and `suffix` for models that know it."""
+    """What vLLM's own endpoints lack: a seed in Messages, `suffix` for models that know it, and early refusals in Responses."""
+    if state.openai_serving_responses is not None:
+        state.openai_serving_responses.__class__ = _Responses
     if state.anthropic_serving_messages is not None:
         state.anthropic_serving_messages.__class__ = _Messages
     renderer = state.online_renderer.renderer

@@ -24,6 +24,8 @@ from alpharay.serve.metrics import Counts
 from alpharay.serve.progress import Watch, unwatched
 from alpharay.serve.prompt_text import prompt_text
 from alpharay.serve.recording import Recorded
+from alpharay.serve.structures import unusable
+from alpharay.serve.too_long import fills_the_model, prompt_too_long
 
 log = logging.getLogger("ray.serve")
 
@@ -168,6 +170,7 @@ class _Run:
         self._tasks: dict[asyncio.Task[Candidate], Draw] = {}
         self._unjudged: dict[int, Candidate] = {}
         self._faulty: set[str] = set()
+        self._faults = 0
         self._asked: dict[int, ApiRequest] = {}  # per draw of a further turn, the conversation so far
         # A huge prompt is sent to few engines at once: the first one's refusal ends the rest.
         self._room = asyncio.Semaphore(1 + _BYTES_UNDER_WAY // (1 + len(job.request.rest)))
@@ -186,13 +189,17 @@ class _Run:
                 candidate = task.result()
             except SampleLost as error:
                 log.warning("%s: sample %d is lost: %s", self.job.request_id, draw.index, error)
-                self._counts.samples.labels(draw.member, "lost").inc()
+                blame = unusable(self.job.request.body) if isinstance(error, EngineFault) else None
+                if blame is None:
+                    self._counts.samples.labels(draw.member, "lost").inc()
                 self._watch(draw, "lost", None)
                 self.session.lost(draw)
                 if isinstance(error, EngineFault):
                     self._faulty.add(draw.member)
-                if len(self._faulty) > 1:
-                    raise engine_fault() from error
+                    self._faults += 1
+                # Where a structure is asked for, one member's engine is enough to know that it cannot be used.
+                if len(self._faulty) > 1 or (self._faults > 1 and blame):
+                    raise engine_fault(self.job.request) from error
             except RequestError:
                 self._watch(draw, "refused", None)
                 raise
@@ -273,7 +280,7 @@ class _Run:
         number = f"{draw.index}.{round_}" if round_ else f"{draw.index}"
         reply = await self._reply(draw, request, f"{self.job.request_id}-{number}")
         if reply.status != 200:
-            raise refused(reply.status, reply.body)
+            raise refused(reply.status, reply.body, request)
         response = json.loads(reply.body)
         prompt, completion = self.job.dialect.usage(response)
         self.outcome.prompt_tokens += prompt
@@ -340,13 +347,17 @@ class _Run:
         return replace(candidate, verdict=verdict)
 
 
-def engine_fault() -> RequestError:
-    """500: living engines fail on this very request, so that drawing again would not help."""
-    return RequestError(500, "the engine fails on this request; an unusual field of it may be the reason")
+def engine_fault(request: ApiRequest) -> RequestError:
+    """Living engines fail on this very request, so that drawing again would not help: 500, or 400 where it asks for a
+    structure, since then the structure is what they cannot use.
+    """
+    return unusable(request.body) or RequestError(
+        500, "the engine fails on this request; an unusual field of it may be the reason"
+    )
 
 
-def refused(status: int, body: bytes) -> RequestError:
-    """The engine's own refusal (a prompt longer than the model, say) as ours."""
+def refused(status: int, body: bytes, request: ApiRequest | None = None) -> RequestError:
+    """The engine's own refusal (a prompt longer than the model, say) as ours. request: what it refused."""
     try:
         response = json.loads(body)
     except ValueError:
@@ -363,4 +374,6 @@ def refused(status: int, body: bytes) -> RequestError:
             "the model is served without a parser for tool calls; name vLLM's under engine.extra, such as "
             "{enable_auto_tool_choice: true, tool_call_parser: hermes}, or send no tools"
         )
-    return RequestError(400 if status == 422 else status, message, param=error.get("param"))
+    param = error.get("param")
+    too_long = prompt_too_long(message, param) or (request and fills_the_model(message, request))
+    return too_long or RequestError(400 if status == 422 else status, message, param=param)

@@ -11,13 +11,15 @@ from typing import Any
 from alpharay.router import Ask, Candidate
 from alpharay.router.features import features_of
 from alpharay.serve.dialects.dialect import EngineError, Origin, Spent
+from alpharay.serve.dialects.openai import one_line
 from alpharay.serve.ensemble import engine_fault, refused
 from alpharay.serve.errors import RequestError
 from alpharay.serve.frontier import ServedMember
 from alpharay.serve.links import EngineFault, SampleLost
 from alpharay.serve.prompt_text import prompt_text
 from alpharay.serve.recording import Recorded
-from alpharay.serve.server import Server, Visit
+from alpharay.serve.server import Server, Visit, outcome_of
+from alpharay.serve.streaming import HEADERS_AFTER_S
 from alpharay.serve.understand import Pinned
 
 Json = dict[str, Any]
@@ -42,7 +44,7 @@ async def answer(server: Server, pinned: Pinned) -> Json:
         _count_samples(server, pinned, "aborted")
         raise
     if reply.status != 200:
-        raise refused(reply.status, reply.body)
+        raise refused(reply.status, reply.body, pinned.request)
     response: Json = json.loads(reply.body)
     spent = dialect.usage(response)
     _count(server, pinned, spent)
@@ -53,7 +55,8 @@ async def answer(server: Server, pinned: Pinned) -> Json:
 class Passing(AsyncIterator[bytes]):
     """A streamed answer as the engine sends it: only its last events wait, to have our notes added.
 
-    `open()` it first: until then nothing has been sent, and a refusal has its proper status.
+    `open()` it first: until then nothing has been sent, and a refusal has its proper status, also one that the
+    engine tells as the first event of its stream.
     """
 
     def __init__(self, server: Server, pinned: Pinned, visit: Visit) -> None:
@@ -62,6 +65,9 @@ class Passing(AsyncIterator[bytes]):
         self._visit = visit
         self._started = time.monotonic()
         self._parts: Any = None
+        self._held: list[bytes] = []  # what waits for the headers
+        self._beginning: asyncio.Future[None] | None = None
+        self._opened = False
         self._settled = False  # whether what became of its samples has been counted
         self._passage = pinned.dialect.passage(
             pinned.request, _origin(pinned), lambda index: _note(pinned, index), self._close
@@ -69,7 +75,7 @@ class Passing(AsyncIterator[bytes]):
         self._chunks = self._noted()
 
     async def open(self) -> str:
-        """Waits for the engine's status; gives the content type.
+        """Waits for the engine's status, and a moment for its first event; gives the content type.
 
         Raises RequestError: the engine's own refusal, or 503 while its engine is being restarted.
         """
@@ -77,19 +83,41 @@ class Passing(AsyncIterator[bytes]):
         self._parts = self._server.engines.stream(name, path, _body(self._pinned), _headers(self._pinned))
         try:
             status, content_type = await anext(self._parts)
-            if status == 200:
-                return str(content_type)
-            whole = b"".join([part async for part in self._parts])
+            if status != 200:
+                whole = b"".join([part async for part in self._parts])
         except SampleLost as error:
             self._settled = True
             raise _lost(self._server, self._pinned, error) from error
-        self._settled = True
-        raise refused(status, whole)
+        if status != 200:
+            self._settled = True
+            raise refused(status, whole, self._pinned.request)
+        self._beginning = asyncio.ensure_future(self._begin())
+        await asyncio.wait({self._beginning}, timeout=HEADERS_AFTER_S)
+        self._opened = True
+        refusal = self._beginning.exception() if self._beginning.done() else None
+        if isinstance(refusal, RequestError):
+            raise refusal
+        return str(content_type)
+
+    async def _begin(self) -> None:
+        """Holds what comes until the engine has begun to answer."""
+        async for chunk in self._chunks:
+            self._held.append(chunk)
+            if self._passage.begun:
+                return
 
     async def __anext__(self) -> bytes:
-        return await anext(self._chunks)
+        if not self._held and self._beginning is not None:
+            beginning, self._beginning = self._beginning, None
+            await beginning
+        if self._held:
+            return self._held.pop(0)
+        return bytes(await anext(self._chunks))
 
     async def aclose(self) -> None:
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.gather(self._beginning, return_exceptions=True)
         if not self._settled:
             self._settled = True
             _count_samples(self._server, self._pinned, "aborted")
@@ -100,7 +128,7 @@ class Passing(AsyncIterator[bytes]):
     async def _noted(self) -> Any:
         passage, renamed = self._passage, _renamed(self._pinned)
         try:
-            async for events in _events(self._parts):
+            async for events in events_of(self._parts):
                 out = b"".join(
                     part
                     for event in events
@@ -109,14 +137,15 @@ class Passing(AsyncIterator[bytes]):
                 if passage.texted:
                     self._visit.first_text()
                 if out:
-                    yield out
+                    yield one_line(out)
         except (SampleLost, EngineError) as error:
             self._settled = True
-            lost = EngineFault(f"{self._pinned.member.name}: {error}")
-            ours = _lost(self._server, self._pinned, lost if isinstance(error, EngineError) else error)
-            self._visit.end("unavailable")
+            ours = _told(self._server, self._pinned, error)
+            if not self._opened:
+                raise ours from error
+            self._visit.end(outcome_of(ours))
             for out in passage.fail(ours):
-                yield out
+                yield one_line(out)
 
     def _close(self, spent: Spent) -> Json:
         """The summary; what was spent is counted."""
@@ -125,7 +154,7 @@ class Passing(AsyncIterator[bytes]):
         return _summary(self._pinned, spent, time.monotonic() - self._started)
 
 
-async def _events(parts: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+async def events_of(parts: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
     """The server-sent events that each part completes, however the bytes were cut."""
     rest = b""
     async for part in parts:
@@ -154,10 +183,22 @@ def _renamed(pinned: Pinned) -> tuple[bytes, bytes] | None:
     return f'"model":"{pinned.member.name}"'.encode(), f'"model":{json.dumps(pinned.model)}'.encode()
 
 
+def _told(server: Server, pinned: Pinned, error: SampleLost | EngineError) -> RequestError:
+    """What broke a stream off. The engine may have refused the request, which is no fault of its own."""
+    if isinstance(error, SampleLost):
+        return _lost(server, pinned, error)
+    if error.status < 500 or error.status == 501:
+        return refused(error.status, error.body, pinned.request)
+    return _lost(server, pinned, EngineFault(f"{pinned.member.name}: {error}"))
+
+
 def _lost(server: Server, pinned: Pinned, lost: SampleLost) -> RequestError:
-    _count_samples(server, pinned, "lost")
     if isinstance(lost, EngineFault):
-        return engine_fault()
+        fault = engine_fault(pinned.request)
+        if fault.status >= 500:
+            _count_samples(server, pinned, "lost")
+        return fault
+    _count_samples(server, pinned, "lost")
     told = f"the engine of {pinned.member.name} was lost and is being started anew; try again"
     return EngineLost(503, told, code="no_capacity", retry_after_s=5)
 

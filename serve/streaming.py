@@ -16,6 +16,9 @@ from alpharay.serve.server import ClientGone, Visit, outcome_of
 
 T = TypeVar("T")
 
+# How long a streamed request may go unanswered before its headers are sent: long enough for an engine
+# to refuse it with a proper status, short enough for every client.
+HEADERS_AFTER_S = 2.0
 # Each message costs two hops between processes: steps that come close together share one.
 _GATHER_S = 0.1
 

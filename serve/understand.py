@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -13,9 +14,9 @@ from alpharay.judge.problem import StdioTests, Tests, check_language, parse_test
 from alpharay.router import NEEDS, Ask, Need
 from alpharay.router.features import features_of
 from alpharay.router.seeds import mix
-from alpharay.serve import python_tool
+from alpharay.serve import python_tool, structures
 from alpharay.serve.controls import Controls, read_controls
-from alpharay.serve.dialects.dialect import ApiRequest, Dialect
+from alpharay.serve.dialects.dialect import ApiRequest, Dialect, for_the_engine
 from alpharay.serve.direct import digest, order, spread
 from alpharay.serve.ensemble import Job
 from alpharay.serve.errors import malformed
@@ -25,6 +26,7 @@ from alpharay.serve.keys import Key
 from alpharay.serve.prompt_text import prompt_text
 from alpharay.serve.server import Server
 from alpharay.serve.spelling import shown
+from alpharay.serve.too_long import LIMITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,17 @@ class Ensembled:
     @property
     def samples(self) -> int:
         """The most that it may draw."""
+        return self.job.ask.effective_budget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Several:
+    """A streamed request for several choices, each of which its member's engine answers by itself."""
+
+    job: Job
+
+    @property
+    def samples(self) -> int:
         return self.job.ask.effective_budget
 
 
@@ -75,13 +88,15 @@ def understand(
     request_id: str,
     own_seed: int,
     key: Key | None = None,
-) -> Ensembled | Pinned:
+) -> Ensembled | Pinned | Several:
     """What the request asks for, with every default filled in.
 
     headers: with lower-case names. own_seed: used when the caller gave none. key: whose cap cuts the budget.
 
     Raises RequestError: 404 for a model that is not served, 400 for what cannot be done.
     """
+    structures.check(request.body)
+    request = _fitted(request, server.config.engine.max_model_len)
     controls = read_controls(request.body, headers)
     pinned, members = _who(server, request, controls)
     if controls.tools:
@@ -136,7 +151,7 @@ def understand(
     )
     policy = controls.policy or router.policy
     plain = budget is None and tests is None and not controls.tools
-    if plain and request.choices == 1 and (request.tools or request.stream):
+    if plain and (request.prompts > 1 or (request.choices == 1 and (request.tools or request.stream))):
         return _direct(server, dialect, request, request_id, ask, policy, caller)
     request, hide_logprobs = asking(request, dialect, NEEDS[selector])
     job = Job(
@@ -156,6 +171,9 @@ def understand(
         hide_logprobs=hide_logprobs,
         python=bool(controls.tools),
     )
+    # What a selector compares must be there whole.
+    if plain and request.stream and selector == "tests":
+        return Several(job=job)
     return Ensembled(job=job, returns=controls.returns or "best")
 
 
@@ -175,6 +193,26 @@ def _agent(request: ApiRequest, key: Key | None, caller: str) -> str | None:
     return digest(caller, session) if session else None
 
 
+def _fitted(request: ApiRequest, context: int) -> ApiRequest:
+    """The request with no more tokens of an answer than the model takes at all.
+
+    Agents ask every model for as many as a large one gives (32,000), which vLLM refuses to a model that takes fewer;
+    what the prompt leaves of fewer it finds out by itself.
+    """
+    body = request.body
+    large = [
+        name
+        for name in LIMITS
+        if isinstance(body.get(name), int) and body[name] > context and not isinstance(body[name], bool)
+    ]
+    if not large:
+        return replace(request, context=context)
+    fields = json.loads(request.rest)
+    fields |= {name: context for name in large if name in fields}
+    told = tuple(f"{name}: more than the model takes" for name in large)
+    return replace(request, context=context, rest=for_the_engine(fields), changed=(*request.changed, *told))
+
+
 def _is_inherited(request: ApiRequest, controls: Controls) -> bool:
     """Whether its budget came by a header, as agents send them with every request, and nothing else asks for one."""
     own = request.body.get("alpharay")
@@ -191,7 +229,8 @@ def _direct(
     policy: str,
     caller: str,
 ) -> Pinned:
-    """One sample, streamed as its engine makes it; with tools, from the member its conversation is with."""
+    """What one member answers, streamed as its engine makes it; with tools, the member its conversation is with."""
+    ask = replace(ask, budget=1)
     conversation = digest(caller, dialect.NAME, request.conversation)
     if request.tools and not ask.reproducible:
         ask = replace(ask, rotation=spread(conversation))
@@ -220,9 +259,9 @@ def _check_room(dialect: Dialect, request: ApiRequest, controls: Controls, budge
             "leave it out, or ask /v1/chat/completions",
             param="alpharay.return",
         )
-    if request.prompts > 1 and (budget is not None or request.choices > 1):
+    if request.prompts > 1 and budget is not None:
         raise malformed(
-            f"{request.prompts} prompts with n, tests or a budget: send one prompt a request", param="prompt"
+            f"{request.prompts} prompts with tests or a budget: send one prompt a request", param="prompt"
         )
 
 

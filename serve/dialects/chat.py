@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 
 from alpharay.serve.dialects import dialect as d
-from alpharay.serve.dialects.chunks import engine_options, passage, total, usage
+from alpharay.serve.dialects.chat_input import tidied
+from alpharay.serve.dialects.chunks import engine_options, passage, stream_options, total, usage
 from alpharay.serve.dialects.dialect import ApiRequest, Call, Json, Note, Origin, Schemas
 from alpharay.serve.dialects.openai import COMMENT, DONE, error_body, event
 from alpharay.serve.errors import RequestError, malformed
@@ -22,13 +23,11 @@ SINGLE = False
 def read(body: Json) -> ApiRequest:
     if body.get("messages") == []:
         raise malformed("`messages` is empty; send at least one", param="messages")
-    stream_options = body.get("stream_options") or {}
-    if not isinstance(stream_options, dict):
-        raise malformed("`stream_options` must be an object", param="stream_options")
+    fields, changed = tidied({key: value for key, value in body.items() if key not in d.OURS})
     return ApiRequest(
         body=body,
-        rest=d.for_the_engine({key: value for key, value in body.items() if key not in d.OURS}),
-        stream_options=stream_options,
+        rest=d.for_the_engine(fields),
+        stream_options=stream_options(body),
         model=d.typed(body, "model", str),
         choices=d.positive(body, "n") or 1,
         budget=d.positive(body, "best_of"),
@@ -37,6 +36,7 @@ def read(body: Json) -> ApiRequest:
         seed=d.seed(body),
         tools=bool(body.get("tools")) and body.get("tool_choice") != "none",
         conversation=_conversation(body),
+        changed=changed,
     )
 
 
@@ -130,6 +130,7 @@ def noted(origin: Origin, response: Json, note: Note, summary: Json) -> Json:
 class _Replay:
     def __init__(self, request: ApiRequest, origin: Origin) -> None:
         self._include_usage = request.include_usage
+        self._continuous_usage = request.continuous_usage
         self._created = origin.created
         head = {"id": f"chatcmpl-{origin.request_id}", "created": origin.created, "model": origin.model}
         self._empty = head | {
@@ -145,7 +146,11 @@ class _Replay:
         return COMMENT + event(self._empty)
 
     def finish(self, whole: Json) -> Iterator[bytes]:
-        return events({**whole, "created": self._created}, include_usage=self._include_usage)
+        return events(
+            {**whole, "created": self._created},
+            include_usage=self._include_usage,
+            continuous_usage=self._continuous_usage,
+        )
 
     def fail(self, error: RequestError) -> Iterator[bytes]:
         yield event(error_body(error))
@@ -156,12 +161,15 @@ def replay(request: ApiRequest, origin: Origin) -> _Replay:
     return _Replay(request, origin)
 
 
-def events(whole: Json, *, include_usage: bool) -> Iterator[bytes]:
+def events(whole: Json, *, include_usage: bool, continuous_usage: bool = False) -> Iterator[bytes]:
     """A finished answer as the events of a stream, one choice after the other.
 
-    The answer's `alpharay` object travels in the last data event.
+    The answer's `alpharay` object travels in the last data event. With `continuous_usage` each event carries the
+    answer's usage: all of it has been generated before the first event.
     """
     head = {key: whole[key] for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    if continuous_usage:
+        head["usage"] = whole["usage"]
     last = len(whole["choices"]) - 1
     for number, choice in enumerate(whole["choices"]):
         index, message = choice["index"], choice["message"]

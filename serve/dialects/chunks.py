@@ -14,9 +14,22 @@ from alpharay.serve.dialects.dialect import (
     Origin,
     Spent,
     number,
+    typed,
 )
 from alpharay.serve.dialects.openai import DONE, data_of, error_body, event
-from alpharay.serve.errors import RequestError
+from alpharay.serve.errors import RequestError, malformed
+
+
+def stream_options(body: Json) -> Json:
+    """Raises RequestError (400), as vLLM does for options of a stream that was not asked for."""
+    found = body.get("stream_options") or {}
+    if not isinstance(found, dict):
+        raise malformed("`stream_options` must be an object", param="stream_options")
+    if found and not body.get("stream"):
+        raise malformed("Stream options can only be defined when `stream=True`.", param="stream_options")
+    for name in ("include_usage", "continuous_usage_stats"):
+        typed(found, name, bool)
+    return found
 
 
 class ChunkPassage:
@@ -24,6 +37,7 @@ class ChunkPassage:
 
     def __init__(self, request: ApiRequest, note: Note, closing: Closing) -> None:
         self.texted = False
+        self.begun = True
         self._include_usage = request.include_usage
         self._note = note
         self._closing = closing
@@ -46,7 +60,7 @@ class ChunkPassage:
 
     def _end(self, chunk: Json) -> Iterator[bytes]:
         if "error" in chunk:
-            raise EngineError(str(chunk["error"]))
+            raise EngineError(json.dumps(chunk).encode())
         for choice in chunk.get("choices", []):
             choice["alpharay"] = self._note(choice["index"])
         if chunk.get("choices"):
@@ -92,8 +106,9 @@ def engine_options(request: ApiRequest, member: str, seed: int | None, *, draw: 
     """What is ours of the engine's body."""
     own: Json = {"model": member, "seed": seed, "n": 1 if draw else request.choices, "stream": False}
     if request.stream and not draw:
-        # The spend is told and counted whether or not the caller asked for it.
-        own |= {"stream": True, "stream_options": request.stream_options | {"include_usage": True}}
+        # The spend is told and counted whether or not the caller asked for it; in every event only if he did.
+        usage = {"include_usage": True, "continuous_usage_stats": request.continuous_usage}
+        own |= {"stream": True, "stream_options": request.stream_options | usage}
     return own
 
 

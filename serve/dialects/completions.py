@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 
 from alpharay.serve.dialects import dialect as d
-from alpharay.serve.dialects.chunks import engine_options, passage, total, usage
+from alpharay.serve.dialects.chunks import engine_options, passage, stream_options, total, usage
 from alpharay.serve.dialects.dialect import ApiRequest, Call, Json, Note, Origin, Schemas
 from alpharay.serve.dialects.openai import COMMENT, DONE, error_body, event
-from alpharay.serve.errors import RequestError, malformed
+from alpharay.serve.errors import RequestError
 
 __all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "offered", "passage", "read",
            "replay", "text", "usage"]  # fmt: skip
@@ -20,16 +20,13 @@ SINGLE = False
 
 
 def read(body: Json) -> ApiRequest:
-    stream_options = body.get("stream_options") or {}
-    if not isinstance(stream_options, dict):
-        raise malformed("`stream_options` must be an object", param="stream_options")
     rest = {key: value for key, value in body.items() if key not in d.OURS}
     if rest.get("suffix") == "":
         del rest["suffix"]  # clients send it empty; vLLM would ask the model to fill in the middle
     return ApiRequest(
         body=body,
         rest=d.for_the_engine(rest),
-        stream_options=stream_options,
+        stream_options=stream_options(body),
         model=d.typed(body, "model", str),
         choices=d.positive(body, "n") or 1,
         budget=d.positive(body, "best_of"),
@@ -106,6 +103,7 @@ def noted(origin: Origin, response: Json, note: Note, summary: Json) -> Json:
 class _Replay:
     def __init__(self, request: ApiRequest, origin: Origin) -> None:
         self._include_usage = request.include_usage
+        self._continuous_usage = request.continuous_usage
         self._head = {
             "id": f"cmpl-{origin.request_id}",
             "object": "text_completion",
@@ -122,9 +120,10 @@ class _Replay:
 
     def finish(self, whole: Json) -> Iterator[bytes]:
         last = len(whole["choices"]) - 1
+        head = self._head | ({"usage": whole["usage"]} if self._continuous_usage else {})
         for number, choice in enumerate(whole["choices"]):
             closing = {"alpharay": whole["alpharay"]} if number == last and not self._include_usage else {}
-            yield event({**self._head, "choices": [choice], **closing})
+            yield event({**head, "choices": [choice], **closing})
         if self._include_usage:
             end = {"choices": [], "usage": whole["usage"], "alpharay": whole["alpharay"]}
             yield event({**self._head, **end})

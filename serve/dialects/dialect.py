@@ -24,6 +24,7 @@ class ApiRequest:
     tools: whether the model may call tools. conversation: the same for every turn of one conversation.
     prompts: more than 1 only for completions, where one request may hold several.
     changed: what was left out or converted because vLLM would refuse it, one line each.
+    context: how many tokens the model takes, prompt and answer together; 0 where that is not known.
     """
 
     body: Json
@@ -39,10 +40,16 @@ class ApiRequest:
     conversation: str = ""
     prompts: int = 1
     changed: tuple[str, ...] = ()
+    context: int = 0
 
     @property
     def include_usage(self) -> bool:
         return bool(self.stream_options.get("include_usage"))
+
+    @property
+    def continuous_usage(self) -> bool:
+        """Whether every event carries usage, which vLLM ties to `include_usage`."""
+        return self.include_usage and bool(self.stream_options.get("continuous_usage_stats"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +92,11 @@ class Replay(Protocol):
 class Passage(Protocol):
     """An engine's own stream on its way to the client, one server-sent event after the other.
 
-    texted: whether text has gone through.
+    texted: whether text has gone through. begun: whether what came is the engine's answer, so that it has not refused.
     """
 
     texted: bool
+    begun: bool
 
     def through(self, event: bytes) -> Iterator[bytes]:
         """What goes out for one event of the engine's. Raises EngineError when it tells of an error."""
@@ -98,7 +106,18 @@ class Passage(Protocol):
 
 
 class EngineError(Exception):
-    """An engine's stream told of an error."""
+    """An engine's stream told of an error. body: its error object as JSON. status: the HTTP status it would have had."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body[:500].decode(errors="replace"))
+        self.body = body
+        try:
+            told = json.loads(body)
+        except ValueError:
+            told = None
+        error = told.get("error") if isinstance(told, dict) else None
+        code = error.get("code") if isinstance(error, dict) else None
+        self.status = code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
 Note = Callable[[int], Json]

@@ -21,6 +21,7 @@ from alpharay.serve.dialects.dialect import (
 from alpharay.serve.dialects.messages_input import OUR_SIGNATURE, tidied
 from alpharay.serve.dialects.openai import data_of, named_event
 from alpharay.serve.errors import RequestError, malformed
+from alpharay.serve.too_long import PromptTooLong
 
 __all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "offered", "passage", "read",
            "replay", "text", "usage"]  # fmt: skip
@@ -111,7 +112,10 @@ def usage(response: Json) -> Spent:
 def error_body(error: RequestError) -> Json:
     """Anthropic's error object, which has no place for the field at fault: the message names it."""
     kind = _KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": error.message}}
+    message = error.message
+    if isinstance(error, PromptTooLong):
+        message = f"prompt is too long: {error.tokens} tokens > {error.limit} maximum"
+    return {"type": "error", "error": {"type": kind, "message": message}}
 
 
 def answer(origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:
@@ -208,6 +212,7 @@ def replay(request: ApiRequest, origin: Origin) -> _Replay:  # noqa: ARG001 - th
 class _Passage:
     def __init__(self, origin: Origin, note: Note, closing: Closing) -> None:
         self.texted = False
+        self.begun = True
         self._origin = origin
         self._note = note
         self._closing = closing
@@ -219,7 +224,7 @@ class _Passage:
             return
         kind = event.partition(b"\n")[0].removeprefix(b"event: ")
         if kind == b"error" or line.startswith(b'{"error"'):
-            raise EngineError(line.decode(errors="replace"))
+            raise EngineError(line)
         if kind == b"message_start":
             told = json.loads(line)
             told["message"] |= {"id": f"msg_{self._origin.request_id}", "model": self._origin.model}

@@ -27,8 +27,20 @@ def error_body(error: RequestError) -> Json:
     }
 
 
+# JSON lets these stand in a string as they are, and the format of events ends no line there; but clients that split
+# lines as Python's `str.splitlines` does, httpx among them, do.
+_LINE_ENDS = {"\u2028".encode(): rb"\u2028", "\u2029".encode(): rb"\u2029", "\x85".encode(): rb"\u0085"}
+
+
+def one_line(events: bytes) -> bytes:
+    """The same events, whose JSON holds no character that some client takes for the end of a line."""
+    for character, escaped in _LINE_ENDS.items():
+        events = events.replace(character, escaped)
+    return events
+
+
 def encoded(data: Json) -> bytes:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+    return one_line(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def event(data: Json) -> bytes:

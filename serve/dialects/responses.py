@@ -108,11 +108,26 @@ def usage(response: Json) -> Spent:
 
 def answer(origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:
     return {
-        **responses[0],
+        **_ended(responses[0]),
         "id": f"resp_{origin.request_id}",
         "model": origin.model,
         "alpharay": {**summary, **notes[0]},
     }
+
+
+def _ended(response: Json) -> Json:
+    """A response that ran out of tokens says so, and so does the item that was cut, as OpenAI's do."""
+    if response.get("status") != "incomplete":
+        return response
+    *items, last = response.get("output") or [{}]
+    cut = [last | {"status": "incomplete"}] if last else []
+    reason = response.get("incomplete_details") or {"reason": "max_output_tokens"}
+    return {**response, "incomplete_details": reason, "output": [*items, *cut]}
+
+
+def _final(response: Json) -> str:
+    """The type of a stream's last event."""
+    return "response.incomplete" if response.get("status") == "incomplete" else "response.completed"
 
 
 def noted(origin: Origin, response: Json, note: Note, summary: Json) -> Json:
@@ -154,14 +169,12 @@ class _Replay:
     def finish(self, whole: Json) -> Iterator[bytes]:
         for position, item in enumerate(whole["output"]):
             yield from self._item(position, item)
-        # vLLM, too, ends an incomplete response so; its `status` tells.
-        yield self._event("response.completed", response={**whole, "created_at": self._empty["created_at"]})
+        yield self._event(_final(whole), response={**whole, "created_at": self._empty["created_at"]})
 
     def fail(self, error: RequestError) -> Iterator[bytes]:
-        told = {"code": "server_error" if error.status >= 500 else "invalid_prompt", "message": error.message}
-        if error.status in {429, 503}:
-            told["code"] = "rate_limit_exceeded"
-        yield self._event("response.failed", response={**self._empty, "status": "failed", "error": told})
+        yield self._event(
+            "response.failed", response={**self._empty, "status": "failed", "error": _failure(error)}
+        )
 
     def _item(self, position: int, item: Json) -> Iterator[bytes]:
         where = {"output_index": position, "item_id": item.get("id")}
@@ -207,16 +220,29 @@ def replay(request: ApiRequest, origin: Origin) -> _Replay:
     return _Replay(request, origin)
 
 
+def _failure(error: RequestError) -> Json:
+    """A failed response's `error`. Agents compact by the code of a prompt that is too long."""
+    code = error.code if error.status < 500 else None
+    if code is None:
+        code = "server_error" if error.status >= 500 else "invalid_prompt"
+    if error.status in {429, 503}:
+        code = "rate_limit_exceeded"
+    return {"code": code, "message": error.message}
+
+
+_OPENINGS = frozenset({b"response.created", b"response.queued", b"response.in_progress"})
 _ENDS = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
 
 
 class _Passage:
     def __init__(self, origin: Origin, note: Note, closing: Closing) -> None:
         self.texted = False
+        self.begun = False  # vLLM opens a response before it asks the engine
         self._next = 0
         self._origin = origin
         self._note = note
         self._closing = closing
+        self._held: bytes | None = None  # an item's last event, until it is known whether the item was cut
 
     def through(self, event: bytes) -> Iterator[bytes]:
         line = data_of(event)
@@ -224,18 +250,37 @@ class _Passage:
             return
         kind = event.partition(b"\n")[0].removeprefix(b"event: ")
         if kind == b"error" or line.startswith(b'{"error"'):
-            raise EngineError(line.decode(errors="replace"))
+            raise EngineError(line)
         self._next += 1
+        self.begun = self.begun or kind not in _OPENINGS
         if kind not in _ENDS:
             self.texted = self.texted or kind.endswith(b".delta")
-            yield event + b"\n\n"
+            yield from self._released()
+            if kind == b"response.output_item.done":
+                self._held = event
+            else:
+                yield event + b"\n\n"
             return
         told = json.loads(line)
-        summary = self._closing(usage(told["response"]))
-        told["response"] |= {"alpharay": {**summary, **self._note(0)}}
+        response = _ended(told["response"])
+        yield from self._released(cut=response.get("status") == "incomplete")
+        if kind == b"response.completed":
+            told["type"] = _final(response)
+        summary = self._closing(usage(response))
+        told["response"] = {**response, "alpharay": {**summary, **self._note(0)}}
         yield named_event(told)
 
+    def _released(self, *, cut: bool = False) -> Iterator[bytes]:
+        """The event that was held back."""
+        event, self._held = self._held, None
+        if event is not None and cut:
+            told = json.loads(data_of(event) or b"{}")
+            yield named_event({**told, "item": told["item"] | {"status": "incomplete"}})
+        elif event is not None:
+            yield event + b"\n\n"
+
     def fail(self, error: RequestError) -> Iterator[bytes]:
+        yield from self._released()
         failed = {
             "id": f"resp_{self._origin.request_id}",
             "object": "response",
@@ -243,7 +288,9 @@ class _Passage:
             "status": "failed",
             "model": self._origin.model,
             "output": [],
-            "error": {"code": "server_error", "message": error.message},
+            "error": _failure(error)
+            if error.status < 500
+            else {"code": "server_error", "message": error.message},
         }
         yield named_event({"type": "response.failed", "sequence_number": self._next, "response": failed})
 

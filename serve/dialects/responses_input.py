@@ -22,6 +22,7 @@ _ITEMS = frozenset(
         "reasoning",
     }
 )
+_TEXTS = frozenset({"text", "input_text", "output_text"})
 _EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority"})
 _INCLUDE = frozenset({"message.output_text.logprobs"})
@@ -88,6 +89,8 @@ def _item(item: Any, left_out: set[str]) -> list[Any]:
     if not isinstance(item, dict):
         return [item]
     kind = item.get("type") or ("message" if "role" in item else None)
+    if kind == "message" and isinstance(item.get("content"), list):
+        return [_message(item)]
     if isinstance(kind, str) and kind not in _ITEMS:
         left_out.add(f"input: {kind[:80]}")
         return []
@@ -96,3 +99,27 @@ def _item(item: Any, left_out: set[str]) -> list[Any]:
         item.setdefault("summary", [])
         return [item] if item.get("content") or item["summary"] else []
     return [item]
+
+
+def _message(item: Json) -> Json:
+    """A message whose parts vLLM reads, whoever wrote it down.
+
+    An earlier answer may come back without what it was given out with (type, id, status, annotations), or with the
+    parts of a user's; of its parts vLLM reads the first, and no refusal.
+    """
+    if item.get("role") == "assistant":
+        texts = [_words(part) for part in item["content"]]
+        if any(text is None for text in texts):
+            return item  # malformed: vLLM says how
+        return {"type": "message", "role": "assistant", "content": "".join(map(str, texts))}
+    parts = [
+        part | {"type": "input_text"} if isinstance(part, dict) and among(part.get("type"), _TEXTS) else part
+        for part in item["content"]
+    ]
+    return item | {"content": parts}
+
+
+def _words(part: Any) -> str | None:
+    kind = part.get("type") if isinstance(part, dict) else None
+    words = part.get("refusal") if kind == "refusal" else part.get("text") if among(kind, _TEXTS) else None
+    return words if isinstance(words, str) else None

@@ -155,7 +155,8 @@ def test_a_pinned_request_passes_everything_else_through():
 def test_a_pinned_stream_always_asks_for_the_usage_and_keeps_other_stream_options():
     asked = request(stream=True, stream_options={"include_usage": False, "other": 1})
     body = json.loads(chat.engine_body(asked, "frontier@1", seed=3, draw=False))
-    assert body["stream_options"] == {"include_usage": True, "other": 1}
+    told = {"include_usage": True, "continuous_usage_stats": False, "other": 1}
+    assert body["stream_options"] == told
     assert not asked.include_usage
 
 

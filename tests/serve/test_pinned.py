@@ -125,11 +125,18 @@ async def test_a_pinned_member_whose_engine_is_lost_answers_503_and_when_to_try_
 
 
 async def test_an_error_event_of_the_engine_becomes_our_own(serving):
-    serving.engines.streamed = [chat.event({"error": {"message": "", "code": 500}}), chat.DONE]
+    event = chat.event({"error": {"message": "", "code": 500}})
+    serving.engines.streamed = [whole_stream()[:400].rpartition(b"\n\n")[0] + b"\n\n", event, chat.DONE]
     events, _ = await serving.events(model=PINNED)
-    assert [set(event) for event in events] == [{"error"}]
-    assert "fails on this request" in events[0]["error"]["message"]
-    assert events[0]["error"]["type"] == "server_error"
+    assert "fails on this request" in events[-1]["error"]["message"]
+    assert events[-1]["error"]["type"] == "server_error"
+    assert serving.counted("alpharay_samples_total", outcome="lost") == 1
+
+
+async def test_an_error_that_is_the_first_event_has_its_status(serving):
+    serving.engines.streamed = [chat.event({"error": {"message": "", "code": 500}}), chat.DONE]
+    response = await serving.chat(model=PINNED, stream=True)
+    assert (response.status_code, response.json()["error"]["type"]) == (500, "server_error")
 
 
 async def test_a_stream_that_is_refused_counts_as_invalid(serving):

@@ -1,0 +1,63 @@
+"""The engine's refusal of a prompt that does not fit the model, in the words by which agents know that they must compact.
+
+OpenAI's clients look for the code `context_length_exceeded`, Anthropic's for "prompt is too long: N tokens > M maximum".
+"""
+
+from __future__ import annotations
+
+import re
+
+from alpharay.serve.dialects.dialect import ApiRequest
+from alpharay.serve.errors import RequestError
+
+CODE = "context_length_exceeded"
+
+# As vLLM words it, depending on which of its checks comes first. Of a prompt that is far too long it tokenizes only
+# as much as shows that it is: its count is then a lower bound.
+_WORDINGS = (
+    r"maximum context length is (?P<limit>\d+) tokens\. However, your prompt contains (?:at least )?(?P<tokens>\d+) input tokens",
+    r"maximum context length is (?P<limit>\d+) tokens\. However, your prompt contains \d+ characters",
+    r"\(length (?P<tokens>\d+)\).*longer than the maximum model length of (?P<limit>\d+)",
+    r"Input length \((?P<tokens>\d+)\) exceeds model's maximum context length \((?P<limit>\d+)\)",
+    r"prompt length (?P<tokens>\d+) exceeds the max_model_len (?P<limit>\d+)",
+)
+# The fields that bound an answer's tokens, over all dialects.
+LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+# A prompt that fills the model to the last token leaves nothing to generate.
+_NO_ROOM = "max_tokens must be at least 1, got 0"
+
+
+class PromptTooLong(RequestError):
+    """400: the prompt has `tokens` tokens or more, and the model takes `limit` with the answer."""
+
+    def __init__(self, message: str, *, tokens: int, limit: int, param: str | None) -> None:
+        super().__init__(400, message, param=param, code=CODE)
+        self.tokens = tokens
+        self.limit = limit
+
+
+def prompt_too_long(message: str, param: str | None) -> PromptTooLong | None:
+    """The refusal, where the engine's message is one of that kind."""
+    for wording in _WORDINGS:
+        if found := re.search(wording, message, re.DOTALL):
+            limit = int(found["limit"])
+            tokens = int(found.groupdict().get("tokens") or limit + 1)
+            break
+    else:
+        return None
+    if "maximum context length" not in message:
+        # Some clients know it by OpenAI's sentence alone.
+        message = f"This model's maximum context length is {limit} tokens. {message}"
+    return PromptTooLong(message, tokens=max(tokens, limit + 1), limit=limit, param=param)
+
+
+def fills_the_model(message: str, request: ApiRequest) -> PromptTooLong | None:
+    """The refusal of a prompt that leaves no room for a token."""
+    limit = request.context
+    if not limit or not message.startswith(_NO_ROOM) or any(request.body.get(name) == 0 for name in LIMITS):
+        return None
+    told = (
+        f"This model's maximum context length is {limit} tokens. However, your prompt fills it, which leaves no room "
+        "for output tokens. Please reduce the length of the input prompt."
+    )
+    return PromptTooLong(told, tokens=limit + 1, limit=limit, param="input_tokens")
