@@ -324,7 +324,10 @@ class Call:
             "raw_path": path.encode(),
             "query_string": b"",
             "root_path": "",
-            "headers": [(n.lower().encode(), v.encode()) for n, v in (headers or {}).items()],
+            "headers": [
+                (n.lower().encode(), v.encode())
+                for n, v in {"content-type": "application/json", **(headers or {})}.items()
+            ],
             "client": ("127.0.0.1", 1),
             "server": ("frontier", 80),
         }
