@@ -26,18 +26,24 @@ class BoundedHead(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._timer: asyncio.TimerHandle | None = None
         self._unfinished = 0  # bytes of a head that has not ended yet
+        self._in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        idle = self.cycle is None or self.cycle.response_complete
-        if idle:
-            self._await_head()
+        in_head = not self._in_body
+        if in_head:
+            if not self._unfinished:
+                self._forget_head()  # it has its own time, however long it was waited for
             self._unfinished += len(data)
+        if (
+            in_head or self.cycle.response_complete
+        ):  # what comes of a body after its answer is passed over, for as long
+            self._await_head()
         super().data_received(data)
-        if idle and self._timer is not None and self._unfinished > MAX_HEAD_BYTES:
+        if in_head and self._timer is not None and self._unfinished > MAX_HEAD_BYTES:
             self._close_with(431, f"the headers are larger than {MAX_HEAD_BYTES} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -47,7 +53,13 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._forget_head()
+        self._in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._forget_head()
+        self._in_body = False
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
