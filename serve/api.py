@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from alpharay.serve import answer, feedback, front_page, metrics, model_list, pinned, tokenizing
+from alpharay.serve import answer, feedback, front_page, metrics, model_list, pinned, spelling, tokenizing
 from alpharay.serve.body import apart, json_body
 from alpharay.serve.checks import engine_build
 from alpharay.serve.count_tokens import COUNT_PATH, count_tokens
@@ -28,7 +28,6 @@ from alpharay.serve.gate import Gate
 from alpharay.serve.openapi import endpoint
 from alpharay.serve.progress import Progress
 from alpharay.serve.server import ClientGone, Server, Visit, outcome_of
-from alpharay.serve.spelling import shown
 from alpharay.serve.streaming import EventStream, Waiting, unless_gone
 from alpharay.serve.understand import Ensembled, Pinned, understand
 
@@ -83,6 +82,17 @@ def build_app(server: Server) -> FastAPI:
     async def health() -> Json:
         return {"status": "ok"}
 
+    @app.get("/ready", summary="Whether every member can answer; 503 while one cannot, and while draining")
+    async def ready(http: Request) -> Response:
+        problem = server.not_ready()
+        if problem:
+            return _error(http, RequestError(503, problem, code="not_ready", retry_after_s=2))
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics", summary="Prometheus metrics, summed over all ingress replicas")
+    async def scrape() -> Response:
+        return Response(await server.metrics_page(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
     @app.post("/ping", include_in_schema=False)
     @app.get("/ping", summary="As /health, without a body")
     async def ping() -> Response:
@@ -96,17 +106,6 @@ def build_app(server: Server) -> FastAPI:
     @app.get("/load", summary="Requests under way at this ingress replica, as vLLM tells them")
     async def load() -> Json:
         return {"server_load": server.in_flight}
-
-    @app.get("/ready", summary="Whether every member can answer; 503 while one cannot, and while draining")
-    async def ready(http: Request) -> Response:
-        problem = server.not_ready()
-        if problem:
-            return _error(http, RequestError(503, problem, code="not_ready", retry_after_s=2))
-        return JSONResponse({"status": "ready"})
-
-    @app.get("/metrics", summary="Prometheus metrics, summed over all ingress replicas")
-    async def scrape() -> Response:
-        return Response(await server.metrics_page(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     front_page.add_routes(app)
 
@@ -292,5 +291,5 @@ def _refusal(scope: Scope, error: RequestError) -> Response:
 
 def _told_of_route(http: Request, error: HTTPException) -> str:
     if error.status_code == 404:
-        return f"there is no {shown(http.scope['path'])} here; /openapi.json lists what there is"
+        return f"there is no {spelling.shown(http.scope['path'])} here; /openapi.json lists what there is"
     return str(error.detail)

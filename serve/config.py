@@ -18,9 +18,6 @@ from alpharay.serve.errors import ConfigError
 from alpharay.serve.portfolio_file import read_weights
 from alpharay.serve.spelling import did_you_mean
 
-_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
-_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*[^/?#\s]")
-
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -147,6 +144,10 @@ class Judge(Section):
         if isinstance(value, int) and value < 1:
             raise ValueError(f"at least 1 worker is needed, got {value}")
         return value
+
+
+_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*[^/?#\s]")
 
 
 class Server(Section):

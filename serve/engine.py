@@ -200,17 +200,6 @@ class VllmEngine:
         self._app.state.openai_serving_models.base_model_paths.sort(key=lambda path: path.name != member)
 
 
-class _Statistics(RayPrometheusStatLogger):  # type: ignore[misc]  # vLLM is not typed for us
-    """VLLM's export of metrics through Ray, which cannot be read back here. latest: the scheduler's statistics."""
-
-    latest: Any = None
-
-    def record(self, scheduler_stats: Any, *rest: Any, **options: Any) -> None:
-        super().record(scheduler_stats, *rest, **options)
-        if scheduler_stats is not None:
-            self.latest = scheduler_stats
-
-
 class _Messages(AnthropicServingMessages):  # type: ignore[misc]  # vLLM is not typed for us
     """VLLM's Messages, with a seed; and with `thinking` ignored where the model has no reasoning parser.
 
@@ -277,6 +266,17 @@ def _arguments(seat: Seat, config: EngineConfig) -> Namespace:
     for key, value in (defaults | config.extra | ours).items():
         setattr(arguments, key, value)
     return arguments
+
+
+class _Statistics(RayPrometheusStatLogger):  # type: ignore[misc]  # vLLM is not typed for us
+    """VLLM's export of metrics through Ray, which cannot be read back here. latest: the scheduler's statistics."""
+
+    latest: Any = None
+
+    def record(self, scheduler_stats: Any, *rest: Any, **options: Any) -> None:
+        super().record(scheduler_stats, *rest, **options)
+        if scheduler_stats is not None:
+            self.latest = scheduler_stats
 
 
 def _weights(seat: Seat) -> dict[str, Any]:

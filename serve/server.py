@@ -278,7 +278,7 @@ def _member_note(member: ServedMember) -> Json:
 class Visit:
     """One request from its admission to the end of its answer; counts how it ended, once.
 
-    leave: of its API key, if any. body: what its body holds of the room for all. answer: the id within its answer's own id, once it has one. Use it as a
+    leave: of its API key, if any. answer: the id within its answer's own id, once it has one. Use it as a
     context manager. An answer that is streamed ends later than its handler: `stay()` hands the end over to
     whoever calls `end()`.
     """
@@ -293,7 +293,7 @@ class Visit:
         self.leave: Pass | None = None
         self.answer = ""
         server.in_flight += 1
-        self.body = server.bodies.share()
+        self.body = server.bodies.share()  # what its body holds of the room for all
 
     def __enter__(self) -> Self:
         return self
