@@ -158,9 +158,12 @@ class _Fields:
             _wrong(where, "an object", value)
         self.values: dict[str, Any] = value
         self._prefix = "" if where == "the problem" else f"{where}."
+        names = known.split()
         for name in value:
-            near = difflib.get_close_matches(name, known.split(), n=1, cutoff=0.75)
-            if name not in known.split() and (near or not notes):
+            if name in names:
+                continue  # before anything is compared: there may be very many cases
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+            if near or not notes:
                 raise ProblemError(f"{self._prefix}{name} is not known; known are {', '.join(known.split())}")
 
     def required(self, name: str) -> Any:

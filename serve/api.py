@@ -14,14 +14,17 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
-from alpharay.serve import answer, feedback, front_page, metrics, pinned
-from alpharay.serve.body import json_body
+from alpharay.serve import answer, feedback, front_page, metrics, model_list, pinned, spelling, tokenizing
+from alpharay.serve.body import apart, json_body
+from alpharay.serve.checks import engine_build
 from alpharay.serve.count_tokens import COUNT_PATH, count_tokens
 from alpharay.serve.dialects import chat, completions, messages, responses
 from alpharay.serve.dialects.dialect import Dialect, Origin, salted
 from alpharay.serve.ensemble import Outcome
 from alpharay.serve.errors import RequestError
+from alpharay.serve.gate import Gate
 from alpharay.serve.openapi import endpoint
 from alpharay.serve.progress import Progress, Watch, both, unwatched
 from alpharay.serve.server import ClientGone, Server, Visit, outcome_of
@@ -35,6 +38,8 @@ Json = dict[str, Any]
 
 # nginx's own status for a client that has gone; nobody reads it.
 _CLIENT_GONE = 499
+# An error may quote the request, and an engine's may do so at any length.
+_MOST_TOLD = 4000
 
 DIALECTS: tuple[Dialect, ...] = (chat, completions, responses, messages)
 
@@ -45,7 +50,11 @@ def build_app(server: Server) -> FastAPI:
         title="alpharay",
         version=version("alpharay"),
         description="A frontier of checkpoints as one OpenAI-compatible model whose answers have been run.",
+        # Pages that load their scripts from elsewhere; `/openapi.json` is for whatever reads it.
+        docs_url=None,
+        redoc_url=None,
     )
+    app.add_middleware(Gate, config=server.config.server, refuse=_refusal, load=server.load)
 
     @app.exception_handler(RequestError)
     async def refused(http: Request, error: RequestError) -> Response:
@@ -53,7 +62,7 @@ def build_app(server: Server) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def no_such_route(http: Request, error: HTTPException) -> Response:
-        answer = _error(http, RequestError(error.status_code, str(error.detail)))
+        answer = _error(http, RequestError(error.status_code, _told_of_route(http, error)))
         answer.headers.update(error.headers or {})
         return answer
 
@@ -66,11 +75,6 @@ def build_app(server: Server) -> FastAPI:
         log.error("a fault of ours", exc_info=error)
         told = f"a fault of the server, not of the request: {type(error).__name__}"
         return _error(http, RequestError(500, told))
-
-    @app.head("/", include_in_schema=False)
-    async def reachable() -> Response:
-        """Clients of Messages look whether anybody is there."""
-        return Response()
 
     @app.get("/health", summary="Whether the process is up")
     async def health() -> Json:
@@ -90,18 +94,35 @@ def build_app(server: Server) -> FastAPI:
     async def scrape() -> Response:
         return Response(await server.metrics_page(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
+    @app.post("/ping", include_in_schema=False)
+    @app.get("/ping", summary="As /health, without a body")
+    async def ping() -> Response:
+        return Response()
+
+    @app.get("/version", summary="The engine's version as vLLM tells it, and alpharay's")
+    async def versions() -> Json:
+        build = engine_build()
+        return {"version": version(build or "alpharay"), "alpharay": version("alpharay")}
+
+    @app.get("/load", summary="Requests under way at this ingress replica, as vLLM tells them")
+    async def load() -> Json:
+        return {"server_load": server.in_flight}
+
     front_page.add_routes(app)
 
     async def known(http: Request) -> None:
         server.key_of(http.headers.items())
 
     @app.get("/v1/models", summary="The ensemble and its members", dependencies=[Depends(known)])
-    async def models() -> Json:
+    async def models(http: Request) -> Json:
+        if model_list.ASKED_BY in http.headers:
+            return model_list.page(server.models(), http.query_params)
         return {"object": "list", "data": server.models()}
 
     @app.get("/v1/models/{name:path}", summary="The ensemble or one member", dependencies=[Depends(known)])
-    async def model(name: str) -> Json:
-        return server.model(name)
+    async def model(http: Request, name: str) -> Json:
+        found = server.model(name)
+        return model_list.of_anthropic(found) if model_list.ASKED_BY in http.headers else found
 
     for dialect in DIALECTS:
         _add_endpoint(app, server, dialect)
@@ -113,14 +134,17 @@ def build_app(server: Server) -> FastAPI:
         key = server.key_of(http.headers.items())
         with server.admit("count_tokens") as visit:
             visit.leave = server.allow(key)
-            return await unless_gone(http, count_tokens(server, await json_body(http, _max_mb(server))))
+            return await unless_gone(http, count_tokens(server, await _body(server, http, visit)))
+
+    for path in tokenizing.PATHS:
+        _add_tokenizing(app, server, path)
 
     @app.post(feedback.PATH, **feedback.DESCRIBED)
     async def taught(http: Request) -> Json:
         key = server.key_of(http.headers.items())
         with server.admit("feedback") as visit:
             visit.leave = server.allow(key)
-            return await feedback.take(server, await json_body(http, _max_mb(server)))
+            return await feedback.take(server, await _body(server, http, visit))
 
     return app
 
@@ -134,16 +158,29 @@ def _add_endpoint(app: FastAPI, server: Server, dialect: Dialect) -> None:
             return await _answered(server, http, visit, dialect)
 
 
+def _add_tokenizing(app: FastAPI, server: Server, path: str) -> None:
+    name = path.removeprefix("/")
+
+    @app.post(path, name=name, **endpoint(name))
+    async def answered(http: Request) -> Response:
+        key = server.key_of(http.headers.items())
+        with server.admit(name) as visit:
+            visit.leave = server.allow(key)
+            body = await _body(server, http, visit)
+            return await unless_gone(http, tokenizing.tokenized(server, path, body))
+
+
 async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialect) -> Response:
     try:
-        body = await json_body(http, _max_mb(server))
-        request, key = dialect.read(body), visit.leave.key if visit.leave else None
+        body = await _body(server, http, visit)
+        request = await apart(visit.body, dialect.read, body)
+        key = visit.leave.key if visit.leave else None
         if key is not None:
             request = salted(request, key.cache_salt)
         visit.answer = uuid.uuid4().hex
         todo = understand(server, dialect, request, http.headers, visit.answer, secrets.randbits(62), key)
-    except RequestError:
-        server.counts.rejections.labels("invalid").inc()
+    except RequestError as error:
+        server.counts.rejections.labels("bodies_full" if error.status == 503 else "invalid").inc()
         raise
     if visit.leave is not None:
         server.charge(visit.leave, todo.samples)
@@ -167,8 +204,8 @@ def _run(
     return server.ensemble.run(todo.job, watch, arrived=visit.arrived)
 
 
-def _max_mb(server: Server) -> float:
-    return server.config.server.max_request_mb
+async def _body(server: Server, http: Request, visit: Visit) -> Json:
+    return await json_body(http, visit.body, server.config.server.max_request_mb)
 
 
 async def _single(server: Server, http: Request, todo: Pinned, visit: Visit) -> Response:
@@ -253,8 +290,17 @@ def _finished(server: Server, todo: Ensembled, outcome: Outcome, origin: Origin)
 
 
 def _error(http: Request, error: RequestError) -> Response:
+    return _refusal(http.scope, error)
+
+
+def _refusal(scope: Scope, error: RequestError) -> Response:
     """In the error object of the dialect whose path was asked for; OpenAI's everywhere else."""
-    dialect = next((one for one in DIALECTS if http.url.path.startswith(one.PATH)), chat)
+    path, names = scope["path"], dict(scope["headers"])
+    dialect = next((one for one in DIALECTS if path.startswith(one.PATH)), chat)
+    if path.startswith("/v1/models") and model_list.ASKED_BY.encode() in names:
+        dialect = messages
+    if len(error.message) > _MOST_TOLD:
+        error.message = f"{error.message[:_MOST_TOLD]} …"
     # Not JSONResponse: a message may quote what is no valid text (lone surrogates), which only escapes can carry.
     return Response(
         json.dumps(dialect.error_body(error)),
@@ -262,3 +308,9 @@ def _error(http: Request, error: RequestError) -> Response:
         dict(error.headers),
         media_type="application/json",
     )
+
+
+def _told_of_route(http: Request, error: HTTPException) -> str:
+    if error.status_code == 404:
+        return f"there is no {spelling.shown(http.scope['path'])} here; /openapi.json lists what there is"
+    return str(error.detail)

@@ -100,7 +100,7 @@ class VllmEngine:
             partial(
                 _Engine.from_vllm_config,
                 config,
-                stat_loggers=[RayPrometheusStatLogger],
+                stat_loggers=[_Statistics],
                 disable_log_stats=True,
             )
         )
@@ -157,6 +157,15 @@ class VllmEngine:
         if self._turnstile is not None and self._turnstile.at != member:
             return 0
         return int(self._engine.output_processor.get_num_unfinished_requests())
+
+    def load(self) -> tuple[int, float]:
+        """(requests that the scheduler has not begun, share of the KV cache in use), as of its last step."""
+        manager = self._engine.logger_manager if self._engine is not None else None
+        for logger in manager.stat_loggers if manager is not None else ():
+            latest = getattr(logger, "latest", None)
+            if latest is not None:
+                return latest.num_waiting_reqs + latest.num_skipped_waiting_reqs, float(latest.kv_cache_usage)
+        return 0, 0.0
 
     async def call(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> asgi.Reply:
         """One whole answer of vLLM's own endpoint at that path; cancelling aborts it in the engine."""
@@ -321,6 +330,17 @@ def _arguments(seat: Seat, config: EngineConfig) -> Namespace:
     for key, value in (defaults | config.extra | ours).items():
         setattr(arguments, key, value)
     return arguments
+
+
+class _Statistics(RayPrometheusStatLogger):  # type: ignore[misc]  # vLLM is not typed for us
+    """VLLM's export of metrics through Ray, which cannot be read back here. latest: the scheduler's statistics."""
+
+    latest: Any = None
+
+    def record(self, scheduler_stats: Any, *rest: Any, **options: Any) -> None:
+        super().record(scheduler_stats, *rest, **options)
+        if scheduler_stats is not None:
+            self.latest = scheduler_stats
 
 
 def _weights(seat: Seat) -> dict[str, Any]:

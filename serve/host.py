@@ -228,8 +228,13 @@ class Host:
         if engine is None or not engine.instance:
             return MemberReport(phase=Phase.LOADING)
         up = engine.alive and name not in self._starting
+        waiting, cache_usage = engine.load()
         return MemberReport(
-            phase=Phase.UP if up else Phase.DOWN, instance=engine.instance, unfinished=engine.unfinished(name)
+            phase=Phase.UP if up else Phase.DOWN,
+            instance=engine.instance,
+            unfinished=engine.unfinished(name),
+            waiting=waiting if name == engine.seat.members[0] else 0,
+            cache_usage=cache_usage,
         )
 
     async def close(self) -> None:

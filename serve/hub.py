@@ -35,13 +35,16 @@ class MemberReport:
     """One member's engine in one replica.
 
     instance: differs from engine start to engine start; empty before the first.
-    unfinished: requests that hold a place in the engine.
+    unfinished: requests that hold a place in the engine. waiting: those of them that it has not begun; told once for an
+    engine that several members share. cache_usage: share of its KV cache in use.
     detail: why it failed.
     """
 
     phase: Phase
     instance: str = ""
     unfinished: int = 0
+    waiting: int = 0
+    cache_usage: float = 0.0
     detail: str = ""
 
 
@@ -57,6 +60,8 @@ class MemberState:
     started: bool = False
     restarts: int = 0
     unfinished: int = 0
+    waiting: int = 0
+    cache_usage: float = 0.0
     phase: Phase = Phase.LOADING
     detail: str = ""
 
@@ -227,6 +232,8 @@ class Hub:
             started=starts.any,
             restarts=starts.restarts(now - SILENT_AFTER_S),
             unfinished=sum(report.unfinished for report in fresh),
+            waiting=sum(report.waiting for report in fresh),
+            cache_usage=max((report.cache_usage for report in fresh), default=0.0),
             phase=leading.phase,
             detail=leading.detail,
         )

@@ -30,10 +30,17 @@ def _listen_at(server: config.Server) -> None:
     """
     from ray.serve._private import replica
 
+    from alpharay.serve.http_head import BoundedHead
+
     start = replica.start_asgi_http_server
 
     async def start_here(app: Any, options: Any, **rest: Any) -> Any:
         at = {"host": server.host, "port": server.port}
-        return await start(app, options.model_copy(update=at), **{**rest, "enable_so_reuseport": True})
+        task, listener = await start(
+            app, options.model_copy(update=at), **{**rest, "enable_so_reuseport": True}
+        )
+        # Before the task begins, which reads them. Without WebSockets their handshake is a request like others.
+        listener.config.http, listener.config.ws = BoundedHead, "none"
+        return task, listener
 
     replica.start_asgi_http_server = start_here

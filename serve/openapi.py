@@ -57,15 +57,27 @@ _ENDPOINTS: dict[str, tuple[str, list[str], Json]] = {
             "tools": _OBJECTS,
         },
     ),
+    "tokenize": (
+        "The tokens of a prompt or a conversation, as vLLM's endpoint",
+        [],
+        {"prompt": {"type": "string"}, "messages": _OBJECTS, "add_special_tokens": {"type": "boolean"}},
+    ),
+    "detokenize": (
+        "The text of tokens, as vLLM's endpoint",
+        ["tokens"],
+        {"tokens": {"type": "array", "items": {"type": "integer", "minimum": 0}}},
+    ),
     "count_tokens": ("", ["messages"], {"messages": {**_OBJECTS, "minItems": 1}, "system": _TEXT_OR_OBJECTS}),
 }
 
 _STATUSES = {
     400: "Malformed, or asks for what cannot be",
     401: "No API key, or an unknown one",
+    403: "A foreign web page, or a name that the server does not answer to",
     404: "The model is not served here",
     408: "The body did not arrive in time",
     413: "Too large",
+    415: "The body is no application/json, or in an unknown encoding",
     429: "A limit of the API key; see Retry-After",
     500: "A fault of the server",
     503: "No capacity now; see Retry-After",

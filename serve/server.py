@@ -16,6 +16,7 @@ from prometheus_client.core import Metric
 
 from alpharay.router import POLICIES, Situation, Standing
 from alpharay.serve import logs, metrics
+from alpharay.serve.bodies import Bodies
 from alpharay.serve.config import Config
 from alpharay.serve.direct import Conversations
 from alpharay.serve.ensemble import Ensemble
@@ -71,6 +72,7 @@ class Server:
         path = config.server.api_keys_file
         self.keys = KeyRing(path) if path is not None else None
         self.limits = Limits()
+        self.bodies = Bodies(config.server.held_mb)
         self.conversations = Conversations()
         self.started = int(time.time())
         self._hub = hub
@@ -155,6 +157,14 @@ class Server:
     def judge_is_down(self) -> bool:
         """Whether the hub was reached and knows of no judge that can answer now."""
         return bool(self._overview.members) and not self._overview.judge.layer
+
+    def load(self) -> dict[str, float]:
+        """How busy the engines are, under vLLM's names: requests that wait in them, and the fullest one's cache."""
+        states = self._overview.members.values()
+        return {
+            "kv_cache_usage_perc": max((state.cache_usage for state in states), default=0.0),
+            "num_requests_waiting": float(sum(state.waiting for state in states)),
+        }
 
     def standing(self) -> Standing:
         """What is known of the members from all earlier requests, over all ingress replicas."""
@@ -262,6 +272,8 @@ class Server:
             "object": "model",
             "created": self.started,
             "owned_by": "alpharay",
+            "root": name,
+            "parent": None,
             "max_model_len": self.config.engine.max_model_len,
             "alpharay": note,
         }
@@ -297,6 +309,7 @@ class Visit:
         self.answer = ""
         self.direct = 0
         server.in_flight += 1
+        self.body = server.bodies.share()  # what its body holds of the room for all
 
     def __enter__(self) -> Self:
         return self
@@ -334,6 +347,7 @@ class Visit:
         self._server.counts.requests.labels(self._endpoint, outcome).inc()
         self._server.counts.duration.labels(self._endpoint).observe(seconds)
         logs.ended(self._endpoint, outcome, seconds, self.answer)
+        self.body.release()
 
 
 def outcome_of(error: BaseException | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -184,21 +185,16 @@ OURS = frozenset(
 )
 
 
+# Going through every value of a large request would hold all others up; in its text such a number is found at once.
+_MANY_DIGITS = re.compile(r"\d{19}")
+
+
 def for_the_engine(fields: Json) -> str:
     """What the engine is sent as it came, as JSON.
 
     Raises RequestError (400) for what it would stumble over between its processes, keeping the request's
     place for good: text that is not Unicode, numbers beyond 64 bits, a structure that is none.
     """
-    waiting: list[Any] = [fields]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
-            raise malformed(f"a number is beyond 64 bits: {shown(value)}")
     if not isinstance(fields.get("structured_outputs") or {}, dict):
         raise malformed("`structured_outputs` must be an object", param="structured_outputs")
     try:
@@ -208,7 +204,21 @@ def for_the_engine(fields: Json) -> str:
         raise malformed("the request's JSON is nested too deeply") from None
     except UnicodeEncodeError:
         raise malformed("the request holds half a surrogate pair, which is not text") from None
+    if _MANY_DIGITS.search(text):
+        _check_numbers(fields)
     return text
+
+
+def _check_numbers(fields: Json) -> None:
+    waiting: list[Any] = [fields]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise malformed(f"a number is beyond 64 bits: {shown(value)}")
 
 
 def with_own(rest: str, own: Json) -> bytes:

@@ -53,7 +53,10 @@ class RunningServer:
 
     def post(self, body: object, **options) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return httpx.post(f"{self.url}/chat/completions", content=content, timeout=PATIENCE_S, **options)
+        headers = {"Content-Type": "application/json", **options.pop("headers", {})}
+        return httpx.post(
+            f"{self.url}/chat/completions", content=content, headers=headers, timeout=PATIENCE_S, **options
+        )
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of that metric's samples that carry those labels."""

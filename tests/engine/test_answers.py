@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import httpx
 import openai
 import pytest
@@ -221,9 +219,7 @@ def test_a_client_that_leaves_frees_everything(server, ask, wait_until):
 def test_a_stream_that_is_left_frees_everything(server, ask, wait_until):
     before = server.metric("alpharay_requests_total", outcome="client_gone")
     body = ask(model="frontier@0", tests=False, stream=True, max_tokens=400, ignore_eos=True)
-    with httpx.stream(
-        "POST", f"{server.url}/chat/completions", content=json.dumps(body), timeout=30
-    ) as stream:
+    with httpx.stream("POST", f"{server.url}/chat/completions", json=body, timeout=30) as stream:
         next(stream.iter_bytes())
     wait_until(
         lambda: server.metric("alpharay_requests_total", outcome="client_gone") > before, "its departure"

@@ -241,3 +241,28 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
 
 def test_members_are_kept_in_the_order_of_their_alphas(written):
     assert load(written("members: [1.5, -0.5, 1]")).members == (-0.5, 1.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        ("allowed_hosts: [https://api.example.com]", "without scheme, port and path"),
+        ('allowed_hosts: ["api.example.com:8000"]', "without scheme, port and path"),
+        ('allowed_hosts: ["*.*.com"]', "is no host name"),
+        ("cors: [app.example.com]", "is no origin"),
+        ('cors: ["https://app.example.com/"]', "without a path"),
+        ("cors: ['null']", "is no origin"),
+        ("max_held_mb: 8", "below max_request_mb 32"),
+    ],
+)
+def test_names_and_origins_that_could_never_match_are_refused(written, server, told):
+    assert told in refused(written(f"server: {{{server}}}"))
+
+
+def test_names_and_origins_are_lists(written):
+    server = load(
+        written('server: {allowed_hosts: [api.example.com, "*.example.org", "[::1]", "*"], cors: ["https://A.example:8443", "*"]}')
+    ).server  # fmt: skip
+    assert server.allowed_hosts == ("api.example.com", "*.example.org", "[::1]", "*")
+    assert server.cors == ("https://a.example:8443", "*")
+    assert (server.held_mb, load(written("server: {max_request_mb: 100}")).server.held_mb) == (256, 800)

@@ -337,7 +337,8 @@ async def test_health_is_told_whatever_the_members_do(serving):
     ],
 )
 async def test_a_request_that_cannot_be_read_is_a_4xx_with_an_error_object(serving, body):
-    response = await serving.http.post("/v1/chat/completions", content=body)
+    headers = {"Content-Type": "application/json"}
+    response = await serving.http.post("/v1/chat/completions", content=body, headers=headers)
     assert response.status_code in {400, 404}
     assert response.json()["error"]["message"]
     assert serving.counted("alpharay_rejections_total", reason="invalid") == 1
