@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from alpharay.serve.asgi import Reply
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.hub import MemberReport, Phase
+from alpharay.serve.listening import keep_local
 from alpharay.serve.seats import Seat
 from alpharay.serve.trunk import Berth, Outlets
 
@@ -45,6 +46,7 @@ class Host:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, seats: Sequence[Seat], config: EngineConfig, hub: Any
     ) -> None:
+        keep_local()
         self._hub = hub
         self._replica = uuid.uuid4().hex
         self._seats = seats

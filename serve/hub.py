@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from alpharay.serve.limits import Used
 from alpharay.serve.lineup import Announced
+from alpharay.serve.listening import keep_local
 from alpharay.serve.metrics import Snapshot, add
 
 # A replica that has not reported for this long is counted as down. It reports every second, but its
@@ -103,6 +104,7 @@ class Hub:
     """Keeps the latest report of every part. All methods are short: reports arrive every second."""
 
     def __init__(self, members: list[str], replicas: int) -> None:
+        keep_local()
         self._replicas = dict.fromkeys(members, replicas)
         self._announced: Announced | None = None
         self._instances: dict[str, set[str]] = {name: set() for name in members}
