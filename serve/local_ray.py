@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
 from alpharay.serve.environment import LOOPBACK, START_WAIT_S
 
-# Ray's agents, each by the parameter of Ray's that sets its port.
-_AGENT_PORTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+# What Ray's agents listen on, by the names of Ray's parameters.
+_AGENT_PORTS = (
+    "metrics_agent_port",
+    "metrics_export_port",
+    "dashboard_agent_listen_port",
+    "runtime_env_agent_port",
+)
 
 
 def start_ray(metrics_port: int, options: dict[str, Any], say: Callable[[str], None]) -> None:
@@ -23,12 +28,12 @@ def start_ray(metrics_port: int, options: dict[str, Any], say: Callable[[str], N
     import ray
 
     def start() -> None:
-        with _fixed_agent_ports() as export_port:
+        with _agents_are_not_waited_for():
             ray.init(
                 address="local",
                 include_dashboard=False,
                 _node_ip_address=LOOPBACK,
-                _metrics_export_port=metrics_port or export_port,
+                _metrics_export_port=metrics_port or None,
                 **options,
             )
 
@@ -49,21 +54,35 @@ def _wait_longer_for_serve() -> None:
 
 
 @contextmanager
-def _fixed_agent_ports() -> Iterator[int]:
-    """Within the block Ray's agents get ports that are chosen here; yields a free one for the metrics export.
+def _agents_are_not_waited_for() -> Iterator[None]:
+    """Within the block the raylet is told its agents' ports instead of waiting for them.
 
-    Where an agent chooses its port itself, the raylet waits 15 s for it and aborts, which no setting changes
-    (ray-project/ray#65983). A port that is given is not waited for. (Tried with Ray 2.60.)
+    It would wait 15 s for each port that an agent chooses itself, and abort, which no setting changes
+    (ray-project/ray#65983). What connects to an agent later does so with retries. (Tried with Ray 2.60.)
     """
-    from ray._private import parameter
+    from ray._private import services
+    from ray._raylet import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port
 
-    original = parameter.RayParams
-    ports = free_ports(len(_AGENT_PORTS) + 1)
-    parameter.RayParams = partial(original, **dict(zip(_AGENT_PORTS, ports[1:], strict=True)))
+    original = services.start_raylet
+
+    def start_raylet(*arguments: Any, **options: Any) -> Any:
+        ports = dict(zip(_AGENT_PORTS, free_ports(len(_AGENT_PORTS)), strict=True))
+        ports |= {name: port for name in ports if (port := options.get(name))}
+        known = inspect.signature(original).bind(*arguments, **options).arguments
+        # Of this one the raylet hears by its file alone, in which the agent writes it once more.
+        persist_port(
+            known["session_dir"],
+            known["node_id"],
+            DASHBOARD_AGENT_LISTEN_PORT_NAME,
+            ports["dashboard_agent_listen_port"],
+        )
+        return original(*arguments, **(options | ports))
+
+    services.start_raylet = start_raylet
     try:
-        yield ports[0]
+        yield
     finally:
-        parameter.RayParams = original
+        services.start_raylet = original
 
 
 def free_ports(count: int) -> list[int]:
