@@ -27,6 +27,7 @@ from alpharay.merge.rounding import Float64
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+BASE = "base_model_name_or_path"
 # `...q_proj.lora_A.weight`; for embeddings `...embed_tokens.lora_embedding_A`.
 PART = re.compile(r"(?P<module>.+)\.lora_(?:embedding_)?(?P<part>[AB])(?P<tail>\.weight)?$")
 # Initialisations that leave the base as it is; others (PiSSA, OLoRA ...) replace its weights.
@@ -103,14 +104,20 @@ def open_adapter(path: Path) -> Adapter:
     return Adapter(path=path, config=config, modules=modules, dtype=FLOATS[widest], checkpoint=checkpoint)
 
 
-def check_same_base(first: Adapter, other: Adapter) -> None:
-    """Raises AdapterMismatch unless both adapt the same weights of the same base."""
-    for key, default in (("base_model_name_or_path", None), ("fan_in_fan_out", False), ("task_type", None)):
+def check_same_base(first: Adapter, other: Adapter, base: str | None = None) -> None:
+    """Raises AdapterMismatch unless both adapt the same weights of the same base.
+
+    base: which one that is, in the user's words; then the names under which the trainers found it do not matter.
+    """
+    for key, default in ((BASE, None), ("fan_in_fan_out", False), ("task_type", None)):
+        if key == BASE and base is not None:
+            continue
         ours, theirs = first.config.get(key) or default, other.config.get(key) or default
         if ours and theirs and ours != theirs:
+            way_out = ", or say which one both have with --base" if key == BASE else ""
             raise AdapterMismatch(
                 f"{ADAPTER_CONFIG}: {key} is {json.dumps(ours)} in {first.path} but {json.dumps(theirs)} in "
-                f"{other.path}; give two adapters of one base"
+                f"{other.path}; give two adapters of one base{way_out}"
             )
     for module in first.modules.keys() & other.modules.keys():
         ours_factors, theirs_factors = first.modules[module], other.modules[module]

@@ -24,7 +24,7 @@ from alpharay.merge.adapter import (
 from alpharay.merge.adapter_write import StoredFactors, adapter_config, store
 from alpharay.merge.checkpoint import same_file
 from alpharay.merge.combine import Sums
-from alpharay.merge.companions import companion_files
+from alpharay.merge.companions import companion_roots
 from alpharay.merge.dtypes import FP32
 from alpharay.merge.effective import add, by_group, off, realised, warning
 from alpharay.merge.errors import TargetExists, UsageError
@@ -32,6 +32,7 @@ from alpharay.merge.fingerprint import combine_sha256, file_sha256
 from alpharay.merge.journal import clear
 from alpharay.merge.manifest import FileRecord, InputRecord, Manifest, OutputRecord, read_manifest
 from alpharay.merge.plan import Settings, alpha_name, check_alphas, read_settings
+from alpharay.merge.prompting import prompting_differences
 from alpharay.merge.rounding import Float64
 from alpharay.merge.run import MergedCheckpoint, MergeResult
 from alpharay.merge.target import MANIFEST, check_target, partial_directory, publish, sync
@@ -53,14 +54,15 @@ def merge_adapters(
     low, high: directories of PEFT LoRA adapters of one base; ranks, scalings (also rank-stabilised and per
     module) and adapted modules may differ. The rank is the sum of both, or, at alpha 0 and 1, that of the
     one adapter, whose factors stay bit for bit. dtype: None writes float32, as the adapter is small and
-    scaling B in bfloat16 would round it. base: recorded as the base model. Raises MergeError.
+    scaling B in bfloat16 would round it. base: recorded as the base model, whatever the adapters call it. Raises
+    MergeError.
     """
     low, high, out = Path(low), Path(high), Path(out)
     values, settings = check_alphas(alphas), read_settings(dtype=dtype, rounding=rounding, seed=seed)
     if same_file(low, high):
         raise UsageError(f"LOW and HIGH are both {low}; give the two endpoints of the frontier")
     first, other = open_adapter(low), open_adapter(high)
-    check_same_base(first, other)
+    check_same_base(first, other, base)
     identity = {
         "method": "ewa of adapters",
         "alphas": list(values),
@@ -82,9 +84,12 @@ def merge_adapters(
             manifest = Manifest(
                 identity=identity,
                 inputs=inputs,
-                companions=_companions(first.path),
+                companions=_companions(low, high),
                 outputs=outputs,
-                warnings=(warning((settings.dtype or FP32).name, wrong),) if wrong else (),
+                warnings=(
+                    *([warning((settings.dtype or FP32).name, wrong)] if wrong else []),
+                    *prompting_differences(low, high, low),
+                ),
             )
             (partial / MANIFEST).write_text(manifest.to_json())
             sync(partial / MANIFEST)
@@ -136,10 +141,10 @@ def _write(
 ) -> OutputRecord:
     directory = partial / alpha_name(alpha)
     directory.mkdir()
-    for record in _companions(first.path):
-        target = directory / record.name
+    for file, root in _companion_roots(first.path, other.path).items():
+        target = directory / file
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((first.path / record.name).read_bytes())
+        target.write_bytes((root / file).read_bytes())
         sync(target)
     end = {0.0: first, 1.0: other}.get(alpha)
     if end is not None and settings.dtype in (None, end.dtype):
@@ -227,12 +232,13 @@ def _input(role: str, adapter: Adapter) -> InputRecord:
     )
 
 
-def _companions(path: Path) -> tuple[FileRecord, ...]:
-    return tuple(
-        _record(path, str(file))
-        for file in companion_files(path)
-        if file.name not in (ADAPTER_CONFIG, "README.md")
-    )
+def _companion_roots(*paths: Path) -> dict[Path, Path]:
+    roots = companion_roots(paths)
+    return {file: root for file, root in roots.items() if file.name not in (ADAPTER_CONFIG, "README.md")}
+
+
+def _companions(*paths: Path) -> tuple[FileRecord, ...]:
+    return tuple(_record(root, str(file)) for file, root in _companion_roots(*paths).items())
 
 
 def _record(directory: Path, name: str) -> FileRecord:

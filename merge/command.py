@@ -70,6 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extract-lora", metavar="RANK", type=int, help="write the LoRA adapter nearest to HIGH - LOW"
     )
+    parser.add_argument(
+        "--allow-config", dest="allow_config", metavar="FIELD", action="append", default=[],
+        help="a field of config.json that may differ between the inputs; repeat for several",
+    )  # fmt: skip
     parser.add_argument("--normalise", action="store_true", help="divide --weights by their sum")
     parser.add_argument("--dtype", choices=["bf16", "fp16", "fp32"], help="default: as in the inputs")
     parser.add_argument("--rounding", choices=["nearest", "stochastic"], help="default: nearest")
@@ -116,7 +120,13 @@ def _merge_adapters(arguments: argparse.Namespace) -> "MergeResult":
     from alpharay.merge.adapter_merge import merge_adapters
 
     _refuse(
-        arguments, "betas", "weights", "normalise", "shard_size", because="LOW and HIGH are LoRA adapters"
+        arguments,
+        "betas",
+        "weights",
+        "normalise",
+        "shard_size",
+        "allow_config",
+        because="LOW and HIGH are LoRA adapters",
     )
     if arguments.method not in (None, "ewa"):
         raise UsageError(f"--method {arguments.method} has no place here: LoRA adapters are merged by ewa")
@@ -141,7 +151,7 @@ def _extract(arguments: argparse.Namespace) -> int:
         raise UsageError("LOW and HIGH are missing; name two checkpoint directories")
     result = extract_lora(
         low=arguments.low, high=arguments.high, rank=arguments.extract_lora, out=arguments.out,
-        dtype=arguments.dtype, seed=arguments.seed or 0,
+        dtype=arguments.dtype, seed=arguments.seed or 0, allow_config=arguments.allow_config,
     )  # fmt: skip
     print(f"{result.out}: rank {result.rank}, {result.energy:.1%} of the delta's energy kept")
     for kind, (share, energy) in result.kinds.items():
@@ -158,7 +168,9 @@ def _delta(arguments: argparse.Namespace) -> int:
             *SETTINGS, because="--delta writes the difference of LOW and HIGH and nothing else")  # fmt: skip
     if arguments.low is None or arguments.high is None:
         raise UsageError("LOW and HIGH are missing; name two checkpoint directories")
-    written = write_delta(low=arguments.low, high=arguments.high, out=arguments.delta)
+    written = write_delta(
+        low=arguments.low, high=arguments.high, out=arguments.delta, allow_config=arguments.allow_config
+    )
     print(
         f"{written.path}: {written.nbytes / 1e6:.1f} MB, {written.nbytes / written.of:.1%} of HIGH; "
         f"{written.changed / max(1, written.total):.1%} of {written.total} weights differ"
@@ -185,7 +197,7 @@ def read_plan(arguments: argparse.Namespace) -> "Plan":
     from alpharay.merge.plan import number, read_settings
 
     if arguments.recipe is not None:
-        _refuse(arguments, "low", "high", "alphas", "base", "method", "betas", "weights", "normalise", *SETTINGS,
+        _refuse(arguments, "low", "high", "alphas", "base", "method", "betas", "weights", "normalise", *SETTINGS, "allow_config",
                 because="the recipe says it all")  # fmt: skip
         from alpharay.merge.recipe import plan_recipe
 
@@ -199,6 +211,7 @@ def read_plan(arguments: argparse.Namespace) -> "Plan":
         rounding=arguments.rounding or "nearest",
         seed=arguments.seed or 0,
         shard_size=arguments.shard_size,
+        allow_config=arguments.allow_config,
     )
     if method != "exme":
         _refuse(arguments, "base", "betas", because=f"only exme takes it, not {method}")

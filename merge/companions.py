@@ -1,6 +1,7 @@
 """Everything in a checkpoint directory that is not a weight: tokenizer, chat template, generation config."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,12 @@ from alpharay.merge.dtypes import Dtype
 # Weights in any format, and what a trainer leaves beside them to resume.
 WEIGHTS = (".safetensors", *PICKLES, ".gguf", ".h5", ".msgpack", ".onnx", ".npz", ".index.json")
 TRAINING = ("trainer_state.json", "training_args.json")
+# A directory without any of the first has no tokenizer; the others belong to one.
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "spiece.model")
+TOKENIZER_FILES = (
+    *VOCABULARIES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
 
 
 def companion_files(path: Path) -> list[Path]:
@@ -28,6 +35,25 @@ def companion_files(path: Path) -> list[Path]:
             if not any(file.name.endswith(WEIGHTS) for file in inner):
                 files += [file.relative_to(path) for file in inner]
     return files
+
+
+def has_tokenizer(path: Path) -> bool:
+    """Whether the directory holds a vocabulary."""
+    return any((path / name).is_file() for name in VOCABULARIES)
+
+
+def companion_roots(paths: Sequence[Path]) -> dict[Path, Path]:
+    """The companions to carry over, each with the checkpoint that it is taken from: the first.
+
+    Where that has no tokenizer, the tokenizer of the next one that has: trainers may save weights alone.
+    """
+    first = paths[0]
+    roots = dict.fromkeys(companion_files(first), first)
+    lender = next((path for path in paths if path.is_dir() and has_tokenizer(path)), first)
+    if lender != first:
+        missing = {Path(name): lender for name in TOKENIZER_FILES if (lender / name).is_file()}
+        roots = missing | roots
+    return dict(sorted(roots.items()))
 
 
 def companion_bytes(path: Path, file: Path, dtype: Dtype | None) -> bytes:

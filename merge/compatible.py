@@ -3,12 +3,12 @@
 Nothing is skipped and nothing is broadcast: a tensor that cannot be merged ends the merge.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from alpharay.merge.checkpoint import CONFIG, Checkpoint, read_json
+from alpharay.merge.config_meaning import config_differences
 from alpharay.merge.errors import (
     CheckpointError,
     ConfigMismatch,
@@ -19,35 +19,24 @@ from alpharay.merge.errors import (
     TokenizerMismatch,
 )
 
-# What may differ in config.json: how the file was written, how training went, how to sample.
-# Everything else matters, also keys that we do not know: a new architecture's option is a
-# difference until someone says that it is not.
-IRRELEVANT = frozenset(
-    {
-        "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "dtype",
-        "torch_dtype", "transformers_version", "use_cache", "auto_map",
-        "attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "hidden_dropout", "dropout",
-        "classifier_dropout", "initializer_range", "gradient_checkpointing", "output_router_logits",
-        "router_aux_loss_coef", "router_jitter_noise", "output_attentions", "output_hidden_states",
-        "return_dict", "return_dict_in_generate", "problem_type", "task_specific_params", "id2label",
-        "label2id", "pretraining_tp", "bos_token_id", "eos_token_id", "pad_token_id", "do_sample",
-        "temperature", "top_p", "max_length", "min_length", "max_new_tokens", "repetition_penalty",
-    }
-)  # fmt: skip
-
 # Files that decide which id means which text; each is compared where both checkpoints have it,
 # because some trainers save weights without a tokenizer.
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt", "tekken.json")
 # Parts of tokenizer.json that do not change how text is encoded by a server.
 TOKENIZER_IRRELEVANT = ("version", "truncation", "padding")
+# Differing fields that one refusal names.
+_MOST_TOLD = 6
 
 
-def check_compatible(first: Checkpoint, other: Checkpoint, *, any_dtype: bool) -> None:
+def check_compatible(
+    first: Checkpoint, other: Checkpoint, *, any_dtype: bool, allow_config: Collection[str] = ()
+) -> None:
     """Raises the Mismatch that says why `other` cannot be merged with `first`.
 
-    any_dtype: the caller says which dtype to write, so the inputs' may differ.
+    any_dtype: the caller says which dtype to write, so the inputs' may differ. allow_config: fields of config.json
+    that may differ.
     """
-    _check_config(first, other)
+    _check_config(first, other, allow_config)
     _check_tensors(first, other, any_dtype=any_dtype)
     _check_tokenizers(first.path, other.path)
 
@@ -88,7 +77,7 @@ def _absent(names: list[str], *, has: Checkpoint, lacks: Checkpoint) -> str:
     return f"{names[0]}{more} is in {has.path} but not in {lacks.path}; {way_out}"
 
 
-def _check_config(first: Checkpoint, other: Checkpoint) -> None:
+def _check_config(first: Checkpoint, other: Checkpoint, allow_config: Collection[str]) -> None:
     if first.config is None and other.config is None:
         return
     for left, right in ((first, other), (other, first)):
@@ -98,26 +87,15 @@ def _check_config(first: Checkpoint, other: Checkpoint) -> None:
             )
     assert first.config is not None
     assert other.config is not None
-    ours, theirs = dict(_flatten(first.config)), dict(_flatten(other.config))
-    for key in sorted(ours.keys() | theirs.keys()):
-        left_value, right_value = ours.get(key), theirs.get(key)
-        # A default that only one version of a library writes out is no difference.
-        if left_value != right_value and (left_value or right_value):
-            raise ConfigMismatch(
-                f"{CONFIG}: {key} is {json.dumps(left_value)} in {first.path} but "
-                f"{json.dumps(right_value)} in {other.path}; the weights would not mean the same, "
-                "give two checkpoints of one model"
-            )
-
-
-def _flatten(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if key in IRRELEVANT:
-            continue
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    found = config_differences(first.config, other.config)
+    refused = [difference for difference in found if not difference.allowed_by(allow_config)]
+    if refused:
+        told = "; ".join(difference.told(first.path, other.path) for difference in refused[:_MOST_TOLD])
+        more = f"; and {len(refused) - _MOST_TOLD} more" if len(refused) > _MOST_TOLD else ""
+        raise ConfigMismatch(
+            f"{CONFIG}: {told}{more}; the weights would not mean the same: give two checkpoints of one model, or "
+            f"--allow-config {refused[0].field} where it does not matter"
+        )
 
 
 def _check_tokenizers(first: Path, other: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,15 @@ class WrittenDelta:
     total: int
 
 
-def write_delta(*, low: Path, high: Path, out: Path, threads: int = 2) -> WrittenDelta:
+def write_delta(
+    *, low: Path, high: Path, out: Path, threads: int = 2, allow_config: Sequence[str] = ()
+) -> WrittenDelta:
     """Writes what turns the checkpoint `low` into `high`, bit for bit, to the file `out`.
 
     Raises CheckpointError, Mismatch (as a merge would), TargetError. The file appears whole or not at all.
     """
     first, other = open_checkpoint(low), open_checkpoint(high)
-    check_compatible(first, other, any_dtype=False)
+    check_compatible(first, other, any_dtype=False, allow_config=allow_config)
     if out.exists():
         raise TargetExists(f"{out} exists; remove it or give another --delta")
     partial = out.with_name(f".{out.name}.partial")

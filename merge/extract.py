@@ -5,6 +5,7 @@ Frobenius norm) in a low rank is the expected finding, and it is reported rather
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,14 @@ class ExtractedAdapter:
 
 
 def extract_lora(
-    *, low: Path, high: Path, rank: int, out: Path, dtype: str | None = None, seed: int = 0
+    *,
+    low: Path,
+    high: Path,
+    rank: int,
+    out: Path,
+    dtype: str | None = None,
+    seed: int = 0,
+    allow_config: Sequence[str] = (),
 ) -> ExtractedAdapter:
     """Writes the PEFT adapter on `low` that comes nearest to `high` with this rank.
 
@@ -57,7 +65,7 @@ def extract_lora(
         raise UsageError(f"rank {rank} is below 1; give a positive whole number")
     settings = read_settings(dtype=dtype, seed=seed)
     first, other = open_checkpoint(low), open_checkpoint(high)
-    check_compatible(first, other, any_dtype=True)
+    check_compatible(first, other, any_dtype=True, allow_config=allow_config)
     check_target(out, [low, high])
     if out.exists() and any(out.iterdir()):
         raise TargetExists(f"{out} is not empty; remove it or give another --out")

@@ -3,7 +3,7 @@
     LLM("low/", load_format="alpharay", model_loader_extra_config={"high": "high/", "alpha": 1.5})
 
 starts an engine at theta(1.5), bit for bit as from the written merge. `high` may be a sparse delta. Optional:
-`dtype`, `rounding` and `seed` as for merge(). vLLM finds `register` by the entry point group
+`dtype`, `rounding`, `seed` and `allow_config` as for merge(). vLLM finds `register` by the entry point group
 `vllm.general_plugins` in every one of its processes; only those import this file.
 """
 
@@ -26,7 +26,7 @@ TORCH = {
     "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64,
     "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
-KNOWN = {"high", "alpha", "dtype", "rounding", "seed"}
+KNOWN = {"high", "alpha", "dtype", "rounding", "seed", "allow_config"}
 
 
 class AlphaLoader(BaseModelLoader):  # type: ignore[misc]  # vllm is not there where this is checked
@@ -57,7 +57,10 @@ def plan_of(model_config: Any, load_config: Any, alpha: float | None = None) -> 
         high=Path(extra["high"]),
         alphas=[extra["alpha"] if alpha is None else alpha],
         settings=read_settings(
-            dtype=extra.get("dtype"), rounding=extra.get("rounding", "nearest"), seed=extra.get("seed", 0)
+            dtype=extra.get("dtype"),
+            rounding=extra.get("rounding", "nearest"),
+            seed=extra.get("seed", 0),
+            allow_config=extra.get("allow_config", ()),
         ),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from alpharay.merge.companions import companion_bytes, companion_files
+from alpharay.merge.companions import companion_bytes, companion_roots
 from alpharay.merge.errors import CheckpointError, TargetExists
 from alpharay.merge.fingerprint import combine_sha256, file_sha256
 from alpharay.merge.plan import Plan, Source
@@ -51,7 +51,7 @@ class OutputRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The content of manifest.json. `companions` are the files carried over from the first input."""
+    """The content of manifest.json. `companions` are the files carried over from an input."""
 
     identity: dict[str, Any]
     inputs: tuple[InputRecord, ...]
@@ -97,10 +97,9 @@ def _files(parts: list[dict[str, Any]]) -> tuple[FileRecord, ...]:
 
 def companion_records(plan: Plan) -> tuple[FileRecord, ...]:
     """The companions as they will be written."""
-    path = plan.companion_path
     records = []
-    for file in companion_files(path):
-        content = companion_bytes(path, file, plan.settings.dtype)
+    for file, root in companion_roots(plan.companion_paths).items():
+        content = companion_bytes(root, file, plan.settings.dtype)
         records.append(FileRecord(name=str(file), bytes=len(content), sha256=_sha256(content)))
     return tuple(records)
 

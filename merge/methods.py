@@ -75,7 +75,7 @@ def plan_linear(
     )
     return Plan(
         method="linear",
-        sources=open_sources(models, any_dtype=settings.dtype is not None),
+        sources=open_sources(models, settings),
         outputs=planned,
         settings=settings,
         along_delta=False,
@@ -112,9 +112,7 @@ def plan_exme(
         for alpha in values
         for beta in betas
     )
-    sources = open_sources(
-        {"base": base, "first": first, "second": second}, any_dtype=settings.dtype is not None
-    )
+    sources = open_sources({"base": base, "first": first, "second": second}, settings)
     return Plan(
         method="exme",
         sources=sources,
@@ -168,7 +166,7 @@ def _on_a_line(
         raise UsageError(f"{names} are both {low}; give the two endpoints of the frontier")
     return Plan(
         method=method,
-        sources=open_sources(ends, any_dtype=settings.dtype is not None),
+        sources=open_sources(ends, settings),
         outputs=tuple(
             Output(
                 name=alpha_name(alpha),

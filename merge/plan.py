@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -40,12 +40,16 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to write. dtype: None keeps every tensor's own. shard_bytes: None keeps the anchor's files."""
+    """How to write. dtype: None keeps every tensor's own. shard_bytes: None keeps the anchor's files.
+
+    allow_config: fields of config.json that may differ between the inputs.
+    """
 
     dtype: Dtype | None = None
     rounding: Rounding = "nearest"
     seed: int = 0
     shard_bytes: int | None = None
+    allow_config: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,12 @@ class Plan:
     def companion_path(self) -> Path:
         """The directory whose tokenizer and configs are carried over."""
         return self.sources[self.companions_from].checkpoint.path
+
+    @property
+    def companion_paths(self) -> list[Path]:
+        """That directory, then the other inputs, which help out where it has no tokenizer."""
+        others = [source.checkpoint.path for source in self.sources]
+        return [self.companion_path, *(path for path in others if path != self.companion_path)]
 
     @property
     def dtype_name(self) -> str:
@@ -129,7 +139,12 @@ def check_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
 
 
 def read_settings(
-    *, dtype: str | None = None, rounding: str = "nearest", seed: int = 0, shard_size: str | None = None
+    *,
+    dtype: str | None = None,
+    rounding: str = "nearest",
+    seed: int = 0,
+    shard_size: str | None = None,
+    allow_config: Iterable[str] = (),
 ) -> Settings:
     """The settings that a user's words mean. Raises UsageError naming the choices."""
     if dtype is not None and dtype not in WRITABLE:
@@ -145,6 +160,7 @@ def read_settings(
         rounding=mode,
         seed=seed,
         shard_bytes=parse_size(shard_size) if shard_size is not None else None,
+        allow_config=tuple(allow_config),
     )
 
 
@@ -162,7 +178,7 @@ def number(value: float) -> str:
     return repr(value + 0.0).removesuffix(".0")  # -0.0 is 0
 
 
-def open_sources(paths: Mapping[str, Path], *, any_dtype: bool) -> tuple[Source, ...]:
+def open_sources(paths: Mapping[str, Path], settings: Settings) -> tuple[Source, ...]:
     """Opens the checkpoints and checks every one against the first.
 
     All but the first may be delta files (see delta.py), which stand for what they lead to from the first.
@@ -175,5 +191,10 @@ def open_sources(paths: Mapping[str, Path], *, any_dtype: bool) -> tuple[Source,
         else:
             sources.append(Source(role=role, checkpoint=open_checkpoint(Path(path))))
     for source in sources[1:]:
-        check_compatible(sources[0].checkpoint, source.checkpoint, any_dtype=any_dtype)
+        check_compatible(
+            sources[0].checkpoint,
+            source.checkpoint,
+            any_dtype=settings.dtype is not None,
+            allow_config=settings.allow_config,
+        )
     return tuple(sources)

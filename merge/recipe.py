@@ -11,10 +11,11 @@
         tensors:             # other weights for some tensors; the first glob that matches counts
           "*.mlp.*": {code: 1.0}
     normalise: false         # divide each output's weights by their sum
-    dtype: bf16              # these four as on the command line
+    dtype: bf16              # these five as on the command line
     rounding: nearest
     seed: 0
     shard_size: 5GB
+    allow_config: [sliding_window]  # fields of config.json that may differ
 
 or, in place of models and outputs, extrapolation merging from recorded scores:
 
@@ -48,7 +49,7 @@ from alpharay.merge.methods import (
 )
 from alpharay.merge.plan import Output, Plan, Settings, open_sources, read_settings
 
-SETTINGS = ("dtype", "rounding", "seed", "shard_size")
+SETTINGS = ("dtype", "rounding", "seed", "shard_size", "allow_config")
 
 
 def plan_recipe(path: Path) -> Plan:
@@ -76,7 +77,7 @@ def plan_recipe(path: Path) -> Plan:
     )
     plan = Plan(
         method="recipe",
-        sources=open_sources(models, any_dtype=settings.dtype is not None),
+        sources=open_sources(models, settings),
         outputs=outputs,
         settings=settings,
         along_delta=False,
@@ -100,12 +101,16 @@ def _settings(path: Path, content: Mapping[str, Any]) -> Settings:
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise UsageError(f"{path}: seed is {seed!r}; give a whole number")
     dtype, shard_size = content.get("dtype"), content.get("shard_size")
+    allowed = content.get("allow_config", [])
+    if not isinstance(allowed, list) or not all(isinstance(field, str) for field in allowed):
+        raise UsageError(f"{path}: allow_config is {allowed!r}; give a list of fields of config.json")
     try:
         return read_settings(
             dtype=None if dtype is None else str(dtype),
             rounding=str(content.get("rounding", "nearest")),
             seed=seed,
             shard_size=None if shard_size is None else str(shard_size),
+            allow_config=allowed,
         )
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None

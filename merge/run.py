@@ -58,19 +58,21 @@ def merge(
     dtype: str | None = None,
     rounding: str = "nearest",
     seed: int = 0,
+    allow_config: Sequence[str] = (),
 ) -> MergeResult:
     """Writes theta(alpha) = low + alpha * (high - low) to `out`/alpha=<alpha>/ for every alpha.
 
     low, high: checkpoint directories with equal tensors (names, shapes). alpha is unitless; 0 is low, 1 is
     high, outside [0, 1] extrapolates. dtype: bf16, fp16 or fp32; None keeps every tensor's own. Sums are
     float64 and rounded once: to "nearest" (ties to even) or "stochastic" (unbiased, from `seed`, the same
-    whatever the threads or shards). Where alpha is 0 or 1 and the dtype stays, bytes are copied.
+    whatever the threads or shards). Where alpha is 0 or 1 and the dtype stays, bytes are copied. allow_config:
+    fields of config.json that may differ.
 
     `out` appears whole or not at all, with manifest.json. If it holds this very merge already, nothing is
     written. Raises MergeError (errors.py); nothing is ever skipped.
     Source: extrapolative weight averaging, arXiv:2605.28751.
     """
-    settings = read_settings(dtype=dtype, rounding=rounding, seed=seed)
+    settings = read_settings(dtype=dtype, rounding=rounding, seed=seed, allow_config=allow_config)
     plan = plan_ewa(low=Path(low), high=Path(high), alphas=alphas, settings=settings)
     return run_plan(plan, Path(out))
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from alpharay.merge.checkpoint import INDEX
 from alpharay.merge.combine import Sums
-from alpharay.merge.companions import companion_bytes
+from alpharay.merge.companions import companion_bytes, companion_roots
 from alpharay.merge.effective import add, by_group, off, realised, warning
 from alpharay.merge.fingerprint import combine_sha256
 from alpharay.merge.inputs import Inputs
 from alpharay.merge.journal import FinishedShard, Journal
 from alpharay.merge.layout import Layout, OutputShard
 from alpharay.merge.manifest import FileRecord, Manifest, OutputRecord, input_record
+from alpharay.merge.notes import input_notes
 from alpharay.merge.plan import Plan
 from alpharay.merge.stream import cut, run_pieces
 from alpharay.merge.target import sync
@@ -72,8 +73,9 @@ def write_outputs(
 
 def _write_companions(plan: Plan, layout: Layout, companions: Sequence[FileRecord], directory: Path) -> None:
     directory.mkdir(exist_ok=True)
+    roots = companion_roots(plan.companion_paths)
     contents = {
-        file.name: companion_bytes(plan.companion_path, Path(file.name), plan.settings.dtype)
+        file.name: companion_bytes(roots[Path(file.name)], Path(file.name), plan.settings.dtype)
         for file in companions
     }
     if layout.index:
@@ -147,9 +149,10 @@ def _output_record(plan: Plan, k: int, files: Sequence[FileRecord], sums: dict[s
 def find_warnings(plan: Plan, effective: Sequence[float], sums: dict[str, Sums]) -> tuple[str, ...]:
     """What the user should know, given each output's effective alpha and the sums of the first one."""
     if plan.along_delta and not add(sums.values()).direction_direction:
-        return (
-            "the endpoints have equal weights, so every alpha is the same checkpoint; is HIGH the right one?",
+        equal = (
+            "the endpoints have equal weights, so every alpha is the same checkpoint; is HIGH the right one?"
         )
+        return (equal, *input_notes(plan))
     pairs = [(output.alpha, value) for output, value in zip(plan.outputs, effective, strict=True)]
     wrong = [pair for pair in pairs if off(*pair)]
-    return (warning(plan.dtype_name, wrong),) if wrong else ()
+    return (*([warning(plan.dtype_name, wrong)] if wrong else []), *input_notes(plan))

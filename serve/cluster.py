@@ -14,8 +14,9 @@ from typing import Any
 from alpharay.serve import logs
 from alpharay.serve.checks import check_port, engine_build
 from alpharay.serve.config import Config
-from alpharay.serve.environment import one_machine
+from alpharay.serve.environment import LOOPBACK, START_WAIT_S, one_machine
 from alpharay.serve.errors import StartFailed
+from alpharay.serve.local_ray import start_ray, why_ray_failed
 
 _MISSES = 3
 
@@ -28,7 +29,7 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # A busy machine takes longer than Ray's 5 and 10 s: a proxy that is slow to start is killed three times over,
     # and the start fails; one that is slow to answer its health check is killed with all requests it carries.
-    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", f"{START_WAIT_S}")
     os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "30")
     proxy = (config.server.host, config.server.port) if address else _without_proxy()
     import ray
@@ -47,9 +48,11 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
         if address:
             ray.init(address=address, **options)
         else:
-            _start_ray(config, options, say)
+            start_ray(config.server.engine_metrics_port, options, say)
     except Exception as error:
-        raise StartFailed(f"Ray could not be {'joined' if address else 'started'}: {error}") from error
+        if address:
+            raise StartFailed(f"Ray could not be joined: {error}") from error
+        raise StartFailed(f"Ray could not be started: {why_ray_failed(error)}") from error
     for number, handler in handlers.items():
         signal.signal(number, handler)  # Ray puts its own in their place
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
@@ -60,7 +63,7 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
                 proxy_location="HeadOnly", http_options=http, logging_config=logs.options(config.server)
             )
         except Exception as error:
-            raise StartFailed(f"Ray Serve could not be started: {error}") from error
+            raise StartFailed(f"Ray Serve could not be started: {why_ray_failed(error)}") from error
         check_resources(config, ray.cluster_resources())
         yield
     finally:
@@ -85,25 +88,7 @@ def _without_proxy() -> tuple[str, int]:
         # We drain ourselves before anything is shut down.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }
-    return "127.0.0.1", check_port("127.0.0.1", 0)
-
-
-def _start_ray(config: Config, options: dict[str, Any], say: Callable[[str], None]) -> None:
-    """Starts Ray here; a second time where the first came to nothing, as it does on a machine short of CPU."""
-    import ray
-
-    own = {
-        "address": "local",
-        "include_dashboard": False,
-        "_node_ip_address": "127.0.0.1",
-        "_metrics_export_port": config.server.engine_metrics_port or None,
-    }
-    try:
-        ray.init(**own, **options)
-    except Exception as error:
-        say(f"Ray did not start, trying once more: {str(error).splitlines()[0]}")
-        ray.shutdown()
-        ray.init(**own, **options)
+    return LOOPBACK, check_port(LOOPBACK, 0)
 
 
 def engine_metrics_urls() -> list[str]:

@@ -26,10 +26,14 @@ class Section(BaseModel):
 
 
 class Endpoints(Section):
-    """The two trained checkpoints; relative paths count from the configuration file."""
+    """The two trained checkpoints; relative paths count from the configuration file.
+
+    allow_config: fields of config.json that may differ between them.
+    """
 
     low: Path
     high: Path
+    allow_config: tuple[str, ...] = ()
 
 
 class Adapters(Section):
@@ -324,7 +328,11 @@ def load(path: Path | None) -> Config:
         raise ConfigError(f"{path}: {'; '.join(map(_line, error.errors()))}") from error
     places: dict[str, Section] = {
         section: value.model_copy(
-            update={name: _resolved(path, f"{section}.{name}", place) for name, place in value}
+            update={
+                name: _resolved(path, f"{section}.{name}", place)
+                for name, place in value
+                if isinstance(place, Path)
+            }
         )
         for section in ("endpoints", "adapters")
         if (value := getattr(config, section)) is not None

@@ -360,12 +360,14 @@ def _weights(seat: Seat) -> dict[str, Any]:
     first = seat.members[0]
     return {
         "model": str(weights.low),
+        "tokenizer": str(weights.tokenizer or weights.low),
         "served_model_name": list(seat.members),
         "load_format": "alpharay",
         "model_loader_extra_config": {
             "high": str(weights.high),
             "alpha": weights.alphas[first],
             "dtype": weights.dtype,
+            "allow_config": weights.allow_config,
         },
         "worker_extension_cls": "alpharay.merge.shift.Shifting",
     }

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import secrets
+
+LOOPBACK = "127.0.0.1"
 
 # Said to every process of a cluster that was started for this machine alone.
 ONE_MACHINE = "ALPHARAY_ONE_MACHINE"
+
+# How long Ray is waited for.
+START_WAIT_S = 180
 
 # Who goes first where cores are short: those through whom all requests go, then engines that compute on the CPU, then
 # the programs that are judged. With equal shares for all, every engine steps with the few samples that a starved host
@@ -17,8 +23,30 @@ JUDGE_NICENESS = 15
 
 def one_machine() -> dict[str, str]:
     """For all processes of a Ray that is started for this machine alone."""
-    # Ray's own default, 15, leaves no room below for engines and programs.
-    return _unless_set({"RAY_worker_niceness": "0"}) | {ONE_MACHINE: "1"}
+    wanted = {
+        # Ray's own default, 15, leaves no room below for engines and programs.
+        "RAY_worker_niceness": "0",
+        # Without clusters Ray's address of this machine is loopback, and everything of it listens there alone:
+        # GCS, raylet, workers, agents and the metrics export. Named for the systems where it is the default.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # The same for what vLLM and its communication libraries open.
+        "VLLM_HOST_IP": LOOPBACK,
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
+        # How long Ray waits for its own processes at start. Its defaults, 30 s and less, are too short for a machine
+        # short of CPU, where an agent of Ray's imports for a minute.
+        "RAY_gcs_server_port_wait_time_s": f"{START_WAIT_S}",
+        "RAY_raylet_start_wait_time_s": f"{START_WAIT_S}",
+        "RAY_gcs_rpc_server_connect_timeout_s": f"{START_WAIT_S}",
+        "RAY_py_gcs_connect_timeout_s": f"{START_WAIT_S}",
+        "RAY_worker_register_timeout_seconds": f"{START_WAIT_S}",
+        "RAY_agent_register_timeout_ms": f"{START_WAIT_S}000",
+    }
+    if "RAY_AUTH_MODE" not in os.environ:
+        # Other users of the machine reach loopback too. Ray would keep one token for all time in the home folder,
+        # readable as the umask has it.
+        wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return _unless_set(wanted) | {ONE_MACHINE: "1"}
 
 
 def one_loop() -> dict[str, str]:

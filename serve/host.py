@@ -21,6 +21,7 @@ from alpharay.judge.supervise import Supervisor
 from alpharay.serve.asgi import Reply
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.hub import MemberReport, Phase
+from alpharay.serve.listening import keep_local
 from alpharay.serve.seats import Seat
 from alpharay.serve.trunk import Berth, Outlets
 
@@ -53,6 +54,7 @@ class Host:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, seats: Sequence[Seat], config: EngineConfig, hub: Any
     ) -> None:
+        keep_local()
         self._hub = hub
         self._replica = uuid.uuid4().hex
         self._seats = seats

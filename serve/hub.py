@@ -14,6 +14,7 @@ from enum import StrEnum
 from alpharay.serve.engine_starts import EngineStarts
 from alpharay.serve.limits import Used
 from alpharay.serve.lineup import Announced
+from alpharay.serve.listening import keep_local
 from alpharay.serve.metrics import Snapshot, add, of_failures
 
 # A replica that has not reported for this long is counted as down. It reports every second, but its
@@ -115,6 +116,7 @@ class Hub:
     """Keeps the latest report of every part. All methods are short: reports arrive every second."""
 
     def __init__(self, members: Sequence[str]) -> None:
+        keep_local()
         self._announced: Announced | None = None
         self._starts = {name: EngineStarts() for name in members}
         self._reports: dict[str, tuple[float, Mapping[str, MemberReport]]] = {}

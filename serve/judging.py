@@ -16,6 +16,7 @@ from alpharay.judge.verdict import Verdict
 from alpharay.serve.config import Judge as JudgeConfig
 from alpharay.serve.environment import JUDGE_NICENESS
 from alpharay.serve.hub import JudgeState
+from alpharay.serve.listening import keep_local
 from alpharay.serve.shared_tests import KnownTests
 
 log = logging.getLogger("ray.serve")
@@ -30,6 +31,7 @@ class Judge:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, config: JudgeConfig, hub: Any
     ) -> None:
+        keep_local()
         os.nice(JUDGE_NICENESS)  # of this thread, and of the sandboxes that it starts
         self._hub = hub
         self._name = uuid4().hex

@@ -1,4 +1,6 @@
-"""Where the ingress listens on a cluster of our own: itself, at the configured address (Ray Serve's direct ingress)."""
+"""Where replicas listen on a cluster of our own: the ingress itself, at the configured address (Ray Serve's direct
+ingress), and what else Ray opens on loopback.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import os
 from typing import Any
 
 from alpharay.serve import config
-from alpharay.serve.environment import ONE_MACHINE
+from alpharay.serve.environment import LOOPBACK, ONE_MACHINE
 
 
 def arrive(server: config.Server) -> str:
@@ -18,8 +20,27 @@ def arrive(server: config.Server) -> str:
         from ray.util import get_node_ip_address
 
         return str(get_node_ip_address())
+    keep_local()
     _listen_at(server)
-    return "127.0.0.1"
+    return LOOPBACK
+
+
+def keep_local() -> None:
+    """Called in each replica's process before Ray has it listen: on a cluster of our own, on loopback alone.
+
+    Ray Serve gives every replica a gRPC server for calls from other replicas, which we do not use. It listens on all
+    addresses, takes pickles, and asks for no token. (Tried with Ray 2.60.)
+    """
+    if not os.environ.get(ONE_MACHINE):
+        return
+    from ray.serve._private import replica
+
+    add_port = replica.add_port_to_grpc_server
+
+    def add_local_port(server: Any, address: str) -> Any:
+        return add_port(server, f"{LOOPBACK}:{address.rpartition(':')[2]}")
+
+    replica.add_port_to_grpc_server = add_local_port
 
 
 def _listen_at(server: config.Server) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from alpharay.merge import MergeResult, checkpoint_sha256, merge, merge_adapters
 from alpharay.merge.adapter import check_same_base, open_adapter
+from alpharay.merge.companions import has_tokenizer
 from alpharay.merge.errors import TargetExists
 from alpharay.merge.methods import plan_ewa
 from alpharay.merge.plan import Plan, read_settings
 from alpharay.merge.preview import preview
+from alpharay.merge.prompting import prompting_differences
 from alpharay.serve.config import Config
 from alpharay.serve.errors import StartFailed
 from alpharay.serve.frontier import ServedMember, member_name
@@ -36,7 +38,8 @@ def cache_folder() -> Path:
 def check_endpoints(config: Config) -> None:
     """Raises MergeError: what merging the endpoints would be refused for, without reading the weights."""
     if config.adapters is not None:
-        check_same_base(open_adapter(config.adapters.low), open_adapter(config.adapters.high))
+        low, high = open_adapter(config.adapters.low), open_adapter(config.adapters.high)
+        check_same_base(low, high, str(config.adapters.base))
         return
     _plan(config, config.members)
 
@@ -60,7 +63,17 @@ def _replicas(config: Config, say: Say) -> Prepared:
     out = _place(
         "members", checkpoint_sha256(low), checkpoint_sha256(high), dtype, *map(repr, config.members)
     )
-    result = _afresh(out, lambda: merge(low=low, high=high, alphas=config.members, out=out, dtype=dtype))
+    result = _afresh(
+        out,
+        lambda: merge(
+            low=low,
+            high=high,
+            alphas=config.members,
+            out=out,
+            dtype=dtype,
+            allow_config=_allowed(config),
+        ),
+    )
     members = _members(config, result, say)
     seats = tuple(
         Seat(members=(member.name,), weights=Written(checkpoint=output.path))
@@ -76,7 +89,12 @@ def _adapters(config: Config, say: Say) -> Prepared:
     if not (base / "config.json").is_file():
         raise StartFailed(f"adapters.base: {base} is not a checkpoint, it has no config.json")
     out = _place("adapters", checkpoint_sha256(low), checkpoint_sha256(high), *map(repr, config.members))
-    result = _afresh(out, lambda: merge_adapters(low=low, high=high, alphas=config.members, out=out))
+    result = _afresh(
+        out,
+        lambda: merge_adapters(low=low, high=high, alphas=config.members, out=out, base=str(base)),
+    )
+    for line in (line for end in (low, high) for line in prompting_differences(base, end, base)):
+        say(f"warning: {line}")
     members = _members(config, result, say)
     weights = Adapted(
         base=base,
@@ -108,7 +126,15 @@ def _shift(config: Config, say: Say) -> Prepared:
         for alpha, (_, realised, _) in zip(config.members, found.outputs, strict=True)
     )
     alphas = {member.name: member.alpha for member in members}
-    weights = Shifted(low=low, high=high, alphas=alphas, dtype=dtype)
+    weights = Shifted(
+        low=low,
+        high=high,
+        alphas=alphas,
+        dtype=dtype,
+        # One input may have been saved without.
+        tokenizer=next((end for end in (low, high) if has_tokenizer(end)), None),
+        allow_config=_allowed(config),
+    )
     return members, (Seat(members=tuple(alphas), weights=weights),)
 
 
@@ -121,9 +147,14 @@ def _endpoints(config: Config) -> tuple[Path, Path]:
     return config.endpoints.low, config.endpoints.high
 
 
+def _allowed(config: Config) -> tuple[str, ...]:
+    assert config.endpoints is not None
+    return config.endpoints.allow_config
+
+
 def _plan(config: Config, alphas: Sequence[float]) -> Plan:
     low, high = _endpoints(config)
-    settings = read_settings(dtype=_DTYPES[config.engine.dtype])
+    settings = read_settings(dtype=_DTYPES[config.engine.dtype], allow_config=_allowed(config))
     return plan_ewa(low=low, high=high, alphas=alphas, settings=settings)
 
 

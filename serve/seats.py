@@ -30,13 +30,17 @@ class Adapted:
 class Shifted:
     """Two endpoints, between and beyond which one engine moves; per member name its alpha. Hosting `shift`.
 
-    dtype: what the merge rounds to, as `merge` names it (bf16, fp16, fp32).
+    dtype: what the merge rounds to, as `merge` names it (bf16, fp16, fp32). tokenizer: the endpoint that has one,
+    if not low.
+    allow_config: fields of config.json that may differ between the endpoints.
     """
 
     low: Path
     high: Path
     alphas: Mapping[str, float]
     dtype: str
+    tokenizer: Path | None = None
+    allow_config: tuple[str, ...] = ()
 
 
 Weights = Written | Adapted | Shifted

@@ -20,7 +20,13 @@ PARTS = ("merge", "judge", "router", "serve")
 
 # The few files that may touch the engine and the cluster; a new one is a decision to be made here.
 IMPORT_VLLM = {"serve/engine.py", "serve/engine_preload.py", "merge/loader.py", "merge/shift.py"}
-IMPORT_RAY = {"serve/bring_up.py", "serve/cluster.py", "serve/deploy.py", "serve/listening.py"}
+IMPORT_RAY = {
+    "serve/bring_up.py",
+    "serve/cluster.py",
+    "serve/deploy.py",
+    "serve/listening.py",
+    "serve/local_ray.py",
+}
 
 # Part -> what it may import of the others.
 MAY_IMPORT = {

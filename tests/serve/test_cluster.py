@@ -1,12 +1,15 @@
 """What is known of the cluster from outside of it."""
 
+import os
 import socket
 
 import pytest
 
 from alpharay.serve import config as configuration
 from alpharay.serve.cluster import HeadWatch, check_resources
+from alpharay.serve.environment import one_machine
 from alpharay.serve.errors import StartFailed
+from alpharay.serve.local_ray import free_ports, why_ray_failed
 
 
 def test_a_head_is_gone_when_it_was_missed_three_times_in_a_row():
@@ -45,3 +48,35 @@ def test_more_judges_than_nodes_are_told_at_once(tmp_path):
     check_resources(config, {**head, "node:10.0.0.2": 1})
     with pytest.raises(StartFailed, match=r"judge.replicas: 2 judges need as many nodes, Ray has 1"):
         check_resources(config, head)
+
+
+def test_ports_given_to_ray_are_free_and_differ():
+    ports = free_ports(4)
+    assert len(set(ports)) == 4
+    for port in ports:
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [
+        (20.0, ["load 20 on", "RAY_raylet_start_wait_time_s=600"]),
+        (0.5, ["timed out during startup; Ray's logs"]),
+    ],
+)
+def test_a_ray_that_does_not_start_says_why_and_what_to_do_in_one_line(monkeypatch, load, words):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    told = why_ray_failed(Exception("The node timed out during startup.\nTraceback"))
+    assert "\n" not in told
+    assert all(word in told for word in [*words, "/tmp/ray/session_latest/logs"])
+
+
+def test_processes_of_one_machine_keep_to_loopback_and_share_a_token_nobody_else_has(monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    first, other = one_machine(), one_machine()
+    assert first["RAY_AUTH_TOKEN"] != other["RAY_AUTH_TOKEN"]
+    assert first["VLLM_HOST_IP"] == "127.0.0.1"
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert "RAY_AUTH_TOKEN" not in one_machine()
