@@ -257,6 +257,7 @@ def prepare() -> None:
     """In the server, once: what every child then has without work of its own."""
     open_streams()
     sys.argv = [FILE_NAME]
+    sys.orig_argv = ["python3", FILE_NAME]
     sys.path = [entry for entry in sys.path if entry]
     rehearse()
     settle()

@@ -143,6 +143,8 @@ class Lives:
             kept = len(descriptors) - inputs
             self._cage.close_in(self._walls[walls], kept, cpu_s=cpu_s, memory=memory, output=output)
             os.write(candidate.REPORT, candidate.CAGED)
+            if work != "tool":
+                self._tools = None  # whose paths are nothing that a candidate should find
             code = self._do(work, contents, entry, start, cpu_s)
         except BaseException as error:
             candidate.print_error(error, keep=0)

@@ -117,6 +117,7 @@ class Worker:
         uid = throw_away_uid() if self.layer.own_user else None
         loop = asyncio.get_running_loop()
         try:
+            ours.send(self.layer.settings.encode())
             self._process = subprocess.Popen(  # noqa: ASYNC220 - milliseconds, and no child watcher needed
                 [*self.layer.command, *self._make_scratch(uid), *([] if uid is None else [str(uid)])],
                 stdin=theirs.fileno(),
