@@ -141,11 +141,12 @@ def run_program(code: CodeType, space: dict[str, Any]) -> int:
 
 def run_calls(source: bytes, cases: bytes, entry_point: str, start: int) -> int:
     """`call`: the text as a module, then one line of answer for each case from `start` on."""
+    # First, so that the memory which they need is there whatever compiling takes.
+    parsed = [decode(line, 0)[0] for line in cases.decode("ascii").split("\n")[start:-1]]
     code = compiled(source)
     if code is None:
         os.write(REPORT, UNPARSABLE)
         return 1
-    parsed = [decode(line, 0)[0] for line in cases.decode("ascii").split("\n")[start:-1]]
     os.write(REPORT, LOADING)
     write, space = _line_writer(), main_module("candidate")
     try:

@@ -177,7 +177,11 @@ class Lives:
         space = candidate.main_module("__main__")
         # All of it told: it may not ask the kernel what kind of socket it is.
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL)
-        return tend(channel, lambda _, descriptors: self._run(code, space, descriptors))
+        try:
+            tend(channel, lambda _, descriptors: self._run(code, space, descriptors))
+        except MemoryError:
+            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel ends what takes too much
+        return 1
 
     def _run(self, code: CodeType, space: dict[str, Any], descriptors: list[int]) -> NoReturn:
         status = 1

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from typing import Any
 
 from alpharay.judge.inside import candidate
@@ -28,7 +29,7 @@ from alpharay.judge.inside.cage import (
 from alpharay.judge.inside.child import Lives
 from alpharay.judge.inside.native import Tools
 from alpharay.judge.inside.nursery import MESSAGE_BYTES, Nursery, tend
-from alpharay.judge.inside.run import Run, Shelf, runs
+from alpharay.judge.inside.run import TOO_LARGE, Run, Shelf, runs
 
 # Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what
 # few programs use is there only for those that name it.
@@ -50,13 +51,14 @@ class _Forked(BaseException):
         self.live = lives.live
 
 
-def main(scratch: str, uid: str = "") -> None:
-    """Serves until the socket is closed by the other side. The first message holds the settings.
+def main() -> None:
+    """Serves until the socket is closed by the other side.
 
-    scratch: where compilers work. uid: the throw-away user that programs become; empty: who we are.
+    The first message holds the settings. The arguments after the folder of this file: where compilers work; the
+    throw-away user that programs become, none: who we are.
     """
     try:
-        _serve(scratch, uid)
+        _serve(*sys.argv[2:])
     except _Forked as forked:
         channel, live = forked.channel, forked.live
     else:
@@ -66,7 +68,7 @@ def main(scratch: str, uid: str = "") -> None:
     tend(channel, live)
 
 
-def _serve(scratch: str, uid: str) -> None:
+def _serve(scratch: str, uid: str = "") -> None:
     control = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, CHILDS))
     settings = json.loads(control.recv(SETTINGS_BYTES))
     # Everything of ours lies above: what a child gets is put on these numbers.
@@ -96,6 +98,8 @@ def _serve(scratch: str, uid: str) -> None:
         message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, MOST_FILES)
         if not message:
             return
+        if message.startswith(TOO_LARGE):
+            continue  # of a run that has ended meanwhile
         order = json.loads(message)
         if "drop" in order:
             shelf.clear()

@@ -30,7 +30,7 @@ for name, path in (("alpharay", []), ("alpharay.judge", []), ("alpharay.judge.in
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = path
 from alpharay.judge.inside import server
-server.main(*sys.argv[2:])
+server.main()
 """
 # One arena keeps the address space, by which memory is bounded, close to what a program really uses;
 # a fixed hash seed gives the same program the same verdict every time; symbols that are looked up at the start are not
