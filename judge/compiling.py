@@ -20,7 +20,7 @@ from alpharay.judge.verdict import VerdictKind
 
 # What a compilation may take: CPU time for all its steps together, under both standards if need be, and the rest for each.
 # Programs that win contests need a tenth of it.
-COMPILER = Limits(cpu_s=12.0, memory_mb=1536, output_bytes=64 << 20)
+COMPILER = Limits(cpu_s=10.0, memory_mb=1536, output_bytes=64 << 20)
 # With less left it is not worth beginning another step.
 LEAST_CPU_S = 0.01
 SOURCE_BYTES = 1 << 20

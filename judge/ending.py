@@ -47,7 +47,7 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
         said = _last_line(ended.stderr).rpartition("execveat: ")[2]
         return Failure(VerdictKind.RUNTIME_ERROR, f"the compiled program cannot be started: {said}", of_case=False)
     if ended.phase == "S" and _last_line(ended.stderr).startswith("MemoryError"):
-        return Failure(VerdictKind.MEMORY_LIMIT, "the program and the cases to call it with do not fit", of_case=False)
+        return Failure(VerdictKind.MEMORY_LIMIT, "out of memory while it was compiled", of_case=False)
     unready = ended.phase == "S" and ended.ended == "exit" and ended.code > 0 and not full
     if ended.phase == "" or unready or ended.ended == "cancel":
         raise JudgeFault(f"the sandbox could not start a run: {_last_line(ended.stderr) or ended.ended}")
