@@ -45,7 +45,9 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
     if "F" in ended.phase:
         # That programs can be started here, a trial has shown: what this one is, is its author's doing.
         said = _last_line(ended.stderr).rpartition("execveat: ")[2]
-        return Failure(VerdictKind.RUNTIME_ERROR, f"the compiled program cannot be started: {said}", of_case=False)
+        return Failure(
+            VerdictKind.RUNTIME_ERROR, f"the compiled program cannot be started: {said}", of_case=False
+        )
     if ended.phase == "S" and _last_line(ended.stderr).startswith("MemoryError"):
         return Failure(VerdictKind.MEMORY_LIMIT, "out of memory while it was compiled", of_case=False)
     unready = ended.phase == "S" and ended.ended == "exit" and ended.code > 0 and not full

@@ -226,7 +226,9 @@ class Run:
             try:
                 child = Child(compiled.nursery, errand, streams)
             except OSError as error:
-                if error.errno == errno.EPIPE:  # it ended for want of memory, which the program took in being compiled
+                if (
+                    error.errno == errno.EPIPE
+                ):  # it ended for want of memory, which the program took in being compiled
                     compiled.nursery.close()
                     return compiled.child
                 compiled.end()

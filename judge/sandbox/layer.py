@@ -216,17 +216,18 @@ def _view(paths: list[str]) -> list[str]:
             place, along = readable.without_links(path)
             links.update(along)
             entries[place] = Path(path).resolve()
-    covered = [str(library / name) for library in libraries for name in readable.PACKAGES]
-    covered = [path for path in covered if os.path.isdir(path)]
+    covered = [library / name for library in libraries for name in readable.PACKAGES]
     command = []
-    for parent in sorted({str(parent) for path in (*entries, *links) for parent in Path(path).parents} - {"/"}):
+    for parent in sorted(
+        {str(parent) for path in (*entries, *links) for parent in Path(path).parents} - {"/"}
+    ):
         command += ["--perms", "0755", "--dir", parent]
     for link, target in links.items():
         command += ["--symlink", target, link]
     for place, source in sorted(entries.items()):
         command += ["--ro-bind", str(source), place]
-    for path in covered:
-        command += ["--perms", "0755", "--tmpfs", path, "--remount-ro", path]
+    for packages in filter(Path.is_dir, covered):
+        command += ["--perms", "0755", "--tmpfs", str(packages), "--remount-ro", str(packages)]
     return command
 
 

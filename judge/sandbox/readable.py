@@ -5,7 +5,6 @@ Never a whole tree that packages are installed into: beside the standard library
 """
 
 import functools
-import os
 import re
 import subprocess
 import sys
@@ -46,7 +45,9 @@ def library_folders() -> list[Path]:
 @functools.cache
 def for_programs() -> tuple[str, ...]:
     """For Python programs: the interpreter, the standard library and the shared libraries of both."""
-    entries = [entry for folder in library_folders() for entry in sorted(folder.iterdir()) if _standard(entry)]
+    entries = [
+        entry for folder in library_folders() for entry in sorted(folder.iterdir()) if _standard(entry)
+    ]
     extensions = sorted(
         str(extension)
         for folder in library_folders()
@@ -58,7 +59,7 @@ def for_programs() -> tuple[str, ...]:
     libraries |= {str(file) for home in homes for file in home.iterdir() if BY_NAME.fullmatch(file.name)}
     libraries -= set(extensions)
     paths = [str(interpreter()), *map(str, entries), *sorted(libraries), *SYSTEM]
-    return tuple(path for path in paths if os.path.exists(path))
+    return tuple(path for path in paths if Path(path).exists())
 
 
 def _standard(entry: Path) -> bool:
@@ -69,7 +70,7 @@ def _standard(entry: Path) -> bool:
 
 def shared_libraries(program: Path, loaded: Iterable[str] = ()) -> set[str]:
     """The shared libraries of a program and of what it loads later, by the paths at which its loader looks for them."""
-    found = {loader for loader in LOADERS if os.path.exists(loader)}
+    found = {loader for loader in LOADERS if Path(loader).exists()}
     for loader in sorted(found):
         try:
             told = subprocess.run(
@@ -84,7 +85,7 @@ def shared_libraries(program: Path, loaded: Iterable[str] = ()) -> set[str]:
         except (OSError, subprocess.SubprocessError):
             continue
         found |= set(re.findall(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", told, re.MULTILINE))
-    return {path for path in found if os.path.exists(path)}
+    return {path for path in found if Path(path).exists()}
 
 
 def without_links(path: str) -> tuple[str, list[tuple[str, str]]]:
@@ -97,6 +98,6 @@ def without_links(path: str) -> tuple[str, list[tuple[str, str]]]:
     for part in Path(path).parent.parts[1:]:
         reached = reached.parent if part == ".." else reached / part
         if reached.is_symlink():
-            links.append((str(reached), os.readlink(reached)))
+            links.append((str(reached), str(reached.readlink())))
             reached = reached.resolve()
     return str(reached / Path(path).name), links

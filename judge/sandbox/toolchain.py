@@ -157,4 +157,6 @@ def _linked(gxx: str, arguments: tuple[str, ...]) -> set[str]:
             files += re.findall(r"/[^\s()]+", beginning.decode("utf-8", "replace"))
     # It asks for each library in the folders as they were given to it, not where g++ says that it is.
     names += [Path(file).name for file in found]
-    return found | {f"{folder}/{name}" for folder in folders for name in names if Path(folder, name).is_file()}
+    return found | {
+        f"{folder}/{name}" for folder in folders for name in names if Path(folder, name).is_file()
+    }

@@ -9,14 +9,13 @@ import pytest
 from alpharay.judge import Limits, VerdictKind, parse_tests
 from alpharay.judge.compiling import Binaries
 from alpharay.judge.judging import Job, judge
-from alpharay.judge.patience import HANGS, LEAST_S, Patience
+from alpharay.judge.patience import HANGS, LEAST_S, TIMEOUTS, Patience
 from alpharay.judge.sandbox.occupied import IdleTime
 from alpharay.judge.sandbox.worker import Ended, Order
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SHORT = Limits(cpu_s=0.3)  # whose hang guard is a second
-SLEEPS = "import time\n{}time.sleep(0.9)\n{}"
 ENDED = Ended(
     ended="exit", code=0, phase="SR", cpu_s=0.0, wall_s=0.0, memory=0, marks=[], tests=None,
     stdout=b"", stderr=b"", answers=b"", sizes=(0, 0),
@@ -84,6 +83,14 @@ async def test_what_runs_sleep_is_taken_from_the_hang_guard_of_those_after_them(
         guards.append(patience.guard_s)
         patience.ran(replace(ENDED, ended=ended, cpu_s=0.1, wall_s=0.5))
     assert guards[:4] == [1.0, pytest.approx(0.6), LEAST_S, LEAST_S]
+    assert patience.over
+
+
+async def test_runs_that_fail_over_and_over_are_not_made_for_ever():
+    patience = Patience(SHORT)
+    for _ in range(TIMEOUTS + 1):
+        assert not patience.over
+        patience.ran(replace(ENDED, code=1, cpu_s=SHORT.cpu_s, wall_s=SHORT.cpu_s))
     assert patience.over
 
 

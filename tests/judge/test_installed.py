@@ -109,6 +109,11 @@ def test_no_program_finds_hidden_tests_among_the_packages(installed, layer):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     verdicts = {name: verdict for name, (verdict, _, _) in found.items()}
-    expected = {"by path": "accepted", "library": "accepted", "incbin": "compile_error", "include": "compile_error"}
+    expected = {
+        "by path": "accepted",
+        "library": "accepted",
+        "incbin": "compile_error",
+        "include": "compile_error",
+    }
     assert verdicts == expected, found
     assert "the expected output" not in done.stdout
