@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import alpharay.judge
+from alpharay.judge.sandbox import readable, toolchain
 
 # In Python and in C++: each way there is prints what it found, or that there was nothing.
 JUDGES = """
@@ -87,6 +88,16 @@ def installed(tmp_path_factory):
         if part.exists():
             shutil.copytree(part, packages / part.name)
     return folder / "bin" / Path(sys.executable).name, hidden
+
+
+def test_nothing_on_the_lists_holds_installed_packages():
+    packages = [Path(path).resolve() for path in sys.path if path.endswith(readable.PACKAGES)]
+    packages += [folder / name for folder in readable.library_folders() for name in readable.PACKAGES]
+    listed = [*readable.for_programs(), *toolchain.find().read]
+    assert [
+        entry for entry in listed for path in packages if path.is_relative_to(Path(entry).resolve())
+    ] == []
+    assert packages
 
 
 @pytest.mark.parametrize("layer", ["full", "landlock"])
