@@ -145,8 +145,8 @@ def run_calls(source: bytes, cases: bytes, entry_point: str, start: int) -> int:
     if code is None:
         os.write(REPORT, UNPARSABLE)
         return 1
-    parsed = [decode(line, 0)[0] for line in cases.decode("ascii").split("\n")[start:-1]]
     os.write(REPORT, LOADING)
+    lines = cases.decode("ascii").split("\n")[start:-1]
     write, space = _line_writer(), main_module("candidate")
     try:
         exec(code, space)  # noqa: S102
@@ -158,8 +158,8 @@ def run_calls(source: bytes, cases: bytes, entry_point: str, start: int) -> int:
         print_error(error, keep=1)
         return 1
     os.write(REPORT, READY)
-    for case in parsed:
-        write(answer(function, case, encode))
+    for line in lines:
+        write(answer(function, line, encode))
     return 0
 
 
@@ -177,8 +177,10 @@ def find(space: dict[str, Any], entry_point: str) -> Any:
     return found
 
 
-def answer(function: Any, case: dict[str, Any], encode: Any) -> str:
+def answer(function: Any, line: str, encode: Any) -> str:
+    """line: the case, read only now: all of them at once may need more memory than a program may take."""
     try:
+        case = decode(line, 0)[0]
         value = function(*case["args"], **case["kwargs"])
     except BaseException as error:
         return RAISED + json.dumps(describe(error))
@@ -250,13 +252,14 @@ def rehearse() -> None:
         reseed()
         exec(compile(REHEARSAL, FILE_NAME, "exec", dont_inherit=True), space)  # noqa: S102
         sys.stdout.flush()
-        answer(max, decode('{"args": [[1, 2.5]], "kwargs": {}}', 0)[0], encode)
+        answer(max, '{"args": [[1, 2.5]], "kwargs": {}}', encode)
 
 
 def prepare() -> None:
     """In the server, once: what every child then has without work of its own."""
     open_streams()
     sys.argv = [FILE_NAME]
+    sys.orig_argv = ["python3", FILE_NAME]
     sys.path = [entry for entry in sys.path if entry]
     rehearse()
     settle()
