@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import enum
 import importlib.util
 import os
 import signal
@@ -146,7 +145,7 @@ class _Tests:
         own = expecting.defined(self._tree)
         changed = expecting.changed_globals(self._tree)
         classes = [node.name for node in self._tree.body if isinstance(node, ast.ClassDef)]
-        peer.space = space
+        peer.space, peer.pulled = space, set(self._foreign)
         found, entry, wanted = peer.ask("hello", tuple(self._foreign), self._entry_point, tuple(classes), self._echo)
         taken = dict(peer.watched)
         self._own_modules(space)
@@ -166,14 +165,16 @@ class _Tests:
         call = None
         if self._entry_point and callable(check) and not isinstance(check, Mirrored):
             if not found:
-                raise NameError(f"the program defines no {self._entry_point!r}")
+                peer.failure = f"the program defines no {self._entry_point!r}"
+                raise NameError(peer.failure)
             call = lambda: check(entry)  # noqa: E731
         elif callable(check) and not cases and peer.asked == before and "check" in own and not self._reads(taken):
             raise runner.NothingRan("check(candidate) needs an entry_point")
         ran = peer.asked > before or self._reads(taken)
         if not cases:
             runner.run_all(space, MODULE, call, ran=ran)
-        if peer.asked == before and not self._reads(taken) and not peer.failure:
+        asked = peer.asked > before or (call is not None and not _stands_in(entry))
+        if not asked and not self._reads(taken, anywhere=True) and not peer.failure:
             raise runner.NothingRan("the test program never asks anything of the program that it tests")
 
     def _expect(self, name: str, value: Any) -> None:
@@ -192,11 +193,15 @@ class _Tests:
             if known and value is not MISSING:
                 space[name] = __import__(name)
 
-    def _reads(self, taken: dict[str, Any]) -> bool:
+    def _reads(self, taken: dict[str, Any], *, anywhere: bool = False) -> bool:
         """Whether the tests look at a value of the candidate's without asking for it."""
-        plain = {n for n, v in taken.items() if v is not MISSING and (isinstance(v, enum.EnumMeta) or not callable(v))}
-        plain -= sys.stdlib_module_names
-        return bool(plain & expecting.reads_at_top(self._tree))
+        values = {name for name, value in taken.items() if value is not MISSING and not _stands_in(value)}
+        read = {node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)} if anywhere else None
+        return bool(values & (read or expecting.reads_at_top(self._tree)) - sys.stdlib_module_names)
+
+
+def _stands_in(value: Any) -> bool:
+    return isinstance(type(value), Mirrored) or isinstance(value, Mirrored | ModuleType)
 
 
 def _without_main(space: dict[str, Any]) -> list[bool]:
