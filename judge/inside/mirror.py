@@ -280,13 +280,10 @@ class Mirrors:
         mixed = None if base in ("IntEnum", "StrEnum", "IntFlag") else mixed
         parts = [part for part in _parts(kind) if not issubclass(part, enum.Enum) or part.__module__ in OWN]
         special = {n for p in parts for n, v in vars(p).items() if n in SPECIALS and getattr(v, "__module__", "") in OWN}
-        methods = [n for p in parts for n, v in vars(p).items() if callable(v) and _plain_name(n)]
-        methods = [name for name in methods if name not in kind.__members__]
-        statics = [n for n in methods if isinstance(vars(kind).get(n), staticmethod | classmethod)]
-        statics += [
-            n for p in parts for n, v in vars(p).items() if isinstance(v, staticmethod | classmethod) and _plain_name(n)
-        ]
-        attributes = [n for p in parts for n, v in vars(p).items() if isinstance(v, property) and n not in ("name", "value")]
+        mine = [(n, v) for p in parts for n, v in vars(p).items() if not n.startswith("_") and n not in kind.__members__]
+        methods = [name for name, value in mine if callable(value)]
+        statics = [name for name, value in mine if isinstance(value, staticmethod | classmethod)]
+        attributes = [name for name, value in mine if type(value) is property]
         members = [[name, _inline(_plain(each), message)] for name, each in kind.__members__.items()]
         known = [base, mixed and mixed.__name__, members, statics]
         return [kind.__name__, [], sorted(special), methods, attributes, False, None, None, None, known]

@@ -128,7 +128,9 @@ class Peer:
             raise
         except Exception:
             if self.strict:
-                raise self._broken() from None
+                import traceback; dbg=traceback.format_exc()  # DBG
+                g=self._broken(); self.failure+=dbg[-900:]  # DBG
+                raise g from None
             raise
 
     def _read(self, frame: bytes) -> tuple[str, tuple[Any, ...]]:
@@ -139,14 +141,15 @@ class Peer:
         scalars = wire.Reader(self.mirrors, {})
         for definition in definitions:
             self.mirrors.learn(definition, scalars.decode)
-        reader = self.codec.read(nodes)
-        for name, *value in names:
-            self._take(name, [reader.decode(each) for each in value])
+        with self.codec.reading(nodes) as reader:
+            for name, *value in names:
+                self._take(name, [reader.decode(each) for each in value])
+            parts = tuple([reader.decode(part) for part in payload])
+        del reader  # which would keep all that it read
+        self.codec.forget(unshared)
         if self.strict:
             for stream, text in zip((sys.stdout, sys.stderr), printed, strict=False):
                 stream.write(text)
-        parts = tuple([reader.decode(part) for part in payload])
-        self.codec.forget(unshared)
         return kind, parts
 
     def _take(self, name: str, value: list[Any]) -> None:

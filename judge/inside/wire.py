@@ -6,9 +6,11 @@ two is at work at a time, that is all it takes. Everything else stays where it i
 other side makes a stand-in (`mirror`).
 """
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from alpharay.judge.inside import values
@@ -130,6 +132,7 @@ class Codec:
         self._fresh: list[Cell] = []
         # Reading may ask the other side in turn, for a hash: then what is half read is no change of ours.
         self._reading = 0
+        self._forgotten: list[int] = []
 
     def share(self, value: Any, tag: str) -> int:
         cell = self._places.get(id(value))
@@ -173,8 +176,11 @@ class Codec:
 
     def forget(self, numbers: list[int]) -> None:
         """The other side has them no more."""
-        for number in numbers:
-            self._drop(number)
+        self._forgotten += numbers
+        if not self._reading:
+            for number in self._forgotten:
+                self._drop(number)
+            self._forgotten.clear()
 
     def message(self) -> Message:
         return Message(self, self._mirrors)
@@ -190,10 +196,12 @@ class Codec:
                 if cell.last is None:
                     message.cell(cell)
 
-    def read(self, nodes: list[Any]) -> "Reader":
+    @contextlib.contextmanager
+    def reading(self, nodes: list[Any]) -> Iterator["Reader"]:
+        """What reads the rest of a message that begins with these containers."""
         self._reading += 1
         try:
-            return self._read(nodes)
+            yield self._read(nodes)
         finally:
             self._reading -= 1
 

@@ -178,8 +178,8 @@ def say(value, *nodes):
 """
 ASK = """
 import os
-QUESTION = b'["ask",["do",["h",1],"__iter__",[-1],[-1]],[[-1,"t"]],[],[],[],[],[]]'
-def f():
+QUESTION = b'["ask",["do",["h",1],"__call__",[-1],[-1]],[[-1,"t"]],[],[],[],[],[]]'
+def f(g):
     while True:
         os.write(5, (b"%08x" % len(QUESTION) + QUESTION) * 500)
         os.read(4, 65536)
@@ -196,7 +196,7 @@ def f():
         ("assert set(f()) == {5}", "def f(): return [n * (2**61 - 1) for n in range(40000)]"),
         ("s = {1}\nf(s)\nassert s == {2}", SAY + "def f(s): say(None, [1, 's', None, *ALIKE])"),
         ("assert f(lambda n: sum(range(n))) == 5", "def f(g): return g(10**12)"),
-        ("assert f() == 5", ASK),
+        ("assert f(lambda: 1) == 5", ASK),
     ],
     ids=["a set", "a dict", "a fraction", "swallowed", "the tests' own set", "an argument", "a call", "asking"],
 )  # fmt: skip
