@@ -125,7 +125,13 @@ class _Tests:
     """A test program while it is run."""
 
     def __init__(
-        self, peer: Peer, tree: ast.Module, code: CodeType, foreign: list[str], names: frozenset[str], entry_point: str
+        self,
+        peer: Peer,
+        tree: ast.Module,
+        code: CodeType,
+        foreign: list[str],
+        names: frozenset[str],
+        entry_point: str,
     ) -> None:
         self._peer = peer
         self._tree = tree
@@ -146,7 +152,9 @@ class _Tests:
         changed = expecting.changed_globals(self._tree)
         classes = [node.name for node in self._tree.body if isinstance(node, ast.ClassDef)]
         peer.space, peer.pulled = space, set(self._foreign)
-        found, entry, wanted = peer.ask("hello", tuple(self._foreign), self._entry_point, tuple(classes), self._echo)
+        found, entry, wanted = peer.ask(
+            "hello", tuple(self._foreign), self._entry_point, tuple(classes), self._echo
+        )
         taken = dict(peer.watched)
         self._own_modules(space)
         for name, value in taken.items():
@@ -168,7 +176,13 @@ class _Tests:
                 peer.failure = f"the program defines no {self._entry_point!r}"
                 raise NameError(peer.failure)
             call = lambda: check(entry)  # noqa: E731
-        elif callable(check) and not cases and peer.asked == before and "check" in own and not self._reads(taken):
+        elif (
+            callable(check)
+            and not cases
+            and peer.asked == before
+            and "check" in own
+            and not self._reads(taken)
+        ):
             raise runner.NothingRan("check(candidate) needs an entry_point")
         ran = peer.asked > before or self._reads(taken)
         if not cases:

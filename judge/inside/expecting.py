@@ -20,7 +20,9 @@ DATA = (list, dict, set, str, int, float, tuple, bytes, frozenset, complex, bool
 # Of a result that is data, its own attributes would tell no more than that.
 OF_DATA = frozenset(name for kind in DATA for name in dir(kind))
 # The library that is not Python's own, as far as the tests use it on values of the candidate's.
-FOREIGN = frozenset("numpy pandas matplotlib scipy sklearn seaborn sympy torch tensorflow PIL networkx".split())
+FOREIGN = frozenset(
+    "numpy pandas matplotlib scipy sklearn seaborn sympy torch tensorflow PIL networkx".split()
+)
 
 
 def foreign_names(code: CodeType) -> list[str]:
@@ -63,7 +65,9 @@ def why_together(tree: ast.AST, names: frozenset[str], foreign: set[str]) -> str
         part.split(".")[0]
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
-        for part in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+        for part in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+        )
     }
     for name in sorted(modules & FOREIGN):
         return f"they use {name}"
@@ -103,7 +107,9 @@ def changed_globals(tree: ast.Module) -> set[str]:
     changed: set[str] = set()
     globals_named: set[str] = set()
     for statement in tree.body:
-        globals_named |= {name for node in ast.walk(statement) if isinstance(node, ast.Global) for name in node.names}
+        globals_named |= {
+            name for node in ast.walk(statement) if isinstance(node, ast.Global) for name in node.names
+        }
         if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
             own.add(statement.name)
             continue
@@ -155,7 +161,9 @@ def objects_of(tree: ast.AST, entry_point: str) -> tuple[set[str], set[str]]:
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Name):
                 name = entry_point if node.func.id == alias and entry_point else node.func.id
-                return {name} | {each for arg in node.args for each in makers(arg) if node.func.id in ("abs", "next")}
+                return {name} | {
+                    each for arg in node.args for each in makers(arg) if node.func.id in ("abs", "next")
+                }
             return set() if itself else makers(node.func)
         if isinstance(node, ast.Attribute):
             own = made.get(_attribute_name(node), set())
@@ -188,8 +196,14 @@ def objects_of(tree: ast.AST, entry_point: str) -> tuple[set[str], set[str]]:
     compared: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Compare):
-            compared |= {name for side in (node.left, *node.comparators) for name in makers(side, itself=True)}
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr.startswith("assert"):
+            compared |= {
+                name for side in (node.left, *node.comparators) for name in makers(side, itself=True)
+            }
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr.startswith("assert")
+        ):
             compared |= {name for side in node.args for name in makers(side, itself=True)}
         if isinstance(node, ast.Attribute) and node.attr not in OF_DATA and _attribute_name(node) not in made:
             found |= makers(node.value)
@@ -206,7 +220,10 @@ def objects_of(tree: ast.AST, entry_point: str) -> tuple[set[str], set[str]]:
         elif isinstance(node, ast.BinOp):
             found |= _classes(makers(node.left) & makers(node.right))
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr in ("assertEqual", "assertNotEqual", "assertLess", "assertGreater") and len(node.args) > 1:
+            if (
+                node.func.attr in ("assertEqual", "assertNotEqual", "assertLess", "assertGreater")
+                and len(node.args) > 1
+            ):
                 found |= _classes(makers(node.args[0]) & makers(node.args[1]))
             elif node.func.attr == "assertIsInstance" and len(node.args) > 1:
                 found |= {e.id for e in ast.walk(node.args[1]) if isinstance(e, ast.Name)}
@@ -220,7 +237,11 @@ def _classes(names: set[str]) -> set[str]:
 
 
 def _attribute_name(node: ast.AST) -> str:
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+    if (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("self", "cls")
+    ):
         return f"self.{node.attr}"
     return ""
 

@@ -42,8 +42,18 @@ READABLE = frozenset(
 STEPS = frozenset({"__next__", "__anext__", "next", "send", "throw", "close"})
 # Program texts, whose classes have methods worth a call of their own; those of the library are asked for by name.
 OWN = frozenset({"candidate", "tests", "__main__"})
-ENUMS = {"Enum": enum.Enum, "IntEnum": enum.IntEnum, "StrEnum": enum.StrEnum, "Flag": enum.Flag, "IntFlag": enum.IntFlag}
-NUMBER, CLASS, PEER = " number", " class", " peer"  # no identifiers: they clash with no attribute of the other side's
+ENUMS = {
+    "Enum": enum.Enum,
+    "IntEnum": enum.IntEnum,
+    "StrEnum": enum.StrEnum,
+    "Flag": enum.Flag,
+    "IntFlag": enum.IntFlag,
+}
+NUMBER, CLASS, PEER = (
+    " number",
+    " class",
+    " peer",
+)  # no identifiers: they clash with no attribute of the other side's
 MISSING = object()
 # Of exceptions: attributes that are in no dictionary.
 SLOTS = ("filename", "filename2", "name", "path", "value", "code")
@@ -112,7 +122,11 @@ def _peer(stand_in: Any) -> Any:
 def _forwarder(name: str) -> Any:
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         peer = _peer(self)
-        if peer.strict and (name in GUARDED or name in NUMBERS) and not peer.mirrors.may_decide(self, name, args):
+        if (
+            peer.strict
+            and (name in GUARDED or name in NUMBERS)
+            and not peer.mirrors.may_decide(self, name, args)
+        ):
             return _by_value(self, name, args)
         return peer.ask("do", self, name, args, tuple(kwargs.items()))
 
@@ -201,7 +215,11 @@ class Mirrors:
         if name is not None:
             return name
         if isinstance(value, type):
-            return ["h", value.__dict__[CLASS]] if CLASS in value.__dict__ else ["K", self.define(value, message)]
+            return (
+                ["h", value.__dict__[CLASS]]
+                if CLASS in value.__dict__
+                else ["K", self.define(value, message)]
+            )
         if isinstance(value, enum.Enum):
             return ["v", self.define(kind, message), value._name_, message.encode(_plain(value))]
         for base in values.WITH_BASE:
@@ -261,9 +279,17 @@ class Mirrors:
         parts = _parts(kind)
         special = {name for part in parts for name in vars(part) if name in SPECIALS}
         unhashable = getattr(kind, "__hash__", None) is None
-        methods = [n for part in parts if own for n, v in vars(part).items() if callable(v) and _plain_name(n)]
-        methods = [name for name in methods if not isinstance(vars(kind).get(name), type | staticmethod | classmethod)]
-        hidden = [n for part in parts if own for n, v in vars(part).items() if not callable(v) and _plain_name(n)]
+        methods = [
+            n for part in parts if own for n, v in vars(part).items() if callable(v) and _plain_name(n)
+        ]
+        methods = [
+            name
+            for name in methods
+            if not isinstance(vars(kind).get(name), type | staticmethod | classmethod)
+        ]
+        hidden = [
+            n for part in parts if own for n, v in vars(part).items() if not callable(v) and _plain_name(n)
+        ]
         base = next((each for each in kind.__mro__ if each in values.WITH_BASE or each in _ERRORS), object)
         hidden = [name for name in hidden if hasattr(base, name)]
         fields = list(kind._fields) if issubclass(kind, tuple) and hasattr(kind, "_fields") else None
@@ -275,12 +301,24 @@ class Mirrors:
         return kinds
 
     def _enumeration(self, kind: Any, message: Message) -> list[Any]:
-        base = next(each.__name__ for each in kind.__mro__ if each.__name__ in ENUMS and each.__module__ == "enum")
+        base = next(
+            each.__name__ for each in kind.__mro__ if each.__name__ in ENUMS and each.__module__ == "enum"
+        )
         mixed = next((each for each in (str, int, float, tuple) if issubclass(kind, each)), None)
         mixed = None if base in ("IntEnum", "StrEnum", "IntFlag") else mixed
         parts = [part for part in _parts(kind) if not issubclass(part, enum.Enum) or part.__module__ in OWN]
-        special = {n for p in parts for n, v in vars(p).items() if n in SPECIALS and getattr(v, "__module__", "") in OWN}
-        mine = [(n, v) for p in parts for n, v in vars(p).items() if not n.startswith("_") and n not in kind.__members__]
+        special = {
+            n
+            for p in parts
+            for n, v in vars(p).items()
+            if n in SPECIALS and getattr(v, "__module__", "") in OWN
+        }
+        mine = [
+            (n, v)
+            for p in parts
+            for n, v in vars(p).items()
+            if not n.startswith("_") and n not in kind.__members__
+        ]
         methods = [name for name, value in mine if callable(value)]
         statics = [name for name, value in mine if isinstance(value, staticmethod | classmethod)]
         attributes = [name for name, value in mine if type(value) is property]
@@ -306,7 +344,9 @@ class Mirrors:
         if not all(isinstance(each, str) for each in (name, *special, *methods, *hidden)):
             raise ValueError("no class")
         if members is not None:
-            self._classes[number] = self._learn_enumeration(number, name, special, methods, hidden, members, decode)
+            self._classes[number] = self._learn_enumeration(
+                number, name, special, methods, hidden, members, decode
+            )
             return
         home = "program" if library is None else "library"
         space: dict[str, Any] = {CLASS: number, PEER: self._peer, "__module__": home, "__doc__": doc}
@@ -329,7 +369,9 @@ class Mirrors:
                 space["__doc__"] = _attribute("__doc__")
         kinds = [base for base in made if isinstance(base, Mirrored)]
         rest = [base for base in made if not isinstance(base, Mirrored)]
-        self._classes[number] = _new_class(name, [*kinds, Remote, *rest] if not kinds else [*kinds, *rest], space)
+        self._classes[number] = _new_class(
+            name, [*kinds, Remote, *rest] if not kinds else [*kinds, *rest], space
+        )
 
     def _base(self, base: Any) -> type:
         found = self._classes[base] if type(base) is int else values.named(*base[1:])
@@ -419,7 +461,9 @@ class Mirrors:
         base = next(base for base in values.FIXED if issubclass(kind, base))
         return self._stand_in(own, kind, lambda: _made(base, kind, plain))
 
-    def _decode_exception(self, which: Any, own: Any, args: Any, state: Any, cause: Any, *, decode: Any) -> Any:
+    def _decode_exception(
+        self, which: Any, own: Any, args: Any, state: Any, cause: Any, *, decode: Any
+    ) -> Any:
         kind = self._classes[which] if type(which) is int else values.named(*which[1:])
         if not issubclass(kind, BaseException):
             raise ValueError("no exception")
@@ -476,7 +520,9 @@ def _parts(kind: type) -> list[type]:
     """Of its bases those that the other side does not know."""
     known = (object, BaseException, Exception, *values.WITH_BASE)
     return [
-        part for part in kind.__mro__ if part not in known and not (issubclass(part, BaseException) and values.name_of(part))
+        part
+        for part in kind.__mro__
+        if part not in known and not (issubclass(part, BaseException) and values.name_of(part))
     ]
 
 
@@ -514,7 +560,14 @@ def _as_own(base: Any, value: Any) -> Any:
     if name == "time":
         return base(value.hour, value.minute, value.second, value.microsecond, value.tzinfo)
     return base(
-        value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, value.tzinfo
+        value.year,
+        value.month,
+        value.day,
+        value.hour,
+        value.minute,
+        value.second,
+        value.microsecond,
+        value.tzinfo,
     )
 
 

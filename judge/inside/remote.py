@@ -124,14 +124,8 @@ class Peer:
             self._account.heard(len(frame))
         try:
             return self._read(frame)
-        except wire.Gone:
-            raise
         except Exception:
-            if self.strict:
-                import traceback; dbg=traceback.format_exc()  # DBG
-                g=self._broken(); self.failure+=dbg[-900:]  # DBG
-                raise g from None
-            raise
+            raise self._broken() from None
 
     def _read(self, frame: bytes) -> tuple[str, tuple[Any, ...]]:
         kind, payload, nodes, definitions, lost, unshared, names, printed = json.loads(frame)
@@ -252,7 +246,9 @@ class Peer:
         """The name of an attribute, where the other side may ask for it."""
         if not self.strict:
             return str(name)
-        closed = isinstance(subject, CLOSED) or (isinstance(subject, types.GeneratorType) and name not in STEPS)
+        closed = isinstance(subject, CLOSED) or (
+            isinstance(subject, types.GeneratorType) and name not in STEPS
+        )
         own = type(subject).__module__ in OWN
         if not isinstance(name, str) or name.startswith("__") or closed or (changes and not own):
             raise AttributeError("not an attribute that the tests hand out")

@@ -40,7 +40,9 @@ def run_tests(source: bytes, tests: bytes, entry_point: str) -> int:
         # Bare assertions have been run by now. A candidate's own test classes are none of the tests.
         run_all({name: space[name] for name in space if name not in before}, "candidate", call, ran=True)
         if call is None:
-            for function in runner.pytest_functions({n: v for n, v in space.items() if n not in before}, "candidate"):
+            for function in runner.pytest_functions(
+                {n: v for n, v in space.items() if n not in before}, "candidate"
+            ):
                 function()
     except BaseException as error:
         tell(*describe(error))

@@ -77,7 +77,9 @@ async def test_plain_python_passes_the_honest_programs_too(tmp_path):
         "    except BaseException as error: print(name, repr(error))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
-    assert (done.returncode, [line for line in done.stdout.splitlines() if "Error" in line]) == (0, []), done.stderr
+    assert (done.returncode, [line for line in done.stdout.splitlines() if "Error" in line]) == (0, []), (
+        done.stderr
+    )
 
 
 LYING = """
@@ -210,5 +212,7 @@ async def test_whoever_owes_an_answer_is_the_one_that_hangs(worker_pool, tests, 
 
 async def test_a_wrong_program_fails_test_classes_that_nobody_runs(worker_pool):
     tests = "import unittest\nclass A(unittest.TestCase):\n    def test(self): self.assertEqual(f(1), 1)"
-    verdict = await worker_pool.judge(parse_tests({"kind": "code", "code": tests}), "```python\ndef f(x): return 0\n```")
+    verdict = await worker_pool.judge(
+        parse_tests({"kind": "code", "code": tests}), "```python\ndef f(x): return 0\n```"
+    )
     assert verdict.verdict is VerdictKind.WRONG_ANSWER, verdict
