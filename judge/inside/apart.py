@@ -57,7 +57,7 @@ def run_candidate(source: bytes) -> int:
     peer.hello = hello
     with contextlib.suppress(Gone):
         peer.serve()
-    return 0
+    return 1 if peer.failure else 0
 
 
 def _names_used(code: CodeType) -> set[str]:

@@ -8,21 +8,22 @@ from decimal import Decimal
 from fractions import Fraction
 from types import CodeType
 
+from alpharay.judge.inside.values import words
+
 # Names in a test program that mean: it looks into the candidate's own process.
-INTROSPECTION = frozenset(
-    "asyncio await eval exec gc getsource globals inspect locals mock monkeypatch patch stdin vars __dict__ __globals__ "
-    "tracemalloc settrace setprofile setrecursionlimit asdict astuple is_dataclass get_type_hints pickle".split()
+INTROSPECTION = words(
+    "asyncio await eval exec gc getsource globals inspect locals mock monkeypatch patch stdin vars __dict__ "
+    "__globals__ tracemalloc settrace setprofile setrecursionlimit asdict astuple is_dataclass get_type_hints "
+    "pickle"
 )
 # By these the tests read what was printed.
-PRINTED = frozenset("capsys capfd redirect_stdout redirect_stderr stdout stderr".split())
+PRINTED = words("capsys capfd redirect_stdout redirect_stderr stdout stderr")
 DATA = (list, dict, set, str, int, float, tuple, bytes, frozenset, complex, bool, deque, Counter, OrderedDict, date, datetime,
         time, timedelta, Decimal, Fraction, range)  # fmt: skip
 # Of a result that is data, its own attributes would tell no more than that.
 OF_DATA = frozenset(name for kind in DATA for name in dir(kind))
 # The library that is not Python's own, as far as the tests use it on values of the candidate's.
-FOREIGN = frozenset(
-    "numpy pandas matplotlib scipy sklearn seaborn sympy torch tensorflow PIL networkx".split()
-)
+FOREIGN = words("numpy pandas matplotlib scipy sklearn seaborn sympy torch tensorflow PIL networkx")
 
 
 def foreign_names(code: CodeType) -> list[str]:
@@ -207,6 +208,10 @@ def objects_of(tree: ast.AST, entry_point: str) -> tuple[set[str], set[str]]:
             compared |= {name for side in node.args for name in makers(side, itself=True)}
         if isinstance(node, ast.Attribute) and node.attr not in OF_DATA and _attribute_name(node) not in made:
             found |= makers(node.value)
+        elif isinstance(node, ast.Attribute) or (
+            isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)
+        ):
+            found |= _classes(makers(node.value))
         elif isinstance(node, ast.withitem):
             found |= makers(node.context_expr)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

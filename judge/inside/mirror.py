@@ -9,6 +9,7 @@ the other operand is the candidate's too, or where the tests expect an object of
 (`expecting.objects_of`): one that claims to equal everything would pass any test, and would be sent what it should be equal to.
 """
 
+import collections.abc
 import contextlib
 import enum
 import operator
@@ -17,27 +18,27 @@ from collections.abc import Callable
 from typing import Any
 
 from alpharay.judge.inside import values
+from alpharay.judge.inside.values import words
 from alpharay.judge.inside.wire import Message
 
 Ask = Callable[..., Any]
 
-_BINARY = "add sub mul truediv floordiv mod divmod pow matmul and or xor lshift rshift".split()
-COMPARISONS = frozenset(f"__{name}__" for name in "eq ne lt le gt ge".split())
-GUARDED = COMPARISONS | {"__contains__"} | {
-    f"__{side}{name}__" for side in ("", "r", "i") for name in _BINARY if (side, name) != ("i", "divmod")
-}  # fmt: skip
+_BINARY = words("add sub mul truediv floordiv mod divmod pow matmul and or xor lshift rshift")
+COMPARISONS = frozenset(f"__{name}__" for name in words("eq ne lt le gt ge"))
+GUARDED = (
+    COMPARISONS | {"__contains__"} | {f"__{side}{name}__" for side in ("", "r", "i") for name in _BINARY}
+)
 # A number that only its own class says it is: for tests that ask for one, or expect such an object.
-NUMBERS = frozenset(f"__{name}__" for name in "float int index complex".split())
-SPECIALS = GUARDED | NUMBERS | frozenset(
-    f"__{name}__" for name in (
-        "call len iter next getitem setitem delitem reversed enter exit bool round trunc floor ceil abs neg pos invert hash "
-        "str repr format bytes length_hint missing fspath dir"
-    ).split()
-)  # fmt: skip
+NUMBERS = words("__float__ __int__ __index__ __complex__")
+_OTHERS = words(
+    "call len iter next getitem setitem delitem reversed enter exit bool round trunc floor ceil abs neg pos invert hash "
+    "str repr format bytes length_hint missing fspath dir"
+)
+SPECIALS = GUARDED | NUMBERS | {f"__{name}__" for name in _OTHERS}
 # Attributes with a name of Python's own that a test may ask for.
-READABLE = frozenset(
-    "__annotations__ __cause__ __closure__ __code__ __dataclass_fields__ __defaults__ __doc__ __func__ __kwdefaults__ "
-    "__match_args__ __module__ __name__ __notes__ __qualname__ __self__ __wrapped__".split()
+READABLE = words(
+    "__annotations__ __cause__ __closure__ __code__ __dataclass_fields__ __defaults__ __doc__ __func__ "
+    "__kwdefaults__ __match_args__ __module__ __name__ __notes__ __qualname__ __self__ __wrapped__"
 )
 STEPS = frozenset({"__next__", "__anext__", "next", "send", "throw", "close"})
 # Program texts, whose classes have methods worth a call of their own; those of the library are asked for by name.
@@ -253,7 +254,7 @@ class Mirrors:
         fields = (
             named or self.define(kind, message),
             own,
-            message.encode(error.args),
+            message.encode(_arguments(error)),
             message.encode(tuple(state)),
             message.encode(cause),
         )
@@ -297,8 +298,20 @@ class Mirrors:
         name = str(kind.__name__)
         doc = kind.__doc__ if own and isinstance(kind.__doc__, str) else None
         library = None if own else [kind.__module__, kind.__qualname__]
-        kinds = [name, bases, sorted(special), methods, hidden, unhashable, fields, library, doc, None]
-        return kinds
+        abstract = sorted({part.__name__ for part in kind.__mro__ if part.__module__ == "collections.abc"})
+        return [
+            name,
+            bases,
+            sorted(special),
+            methods,
+            hidden,
+            unhashable,
+            fields,
+            library,
+            doc,
+            abstract,
+            None,
+        ]
 
     def _enumeration(self, kind: Any, message: Message) -> list[Any]:
         base = next(
@@ -324,7 +337,7 @@ class Mirrors:
         attributes = [name for name, value in mine if type(value) is property]
         members = [[name, _inline(_plain(each), message)] for name, each in kind.__members__.items()]
         known = [base, mixed and mixed.__name__, members, statics]
-        return [kind.__name__, [], sorted(special), methods, attributes, False, None, None, None, known]
+        return [kind.__name__, [], sorted(special), methods, attributes, False, None, None, None, [], known]
 
     # Theirs, on their way in.
 
@@ -340,7 +353,9 @@ class Mirrors:
         return list(lost)
 
     def learn(self, definition: list[Any], decode: Any) -> None:
-        number, name, bases, special, methods, hidden, unhashable, fields, library, doc, members = definition
+        number, name, bases, special, methods, hidden, unhashable, fields, library, doc, abstract, members = (
+            definition
+        )
         if not all(isinstance(each, str) for each in (name, *special, *methods, *hidden)):
             raise ValueError("no class")
         if members is not None:
@@ -369,14 +384,15 @@ class Mirrors:
                 space["__doc__"] = _attribute("__doc__")
         kinds = [base for base in made if isinstance(base, Mirrored)]
         rest = [base for base in made if not isinstance(base, Mirrored)]
-        self._classes[number] = _new_class(
-            name, [*kinds, Remote, *rest] if not kinds else [*kinds, *rest], space
-        )
+        made_class = _new_class(name, [*kinds, *rest] if kinds else [Remote, *rest], space)
+        for each in abstract:
+            getattr(collections.abc, each).register(made_class)
+        self._classes[number] = made_class
 
     def _base(self, base: Any) -> type:
         found = self._classes[base] if type(base) is int else values.named(*base[1:])
         if not isinstance(found, type):
-            raise ValueError("no class")
+            raise TypeError("no class")
         return found
 
     def _learn_enumeration(
@@ -394,7 +410,10 @@ class Mirrors:
             return lambda *args, **kwargs: peer.ask("do", args[0], name, args[1:], tuple(kwargs.items()))
 
         def static(name: str) -> Any:
-            return staticmethod(lambda *args, **kwargs: peer.ask("get", made, name)(*args, **kwargs))
+            def call(*args: Any, **kwargs: Any) -> Any:
+                return peer.ask("get", made, name)(*args, **kwargs)
+
+            return staticmethod(call)
 
         def missing(self: Any, name: str) -> Any:
             if name.startswith("_"):
@@ -430,7 +449,7 @@ class Mirrors:
             return self.kept[number]
         kind = self._classes[number]
         if not issubclass(kind, base):
-            raise ValueError("no such container")
+            raise TypeError("no such container")
         return self._stand_in(more[0], kind, lambda: base.__new__(kind))
 
     def decode(self, tag: str, fields: list[Any], decode: Any) -> Any:
@@ -466,7 +485,7 @@ class Mirrors:
     ) -> Any:
         kind = self._classes[which] if type(which) is int else values.named(*which[1:])
         if not issubclass(kind, BaseException):
-            raise ValueError("no exception")
+            raise TypeError("no exception")
         args, pairs = decode(args), dict(decode(state))
 
         def make() -> Any:
@@ -491,6 +510,13 @@ class Mirrors:
             return error
 
         return self._stand_in(own, kind, make) if own is not None else make()
+
+
+def _arguments(error: BaseException) -> tuple[Any, ...]:
+    """A group is made of what is in it: that must be there before."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.message, tuple(error.exceptions)
+    return error.args
 
 
 def _set(error: Any, name: str, value: Any) -> None:
@@ -600,9 +626,9 @@ def _library_class(module: Any, name: Any) -> type | None:
 
 
 def _new_class(name: str, bases: list[type], space: dict[str, Any]) -> type:
-    for bases in (bases, [Remote]):
+    for some in (bases, [Remote]):
         try:
-            return Mirrored(name, tuple(dict.fromkeys(bases)), space)
+            return Mirrored(name, tuple(dict.fromkeys(some)), space)
         except TypeError:
             continue
     raise ValueError("no class")

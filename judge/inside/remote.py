@@ -13,7 +13,7 @@ from typing import Any
 from alpharay.judge.inside import wire
 from alpharay.judge.inside.account import Account
 from alpharay.judge.inside.candidate import describe
-from alpharay.judge.inside.mirror import MISSING, OWN, SPECIALS, STEPS, Mirrors, Remote
+from alpharay.judge.inside.mirror import MISSING, OWN, SPECIALS, STEPS, Mirrors
 
 TOLD = 1000  # characters of an error that are told
 # What has attributes that lead into the tests' own text.
@@ -131,7 +131,6 @@ class Peer:
         kind, payload, nodes, definitions, lost, unshared, names, printed = json.loads(frame)
         if self._account is not None and not self._account.in_bulk and _may_loop((payload, nodes, names)):
             self._account.heard_bulk()
-        self.mirrors.forget(lost)
         scalars = wire.Reader(self.mirrors, {})
         for definition in definitions:
             self.mirrors.learn(definition, scalars.decode)
@@ -140,7 +139,9 @@ class Peer:
                 self._take(name, [reader.decode(each) for each in value])
             parts = tuple([reader.decode(part) for part in payload])
         del reader  # which would keep all that it read
+        # Only now: what was changed in the last one was told once more.
         self.codec.forget(unshared)
+        self.mirrors.forget(lost)
         if self.strict:
             for stream, text in zip((sys.stdout, sys.stderr), printed, strict=False):
                 stream.write(text)
@@ -285,11 +286,9 @@ def _may_loop(told: Any) -> bool:
         for each in stack.pop():
             if isinstance(each, list | tuple):
                 stack.append(each)
-            elif isinstance(each, int | float) and not -LONG_LOOP < each < LONG_LOOP:
-                return True
-            elif isinstance(each, str) and (DIGITS.search(each) or each.startswith("0x1")):
+            elif isinstance(each, str):
+                if DIGITS.search(each) or each.startswith("0x"):
+                    return True
+            elif each is not None and not -LONG_LOOP < each < LONG_LOOP:
                 return True
     return False
-
-
-__all__ = ["Peer", "Remote"]

@@ -11,6 +11,7 @@ class NothingRan(Exception):
     """The test program defines no test that can be run here."""
 
 
+# ruff: noqa: ARG002, N802 - `unittest` calls these by its own names.
 class _First(unittest.TestResult):
     """Keeps the first failure as the error that it was."""
 
@@ -73,9 +74,7 @@ def pytest_functions(space: dict[str, Any], module: str) -> list[Callable[[], An
     for name, value in list(space.items()):
         own = getattr(value, "__module__", None) == module
         if own and name.startswith("Test") and isinstance(value, type):
-            for each in vars(value):
-                if each.startswith("test"):
-                    found.append(_method(value, each))
+            found += [_method(value, each) for each in vars(value) if each.startswith("test")]
         elif own and name.startswith("test") and inspect.isfunction(value):
             if _required(value):
                 raise NothingRan(f"{name} takes arguments, which only pytest would give it")

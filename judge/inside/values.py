@@ -22,22 +22,27 @@ MOST_EXPONENT = 9_999
 LONG = 1 << 64  # integers from here on travel in hexadecimal, which costs linear time
 Encode = Callable[[Any], Any]
 
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Classes and functions that travel by name: what each does is the same in both processes, and acts on its arguments alone.
-NAMED = frozenset(
-    "builtins cmath collections collections.abc datetime decimal enum fractions functools heapq itertools math numbers "
-    "operator pathlib re statistics string typing uuid".split()
+NAMED = words(
+    "builtins cmath collections collections.abc datetime decimal enum fractions functools heapq itertools math "
+    "numbers operator pathlib re statistics string typing uuid"
 )
 # Modules of which exceptions alone are known by name.
-RAISING = frozenset(
+RAISING = words(
     "argparse array ast binascii bisect concurrent.futures configparser copy csv dataclasses email.errors "
-    "graphlib http.client ipaddress json json.decoder lzma queue random shutil socket sqlite3 struct subprocess tarfile "
-    "threading tokenize urllib.error xml.etree.ElementTree zipfile zlib zoneinfo".split()
+    "graphlib http.client ipaddress json json.decoder lzma queue random shutil socket sqlite3 struct "
+    "subprocess tarfile threading tokenize urllib.error xml.etree.ElementTree zipfile zlib zoneinfo"
 )
 REAL_MODULE = {"_csv": "csv", "_functools": "functools", "_heapq": "heapq", "_operator": "operator", "_queue": "queue",
                "_struct": "struct", "collections": "collections"}  # fmt: skip
-DENIED = frozenset(
-    "__import__ breakpoint compile delattr dir eval exec exit getattr globals help input locals memoryview open print quit "
-    "setattr super vars".split()
+DENIED = words(
+    "__import__ breakpoint compile delattr dir eval exec exit getattr globals help input locals memoryview "
+    "open print quit setattr super vars"
 )
 # Library types that have no name to be found by.
 NAMELESS = {
@@ -151,7 +156,7 @@ def _time(*fields: Any) -> time:
 
 def _datetime(*fields: Any) -> datetime:
     *rest, fold = fields
-    return datetime(*rest, fold=fold)
+    return datetime(*rest, fold=fold)  # noqa: DTZ001 - its time zone is one of them
 
 
 # Each is given its fields, those that were encoded decoded.
@@ -220,7 +225,7 @@ def fill(value: Any, tag: str, items: list[Any]) -> None:
             base.__setitem__(value, key, item)
 
 
-def extra(value: Any, tag: str) -> Any:
+def made_with(value: Any, tag: str) -> Any:
     """What it is made with, beside what is in it."""
     if tag == "k":
         return value.maxlen

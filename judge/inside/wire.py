@@ -111,7 +111,7 @@ class Message:
         node: list[Any] = [cell.number, cell.tag]
         if cell.last is None:
             plain = type(cell.value) is values.BASE[cell.tag]
-            made = self.encode(values.extra(cell.value, cell.tag))
+            made = self.encode(values.made_with(cell.value, cell.tag))
             node.append([made] if plain else [made, *self._mirrors.place_of(cell.value, self)])
         else:
             node.append(None)
@@ -166,7 +166,7 @@ class Codec:
         dropped: list[int] = []
         while not self._reading:
             # The table's own, and the argument's.
-            alone = [n for n, cell in self._cells.items() if sys.getrefcount(cell.value) <= 2]  # noqa: PLR2004
+            alone = [n for n, cell in self._cells.items() if sys.getrefcount(cell.value) <= 2]
             if not alone:
                 break
             for number in alone:
@@ -214,9 +214,9 @@ class Codec:
         for number, tag, *items in nodes:
             if number < 0:
                 reader.known[number] = reader.immutable(tag, items)
-        for number, tag, *items in nodes:
+        for number, tag, *rest in nodes:
             if number > 0:
-                cell, items = self._cells[number], items[1:]
+                cell, items = self._cells[number], rest[1:]
                 if tag != cell.tag:
                     raise ValueError("not the container that it was")
                 decoded = items if tag == "y" else [reader.decode(item) for item in items]
@@ -243,7 +243,7 @@ class Reader:
         if data is None or isinstance(data, bool | int | float | str):
             return data
         if not isinstance(data, list):
-            raise ValueError("not a value")
+            raise TypeError("not a value")
         tag, *fields = data
         if type(tag) is int:
             return self._cells[tag].value if tag > 0 else self.known[tag]

@@ -10,8 +10,6 @@ import pytest_asyncio
 
 from alpharay.judge import JudgePool, Limits, VerdictKind, parse_tests
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
 PROGRAMS = Path(__file__).parent / "data" / "code_tests.txt"
 LIMITS = Limits(cpu_s=2)
 # What needs the candidate's own process, by its text.
@@ -48,6 +46,7 @@ async def worker_pool():
         yield pool
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_honest_programs_of_three_styles_are_accepted(worker_pool):
     everything = list(programs())
     assert len(everything) >= 45
@@ -63,7 +62,7 @@ async def test_honest_programs_of_three_styles_are_accepted(worker_pool):
     assert all(f"own process: {TOGETHER[name]}" in detail for name, detail in told.items())
 
 
-async def test_plain_python_passes_the_honest_programs_too(tmp_path):
+def test_plain_python_passes_the_honest_programs_too(tmp_path):
     """All in one interpreter, each in a namespace of its own, as one text: what a benchmark's own harness does."""
     texts = []
     for _, name, source, tests in programs():
@@ -147,6 +146,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("which", CHEATS)
+@pytest.mark.asyncio(loop_scope="session")
 async def test_no_trick_passes_such_tests(worker_pool, which):
     tests, source = CHEATS[which]
     verdict = await worker_pool.judge(
@@ -167,6 +167,7 @@ async def test_no_trick_passes_such_tests(worker_pool, which):
         "import module_that_nobody_has\nassert f(1)",
     ],
 )
+@pytest.mark.asyncio(loop_scope="session")
 async def test_tests_that_test_nothing_are_nobodys_success_or_failure(worker_pool, tests):
     parsed = parse_tests({"kind": "code", "code": tests})
     verdict = await worker_pool.judge(parsed, "```python\ndef f(*a): return 2\n```", limits=LIMITS)
@@ -187,6 +188,7 @@ async def test_tests_that_test_nothing_are_nobodys_success_or_failure(worker_poo
         "def test_it(): assert {'SECRET': 2} == f()",
     ],
 )
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_failure_does_not_quote_what_was_expected(worker_pool, tests):
     parsed = parse_tests({"kind": "code", "code": tests})
     verdict = await worker_pool.judge(parsed, "```python\ndef f(): return {'a': 1}\n```", limits=LIMITS)
@@ -204,12 +206,14 @@ async def test_a_failure_does_not_quote_what_was_expected(worker_pool, tests):
     ],
     ids=["the program", "the tests", "a call back"],
 )  # fmt: skip
+@pytest.mark.asyncio(loop_scope="session")
 async def test_whoever_owes_an_answer_is_the_one_that_hangs(worker_pool, tests, source, kind):
     parsed = parse_tests({"kind": "code", "code": tests})
     verdict = await worker_pool.judge(parsed, f"```python\n{source}\n```", limits=Limits(cpu_s=0.1))
     assert verdict.verdict is kind, verdict
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_wrong_program_fails_test_classes_that_nobody_runs(worker_pool):
     tests = "import unittest\nclass A(unittest.TestCase):\n    def test(self): self.assertEqual(f(1), 1)"
     verdict = await worker_pool.judge(
