@@ -15,7 +15,7 @@ import enum
 import operator
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from alpharay.judge.inside import values
 from alpharay.judge.inside.values import words
@@ -401,7 +401,7 @@ class Mirrors:
         base, mixed, members, statics = told
         mixin = {"str": str, "int": int, "float": float, "tuple": tuple}.get(mixed)
         pairs = [(str(key), _from_inline(value, decode)) for key, value in members]
-        made: Any = ENUMS[base](name, pairs, type=mixin) if mixin else ENUMS[base](name, pairs)  # type: ignore[call-overload]
+        made: Any = ENUMS[base](name, pairs, type=mixin) if mixin else ENUMS[base](name, pairs)
         peer = self._peer
         type.__setattr__(made, CLASS, number)
         type.__setattr__(made, PEER, peer)
@@ -415,6 +415,9 @@ class Mirrors:
 
             return staticmethod(call)
 
+        def asked(name: str) -> property:
+            return property(lambda self: peer.ask("get", self, name))
+
         def missing(self: Any, name: str) -> Any:
             if name.startswith("_"):
                 raise AttributeError(name)
@@ -427,9 +430,9 @@ class Mirrors:
             type.__setattr__(made, each, static(each))
         for each in hidden:
             if _plain_name(each):
-                type.__setattr__(made, each, property(lambda self, each=each: peer.ask("get", self, each)))
+                type.__setattr__(made, each, asked(each))
         type.__setattr__(made, "__getattr__", missing)
-        return made
+        return cast("type", made)
 
     def _stand_in(self, number: int, kind: Any, make: Callable[[], Any]) -> Any:
         found = self._stand_ins.get(number)
@@ -463,9 +466,9 @@ class Mirrors:
         if tag == "v":
             return self._decode_value(*fields, decode=decode)
         if tag == "w":
-            kind, plain = self.kept[fields[0]], decode(fields[1])
-            base = next(base for base in values.FIXED if isinstance(plain, base))
-            return base.__new__(kind, plain)
+            plain = decode(fields[1])
+            base: Any = next(base for base in values.FIXED if isinstance(plain, base))
+            return base.__new__(self.kept[fields[0]], plain)
         if tag == "em":
             kind = self.kept[fields[0]]
             return kind[fields[1]] if fields[1] in kind.__members__ else kind(decode(fields[2]))
@@ -477,7 +480,7 @@ class Mirrors:
         kind, plain = self._classes[number], decode(plain)
         if issubclass(kind, enum.Enum):
             return kind[own] if own in kind.__members__ else kind(plain)
-        base = next(base for base in values.FIXED if issubclass(kind, base))
+        base: Any = next(base for base in values.FIXED if issubclass(kind, base))
         return self._stand_in(own, kind, lambda: _made(base, kind, plain))
 
     def _decode_exception(
@@ -486,7 +489,7 @@ class Mirrors:
         kind = self._classes[which] if type(which) is int else values.named(*which[1:])
         if not issubclass(kind, BaseException):
             raise TypeError("no exception")
-        args, pairs = decode(args), dict(decode(state))
+        args, pairs, make_new = decode(args), dict(decode(state)), cast("Any", kind).__new__
 
         def make() -> Any:
             error: Any = None
@@ -497,9 +500,9 @@ class Mirrors:
                     error = None
             if error is None:
                 try:
-                    error = kind.__new__(kind, *args)
+                    error = make_new(kind, *args)
                 except Exception:
-                    error = kind.__new__(kind)
+                    error = make_new(kind)
             BaseException.args.__set__(error, args)  # type: ignore[attr-defined]
             for name, value in pairs.items():
                 if not name.startswith("__") or name == "__notes__":

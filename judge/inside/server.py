@@ -65,6 +65,7 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
     from alpharay.judge.inside import apart
 
     lives.apart = apart
+    apart.rehearse()
     candidate.settle()
     more = _nursery(lives, control, usual)
     control.send(json.dumps({"ready": os.getpid()}).encode())

@@ -56,8 +56,8 @@ FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type(str.upper), typ
 def name_of(value: Any) -> list[str] | None:
     """`["g", module, name]` of a class or function that the other process has too."""
     if isinstance(value, types.ModuleType):
-        name = value.__name__
-        return ["m", name] if sys.modules.get(name) is value and _is_known_module(name) else None
+        known = sys.modules.get(value.__name__) is value and _is_known_module(value.__name__)
+        return ["m", value.__name__] if known else None
     if not isinstance(value, (type, *FUNCTIONS)) and type(value).__module__ != "typing":
         return None
     owner = getattr(value, "__objclass__", None)
@@ -189,7 +189,7 @@ MUTABLE: dict[type, str] = {
     OrderedDict: "od", defaultdict: "dd", Counter: "cn",
 }  # fmt: skip
 MAPPINGS = frozenset({"d", "od", "dd", "cn"})
-BASE = {tag: kind for kind, tag in MUTABLE.items()}
+BASE: dict[str, Any] = {tag: kind for kind, tag in MUTABLE.items()}
 # A subclass of one of these is one here too, and made out of its plain value. The first that fits counts.
 FIXED: tuple[type, ...] = (
     tuple, str, bytes, frozenset, int, float, complex, Decimal, Fraction, datetime, date, time, timedelta,
@@ -203,7 +203,8 @@ def content(value: Any, tag: str) -> list[Any]:
         return [*dict.keys(value), *dict.values(value)]
     if tag == "y":
         return [bytes(value).hex()]
-    return list(BASE[tag].__iter__(value))
+    base: Any = BASE[tag]
+    return list(base.__iter__(value))
 
 
 def fill(value: Any, tag: str, items: list[Any]) -> None:
@@ -234,11 +235,11 @@ def made_with(value: Any, tag: str) -> Any:
 
 def view(value: Any) -> tuple[str, list[Any]] | None:
     """Of a dict: its keys, values or items."""
-    kind = type(value).__name__
-    return (kind, list(value)) if kind in VIEWS and type(value) is VIEWS[kind] else None
+    return (type(value).__name__, list(value)) if type(value) in VIEWS else None
 
 
-VIEWS: dict[str, type] = {type(each).__name__: type(each) for each in ({}.keys(), {}.values(), {}.items())}
+_EMPTY: dict[Any, Any] = {}
+VIEWS = frozenset({type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items())})
 
 
 def viewed(kind: str, items: list[Any]) -> Any:
@@ -248,4 +249,4 @@ def viewed(kind: str, items: list[Any]) -> Any:
 
 
 def namedtuple(name: str, fields: list[str]) -> type:
-    return collections.namedtuple(name, fields)  # type: ignore[misc]  # noqa: PYI024
+    return collections.namedtuple(name, fields)  # noqa: PYI024

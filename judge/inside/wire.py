@@ -29,9 +29,6 @@ class Gone(BaseException):
 class Mirrors(Protocol):
     """What stands for objects of the other side, and the numbers of ours."""
 
-    def number_of(self, value: Any) -> Any:
-        """How a stand-in or an object of ours without a value travels."""
-
     def define(self, kind: type, message: "Message") -> int:
         """The number of a class of ours, told in the message when the other side does not know it yet."""
 
@@ -263,10 +260,13 @@ class Reader:
         first = self.decode(first)
         base = values.BASE[tag]
         if place:
-            return self._mirrors.shell(base, place)
+            container = self._mirrors.shell(base, place)
+            if tag == "dd":
+                base.default_factory.__set__(container, first)
+            return container
         if tag == "k":
-            return base(maxlen=first)  # type: ignore[call-arg]
-        return base(first) if tag == "dd" else base()  # type: ignore[call-arg]
+            return base(maxlen=first)
+        return base(first) if tag == "dd" else base()
 
 
 def send(descriptor: int, message: Any) -> None:
