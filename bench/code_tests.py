@@ -63,7 +63,7 @@ def column(verdict: Verdict) -> str:
     return "together" if "own process" in verdict.detail else "apart"
 
 
-async def main(layer: str, out: Path) -> None:
+async def report(layer: str) -> str:
     rows: dict[str, Counter[str]] = {}
     together = []
     async with JudgePool(workers=2, sandbox=layer) as pool:
@@ -81,16 +81,13 @@ async def main(layer: str, out: Path) -> None:
         f"| {row} | {sum(counts.values())} | {' | '.join(str(counts[each]) for each in COLUMNS)} |"
         for row, counts in rows.items()
     ]
-    out.write_text(
-        REPORT.format(
-            layer=layer,
-            python=platform.python_version(),
-            when=datetime.now(UTC).date(),
-            rows="\n".join(lines),
-            together=", ".join(together) or "none",
-        )
+    return REPORT.format(
+        layer=layer,
+        python=platform.python_version(),
+        when=datetime.now(UTC).date(),
+        rows="\n".join(lines),
+        together=", ".join(together) or "none",
     )
-    print(out.read_text())
 
 
 if __name__ == "__main__":
@@ -100,4 +97,6 @@ if __name__ == "__main__":
     parser.add_argument("--layer", default="landlock", choices=["full", "landlock"])
     parser.add_argument("--out", type=Path, default=Path("bench/results/code_tests.md"))
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.layer, arguments.out))
+    text = asyncio.run(report(arguments.layer))
+    arguments.out.write_text(text)
+    print(text)

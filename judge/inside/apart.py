@@ -81,7 +81,7 @@ def rehearse() -> None:
         pipes = [os.pipe(), os.pipe()]
         (asked, asks), (hears, replies) = pipes
         answers = Peer(asked, replies, strict=False)
-        answers.hello = lambda *_, peer=answers: (True, _example, ())
+        answers.hello = _example_hello
         other = threading.Thread(target=_serve, args=(answers,))
         other.start()
         try:
@@ -92,12 +92,16 @@ def rehearse() -> None:
             other.join()
             for descriptor in (asked, hears, replies):
                 os.close(descriptor)
-    sys.modules["__main__"], unittest.main = _main, _unittest_main  # type: ignore[assignment]
+    sys.modules["__main__"], unittest.main = _main, _unittest_main
 
 
 def _serve(peer: Peer) -> None:
     with contextlib.suppress(Gone):
         peer.serve()
+
+
+def _example_hello(*_: Any) -> Any:
+    return True, _example, ()
 
 
 def _example(items: list[int], key: Any) -> Any:

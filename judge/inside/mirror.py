@@ -446,7 +446,7 @@ class Mirrors:
             self._stand_ins[number] = made
         return made
 
-    def shell(self, base: type, place: list[Any]) -> Any:
+    def shell(self, base: Any, place: list[Any]) -> Any:
         how, number, *more = place
         if how == "h":
             return self.kept[number]
