@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -49,6 +50,8 @@ class Peer:
         self.echo = False
         self._echoed = [0, 0]
         self.named_by_tests: frozenset[str] = frozenset()
+        # Of several threads one asks at a time.
+        self._turn = threading.RLock()
         # How it went, at the tests' end. asked: how often.
         self.asked = 0
         self.waiting = False
@@ -60,6 +63,10 @@ class Peer:
 
     def ask(self, *question: Any) -> Any:
         """The answer; an error of the other side is raised here, as the same one where that is known here."""
+        with self._turn:
+            return self._ask(question)
+
+    def _ask(self, question: tuple[Any, ...]) -> Any:
         if self.failure:
             raise wire.Gone
         try:
