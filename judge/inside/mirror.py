@@ -120,7 +120,7 @@ def _peer(stand_in: Any) -> Any:
     return type.__getattribute__(type(stand_in), PEER)
 
 
-def _forwarder(name: str) -> Any:
+def _forwarder(name: str, doc: str | None = None) -> Any:
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         peer = _peer(self)
         if (
@@ -131,7 +131,7 @@ def _forwarder(name: str) -> Any:
             return _by_value(self, name, args)
         return peer.ask("do", self, name, args, tuple(kwargs.items()))
 
-    forward.__name__ = name
+    forward.__name__, forward.__doc__ = name, doc
     return forward
 
 
@@ -296,7 +296,8 @@ class Mirrors:
         fields = list(kind._fields) if issubclass(kind, tuple) and hasattr(kind, "_fields") else None
         fields = fields if fields and "_fields" in vars(kind) else None
         name = str(kind.__name__)
-        doc = kind.__doc__ if own and isinstance(kind.__doc__, str) else None
+        documented = {"": kind, **{name: getattr(kind, name, None) for name in methods}} if own else {}
+        doc = {n: v.__doc__ for n, v in documented.items() if isinstance(getattr(v, "__doc__", None), str)}
         library = None if own else [kind.__module__, kind.__qualname__]
         abstract = sorted({part.__name__ for part in kind.__mro__ if part.__module__ == "collections.abc"})
         return [
@@ -364,9 +365,9 @@ class Mirrors:
             )
             return
         home = "program" if library is None else "library"
-        space: dict[str, Any] = {CLASS: number, PEER: self._peer, "__module__": home, "__doc__": doc}
+        space: dict[str, Any] = {CLASS: number, PEER: self._peer, "__module__": home, "__doc__": doc.get("")}
         space |= {each: _forwarder(each) for each in special if each in SPECIALS}
-        space |= {each: _forwarder(each) for each in methods if _plain_name(each)}
+        space |= {each: _forwarder(each, doc.get(each)) for each in methods if _plain_name(each)}
         space |= {each: _attribute(each) for each in hidden if _plain_name(each)}
         if unhashable:
             space["__hash__"] = None
