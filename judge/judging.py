@@ -340,7 +340,8 @@ async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally
     kind, said = _first_answer(ended)
     tally.ran(ended, ended.cpu_s)
     if kind == b"B" and order.mode == "apart":  # which was run first: afterwards only a candidate says so
-        raise JudgeFault(f"the test program does not compile: {said}")
+        raise JudgeFault(said)
+    # A number or a mass of values that it answered may be what the tests are at work on, and is then its own.
     heard_much = order.mode == "apart" and ended.answers.startswith(b"V")
     if ended.ended == "tests" and not heard_much:
         raise JudgeFault("the test program itself used up its CPU time")

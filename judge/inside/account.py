@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 # Test programs in a process of their own work on their author's account, and may take longer than what they test.
 TESTS_FACTOR = 10
-# What tests do without end, having heard less than this, is of their own making: not even numbers chosen to fall on
-# one place of a hash table could keep them busy. But for tests that do as much as a number that they were told says.
+# What tests do without end, having heard less than this and no large number, is of their own making: not even numbers
+# chosen to fall on one place of a hash table could keep them busy.
 BULK_BYTES = 16 << 10
 # Of a frame, what is there whatever it says: tests that ask often for little do not hear much.
-FRAME_BYTES = 32
+FRAME_BYTES = 64
+# Exit codes of a tests' process that is asked, by SIGUSR1, whether it waits for the candidate.
+WAITED, WORKED = 77, 78
 AT_ONCE = 1e-6  # a timer cannot be set to nothing
 
 
@@ -23,16 +25,23 @@ class Account:
     def __init__(self, cpu_s: float, in_bulk: Callable[[], None]) -> None:
         """cpu_s: CPU seconds to pay for. in_bulk: called when so much was heard that tests may be long at work on it."""
         self._left = cpu_s
-        self._in_bulk = in_bulk
+        self._tell = in_bulk
+        self.in_bulk = False
         self._heard = 0
         self._entered = 0
         self._since = 0.0
 
     def heard(self, size: int) -> None:
         """So many bytes came from the candidate."""
-        before, self._heard = self._heard, self._heard + max(0, size - FRAME_BYTES)
-        if before <= BULK_BYTES < self._heard:
-            self._in_bulk()
+        self._heard += max(0, size - FRAME_BYTES)
+        if self._heard > BULK_BYTES:
+            self.heard_bulk()
+
+    def heard_bulk(self) -> None:
+        """What came is so much, or such a number, that tests may be long at work on it."""
+        if not self.in_bulk:
+            self.in_bulk = True
+            self._tell()
 
     def __enter__(self) -> None:
         self._entered += 1

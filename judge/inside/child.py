@@ -3,6 +3,7 @@
 import contextlib
 import marshal
 import os
+import resource
 import signal
 import socket
 import time
@@ -63,6 +64,7 @@ class Child:
         self._output = errand.output
         self._most_lines = lines
         self._written = 0
+        self._reaped: tuple[int, int, resource.struct_rusage] | None = None
         self.receive, send = os.pipe()
         try:
             os.set_blocking(self.receive, False)
@@ -111,11 +113,19 @@ class Child:
                 self.phase += chr(byte)
         return b""
 
+    def exit_code(self) -> int | None:
+        """None: it still runs."""
+        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+        if pid == 0:
+            return None
+        self._reaped = pid, status, usage
+        return os.waitstatus_to_exitcode(status)
+
     def end(self) -> tuple[int, float, int]:
         """Kills it if need be. Returns its exit code (negative: a signal), CPU seconds and peak memory in bytes."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.handle, signal.SIGKILL)
-        _, status, usage = os.wait4(self.pid, 0)
+        _, status, usage = self._reaped or os.wait4(self.pid, 0)
         self.collect()
         os.close(self.receive)
         os.close(self.handle)

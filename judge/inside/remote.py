@@ -1,276 +1,301 @@
-"""Objects of the other process: a stand-in for each, and the two ends that ask each other."""
+"""The two ends between a test program and a candidate: each asks the other, one at a time."""
 
-import builtins
 import contextlib
+import copy
 import json
-from collections.abc import Callable
+import os
+import re
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from alpharay.judge.inside import wire
 from alpharay.judge.inside.account import Account
 from alpharay.judge.inside.candidate import describe
+from alpharay.judge.inside.mirror import MISSING, OWN, SPECIALS, STEPS, Mirrors
 
-
-class CandidateError(Exception):
-    """An error of a class that only the candidate has."""
-
-
-class Remote:
-    """Stands for an object of the other process.
-
-    It can be called, iterated, indexed, measured and asked for attributes and methods; two of them can be
-    compared and combined, which their own classes then decide. Against a plain value it is never equal and
-    never more nor less: an object that claims to equal everything would pass any test.
-    """
-
-    __slots__ = ("_number", "_peer")
-
-    def __init__(self, peer: "Peer", number: int) -> None:
-        object.__setattr__(self, "_peer", peer)
-        object.__setattr__(self, "_number", number)
-
-    def __del__(self) -> None:
-        self._peer.dropped.append(self._number)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._peer.call(self._number, args, kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self._peer.ask("get", self._number, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._peer.ask("set", self._number, name, self._peer.codec.encode(value))
-
-    def __iter__(self) -> Any:
-        return self._peer.ask("op", self._number, "iter")
-
-    def __next__(self) -> Any:
-        return self._peer.ask("op", self._number, "next")
-
-    def __len__(self) -> Any:
-        return self._peer.ask("op", self._number, "len")
-
-    def __bool__(self) -> bool:
-        return bool(self._peer.ask("op", self._number, "bool"))
-
-    def __str__(self) -> str:
-        return str(self._peer.ask("op", self._number, "str"))
-
-    def __repr__(self) -> str:
-        return str(self._peer.ask("op", self._number, "repr"))
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._peer.ask("op", self._number, "getitem", self._peer.codec.encode(key))
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        encode = self._peer.codec.encode
-        self._peer.ask("op", self._number, "setitem", encode(key), encode(value))
-
-    def __contains__(self, item: Any) -> bool:
-        return bool(self._peer.ask("op", self._number, "contains", self._peer.codec.encode(item)))
-
-    def __enter__(self) -> Any:
-        return self._peer.ask("op", self._number, "enter")
-
-    def __exit__(self, *_: object) -> None:
-        self._peer.ask("op", self._number, "exit")
-
-    def _with(self, name: str, other: object) -> Any:
-        if not isinstance(other, Remote):
-            return NotImplemented
-        return self._peer.ask("op", self._number, name, self._peer.codec.encode(other))
-
-    def __eq__(self, other: object) -> Any:
-        return self is other or (isinstance(other, Remote) and self._with("eq", other))
-
-    def __ne__(self, other: object) -> Any:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash(self._number)
-
-    def __lt__(self, other: object) -> Any:
-        return self._with("lt", other)
-
-    def __le__(self, other: object) -> Any:
-        return self._with("le", other)
-
-    def __gt__(self, other: object) -> Any:
-        return self._with("gt", other)
-
-    def __ge__(self, other: object) -> Any:
-        return self._with("ge", other)
-
-    def __add__(self, other: object) -> Any:
-        return self._with("add", other)
-
-    def __sub__(self, other: object) -> Any:
-        return self._with("sub", other)
-
-    def __mul__(self, other: object) -> Any:
-        return self._with("mul", other)
-
-
-OPERATIONS: dict[str, Callable[..., Any]] = {
-    "iter": iter,
-    "next": next,
-    "len": len,
-    "bool": bool,
-    "str": str,
-    "repr": repr,
-    "getitem": lambda a, key: a[key],
-    "setitem": lambda a, key, value: a.__setitem__(key, value),
-    "contains": lambda a, item: item in a,
-    "enter": lambda a: a.__enter__(),
-    "exit": lambda a: a.__exit__(None, None, None),
-    "eq": lambda a, b: bool(a == b),
-    "lt": lambda a, b: bool(a < b),
-    "le": lambda a, b: bool(a <= b),
-    "gt": lambda a, b: bool(a > b),
-    "ge": lambda a, b: bool(a >= b),
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-}
-# What the candidate may do with what a test handed to it: call it, iterate over it.
-FOR_STRANGERS = frozenset({"iter", "next"})
+TOLD = 1000  # characters of an error that are told
+# What has attributes that lead into the tests' own text.
+CLOSED = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.CodeType, types.FrameType, types.ModuleType,
+          types.TracebackType, types.CoroutineType, types.AsyncGeneratorType)  # fmt: skip
+ENDS = (StopIteration, StopAsyncIteration, GeneratorExit)
+# A number by which a loop of the tests could become long, also one written out.
+LONG_LOOP = 10_000
+DIGITS = re.compile(r"\d{5}|\de\d")
 
 
 class Peer:
     """One end of the pipe pair. Asks, and while it waits for the answer, answers what it is asked in turn.
 
-    open_to_all: answer every kind of question about our objects, as the candidate's end does; the tests' end
-    answers only calls of functions and steps of iterators that it handed out itself.
-    account: what reading the other side's words, and what it asks for, is charged to.
+    strict: the tests' end. It answers calls of what it handed out, and tells attributes of instances alone; what the
+    candidate claims of itself does not count (`mirror`). account: what reading the other side's words is charged to.
     """
 
-    def __init__(self, hears: int, says: int, *, open_to_all: bool, account: Account | None = None) -> None:
+    def __init__(self, hears: int, says: int, *, strict: bool, account: Account | None = None) -> None:
         self._hears = hears
         self._says = says
-        self._open = open_to_all
+        self.strict = strict
         self._account = account
         self._charged: contextlib.AbstractContextManager[None] = account or contextlib.nullcontext()
-        self._kept: dict[int, Any] = {}
-        self._next = 1
-        self.dropped: list[int] = []
-        self.names: Callable[[list[str], str], list[Any]] | None = None
-        self.codec = wire.Codec(self._keep, self._stand_in, self._kept.__getitem__, self._number_of)
+        first = 1 if strict else 2
+        self.mirrors = Mirrors(self, first)
+        self.codec = wire.Codec(self.mirrors, first)
+        self.hello: Callable[..., Any] | None = None
+        # The program's names, of which the other side is told when they change.
+        self.space: dict[str, Any] = {}
+        self.watched: dict[str, Any] = {}
+        self.pulled: set[str] | None = None
+        self.echo = False
+        self._echoed = [0, 0]
+        self.named_by_tests: frozenset[str] = frozenset()
+        # Of several threads one asks at a time.
+        self._turn = threading.RLock()
+        # How it went, at the tests' end. asked: how often.
+        self.asked = 0
+        self.waiting = False
+        self.failure = ""
+        self.last_error: tuple[BaseException, str] | None = None
+
+    def call(self, subject: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.ask("do", subject, "__call__", args, tuple(kwargs.items()))
 
     def ask(self, *question: Any) -> Any:
-        """The decoded answer; an error of the other side is raised here as the same built-in error."""
-        dropped, self.dropped = self.dropped, []
-        wire.send(self._says, ["ask", dropped, *question])
-        with self._charged:
-            while True:
-                kind, *rest = self._hear()
-                if kind == "ask":
-                    self._answer(rest)
-                elif kind == "ok":
-                    return self.codec.decode(rest[0])
-                else:
-                    raise _error(*rest)
+        """The answer; an error of the other side is raised here, as the same one where that is known here."""
+        with self._turn:
+            return self._ask(question)
 
-    def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A call there; what it changed in lists, dicts and sets given to it is changed in ours."""
-        sent = [self.codec.encode(value) for value in args]
-        named = {str(name): self.codec.encode(value) for name, value in kwargs.items()}
-        value, changed = self.ask("call", number, sent, named)
-        for place, now in changed.items():
-            _overwrite(args[place], now)
-        return value
+    def _ask(self, question: tuple[Any, ...]) -> Any:
+        if self.failure:
+            raise wire.Gone
+        try:
+            self.asked += 1
+            self._send("ask", question)
+            with self._charged:
+                while True:
+                    kind, parts = self._hear()
+                    if kind == "ask":
+                        self._answer(parts)
+                        continue
+                    if kind == "ok":
+                        (value,) = parts
+                        return self._expected(question, value)
+                    error, described = parts
+                    break
+        except wire.Gone:
+            self.failure = self.failure or "the program ended before its tests did"
+            raise
+        self._raise(question, error, described)
+        return None
 
     def serve(self) -> None:
         """Answers until the other side is gone."""
         while True:
-            _, *question = self._hear()
-            self._answer(question)
+            _, parts = self._hear()
+            self._answer(parts)
+            del parts
 
-    def _hear(self) -> Any:
-        frame = wire.receive(self._hears)
+    def _expected(self, question: tuple[Any, ...], value: Any) -> Any:
+        """Where the tests expect objects of a function or class, it is theirs to say how these compare."""
+        if question[0] == "do" and question[2] == "__call__" and id(question[1]) in self.mirrors.makers:
+            self.mirrors.expect(value, self.mirrors.makers[id(question[1])])
+        return value
+
+    def _raise(self, question: tuple[Any, ...], error: Any, described: Any) -> None:
+        if not isinstance(error, BaseException):
+            raise self._broken()
+        steps = question[0] == "do" and question[2] in STEPS
+        if self.strict and isinstance(error, ENDS) and not steps:
+            kinds = {kind.__name__ for kind in type(error).__mro__}
+            # It would only end `zip`, `map` or a loop of the tests.
+            if not kinds & self.named_by_tests:
+                error = RuntimeError(f"the program raised {type(error).__name__}")
+        self.last_error = error, str(described)
+        raise error
+
+    def _broken(self) -> wire.Gone:
+        """What the other side says cannot be read: it has failed, whatever becomes of the tests."""
+        self.failure = "what it answered cannot be read"
+        return wire.Gone()
+
+    def _hear(self) -> tuple[str, tuple[Any, ...]]:
+        self.waiting = True
+        try:
+            frame = wire.receive(self._hears)
+        except ValueError:
+            raise self._broken() from None
+        finally:
+            self.waiting = False
         if self._account is not None:
             self._account.heard(len(frame))
-        return json.loads(frame)
-
-    def _answer(self, question: list[Any]) -> None:
-        dropped, kind, *rest = question
-        for number in dropped:
-            self._kept.pop(number, None)
         try:
-            answer = ["ok", self.codec.encode(self._do(kind, rest))]
+            return self._read(frame)
+        except Exception:
+            raise self._broken() from None
+
+    def _read(self, frame: bytes) -> tuple[str, tuple[Any, ...]]:
+        kind, payload, nodes, definitions, lost, unshared, names, printed = json.loads(frame)
+        if self._account is not None and not self._account.in_bulk and _may_loop((payload, nodes, names)):
+            self._account.heard_bulk()
+        scalars = wire.Reader(self.mirrors, {})
+        for definition in definitions:
+            self.mirrors.learn(definition, scalars.decode)
+        with self.codec.reading(nodes) as reader:
+            for name, *value in names:
+                self._take(name, [reader.decode(each) for each in value])
+            parts = tuple([reader.decode(part) for part in payload])
+        del reader  # which would keep all that it read
+        # Only now: what was changed in the last one was told once more.
+        self.codec.forget(unshared)
+        self.mirrors.forget(lost)
+        if self.strict:
+            for stream, text in zip((sys.stdout, sys.stderr), printed, strict=False):
+                stream.write(text)
+        return kind, parts
+
+    def _take(self, name: str, value: list[Any]) -> None:
+        if self.pulled is not None and name not in self.pulled:
+            return
+        if value:
+            self.space[name] = self.watched[name] = value[0]
+        else:
+            self.space.pop(name, None)
+            self.watched[name] = MISSING
+
+    def _send(self, kind: str, parts: Iterable[Any]) -> None:
+        limit = sys.getrecursionlimit()
+        try:
+            sys.setrecursionlimit(wire.DEEP)
+            unshared = self.codec.let_go() if self.strict and kind == "ask" else []
+            message = self.codec.message()
+            payload = [message.encode(part) for part in parts]
+            names = []
+            for name, last in self.watched.items():
+                now = self.space.get(name, MISSING)
+                if now is not last:
+                    self.watched[name] = now
+                    names.append([name] if now is MISSING else [name, message.encode(now)])
+            self.codec.finish(message)
+            unshared += self.codec.sweep()
+        finally:
+            sys.setrecursionlimit(limit)
+        lost, printed = self.mirrors.take_lost(), self._printed() if self.echo else []
+        frame = [kind, payload, message.nodes, message.definitions, lost, unshared, names, printed]
+        wire.send(self._says, frame)
+
+    def _printed(self) -> list[str]:
+        """What the program printed since the last message, for tests that read it."""
+        printed = []
+        for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+            with contextlib.suppress(Exception):
+                stream.flush()
+            try:
+                size = os.fstat(descriptor).st_size
+                data = os.pread(descriptor, size - self._echoed[descriptor - 1], self._echoed[descriptor - 1])
+            except OSError:
+                size, data = 0, b""
+            self._echoed[descriptor - 1] = size
+            printed.append(data.decode("utf-8", "replace"))
+        return printed
+
+    def skip_printed(self) -> None:
+        self._printed()
+
+    def _answer(self, question: tuple[Any, ...]) -> None:
+        """What the question gave is held until it is answered: what was changed in it is a part of the answer."""
+        try:
+            value = self._do(*question)
         except wire.Gone:
             raise
         except BaseException as error:
-            answer = ["raise", type(error).__name__, *_told(error)]
+            self._send_error(error)
+            return
         try:
-            wire.send(self._says, answer)
-        except ValueError as error:
-            wire.send(self._says, ["raise", "ValueError", str(error), str(error)])
+            self._send("ok", (value,))
+        except wire.Gone:
+            raise
+        except BaseException as error:
+            self._send_error(ValueError(f"its answer cannot be passed on: {type(error).__name__}: {error}"))
 
-    def _do(self, kind: str, rest: list[Any]) -> Any:
-        decode = self.codec.decode
-        if kind == "names" and self.names is not None:
-            return self.names(*rest)
-        number, *rest = rest
-        subject = self._kept[number]
-        if kind == "call" and (self._open or callable(subject)):
-            args = [decode(item) for item in rest[0]]
-            value = subject(*args, **{name: decode(item) for name, item in rest[1].items()})
-            return value, self._changes(rest[0], args)
-        if kind == "op" and (self._open or rest[0] in FOR_STRANGERS):
-            return OPERATIONS[rest[0]](subject, *(decode(item) for item in rest[1:]))
-        if kind == "get" and self._open:
-            return getattr(subject, rest[0])
-        if kind == "set" and self._open:
-            return setattr(subject, rest[0], decode(rest[1]))
-        raise TypeError("the tests' objects can only be called and iterated over")
+    def _send_error(self, error: BaseException) -> None:
+        described = _told(error)
+        try:
+            self._send("raise", (_bare(error), described))
+        except wire.Gone:
+            raise
+        except BaseException:
+            self._send("raise", (RuntimeError(described), described))
 
-    def _changes(self, before: list[Any], args: list[Any]) -> dict[int, Any]:
-        """The arguments that a call changed in place."""
-        changed = {}
-        for place, (was, value) in enumerate(zip(before, args, strict=True)):
-            if type(value) in (list, dict, set, bytearray) and self.codec.encode(value) != was:
-                changed[place] = value
-        return changed
+    def _do(self, kind: str, *rest: Any) -> Any:
+        if kind == "hello" and self.hello is not None:
+            return self.hello(*rest)
+        subject, *rest = rest  # type: ignore[assignment]
+        if kind == "do":
+            name, args, kwargs = rest
+            if name == "__call__":
+                return subject(*args, **dict(kwargs))
+            if name in SPECIALS:
+                return _special(subject, name)(*args, **dict(kwargs))
+            return getattr(subject, self._allowed(subject, name))(*args, **dict(kwargs))
+        if kind == "get":
+            return getattr(subject, self._allowed(subject, rest[0]))
+        if kind == "set":
+            return setattr(subject, self._allowed(subject, rest[0], changes=True), rest[1])
+        if kind == "del":
+            return delattr(subject, self._allowed(subject, rest[0], changes=True))
+        if kind == "item":
+            return subject[rest[0]]
+        if kind in ("copy", "deepcopy"):
+            return getattr(copy, kind)(subject)
+        raise TypeError("no such question")
 
-    def _keep(self, value: Any) -> int:
-        number, self._next = self._next, self._next + 1
-        self._kept[number] = value
-        return number
-
-    def _stand_in(self, number: int) -> Remote:
-        return Remote(self, number)
-
-    def _number_of(self, value: Any) -> int | None:
-        return value._number if type(value) is Remote else None  # noqa: SLF001 - its own other half
-
-
-def _overwrite(ours: Any, now: Any) -> None:
-    if type(ours) is not type(now):
-        return
-    if isinstance(ours, list | bytearray):
-        ours[:] = now
-    elif isinstance(ours, dict | set):
-        ours.clear()
-        ours.update(now)
-
-
-def _told(error: BaseException) -> tuple[str, str]:
-    try:
-        return str(error)[:1000], describe(error)
-    except BaseException:
-        return "", type(error).__name__
+    def _allowed(self, subject: Any, name: Any, *, changes: bool = False) -> str:
+        """The name of an attribute, where the other side may ask for it."""
+        if not self.strict:
+            return str(name)
+        closed = isinstance(subject, CLOSED) or (
+            isinstance(subject, types.GeneratorType) and name not in STEPS
+        )
+        own = type(subject).__module__ in OWN
+        if not isinstance(name, str) or name.startswith("__") or closed or (changes and not own):
+            raise AttributeError("not an attribute that the tests hand out")
+        return name
 
 
-def _error(name: str, text: str, described: str) -> BaseException:
-    """As the same built-in error where there is one; a candidate that exits has only failed a call."""
-    kind = getattr(builtins, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, Exception)):
-        kind = CandidateError
-    try:
-        error: BaseException = kind(text)
-    except TypeError:  # such as UnicodeDecodeError, which takes five arguments
-        error = CandidateError(text)
-    error.__notes__ = [described]
+def _special(subject: Any, name: str) -> Callable[..., Any]:
+    method = getattr(type(subject), name)
+
+    def bound(*args: Any, **kwargs: Any) -> Any:
+        return method(subject, *args, **kwargs)
+
+    return bound
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Without what holds on to the frames that it came through, and what was in them."""
+    error.__traceback__ = None
+    error.__context__ = None
     return error
+
+
+def _told(error: BaseException) -> str:
+    try:
+        return describe(error)[:TOLD]
+    except BaseException:
+        return type(error).__name__
+
+
+def _may_loop(told: Any) -> bool:
+    """Whether a number in there is such that tests which count to it would be long at it."""
+    stack = [told]
+    while stack:
+        for each in stack.pop():
+            if isinstance(each, list | tuple):
+                stack.append(each)
+            elif isinstance(each, str):
+                if DIGITS.search(each) or each.startswith("0x"):
+                    return True
+            elif each is not None and not -LONG_LOOP < each < LONG_LOOP:
+                return True
+    return False

@@ -1,17 +1,19 @@
 """One run: its children from fork to reaping, held to their limits."""
 
+import contextlib
 import errno
 import json
 import math
 import os
 import select
+import signal
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from alpharay.judge.inside.account import TESTS_FACTOR
+from alpharay.judge.inside.account import TESTS_FACTOR, WAITED
 from alpharay.judge.inside.child import Child, Errand
 from alpharay.judge.inside.native import Tools
 from alpharay.judge.inside.nursery import MESSAGE_BYTES, Nursery
@@ -26,6 +28,8 @@ ASK_S, PATIENCE = 0.5, 10
 # A program that runs for so long has its memory watched by the host, which can see it.
 WATCH_AFTER_S = 0.03
 STREAMS = 3
+# How long a tests' process may take to tell whether it waits for the candidate.
+TELLS_S = 3.0
 # Of several runs in one message those after a wrong output are for nothing, which only the host can see.
 LITTLE_S = 0.05
 # All runs of a program together may sleep for as long as its hang guard, which the host makes shorter by what went: those
@@ -273,7 +277,7 @@ class Run:
                 self._ended = "cpu" if left[0] < 0 else "tests"
                 return
             if now - case_began > PATIENCE * wall_limit:
-                self._ended = self._who_hangs(used)
+                self._ended = self._who_hangs(children)
                 return
             if now >= ask_at:
                 self._tell("hanging", now - started, children)
@@ -295,7 +299,7 @@ class Run:
                         self._ended = "memory"
                         return
                     # It hangs, or is not wanted any more, or the other side is gone.
-                    self._ended = self._who_hangs(used) if message == HANGS else "cancel"
+                    self._ended = self._who_hangs(children) if message == HANGS else "cancel"
                     return
                 if descriptor == subject.handle:
                     poll.unregister(descriptor)  # the tests will notice, and end
@@ -304,9 +308,19 @@ class Run:
         message = json.dumps({"run": self._order["run"], what: value}).encode()
         socket.send_fds(self._control, [message], [child.handle for child in children])
 
-    def _who_hangs(self, used: list[float]) -> str:
-        """On a starved machine a test program that never ends may meet the hang guard before its CPU limit."""
-        return "tests" if len(used) > 1 and used[1] > max(used[0], self._order["cpu"]) else "wall"
+    def _who_hangs(self, children: list[Child]) -> str:
+        """Whoever owes an answer: a tests' process tells, when it is asked, whether it waits for the candidate."""
+        if len(children) == 1:
+            return "wall"
+        tests = children[1]
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(tests.handle, signal.SIGUSR1)
+        poll = select.poll()
+        poll.register(tests.handle, select.POLLIN)
+        poll.poll(math.ceil(TELLS_S * 1000))
+        # One that cannot even tell, in a step of its own that takes so long, does not wait.
+        code = tests.exit_code()
+        return "wall" if code == WAITED else "tests"
 
     def _mark(self, subject: Child, used: float) -> bool:
         """Charges the CPU time since the last mark to the answers that came since; False when none did.

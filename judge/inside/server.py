@@ -91,6 +91,7 @@ def _serve(scratch: str, uid: str = "") -> None:
     from alpharay.judge.inside import apart
 
     lives.apart = apart
+    apart.rehearse()
     candidate.settle()
     more = _nursery(lives, control, usual)
     control.send(json.dumps({"ready": os.getpid()}).encode())

@@ -7,7 +7,7 @@ told by a nonce that is read only after the last of them, so that leaving early,
 import json
 import os
 
-from alpharay.judge.inside import candidate
+from alpharay.judge.inside import candidate, runner
 
 PASSED, WRONG, ERROR, BROKEN_TESTS = "P", "W", "E", "B"
 TESTS_NAME = "tests.py"
@@ -29,12 +29,21 @@ def run_tests(source: bytes, tests: bytes, entry_point: str) -> int:
         report(BROKEN_TESTS, f"{type(error).__name__}: {error}")
         return 1
     space = candidate.main_module("candidate")
-    tell = report
+    tell, run_all = report, runner.run_all
     try:
         exec(code, space)  # noqa: S102
+        before = set(space)
         exec(test_code, space)  # noqa: S102
+        call = None
         if entry_point and callable(space.get("check")):
-            space["check"](candidate.find(space, entry_point))
+            call = lambda: space["check"](candidate.find(space, entry_point))  # noqa: E731
+        # Bare assertions have been run by now. A candidate's own test classes are none of the tests.
+        run_all({name: space[name] for name in space if name not in before}, "candidate", call, ran=True)
+        if call is None:
+            for function in runner.pytest_functions(
+                {n: v for n, v in space.items() if n not in before}, "candidate"
+            ):
+                function()
     except BaseException as error:
         tell(*describe(error))
         return 1
@@ -43,19 +52,25 @@ def run_tests(source: bytes, tests: bytes, entry_point: str) -> int:
 
 
 def describe(error: BaseException) -> tuple[str, str]:
-    """Whether the tests found it wrong or the candidate failed, without a word of the tests' own text."""
-    frames: list[tuple[str, int]] = []
+    """Whether the tests found it wrong or the candidate failed, without a word of the tests' own text.
+
+    What an error says is told only where the candidate's own code raised it, or what that called: a library that the tests
+    call, such as `unittest`, quotes what they expect.
+    """
+    whose, line = "", 0
     trace = error.__traceback__
     while trace is not None:
-        frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+        name = trace.tb_frame.f_code.co_filename
+        if name in (TESTS_NAME, candidate.FILE_NAME):
+            whose = name
+            line = trace.tb_lineno if name == TESTS_NAME else line
         trace = trace.tb_next
-    last = frames[-1][0] if frames else ""
-    line = next((number for name, number in reversed(frames) if name == TESTS_NAME), 0)
-    if isinstance(error, AssertionError) and last == TESTS_NAME:
-        return WRONG, f"an assertion of the tests failed (line {line} of the tests)"
-    if last == TESTS_NAME:
-        return ERROR, f"{type(error).__name__} in the tests (line {line} of the tests)"
-    return ERROR, candidate.describe(error)
+    if whose == candidate.FILE_NAME:
+        return ERROR, candidate.describe(error)
+    where = f" (line {line} of the tests)" if line else ""
+    if isinstance(error, AssertionError):
+        return WRONG, f"an assertion of the tests failed{where}"
+    return ERROR, f"{type(error).__name__} in the tests{where}"
 
 
 def report(kind: str, text: str) -> None:

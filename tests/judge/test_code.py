@@ -147,14 +147,9 @@ async def test_what_tests_usually_do_works_across_processes(pool, tests, source)
 @pytest.mark.parametrize(
     ("tests", "source", "reason"),
     [
-        ("assert isinstance(same(P(1)), P)", POINT, "they need its class P"),
+        ("class Q(P): pass\nassert isinstance(same(Q(1)), P)", POINT, "they derive from its class P"),
         ("import asyncio\nassert asyncio.run(f()) == 1", "async def f(): return 1", "they use asyncio"),
         ("import inspect\nassert inspect.isgeneratorfunction(f)", "def f(): yield", "they use inspect"),
-        (
-            "import io, contextlib\nwith contextlib.redirect_stdout(io.StringIO()) as out: f()\nassert out.getvalue() == '1\\n'",
-            "def f(): print(1)",
-            "they use",
-        ),
     ],
 )  # fmt: skip
 async def test_tests_that_need_the_candidates_process_say_so(pool, tests, source, reason):
@@ -173,8 +168,8 @@ async def test_tests_that_never_end_are_not_the_candidates_fault(pool):
 SAY = """
 import json, os
 ALIKE = [["i", hex(n * (2**61 - 1))] for n in range(40000)]
-def say(value):
-    text = json.dumps(["ok", ["t", value, ["d"]]]).encode()
+def say(value, *nodes):
+    text = json.dumps(["ok", [value], nodes, [], [], [], [], []]).encode()
     data = b"%08x" % len(text) + text
     while data:
         data = data[os.write(5, data):]
@@ -183,8 +178,8 @@ def say(value):
 """
 ASK = """
 import os
-QUESTION = b'["ask",[],"op",1,"iter"]'
-def f():
+QUESTION = b'["ask",["do",["h",1],"__call__",[-1],[-1]],[[-1,"t"]],[],[],[],[],[]]'
+def f(g):
     while True:
         os.write(5, (b"%08x" % len(QUESTION) + QUESTION) * 500)
         os.read(4, 65536)
@@ -194,14 +189,14 @@ def f():
 @pytest.mark.parametrize(
     ("tests", "source"),
     [
-        ("assert f() == 5", SAY + "def f(): say(['s', *ALIKE])"),
-        ("assert f() == 5", SAY + "def f(): say(['d', *([n, 1] for n in ALIKE)])"),
+        ("assert f() == 5", SAY + "def f(): say([2], [2, 's', [None], *ALIKE])"),
+        ("assert f() == 5", SAY + "def f(): say([2], [2, 'd', [None], *ALIKE, *ALIKE])"),
         ("assert f() == 5", SAY + "def f(): say(['q', '12345' * 200000, '9876543' * 140000])"),
-        ("try: f()\nexcept BaseException: pass", SAY + "def f(): say(['s', *ALIKE])"),
+        ("try: f()\nexcept BaseException: pass", SAY + "def f(): say([2], [2, 's', [None], *ALIKE])"),
         ("assert set(f()) == {5}", "def f(): return [n * (2**61 - 1) for n in range(40000)]"),
-        ("s = {1}\nf(s)\nassert s == {2}", SAY + "def f(s): say(['s', *ALIKE])"),
+        ("s = {1}\nf(s)\nassert s == {2}", SAY + "def f(s): say(None, [1, 's', None, *ALIKE])"),
         ("assert f(lambda n: sum(range(n))) == 5", "def f(g): return g(10**12)"),
-        ("assert f() == 5", ASK),
+        ("assert f(lambda: 1) == 5", ASK),
     ],
     ids=["a set", "a dict", "a fraction", "swallowed", "the tests' own set", "an argument", "a call", "asking"],
 )  # fmt: skip
@@ -223,7 +218,8 @@ async def test_a_candidate_pays_for_many_short_pieces_too(pool):
     """Each answer costs its reader a millisecond or two, and the writer next to nothing."""
     source = (
         "import json, os\n"
-        "TEXT = json.dumps(['ok', ['t', ['s', *(['i', hex(n * (2**61 - 1))] for n in range(300))], ['d']]]).encode()\n"
+        "SET = [2, 's', [None], *(['i', hex(n * (2**61 - 1))] for n in range(300))]\n"
+        "TEXT = json.dumps(['ok', [[2]], [SET], [], [], [2], [], []]).encode()\n"
         "def f():\n"
         "    while True:\n"
         "        os.write(5, b'%08x' % len(TEXT) + TEXT)\n"
@@ -243,7 +239,7 @@ async def test_what_tests_do_on_their_own_costs_the_candidate_nothing(pool):
 
 @pytest.mark.parametrize("said", ["B", "N", "F", "C"])
 async def test_a_candidate_beside_its_tests_cannot_call_them_broken(pool, said):
-    tests = parse_tests({"kind": "code", "code": "import sys\nsys.stdout\nassert f() == 2"})
+    tests = parse_tests({"kind": "code", "code": "import gc\nassert f() == 2"})
     forged = f"import os\nos.write(3, b'{said}\"x\"\\n')\nos._exit(1)"
     verdict = await pool.judge(tests, answer(forged))
     assert verdict.verdict is VerdictKind.RUNTIME_ERROR, verdict
