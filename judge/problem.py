@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from alpharay.judge.compare import EXACT, Comparison
 from alpharay.judge.errors import ProblemError
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
@@ -25,6 +26,7 @@ class StdioTests:
 
     cases: tuple[StdioCase, ...]
     float_tolerance: float | None = None
+    comparison: Comparison = EXACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,15 @@ class CallCase:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class CallTests:
-    """Calls of one function (`Solution().name` is found too), compared as JSON values."""
+    """Calls of one function (`Solution().name` is found too), compared as JSON values.
+
+    strict_types: `True` is not `1`, `1` is not `1.0`; otherwise values are compared as Python's `==` does.
+    """
 
     entry_point: str
     cases: tuple[CallCase, ...]
     float_tolerance: float | None = None
+    strict_types: bool = True
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -116,12 +122,22 @@ def parse_tests(value: object) -> Tests:
         _wrong("tests", "an object", value)
     kind = value.get("kind")
     if kind == "stdio":
-        fields = _Fields(value, "tests", "kind cases float_tolerance")
-        return StdioTests(tuple(_stdio_case(*each) for each in fields.cases()), fields.tolerance())
+        fields = _Fields(
+            value,
+            "tests",
+            "kind cases float_tolerance float_absolute_tolerance float_relative_tolerance case_sensitive "
+            "space_change_sensitive numeric_lines",
+        )
+        cases = tuple(_stdio_case(*each) for each in fields.cases())
+        return StdioTests(cases, fields.tolerance("float_tolerance"), fields.comparison())
     if kind == "call":
-        fields = _Fields(value, "tests", "kind entry_point cases float_tolerance")
-        entry_point = fields.name("entry_point")
-        return CallTests(entry_point, tuple(_call_case(*each) for each in fields.cases()), fields.tolerance())
+        fields = _Fields(value, "tests", "kind entry_point cases float_tolerance strict_types")
+        return CallTests(
+            fields.name("entry_point"),
+            tuple(_call_case(*each) for each in fields.cases()),
+            fields.tolerance("float_tolerance"),
+            fields.boolean("strict_types", default=True),
+        )
     if kind == "code":
         fields = _Fields(value, "tests", "kind entry_point code")
         code = fields.text("code")
@@ -202,11 +218,26 @@ class _Fields:
             _wrong(f"{self._prefix}{name}", "an integer", value)
         return value
 
-    def tolerance(self) -> float | None:
-        value = self.number("float_tolerance")
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise ProblemError(f"{self._prefix}float_tolerance must be a finite number >= 0, got {value}")
+    def boolean(self, name: str, *, default: bool) -> bool:
+        value = self.values.get(name, default)
+        if not isinstance(value, bool):
+            _wrong(f"{self._prefix}{name}", "true or false", value)
         return value
+
+    def tolerance(self, name: str) -> float | None:
+        value = self.number(name)
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise ProblemError(f"{self._prefix}{name} must be a finite number >= 0, got {value}")
+        return value
+
+    def comparison(self) -> Comparison:
+        return Comparison(
+            case_sensitive=self.boolean("case_sensitive", default=True),
+            space_change_sensitive=self.boolean("space_change_sensitive", default=False),
+            float_absolute_tolerance=self.tolerance("float_absolute_tolerance"),
+            float_relative_tolerance=self.tolerance("float_relative_tolerance"),
+            numeric_lines=self.boolean("numeric_lines", default=False),
+        )
 
     def cases(self) -> list[tuple[Any, str]]:
         value = self.required("cases")

@@ -1,7 +1,7 @@
 """A further turn: the member sees its own failed attempt and what failed, and writes another.
 
 What it is told is terse, and never anything of a hidden test: the verdict, and the first case that failed if that
-case is public. A case is public when the prompt itself shows it as an example (`judge.behaviour.examples`), when
+case is public. A case is public when the prompt itself shows it as an example (`judge.behaviour.shown`), when
 all tests came from the prompt, or when the caller marked it with `"level": 0`. Cases without a level and
 of any other level are hidden, and of those the member only learns that one failed.
 """
@@ -12,7 +12,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from alpharay.judge.behaviour import examples
+from alpharay.judge.behaviour import shown
 from alpharay.judge.problem import CallCase, CodeTests, StdioCase, Tests
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.dialects.dialect import ApiRequest, for_the_engine
@@ -89,11 +89,11 @@ def _public_case(
     case: StdioCase | CallCase = tests.cases[place]
     if all_public or case.level == 0:
         return case
-    found = examples(prompt)
-    shown: tuple[StdioCase | CallCase, ...] = (
+    found = shown(prompt)
+    cases: tuple[StdioCase | CallCase, ...] = (
         () if found is None or isinstance(found, CodeTests) else found.cases
     )
-    return case if any(_same(case, other) for other in shown) else None
+    return case if any(_same(case, other) for other in cases) else None
 
 
 def _same(one: StdioCase | CallCase, other: StdioCase | CallCase) -> bool:

@@ -7,7 +7,7 @@
     seen = await pool.judge(probes, completion, observe=True)   # seen.outputs: one digest per input, or None
 """
 
-from alpharay.judge.behaviour.examples import examples
+from alpharay.judge.behaviour.examples import examples, shown
 from alpharay.judge.behaviour.inputs import shared_inputs
 
-__all__ = ["examples", "shared_inputs"]
+__all__ = ["examples", "shared_inputs", "shown"]

@@ -1,7 +1,7 @@
 """The examples in a prompt as tests: doctests, asserts, LeetCode's `Input: x = …`, and contests' sample blocks.
 
 Nothing of the prompt is run: values are read as literals. What is not surely an example is left out, because a
-wrong test does more harm than none.
+wrong test does more harm than none. So are examples of one right answer among several.
 """
 
 import ast
@@ -13,13 +13,21 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from alpharay.judge.behaviour.asked import Asked, asked
+from alpharay.judge.behaviour.markup import plain
 from alpharay.judge.behaviour.samples import samples
+from alpharay.judge.behaviour.signature import signature
 from alpharay.judge.errors import ProblemError
 from alpharay.judge.problem import Tests, parse_tests
 
 MOST = 20
 LONGEST = 1 << 16
 
+# Of results with a fraction, about whose precision nothing is said.
+TOLERANCE = 1e-6
+LONG_FRACTION = 6
+
+Json = dict[str, Any]
 Call = tuple[str, list[Any], dict[str, Any], Any]
 
 # A prompt is anybody's text: possessive quantifiers (`*+`) keep every search linear in it.
@@ -30,36 +38,96 @@ _ARROW = re.compile(r"`?\s*+(?:#\s*+)?(?:➞|→|=++>|-++>|==?|(?:should |must |
 _ASIDE = re.compile(r"(?<!\s)\s++(?:#|//|\(|because|since|as )")
 _GIVEN = re.compile(r"^[^\w\n]*+Input[^\w\n:]*+:[^\w\n]*+(\w++\s*+=.+)$")
 _GIVES = re.compile(r"^[^\w\n]*+Output[^\w\n:]*+:[*_]*+\s*+(.+)$")
+_FRACTION = re.compile(r"(?<![\w.])[+-]?\d*\.(\d+)(?:[eE][+-]?\d+)?(?![\w.])")
+_ONE_NUMBER = re.compile(r"^\s*+[+-]?[\d.]++\s*+$")
+_VERDICT = re.compile(r"^\s*+(?:yes|no|true|false|possible|impossible|none)\s*+$", re.IGNORECASE)
+_ROUNDED = re.compile(
+    r"\b(?:decimals?|digits? (?:after|behind)|places?|round(?:ed|ing)?|truncated?|formatted|%\.\d|\.\df)\b",
+    re.IGNORECASE,
+)
 
 
 def examples(prompt: str) -> Tests | None:
-    """Tests of kind `call` or `stdio`, at most 20 cases; None where the prompt has no example."""
-    prompt = prompt[:LONGEST].replace("\r\n", "\n")
+    """Tests of kind `call` or `stdio`, at most 20 cases; None where the prompt has no example, or other answers are right too."""
+    prompt = plain(prompt[:LONGEST])
+    said = asked(prompt)
+    if said.interactive or said.several:
+        return None
+    found = _shown(prompt)
+    return None if found is None else _compared(found, said, prompt)
+
+
+def shown(prompt: str) -> Tests | None:
+    """The examples as they stand in the prompt, also where other answers than theirs are right."""
+    found = _shown(plain(prompt[:LONGEST]))
+    return None if found is None else parse_tests(found)
+
+
+def _compared(found: Json, said: Asked, prompt: str) -> Tests | None:
+    """The examples, compared as the statement asks; None where no comparison can."""
+    outputs = [case["output"] for case in found["cases"]]
+    if said.any_order and any(map(_has_order, outputs)):
+        return None
+    tests = dict(found)
+    decimals = max(map(_decimals, outputs))
+    if said.tolerance is not None:
+        tests["float_tolerance"] = said.tolerance
+    elif decimals and said.rough:
+        return None
+    elif decimals and found["kind"] == "call":
+        tests["float_tolerance"] = TOLERANCE
+    elif decimals and not _ROUNDED.search(prompt):
+        # Nothing says how many digits to print.
+        tests["float_tolerance"] = TOLERANCE if decimals >= LONG_FRACTION else 0
+    if said.any_case and found["kind"] == "stdio":
+        tests["case_sensitive"] = False
+    return parse_tests(tests)
+
+
+def _has_order(output: Any) -> bool:
+    """Whether something else comes of it in another order."""
+    if isinstance(output, str):
+        return len(output.split()) > 1 or not (_ONE_NUMBER.match(output) or _VERDICT.match(output))
+    return isinstance(output, list | dict) and (len(output) > 1 or any(map(_has_order, output)))
+
+
+def _decimals(output: Any) -> int:
+    """The most digits after a decimal point."""
+    if isinstance(output, str):
+        return max((len(found) for found in _FRACTION.findall(output)), default=0)
+    if isinstance(output, list | dict):
+        return max(map(_decimals, output.values() if isinstance(output, dict) else output), default=0)
+    return LONG_FRACTION if isinstance(output, float) else 0
+
+
+def _shown(prompt: str) -> Json | None:
     defined = _DEFINED.findall(prompt)
     calls = [*_doctests(prompt), *_asserts(prompt)] or [*_arrows(prompt, defined)] or [*_leetcode(prompt)]
     calls = [call for call in calls if call[0] in defined or not hasattr(builtins, call[0])]
     if calls:
         # Other functions are helpers of the examples, or other problems' examples.
         name = _entry(defined, calls)
+        its = signature(prompt, name)
+        if its is not None and not its.plain:
+            return None  # its values are no JSON values, or it is a method that cannot be called alone
         cases = [
             {"args": args, "kwargs": kwargs, "output": output}
             for called, args, kwargs, output in calls
-            if called == name
+            if called == name and not (its is not None and its.returns_nothing and output is not None)
         ]
-        found = _tests({"kind": "call", "entry_point": name, "cases": cases[:MOST]})
-        if found is not None:
-            return found
+        return _valid({"kind": "call", "entry_point": name, "cases": cases[:MOST]})
     if any(_named_arguments(prompt)) or set(defined) - {"main", "solve", "solution"}:
         return None  # about a function, whose examples cannot be read
     pairs = [{"input": given, "output": output} for given, output in samples(prompt)[:MOST]]
-    return _tests({"kind": "stdio", "cases": pairs}) if pairs else None
+    return _valid({"kind": "stdio", "cases": pairs})
 
 
-def _tests(value: dict[str, Any]) -> Tests | None:
+def _valid(value: Json) -> Json | None:
     try:
-        return parse_tests(value)
+        parse_tests(value)
     except ProblemError:
         return None
+    return value
 
 
 def _entry(defined: list[str], calls: list[Call]) -> str:
@@ -153,10 +221,13 @@ def _leetcode(prompt: str) -> Iterator[Call]:
     names = _DEFINED.findall(prompt) or _NAMED.findall(prompt)
     if not names:
         return
+    its = signature(prompt, names[0])
     for given, output in _named_arguments(prompt):
         call = _call(f"{names[0]}({given.strip(' `*')})", output.strip("`* "))
         if call is not None:  # the names are the prompt's, a candidate may call its arguments otherwise
             name, args, kwargs, value = call
+            if its is not None and set(its.parameters) == set(kwargs) and not args:
+                kwargs = {parameter: kwargs[parameter] for parameter in its.parameters}
             yield name, [*args, *kwargs.values()], {}, value
 
 
@@ -175,8 +246,13 @@ def _call(source: str, wanted: str) -> Call | None:
         node = ast.parse(source.strip(), mode="eval").body
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
             return None
-        args = [_plain(ast.literal_eval(arg)) for arg in node.args]
-        kwargs = {str(each.arg): _plain(ast.literal_eval(each.value)) for each in node.keywords if each.arg}
+        # A list in place of a tuple can be an error in a right program: it has no hash, and adds to no tuple.
+        args = [_plain(ast.literal_eval(arg), tuples=False) for arg in node.args]
+        kwargs = {
+            str(each.arg): _plain(ast.literal_eval(each.value), tuples=False)
+            for each in node.keywords
+            if each.arg
+        }
         return node.func.id, args, kwargs, _plain(_value(wanted))
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         return None
@@ -190,14 +266,14 @@ def _value(text: str) -> Any:
         return json.loads(text)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, *, tuples: bool = True) -> Any:
     """Tuples as lists, which is how answers are compared. Raises TypeError for sets and bytes."""
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+    if isinstance(value, list) or (tuples and isinstance(value, tuple)):
+        return [_plain(item, tuples=tuples) for item in value]
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("JSON has no such keys")
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, tuples=tuples) for key, item in value.items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError("not a JSON value")

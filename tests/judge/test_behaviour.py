@@ -137,6 +137,26 @@ def test_what_is_no_example_is_left_alone(prompt):
     assert examples(prompt) is None
 
 
+PROMPTS = [json.loads(line) for line in (DATA / "prompts.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("row", PROMPTS, ids=[row["name"] for row in PROMPTS])
+def test_an_example_is_taken_only_where_it_is_the_one_right_answer(row):
+    found = examples(row["prompt"])
+    if found is None:
+        taken = None
+    elif isinstance(found, StdioTests):
+        taken = [[case.input.rstrip("\n"), case.output] for case in found.cases]
+        assert found.comparison.case_sensitive is row.get("case_sensitive", True)
+    else:
+        taken = {
+            "entry_point": found.entry_point,
+            "calls": [[list(case.args), case.output] for case in found.cases],
+        }
+    assert taken == row["want"]
+    assert getattr(found, "float_tolerance", None) == row.get("float_tolerance")
+
+
 def test_every_embedded_problem_shows_its_first_case():
     path = Path(alpharay.serve.__file__).parent / "embedded" / "problems.jsonl"
     for line in path.read_text().splitlines():
