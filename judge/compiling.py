@@ -12,7 +12,7 @@ from alpharay.judge.ending import Failure, JudgeFault
 from alpharay.judge.inside.cage import NATIVE_ROOM, NATIVE_SPACE
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
-from alpharay.judge.sandbox.toolchain import STANDARDS
+from alpharay.judge.sandbox.toolchain import NEWEST, STANDARDS
 from alpharay.judge.sandbox.worker import Ended, Order
 from alpharay.judge.verdict import VerdictKind
 
@@ -21,7 +21,10 @@ COMPILER = Limits(cpu_s=20.0, memory_mb=1536, output_bytes=64 << 20)
 SOURCE_BYTES = 1 << 20
 DETAIL = 1500
 KEPT_BYTES = 128 << 20
-STANDARD_OF = {"c++17": "gnu++17", "cpp17": "gnu++17", "c++20": "gnu++20", "cpp20": "gnu++20"}
+# By what a block's label ends in; the older ones are what the oldest of ours accepts.
+STANDARD_OF = dict.fromkeys(("c++98", "c++03", "c++11", "c++14", "c++17"), "gnu++17")
+STANDARD_OF |= dict.fromkeys(("c++0x", "c++1y", "c++1z"), "gnu++17") | dict.fromkeys(("c++20", "c++2a"), "gnu++20")
+STANDARD_OF |= dict.fromkeys(("c++23", "c++2b"), NEWEST)
 
 
 class Runner(Protocol):

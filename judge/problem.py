@@ -21,10 +21,14 @@ class StdioCase:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class StdioTests:
-    """Whole programs, compared token by token; numbers within float_tolerance where it is given."""
+    """Whole programs, compared token by token; numbers within float_tolerance where it is given.
+
+    preamble: Python that is executed before each program, in its module, as in the harness of the tests' format.
+    """
 
     cases: tuple[StdioCase, ...]
     float_tolerance: float | None = None
+    preamble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +43,24 @@ class CallCase:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class CallTests:
-    """Calls of one function (`Solution().name` is found too), compared as JSON values."""
+    """Calls of one function (`Solution().name` is found too), compared as JSON values. preamble: as in StdioTests."""
 
     entry_point: str
     cases: tuple[CallCase, ...]
     float_tolerance: float | None = None
+    preamble: str = ""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class CodeTests:
-    """A test program: bare asserts, or a `check(candidate)` that is called with the entry point."""
+    """A test program: bare asserts, or a `check(candidate)` that is called with the entry point.
+
+    preamble: as in StdioTests. A program that is the rest of its last function is taken together with it.
+    """
 
     code: str
     entry_point: str | None = None
+    preamble: str = ""
 
 
 Tests = StdioTests | CallTests | CodeTests
@@ -108,6 +117,8 @@ def check_language(language: str, tests: Tests) -> None:
         able = ", ".join(name for name, each in LANGUAGES.items() if kind in each.kinds)
         wrong = f"tests of kind {kind} need language {able}, got {language}"
         raise ProblemError(f"{wrong}; write stdio tests for {language} programs")
+    if tests.preamble and language != "python":
+        raise ProblemError(f"tests.preamble is Python and cannot stand before {language} programs; leave it out")
 
 
 def parse_tests(value: object) -> Tests:
@@ -116,18 +127,21 @@ def parse_tests(value: object) -> Tests:
         _wrong("tests", "an object", value)
     kind = value.get("kind")
     if kind == "stdio":
-        fields = _Fields(value, "tests", "kind cases float_tolerance")
-        return StdioTests(tuple(_stdio_case(*each) for each in fields.cases()), fields.tolerance())
+        fields = _Fields(value, "tests", "kind cases float_tolerance preamble")
+        cases = tuple(_stdio_case(*each) for each in fields.cases())
+        return StdioTests(cases, fields.tolerance(), preamble=fields.preamble())
     if kind == "call":
-        fields = _Fields(value, "tests", "kind entry_point cases float_tolerance")
+        fields = _Fields(value, "tests", "kind entry_point cases float_tolerance preamble")
         entry_point = fields.name("entry_point")
-        return CallTests(entry_point, tuple(_call_case(*each) for each in fields.cases()), fields.tolerance())
+        calls = tuple(_call_case(*each) for each in fields.cases())
+        return CallTests(entry_point, calls, fields.tolerance(), preamble=fields.preamble())
     if kind == "code":
-        fields = _Fields(value, "tests", "kind entry_point code")
+        fields = _Fields(value, "tests", "kind entry_point code preamble")
         code = fields.text("code")
         if not code.strip():
             raise ProblemError("tests.code is empty; write asserts, or a check(candidate) function")
-        return CodeTests(code, fields.name("entry_point") if "entry_point" in value else None)
+        entry = fields.name("entry_point") if "entry_point" in value else None
+        return CodeTests(code, entry, preamble=fields.preamble())
     raise ProblemError(f'tests.kind must be "stdio", "call" or "code", got {_short(kind)}')
 
 
@@ -203,6 +217,12 @@ class _Fields:
         value = self.number("float_tolerance")
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ProblemError(f"{self._prefix}float_tolerance must be a finite number >= 0, got {value}")
+        return value
+
+    def preamble(self) -> str:
+        value = self.text("preamble", "")
+        if "\0" in value:
+            raise ProblemError(f"{self._prefix}preamble holds a null character, which no program may")
         return value
 
     def cases(self) -> list[tuple[Any, str]]:

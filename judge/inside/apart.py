@@ -50,23 +50,23 @@ INTROSPECTION = frozenset(
 )
 
 
-def run_candidate(source: bytes) -> int:
+def run_candidate(source: bytes, entry_point: str) -> int:
     """Loads the candidate, then answers the tests' questions until they end."""
-    code = candidate.compiled(source)
-    if code is None:
+    codes = candidate.compiled(source)
+    if codes is None:
         os.write(candidate.REPORT, candidate.UNPARSABLE)
         return 1
     os.write(candidate.REPORT, candidate.READY)
     os.close(candidate.REPORT)
-    space = candidate.main_module("candidate")
+    space = candidate.candidate_module(codes, entry_point)
     peer = Peer(HEARS, SAYS, open_to_all=True)
     try:
-        exec(code, space)  # noqa: S102
+        candidate.execute(codes, space)
     except SystemExit as error:
         os.write(2, f"the program exited ({candidate.exit_code(error)}) before it could be tested".encode())
         return 1
     except BaseException as error:
-        candidate.print_error(error, keep=1)
+        candidate.print_error(error, keep=2)
         return 1
 
     def names(wanted: list[str], entry_point: str) -> list[Any]:

@@ -15,7 +15,7 @@ import signal
 import socket
 from typing import Any
 
-from alpharay.judge.inside import candidate
+from alpharay.judge.inside import candidate, furnish
 from alpharay.judge.inside.cage import (
     PR_SET_PDEATHSIG,
     Cage,
@@ -57,14 +57,17 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
     cage = Cage(uid=int(uid) if uid else None, keep=settings["keep"], threads=settings["threads"])
     walls, tools = _walls(settings, scratch)
     os.environ.clear()
+    os.environ.update(candidate.ENVIRONMENT)
     candidate.prepare()
     lives, shelf = Lives(cage, walls, tools), Shelf()
+    furnish.prepare()
     usual = _nursery(lives, control)
     for module in settings["more_modules"]:
         __import__(module)
     from alpharay.judge.inside import apart
 
     lives.apart = apart
+    furnish.prepare(more=True)
     candidate.settle()
     more = _nursery(lives, control, usual)
     control.send(json.dumps({"ready": os.getpid()}).encode())
@@ -104,6 +107,7 @@ def _nursery(lives: Lives, *ours_alone: socket.socket | Nursery) -> Nursery:
         for each in (ours, *ours_alone):
             each.close()
         candidate.hide_ours()
+        candidate.settle_in()
         tend(theirs, lives.live)
     theirs.close()
     return Nursery(ours)

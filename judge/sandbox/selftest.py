@@ -54,7 +54,7 @@ attempt("uses keyrings", lambda: call(250, 0, -3, 0))
 attempt("makes namespaces", lambda: call(272, 0x10000000))
 attempt("raises limits", lambda: call(160, 0, (ctypes.c_uint64 * 2)(2**62, 2**62)))
 attempt("is root", lambda: os.setuid(0) if os.getuid() else 1 / 0)
-found += ["has an environment"] if os.environ else []
+found += ["has an environment"] if os.environ != {"ONLINE_JUDGE": "1"} else []
 print(*found, sep=", ")
 """
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from alpharay.judge.errors import RunRefused, SandboxUnavailable, WorkerDied
+from alpharay.judge.inside.candidate import SEPARATOR
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
 from alpharay.judge.sandbox.layer import MORE_MODULES, Layer, throw_away_uid
@@ -27,6 +28,9 @@ STARVED_FACTOR = 10
 KILL_S = 2.0
 # What is given in these modes is the program's standard input.
 MORE_NAMES = re.compile("|".join(MORE_MODULES).encode())
+# Functions find these without an import.
+RARE = "date|timedelta|timezone|mean|fmean|median\\w*|multimode|p?stdev|p?variance|quantiles"
+RARE_NAMES = re.compile(rb"%s|\b(?:%s)\b" % (MORE_NAMES.pattern, RARE.encode()))
 STREAMED = ("stdio", "native", "tool")
 
 
@@ -36,6 +40,7 @@ class Order:
 
     mode: `stdio`, `call`, for test programs `apart` or `together`, `native` (a compiled program, in `binary`), or
     `tool` (a part of the compiler, named by `entry`).
+    preamble: of the tests' format, executed before a Python program in the same module.
     given: its input, the cases to call (one JSON a line), or the test program.
     entry: the function to call. start: the first case to run. nonce: what a test program reports at its end.
     binary: a descriptor of the compiled program, which stays the caller's. last: no other tool needs what this made.
@@ -54,6 +59,7 @@ class Order:
     last: bool = False
     more: bool = False
     rest: tuple[bytes, ...] = ()
+    preamble: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +167,8 @@ class Worker:
         limits = order.limits
         self._guard_s = limits.wall_s
         cases = order.given.count(b"\n") if order.mode == "call" else 1
-        program, same = self._put(order.program, limits)
+        text = order.preamble + SEPARATOR + order.program
+        program, same = self._put(text, limits)
         self._shelved = True  # whatever ends this run early
         message = {
             "lines": cases - order.start,
@@ -171,7 +178,8 @@ class Worker:
             "start": order.start,
             "last": order.last,
             "same": same,
-            "more_modules": order.mode == "apart" or MORE_NAMES.search(order.program) is not None,
+            "more_modules": order.mode == "apart"
+            or (RARE_NAMES if order.mode == "call" else MORE_NAMES).search(text) is not None,
             "more": order.more,
             "runs": 1 + len(order.rest),
             "cpu": limits.cpu_s,
