@@ -2,26 +2,89 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 # Reading a decimal number costs quadratic time: longer ones are not read.
 LONG_NUMBER = 4000
 
+_INTEGER = re.compile(rb"[+-]?[0-9]+")
+_DECIMAL = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_SPACES = re.compile(rb"([ \t\n\r\v\f]+)")
 
-def same_output(expected: str, actual: bytes, float_tolerance: float | None = None) -> bool:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """How printed tokens are compared, beyond what `float_tolerance` says; the default is exact text.
+
+    case_sensitive: whether the case of ASCII letters matters.
+    space_change_sensitive: whether white space must be the same, character by character.
+    float_absolute_tolerance, float_relative_tolerance: instead of one `float_tolerance` for both. Within either of
+    them a number is right.
+    numeric_lines: only lines of nothing but numbers are compared as numbers, integers among them exactly.
+    """
+
+    case_sensitive: bool = True
+    space_change_sensitive: bool = False
+    float_absolute_tolerance: float | None = None
+    float_relative_tolerance: float | None = None
+    numeric_lines: bool = False
+
+
+EXACT = Comparison()
+
+
+def same_output(
+    expected: str, actual: bytes, float_tolerance: float | None = None, comparison: Comparison = EXACT
+) -> bool:
     """Contest comparison: the same tokens in the same order, white space folded.
 
-    float_tolerance: tokens that are numbers on both sides may differ by it, absolutely or relatively.
+    float_tolerance: tokens that are numbers on both sides may differ by it, absolutely or relatively; 0 compares
+    decimal numbers by their exact value.
     """
-    wanted, got = expected.encode("utf-8", "surrogatepass").split(), actual.split()
+    text = expected.encode("utf-8", "surrogatepass")
+    if not comparison.case_sensitive:
+        text, actual = text.lower(), actual.lower()
+    if comparison.space_change_sensitive:
+        wanted, got = _SPACES.split(text), _SPACES.split(actual)
+        # Tokens and the white space between them take turns.
+        if wanted[1::2] != got[1::2]:
+            return False
+        wanted, got = wanted[::2], got[::2]
+    else:
+        wanted, got = text.split(), actual.split()
     if wanted == got:
         return True
-    if float_tolerance is None or len(wanted) != len(got):
+    near = _Near.of(float_tolerance, comparison)
+    if near is None:
         return False
-    return all(a == b or _near_tokens(a, b, float_tolerance) for a, b in zip(wanted, got, strict=True))
+    if comparison.numeric_lines:
+        return _same_lines(text, actual, near)
+    return len(wanted) == len(got) and all(a == b or near(a, b) for a, b in zip(wanted, got, strict=True))
+
+
+def _same_lines(expected: bytes, actual: bytes, near: "_Near") -> bool:
+    """Line by line, blank ones aside: the same tokens, or numbers alone."""
+    wanted, got = (
+        [tokens for line in text.splitlines() if (tokens := line.split())] for text in (expected, actual)
+    )
+    return len(wanted) == len(got) and all(
+        mine == theirs or _same_numbers(mine, theirs, near) for mine, theirs in zip(wanted, got, strict=True)
+    )
+
+
+def _same_numbers(expected: list[bytes], actual: list[bytes], near: "_Near") -> bool:
+    if len(expected) != len(actual) or not all(map(_DECIMAL.fullmatch, expected)):
+        return False
+    return all(
+        _equal_numbers(a, b) if _INTEGER.fullmatch(a) and _INTEGER.fullmatch(b) else near(a, b)
+        for a, b in zip(expected, actual, strict=True)
+    )
 
 
 def canonical(value: Any) -> str:
@@ -52,10 +115,13 @@ def length(value: Any) -> int:
     return total
 
 
-def same_value(expected: Any, actual: str, float_tolerance: float | None = None) -> bool:
+def same_value(
+    expected: Any, actual: str, float_tolerance: float | None = None, *, strict_types: bool = True
+) -> bool:
     """Whether the JSON text `actual` is the value `expected`.
 
     Type-strict: true is not 1, 1 is not 1.0 (with a float_tolerance a number is a number, but never a bool).
+    Without strict_types as Python's own `==`, by which all three are equal.
     NaN is the same as NaN. `actual` comes from the candidate: malformed, huge or deep text is just not the same.
     """
     if _canonical_or_none(expected) == actual:
@@ -64,13 +130,15 @@ def same_value(expected: Any, actual: str, float_tolerance: float | None = None)
         value = json.loads(actual, parse_int=_integer)
     except (ValueError, RecursionError, MemoryError):
         return False
-    return _same(expected, value, float_tolerance)
+    return _same(expected, value, float_tolerance, strict_types)
 
 
-def same_wide_value(expected: Any, actual: str, float_tolerance: float | None = None) -> bool:
+def same_wide_value(
+    expected: Any, actual: str, float_tolerance: float | None = None, *, strict_types: bool = True
+) -> bool:
     """As `same_value`, for values in which integers are `i` and hexadecimal digits, and strings `s` and the text."""
     try:
-        return _same(expected, _narrow(json.loads(actual)), float_tolerance)
+        return _same(expected, _narrow(json.loads(actual)), float_tolerance, strict_types)
     except (ValueError, RecursionError, MemoryError):
         return False
 
@@ -115,7 +183,7 @@ def _integer(text: str) -> int | _Long:
     return int(text) if len(text) <= LONG_NUMBER else _Long()
 
 
-def _same(expected: Any, actual: Any, tolerance: float | None) -> bool:
+def _same(expected: Any, actual: Any, tolerance: float | None, strict: bool) -> bool:
     stack = [(expected, actual)]
     while stack:
         a, b = stack.pop()
@@ -127,35 +195,63 @@ def _same(expected: Any, actual: Any, tolerance: float | None) -> bool:
             if not isinstance(b, list) or len(a) != len(b):
                 return False
             stack += zip(a, b, strict=True)
-        elif not _same_scalar(a, b, tolerance):
+        elif not _same_scalar(a, b, tolerance, strict):
             return False
     return True
 
 
-def _same_scalar(a: Any, b: Any, tolerance: float | None) -> bool:
-    if isinstance(a, bool) or isinstance(b, bool) or a is None or b is None:
+def _same_scalar(a: Any, b: Any, tolerance: float | None, strict: bool) -> bool:
+    if a is None or b is None or (strict and (isinstance(a, bool) or isinstance(b, bool))):
         return a is b
     if isinstance(a, str) or isinstance(b, str):
         return type(a) is type(b) and a == b
     if not (isinstance(a, int | float) and isinstance(b, int | float)):
         return False
+    same = a == b or (a != a and b != b)  # noqa: PLR0124 - NaN
     if tolerance is None:
-        return type(a) is type(b) and (a == b or (a != a and b != b))  # noqa: PLR0124 - NaN
-    return a == b or (a != a and b != b) or _near(a, b, tolerance)  # noqa: PLR0124
+        return same and (not strict or type(a) is type(b))
+    return same or _near(a, b, tolerance, tolerance)
 
 
-def _near(a: float, b: float, tolerance: float) -> bool:
+def _near(a: float, b: float, absolute: float, relative: float) -> bool:
     try:
         difference = abs(a - b)
-        return bool(math.isfinite(difference) and difference <= tolerance * max(1.0, abs(a)))
+        return math.isfinite(difference) and (difference <= absolute or difference <= relative * abs(a))
     except OverflowError:
         return False
 
 
-def _near_tokens(a: bytes, b: bytes, tolerance: float) -> bool:
-    if max(len(a), len(b)) > LONG_NUMBER or b"_" in a or b"_" in b:
-        return False
-    try:
-        return _near(float(a), float(b), tolerance)
-    except ValueError:
-        return False
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """Whether two tokens are numbers that are near enough. Negative tolerances allow nothing."""
+
+    absolute: float
+    relative: float
+
+    @classmethod
+    def of(cls, float_tolerance: float | None, comparison: Comparison) -> "_Near | None":
+        """None where numbers are compared as text."""
+        given = (comparison.float_absolute_tolerance, comparison.float_relative_tolerance)
+        if given == (None, None):
+            given = (float_tolerance, float_tolerance)
+        if given == (None, None):
+            return None
+        absolute, relative = (-1.0 if each is None else each for each in given)
+        return cls(absolute, relative)
+
+    def __call__(self, expected: bytes, actual: bytes) -> bool:
+        if max(len(expected), len(actual)) > LONG_NUMBER or b"_" in expected or b"_" in actual:
+            return False
+        if self.absolute <= 0 and self.relative <= 0:
+            return _equal_numbers(expected, actual)
+        try:
+            return _near(float(expected), float(actual), self.absolute, self.relative)
+        except ValueError:
+            return False
+
+
+def _equal_numbers(a: bytes, b: bytes) -> bool:
+    """Whether both are decimal numbers of the same value; a float would take 2**53 and 2**53 + 1 for the same."""
+    if max(len(a), len(b)) > LONG_NUMBER or not (_DECIMAL.fullmatch(a) and _DECIMAL.fullmatch(b)):
+        return a == b
+    return Decimal(a.decode()) == Decimal(b.decode())

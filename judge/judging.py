@@ -206,7 +206,7 @@ async def _case(
         tally.saw(place, b" ".join(ended.stdout.split()))
         return True
     if failure is None and not compare.same_output(
-        tests.cases[place].output, ended.stdout, tests.float_tolerance
+        tests.cases[place].output, ended.stdout, tests.float_tolerance, tests.comparison
     ):
         failure = Failure(VerdictKind.WRONG_ANSWER, f"printed {_excerpt(ended.stdout)}")
     if failure is None:
@@ -250,7 +250,7 @@ async def _call(runner: Runner, job: Job, tests: CallTests, source: bytes, tally
                     None if answer[:1] in b"VH" else Failure.by_error("no value")
                 )
             else:
-                failure = _slow(cost, limits) or _unlike(answer, tests.cases[case], tests.float_tolerance)
+                failure = _slow(cost, limits) or _unlike(answer, tests.cases[case], tests)
             if failure is None and job.observe:
                 tally.saw(case, answer)
             elif failure is None:
@@ -296,14 +296,14 @@ def _slow(cpu_s: float, limits: Limits) -> Failure | None:
     return Failure(VerdictKind.TIME_LIMIT, f"{cpu_s:.2f} s of CPU time, the limit is {limits.cpu_s:g} s")
 
 
-def _unlike(answer: bytes, case: CallCase, tolerance: float | None) -> Failure | None:
+def _unlike(answer: bytes, case: CallCase, tests: CallTests) -> Failure | None:
     kind, text = answer[:1], answer[1:].decode("utf-8", "replace")
     if kind == b"V":
-        if compare.same_value(case.output, text, tolerance):
+        if compare.same_value(case.output, text, tests.float_tolerance, strict_types=tests.strict_types):
             return None
         return Failure(VerdictKind.WRONG_ANSWER, f"returned {text[:200]}{' …' if len(text) > 200 else ''}")
     if kind == b"H":
-        if compare.same_wide_value(case.output, text, tolerance):
+        if compare.same_wide_value(case.output, text, tests.float_tolerance, strict_types=tests.strict_types):
             return None
         return Failure(VerdictKind.WRONG_ANSWER, "returned a value with very large integers")
     said = _told(text)

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from alpharay.judge.compare import EXACT, Comparison
 from alpharay.judge.errors import ProblemError
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
@@ -28,6 +29,7 @@ class StdioTests:
 
     cases: tuple[StdioCase, ...]
     float_tolerance: float | None = None
+    comparison: Comparison = EXACT
     preamble: str = ""
 
 
@@ -43,11 +45,16 @@ class CallCase:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class CallTests:
-    """Calls of one function (`Solution().name` is found too), compared as JSON values. preamble: as in StdioTests."""
+    """Calls of one function (`Solution().name` is found too), compared as JSON values.
+
+    preamble: as in StdioTests.
+    strict_types: `True` is not `1`, `1` is not `1.0`; otherwise values are compared as Python's `==` does.
+    """
 
     entry_point: str
     cases: tuple[CallCase, ...]
     float_tolerance: float | None = None
+    strict_types: bool = True
     preamble: str = ""
 
 
@@ -127,14 +134,23 @@ def parse_tests(value: object) -> Tests:
         _wrong("tests", "an object", value)
     kind = value.get("kind")
     if kind == "stdio":
-        fields = _Fields(value, "tests", "kind cases float_tolerance preamble")
+        fields = _Fields(
+            value,
+            "tests",
+            "kind cases float_tolerance float_absolute_tolerance float_relative_tolerance case_sensitive "
+            "space_change_sensitive numeric_lines preamble",
+        )
         cases = tuple(_stdio_case(*each) for each in fields.cases())
-        return StdioTests(cases, fields.tolerance(), preamble=fields.preamble())
+        return StdioTests(cases, fields.tolerance("float_tolerance"), fields.comparison(), fields.preamble())
     if kind == "call":
-        fields = _Fields(value, "tests", "kind entry_point cases float_tolerance preamble")
-        entry_point = fields.name("entry_point")
-        calls = tuple(_call_case(*each) for each in fields.cases())
-        return CallTests(entry_point, calls, fields.tolerance(), preamble=fields.preamble())
+        fields = _Fields(value, "tests", "kind entry_point cases float_tolerance strict_types preamble")
+        return CallTests(
+            fields.name("entry_point"),
+            tuple(_call_case(*each) for each in fields.cases()),
+            fields.tolerance("float_tolerance"),
+            fields.boolean("strict_types", default=True),
+            fields.preamble(),
+        )
     if kind == "code":
         fields = _Fields(value, "tests", "kind entry_point code preamble")
         code = fields.text("code")
@@ -213,10 +229,10 @@ class _Fields:
             _wrong(f"{self._prefix}{name}", "an integer", value)
         return value
 
-    def tolerance(self) -> float | None:
-        value = self.number("float_tolerance")
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise ProblemError(f"{self._prefix}float_tolerance must be a finite number >= 0, got {value}")
+    def boolean(self, name: str, *, default: bool) -> bool:
+        value = self.values.get(name, default)
+        if not isinstance(value, bool):
+            _wrong(f"{self._prefix}{name}", "true or false", value)
         return value
 
     def preamble(self) -> str:
@@ -224,6 +240,21 @@ class _Fields:
         if "\0" in value:
             raise ProblemError(f"{self._prefix}preamble holds a null character, which no program may")
         return value
+
+    def tolerance(self, name: str) -> float | None:
+        value = self.number(name)
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise ProblemError(f"{self._prefix}{name} must be a finite number >= 0, got {value}")
+        return value
+
+    def comparison(self) -> Comparison:
+        return Comparison(
+            case_sensitive=self.boolean("case_sensitive", default=True),
+            space_change_sensitive=self.boolean("space_change_sensitive", default=False),
+            float_absolute_tolerance=self.tolerance("float_absolute_tolerance"),
+            float_relative_tolerance=self.tolerance("float_relative_tolerance"),
+            numeric_lines=self.boolean("numeric_lines", default=False),
+        )
 
     def cases(self) -> list[tuple[Any, str]]:
         value = self.required("cases")

@@ -26,7 +26,7 @@ def covered(raw: dict[str, Any], up_to: int) -> Coverage:
     assert isinstance(problem.tests, StdioTests)
     cases = tuple(case for case in problem.tests.cases if (case.level or 1) <= up_to)
     levels = tuple(case.level or 1 for case in cases)
-    return Coverage(replace(problem, tests=StdioTests(cases, problem.tests.float_tolerance)), levels)
+    return Coverage(replace(problem, tests=replace(problem.tests, cases=cases)), levels)
 
 
 class Judge:

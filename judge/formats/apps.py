@@ -10,6 +10,9 @@ from alpharay.judge.formats.row import Unusable, decoded, identity, text
 Json = dict[str, Any]
 
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)")
+# What APPS's harness makes of outputs of numbers: np.allclose, else equal once rounded to three decimals. Integers stay
+# exact here: by np.allclose a count of a million could be off by ten.
+_NUMBERS = {"float_absolute_tolerance": 5e-4, "float_relative_tolerance": 1e-5, "numeric_lines": True}
 
 
 def convert(row: Json) -> Json:
@@ -22,7 +25,12 @@ def convert(row: Json) -> Json:
         raise Unusable("input_output has not as many outputs as inputs")
     start, name = text(row, "starter_code", default="").rstrip(), given.get("fn_name")
     if name:
-        tests = {"kind": "call", "entry_point": name, "cases": _calls(inputs, outputs)}
+        tests = {
+            "kind": "call",
+            "entry_point": name,
+            "cases": _calls(inputs, outputs),
+            "strict_types": False,
+        }
         how = f"Write a Python function `{name}`." if not start else "Complete this Python code."
     else:
         tests = {
@@ -30,6 +38,7 @@ def convert(row: Json) -> Json:
             "cases": [
                 {"input": _lines(a), "output": _lines(b)} for a, b in zip(inputs, outputs, strict=True)
             ],
+            **_NUMBERS,
         }
         how = "Write a Python program that reads standard input and prints the answer."
     prompt = f"{text(row, 'question').strip()}\n\n{how} Answer with one code block."
@@ -52,8 +61,14 @@ def _calls(inputs: list[Any], outputs: list[Any]) -> list[Json]:
     for args, output in zip(inputs, outputs, strict=True):
         if not isinstance(args, list):
             raise Unusable("a call's input is not a list of arguments")
+        if any(isinstance(one, dict) and one and all(map(_is_integer, one)) for one in (*args, output)):
+            raise Unusable("its calls take or give dictionaries with integer keys, which JSON cannot hold")
         cases.append({"args": args, "output": output})
     return cases
+
+
+def _is_integer(key: str) -> bool:
+    return key.removeprefix("-").isdecimal()
 
 
 def _lines(value: Any) -> str:

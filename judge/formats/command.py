@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when at least one problem was written. Raises ProblemError."""
     skipped: Counter[str] = Counter()
-    examples: dict[str, str] = {}
+    examples: dict[str, tuple[str, str]] = {}
     seen: set[str] = set()
     with any_digits(), destination(arguments.out) as out:
         for where, convert in _found(arguments.format, arguments.source):
@@ -47,23 +48,26 @@ def run(arguments: argparse.Namespace) -> int:
                 problem = convert()
                 parse_problem(problem)
                 if problem["id"] in seen:
-                    raise Unusable(f"the id {problem['id']!r} is there twice")
+                    raise Unusable("its id is there twice", repr(problem["id"]))
             except (Unusable, ProblemError) as error:
-                reason = str(error)
+                # Of malformed problems the place in them differs: tests.cases[3], tests.cases[7].
+                reason = error.reason if isinstance(error, Unusable) else re.sub(r"\d+", "N", str(error))
                 skipped[reason] += 1
-                examples.setdefault(reason, where)
+                examples.setdefault(reason, (where, str(error)))
                 continue
             seen.add(problem["id"])
             out.write(json.dumps(problem) + "\n")
         if not seen:
-            why = "; ".join(f"{examples[reason]}: {reason}" for reason, _ in skipped.most_common(3))
+            why = "; ".join(": ".join(examples[reason]) for reason, _ in skipped.most_common(3))
             raise ProblemError(
                 f"{arguments.source} holds no problem of the format {arguments.format}"
                 + (f": {why}" if why else "")
             )
-    print(f"{len(seen)} problems written to {arguments.out}", file=sys.stderr)
-    for reason, count in skipped.most_common(10):
-        print(f"left out: {count}, such as {examples[reason]}: {reason}", file=sys.stderr)
+    left_out = f", {skipped.total()} left out" if skipped else ""
+    print(f"{len(seen)} problems written to {arguments.out}{left_out}", file=sys.stderr)
+    for reason, count in skipped.most_common():
+        where, said = examples[reason]
+        print(f"left out: {count}, such as {where}: {said}", file=sys.stderr)
     return 0
 
 

@@ -33,13 +33,21 @@ def convert(row: Json) -> Json:
                 {"input": text(one, "input"), "output": text(one, "output"), "level": level}
                 for level, one in cases
             ],
+            # As its harness: lines of numbers by their exact values.
+            "float_tolerance": 0,
+            "numeric_lines": True,
         }
         how = "Write a Python program that reads standard input and prints the answer."
     elif kinds == {"functional"}:
         name = (decoded(row.get("metadata") or {}, "metadata") or {}).get("func_name")
         if not isinstance(name, str):
             raise Unusable("metadata names no function (func_name)")
-        tests = {"kind": "call", "entry_point": name, "cases": [_call(level, one) for level, one in cases]}
+        tests = {
+            "kind": "call",
+            "entry_point": name,
+            "cases": [_call(level, one) for level, one in cases],
+            "strict_types": False,
+        }
         how = "Complete this Python class." if "class " in start else f"Write a Python function `{name}`."
     else:
         raise Unusable(

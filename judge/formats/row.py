@@ -8,7 +8,14 @@ from typing import Any
 
 
 class Unusable(ValueError):
-    """A row or folder that is no problem that can be judged here; the text says why."""
+    """A row or folder that is no problem that can be judged here; the text says why.
+
+    reason: the same for all that are left out alike. detail: where it is in this one.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
 
 
 def text(row: Mapping[str, Any], *names: str, default: str | None = None) -> str:

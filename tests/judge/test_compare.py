@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpharay.judge.compare import canonical, length, same_output, same_value, same_wide_value
+from alpharay.judge.compare import Comparison, canonical, length, same_output, same_value, same_wide_value
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -50,6 +50,52 @@ def test_output_is_compared_token_by_token(expected, actual, same):
 )
 def test_numbers_may_differ_by_the_tolerance(expected, actual, same):
     assert same_output(expected, actual, float_tolerance=1e-6) is same
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "comparison", "same"),
+    [
+        ("Yes 1", b"YES\n1", {"case_sensitive": False}, True),
+        ("Yes 1", b"YES 1.0", {"case_sensitive": False}, False),
+        ("\u00c4", "\u00e4".encode(), {"case_sensitive": False}, False),
+        ("a b\n", b"a b\n", {"space_change_sensitive": True}, True),
+        ("a b\n", b"a  b\n", {"space_change_sensitive": True}, False),
+        ("a b\n", b"a b", {"space_change_sensitive": True}, False),
+        ("a b", b"A b", {"space_change_sensitive": True, "case_sensitive": False}, True),
+        ("1.0 x", b"1.05 x", {"space_change_sensitive": True, "float_absolute_tolerance": 0.1}, True),
+        ("100", b"100.5", {"float_absolute_tolerance": 0.1}, False),
+        ("100", b"100.5", {"float_relative_tolerance": 0.1}, True),
+        ("0.01", b"0.02", {"float_relative_tolerance": 0.1}, False),
+        ("0.01", b"0.02", {"float_relative_tolerance": 0.1, "float_absolute_tolerance": 0.1}, True),
+        ("Pi 3.14", b"PI 3.1400001", {"float_absolute_tolerance": 1e-3, "case_sensitive": False}, True),
+    ],
+)
+def test_a_comparison_says_which_differences_matter(expected, actual, comparison, same):
+    assert same_output(expected, actual, comparison=Comparison(**comparison)) is same
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "tolerance", "same"),
+    [
+        ("1\n2.50", b"1.0\n\n2.5\n", 0, True),
+        ("1e3", b"1000", 0, True),
+        ("50000000000000000", b"50000000000000001", 0, False),
+        ("0.1", b"0.10000000000000001", 0, False),
+        ("YES 010", b"YES 10", 0, False),
+        ("010", b"10", 0, True),
+        ("1 2", b"1.0\n2.0", 0, False),
+        ("nan", b"NaN", 0, False),
+        ("1", b"1_0", 0, False),
+        ("1e999999999", b"1e999999998", 0, False),
+        ("0.333333", b"0.33333", 1e-5, True),
+        ("1000000", b"1000001", 1e-5, False),
+        ("1000000", b"1000000.5", 1e-5, True),
+        ("a 1.0", b"a 1.000001", 1e-5, False),
+        ("7" * 5000, b"7" * 5000 + b".0", 0, False),
+    ],
+)
+def test_only_lines_of_numbers_are_compared_as_numbers(expected, actual, tolerance, same):
+    assert same_output(expected, actual, tolerance, Comparison(numeric_lines=True)) is same
 
 
 @given(st.lists(st.text(alphabet=st.characters(exclude_categories=["Z", "C"]), min_size=1)))
@@ -116,6 +162,23 @@ def test_values_are_compared_type_strictly(expected, actual, same):
 )
 def test_floats_may_differ_by_the_tolerance(expected, actual, same):
     assert same_value(expected, actual, float_tolerance=1e-6) is same
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "same"),
+    [
+        (1, "true", True),
+        (False, "0", True),
+        (2, "2.0", True),
+        ([1, [2.0]], "[true,[2]]", True),
+        (2, "2.0000001", False),
+        (None, "0", False),
+        (1, '"1"', False),
+        (0, "null", False),
+    ],
+)
+def test_without_strict_types_values_are_compared_as_python_does(expected, actual, same):
+    assert same_value(expected, actual, strict_types=False) is same
 
 
 def test_integers_longer_than_python_prints_are_compared_exactly():

@@ -96,6 +96,15 @@ ROWS = [
     ("apps", APPS, READ, READ_WRONG),
     ("apps", APPS_CALL, ADD, ADD_WRONG),
     ("taco", TACO, READ, READ_WRONG),
+    ("livecodebench", LCB, f"{READ[:-1]} / 1)", "print('3 0')"),
+    (
+        "livecodebench",
+        LCB_CALL,
+        "def add(a, b):\n    return float(a + b)\n",
+        "def add(a, b):\n    return '3'\n",
+    ),
+    ("apps", APPS, f"{READ[:-1]} + 1e-6)", f"{READ[:-1]} + 0.1)"),
+    ("apps", APPS_CALL, "def add(a, b):\n    return float(a + b)\n", ADD_WRONG),
 ]
 
 
@@ -137,7 +146,8 @@ async def test_a_converted_problem_tells_right_from_wrong(convert, pool, number)
 @in_session
 async def test_a_kattis_package_tells_right_from_wrong(convert, pool, tmp_path):
     folder = kattis(
-        tmp_path / "halves", validator_flags="float_tolerance 1e-4", limits="{time_limit: 2, memory: 256}"
+        tmp_path / "halves",
+        settings="validator_flags: float_tolerance 1e-4\nlimits: {time_limit: 2, memory: 256}",
     )
     [problem] = convert("kattis", folder)
     assert problem["id"] == "halves"
@@ -148,13 +158,11 @@ async def test_a_kattis_package_tells_right_from_wrong(convert, pool, tmp_path):
     assert (await judged(pool, problem, "print(int(input()) // 2)")).verdict == "wrong_answer"
 
 
-def kattis(folder, *, validation="default", validator_flags="", limits="{}", answer=True):
+def kattis(folder, *, settings="", answer=True):
     (folder / "data/sample").mkdir(parents=True)
     (folder / "data/secret/large").mkdir(parents=True)
     (folder / "problem_statement").mkdir()
-    (folder / "problem.yaml").write_text(
-        f"name: Halves\nvalidation: {validation}\nvalidator_flags: {validator_flags}\nlimits: {limits}\n"
-    )
+    (folder / "problem.yaml").write_text(f"name: Halves\n{settings}\n")
     (folder / "problem_statement/problem.en.tex").write_text("\\problemname{Halves}\nHalve a number.\n")
     (folder / "data/sample/1.in").write_text("3\n")
     (folder / "data/sample/1.ans").write_text("1.5\n")
@@ -164,14 +172,102 @@ def kattis(folder, *, validation="default", validator_flags="", limits="{}", ans
     return folder
 
 
-def test_a_folder_of_packages_leaves_out_those_with_a_checker_of_their_own(convert, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("settings", "file", "reason"),
+    [
+        ("validation: custom", "", "its answers are checked by a program of its own"),
+        ("validation: custom interactive", "", "it is interactive"),
+        ("type: interactive", "", "it is interactive"),
+        ("type: [pass-fail, interactive, multi-pass]", "", "it is interactive"),
+        ("type: multi-pass", "", "it runs a program in several passes"),
+        ("type: submit-answer", "", "it asks for the answers themselves"),
+        ("", "data/sample/2.interaction", "it is interactive"),
+        ("", "output_validator/check.py", "its answers are checked by a program of its own"),
+        ("", "output_validators/check/check.cc", "its answers are checked by a program of its own"),
+        ("", "static_validator/check.py", "its programs' sources are checked"),
+        ("", "include/python3/main.py", "its programs are completed by files of its own"),
+        ("", "data/secret/large/1.files/data.txt", "its programs read files beside standard input"),
+        ("", "data/secret/large/1.yaml\nargs: [a]", "its programs are given arguments on the command line"),
+        ("", "data/secret/test_group.yaml\noutput_validator_args: [case_sensitive]", "compared in different"),
+        ("", "data/testdata.yaml\noutput_validator_flags: float_tolerance", "no number after a tolerance"),
+        ("", "data/testdata.yaml\n[", "one of its YAML files cannot be read: testdata.yaml"),
+        ("validator_flags: ignore_order", "", "does not know a flag of its: ignore_order"),
+        ("languages: [java, kotlin]", "", "neither Python nor C++"),
+        ("limits: {memory: 256}", "", ""),
+    ],
+)
+def test_a_package_that_comparison_cannot_judge_is_left_out_with_its_reason(
+    convert, tmp_path, capsys, settings, file, reason
+):
     kattis(tmp_path / "a")
-    kattis(tmp_path / "b", validation="custom interactive")
-    kattis(tmp_path / "c", answer=False)
-    assert [problem["id"] for problem in convert("kattis", tmp_path)] == ["a"]
+    folder = kattis(tmp_path / "b", settings=settings)
+    name, _, content = file.partition("\n")
+    if name:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    kept = [problem["id"] for problem in convert("kattis", tmp_path)]
     told = capsys.readouterr().err
-    assert "b: its answers are checked by a program of its own" in told
-    assert "c: 1.in has no answer file 1.ans" in told
+    assert kept == (["a"] if reason else ["a", "b"])
+    assert not reason or ("such as b: " in told and reason in told)
+
+
+def test_what_was_left_out_is_counted_by_reason(convert, tmp_path, capsys):
+    for name in "abcd":
+        kattis(tmp_path / name, settings="type: interactive" if name > "b" else "", answer=name != "b")
+    convert("kattis", tmp_path)
+    told = capsys.readouterr().err
+    assert "1 problems written" in told
+    assert ", 3 left out" in told
+    assert "left out: 2, such as c: it is interactive" in told
+    assert "left out: 1, such as b: a test case has no answer file: 1.ans" in told
+
+
+@pytest.mark.parametrize(
+    ("settings", "group", "options"),
+    [
+        ("", "", {"case_sensitive": False}),
+        ("validator_flags: case_sensitive", "", {"case_sensitive": True}),
+        ("validator_flags: float_tolerance 1e-4", "", {"case_sensitive": False, "float_tolerance": 1e-4}),
+        (
+            "problem_format_version: 2023-07\nconstants: {eps: 1e-3}",
+            "output_validator_args: [case_sensitive, float_absolute_tolerance, '{{eps}}']",
+            {"case_sensitive": True, "float_absolute_tolerance": 1e-3},
+        ),
+        (
+            "validator_flags: float_relative_tolerance 1e-3 space_change_sensitive",
+            "output_validator_flags: float_absolute_tolerance 1e-2",
+            {
+                "case_sensitive": False,
+                "space_change_sensitive": True,
+                "float_relative_tolerance": 1e-3,
+                "float_absolute_tolerance": 1e-2,
+            },
+        ),
+    ],
+)
+def test_the_flags_of_the_default_output_validator_say_how_to_compare(
+    convert, tmp_path, settings, group, options
+):
+    folder = kattis(tmp_path / "a", settings=settings)
+    (folder / "data/test_group.yaml").write_text(group)
+    [problem] = convert("kattis", folder)
+    tests = problem["tests"]
+    assert {name: tests[name] for name in tests if name not in ("kind", "cases")} == options
+
+
+def test_a_package_of_2023_07_is_read_with_its_statement_and_shown_samples(convert, tmp_path):
+    folder = kattis(tmp_path / "a", settings="languages: [cpp]\nconstants: {most: 99}")
+    (folder / "problem_statement").rename(folder / "statement")
+    (folder / "statement/problem.en.tex").unlink()
+    (folder / "statement/problem.en.md").write_text("Halve a number up to {{most}}. {{other}} stays.\n")
+    (folder / "data/sample/1.out").write_text("1.50\n")
+    [problem] = convert("kattis", folder)
+    assert problem["language"] == "cpp"
+    assert (
+        "a number up to 99. {{other}} stays.\n\nSample input:\n3\nSample output:\n1.50\n" in problem["prompt"]
+    )
+    assert "Write a C++ program" in problem["prompt"]
+    assert problem["tests"]["cases"][0]["output"] == "1.5\n"
 
 
 @pytest.mark.parametrize("how", ["gz", "list", "parquet"])
@@ -208,7 +304,7 @@ def test_what_cannot_be_judged_is_left_out_and_told(convert, capsys):
     told = capsys.readouterr().err
     assert "row 2: it has no tests" in told
     assert "row 3: input_output is not JSON" in told
-    assert "row 4: the id '77' is there twice" in told
+    assert "row 4: its id is there twice: '77'" in told
 
 
 @pytest.mark.parametrize(

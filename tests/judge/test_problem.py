@@ -1,5 +1,6 @@
 import pytest
 
+from alpharay.judge.compare import Comparison
 from alpharay.judge.errors import ProblemError
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import (
@@ -20,6 +21,18 @@ def test_the_three_kinds_of_tests_are_read():
     call = {"kind": "call", "entry_point": "f", "cases": [{"args": [1], "kwargs": {"k": 2}, "output": None}]}
     assert parse_tests(call) == CallTests("f", (CallCase((1,), {"k": 2}, None),))
     assert parse_tests({"kind": "code", "code": "assert f() == 1"}) == CodeTests("assert f() == 1")
+
+
+def test_tests_say_how_outputs_are_compared():
+    assert parse_tests(STDIO).comparison == Comparison()
+    options = {"case_sensitive": False, "space_change_sensitive": True, "numeric_lines": True}
+    options |= {"float_absolute_tolerance": 0.0, "float_relative_tolerance": 0.5}
+    assert parse_tests({**STDIO, **options}).comparison == Comparison(**options)
+    call = {"kind": "call", "entry_point": "f", "cases": [{"args": [1], "output": 1}]}
+    assert [parse_tests({**call, **each}).strict_types for each in ({}, {"strict_types": False})] == [
+        True,
+        False,
+    ]
 
 
 def test_a_problem_sets_its_own_limits_and_leaves_the_others():
@@ -46,6 +59,9 @@ def test_a_problem_sets_its_own_limits_and_leaves_the_others():
         ({**STDIO, "float_tolerance": "1"}, "tests.float_tolerance must be a number, got a string"),
         ({**STDIO, "float_tolerance": -1}, "tests.float_tolerance must be a finite number >= 0"),
         ({**STDIO, "float_tolerance": float("nan")}, "tests.float_tolerance must be a finite number"),
+        ({**STDIO, "case_sensitive": 0}, "tests.case_sensitive must be true or false, got 0"),
+        ({**STDIO, "float_relative_tolerance": -1}, "tests.float_relative_tolerance must be a finite number"),
+        ({**STDIO, "strict_types": True}, "tests.strict_types is not known"),
         ({**STDIO, "entry_point": "f"}, "tests.entry_point is not known"),
         ({"kind": "call", "cases": []}, "tests.entry_point is missing"),
         ({"kind": "call", "entry_point": "a b", "cases": []}, "tests.entry_point must be a function's name"),
