@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Protocol
 
 from alpharay.judge.ending import Failure, JudgeFault
-from alpharay.judge.inside.cage import NATIVE_ROOM, NATIVE_SPACE
+from alpharay.judge.inside.cage import NATIVE_ROOM, RESERVED
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
 from alpharay.judge.sandbox.toolchain import NEWEST, STANDARDS
@@ -126,7 +126,7 @@ def _refused(detail: str) -> Failure:
 
 def address_space(limits: Limits) -> int:
     """Bytes that a compiled program may map, used or not."""
-    return NATIVE_SPACE * (limits.memory_mb << 20) + NATIVE_ROOM
+    return (limits.memory_mb << 20) + NATIVE_ROOM + RESERVED
 
 
 def static_memory(image: bytes) -> int:

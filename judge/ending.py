@@ -2,6 +2,7 @@
 
 import re
 import signal
+import sys
 from dataclasses import dataclass
 
 from alpharay.judge.limits import Limits
@@ -33,6 +34,9 @@ class Failure:
             return cls(VerdictKind.MEMORY_LIMIT, f"out of memory: {said}")
         if re.match(r"PermissionError: \[Errno (1|13)\]", said):
             return cls(VerdictKind.SECURITY_VIOLATION, f"refused by the sandbox: {said}")
+        missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", said)
+        if missing and missing[1].partition(".")[0] not in sys.stdlib_module_names:
+            said = f"{said} (the judge runs programs with Python's standard library alone)"
         return cls(VerdictKind.RUNTIME_ERROR, said)
 
 
@@ -78,7 +82,8 @@ def _by_exit(ended: Ended, limits: Limits) -> Failure | None:
         return Failure(kind, f"killed by {name}" + (f": {said}" if said else ""))
     said = _last_line(ended.stderr)
     failure = Failure.by_error(said)
-    return Failure(failure.kind, _tail(ended.stderr) or f"exit code {ended.code}")
+    detail = _tail(ended.stderr).removesuffix(said) + failure.detail if failure.detail.startswith(said) else ""
+    return Failure(failure.kind, detail or _tail(ended.stderr) or f"exit code {ended.code}")
 
 
 def _last_line(stderr: bytes) -> str:

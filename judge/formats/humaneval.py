@@ -21,5 +21,6 @@ def convert(row: Json) -> Json:
         "id": identity(row, "task_id"),
         "prompt": "Complete this Python function. Answer with the whole function, imports included, in one code "
         f"block.\n\n```python\n{start.rstrip()}\n```\n",
-        "tests": tests,
+        # Its harness runs the prompt before the answer, which may be the body alone, or leave out the prompt's imports.
+        "tests": {**tests, "preamble": start},
     }

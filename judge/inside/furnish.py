@@ -31,17 +31,18 @@ class TreeNode:
 _module = ModuleType("candidate")
 
 
-def prepare(*, more: bool = False) -> None:
-    """In the server: made once, since each child that uses it is the only one to do so.
-
-    more: with the modules that only some programs get, since each makes every fork dearer.
-    """
-    global _module
+def imports(*, more: bool) -> str:
+    """As program text. more: with the modules that only some programs get, since each makes every fork dearer."""
     names = STARS.format(more=MORE if more else "", rarest=RAREST if more else "").split()
-    text = "".join(f"from {name} import *\n" for name in names)
-    text += "".join(f"import {name}\n" for name in names if name not in ("builtins", "typing"))
+    stars = [f"from {name} import *\n" for name in names]
+    return "".join([*stars, *(f"import {name}\n" for name in names if name not in ("builtins", "typing"))])
+
+
+def prepare(*, more: bool = False) -> None:
+    """In the server: made once, since each child that uses it is the only one to do so."""
+    global _module
     _module = ModuleType("candidate")
-    exec(compile(text + CLASSES, "names.py", "exec", dont_inherit=True), _module.__dict__)  # noqa: S102
+    exec(compile(imports(more=more) + CLASSES, "names.py", "exec", dont_inherit=True), _module.__dict__)  # noqa: S102
 
 
 def module(entry_point: str) -> ModuleType:

@@ -180,7 +180,7 @@ class Run:
         hears, replies = os.pipe()
         try:
             first = self._child(self._errand("candidate", inputs=1), [program, *streams, asked, replies])
-            errand = self._errand("tests", inputs=1, factor=TESTS_FACTOR)
+            errand = self._errand("tests", walls="tests", inputs=1, factor=TESTS_FACTOR)
             descriptors = [given, NOTHING, NOTHING, NOTHING, hears, asks]
             try:
                 # Its verdict and, before that, that it heard much.

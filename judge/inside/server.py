@@ -23,6 +23,7 @@ from alpharay.judge.inside.cage import (
     binary_walls,
     forking_walls,
     interpreter_walls,
+    test_walls,
     tool_walls,
 )
 from alpharay.judge.inside.child import Lives
@@ -116,7 +117,7 @@ def _nursery(lives: Lives, *ours_alone: socket.socket | Nursery) -> Nursery:
 def _walls(settings: dict[str, Any], scratch: str) -> tuple[dict[str, Walls], Tools | None]:
     """By kind of child; compiled programs and compilers only where this machine has a compiler."""
     python = interpreter_walls(settings["read"], settings["devices"][:1])
-    walls = {"python": python, "compile": forking_walls(python)}
+    walls = {"python": python, "compile": forking_walls(python), "tests": test_walls(python)}
     if not settings["tools"]:
         return walls, None
     tools = Tools(settings["tools"], scratch)

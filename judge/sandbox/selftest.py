@@ -83,7 +83,7 @@ def probes(directory: str, port: int, abstract: str) -> list[Probe]:
         Probe("breaches", breaches, b"\n"),
         # On a starved machine the hang guard comes first, which is no fault of the layer.
         Probe("endless loop", "while True: pass", b"", ended=("cpu", "wall"), code=-9),
-        Probe("too much memory", "b'x' * (300 << 20)", b"", code=1),
+        Probe("too much memory", "b'x' * (8 << 30)", b"", code=1),
         Probe("endless output", "while True: print('x' * 4096)", code=1),
         Probe("control after all that", "print(sum(map(int, input().split())))", b"5\n"),
     ]
