@@ -22,9 +22,9 @@ SOURCE_BYTES = 1 << 20
 DETAIL = 1500
 KEPT_BYTES = 128 << 20
 # By what a block's label ends in; the older ones are what the oldest of ours accepts.
-STANDARD_OF = dict.fromkeys(("c++98", "c++03", "c++11", "c++14", "c++17"), "gnu++17")
-STANDARD_OF |= dict.fromkeys(("c++0x", "c++1y", "c++1z"), "gnu++17") | dict.fromkeys(("c++20", "c++2a"), "gnu++20")
-STANDARD_OF |= dict.fromkeys(("c++23", "c++2b"), NEWEST)
+OLDER, NOW = ("c++98", "c++03", "c++0x", "c++11", "c++1y", "c++14", "c++1z", "c++17"), ("c++2a", "c++20")
+STANDARD_OF = dict.fromkeys(OLDER, "gnu++17") | dict.fromkeys(NOW, "gnu++20")
+STANDARD_OF |= dict.fromkeys(("c++2b", "c++23"), NEWEST)
 
 
 class Runner(Protocol):

@@ -45,7 +45,7 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
 
     Raises JudgeFault when the run never came to the candidate's code.
     """
-    full = max(ended.sizes) > limits.output_bytes
+    full = ended.sizes[0] > limits.output_bytes
     unready = ended.phase == "S" and ended.ended == "exit" and ended.code > 0 and not full
     if ended.phase == "" or unready or "F" in ended.phase or ended.ended == "cancel":
         raise JudgeFault(f"the sandbox could not start a run: {_last_line(ended.stderr) or ended.ended}")
@@ -55,7 +55,7 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
 
 
 def _by_limits(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
-    if ended.ended == "output" or ended.code == -signal.SIGXFSZ or max(ended.sizes) > limits.output_bytes:
+    if ended.ended == "output" or ended.code == -signal.SIGXFSZ or ended.sizes[0] > limits.output_bytes:
         return Failure(VerdictKind.OUTPUT_LIMIT, f"more than {limits.output_bytes} bytes of output")
     if ended.ended == "wall":
         wall, cpu = ended.wall_s, ended.cpu_s
@@ -82,8 +82,8 @@ def _by_exit(ended: Ended, limits: Limits) -> Failure | None:
         return Failure(kind, f"killed by {name}" + (f": {said}" if said else ""))
     said = _last_line(ended.stderr)
     failure = Failure.by_error(said)
-    detail = _tail(ended.stderr).removesuffix(said) + failure.detail if failure.detail.startswith(said) else ""
-    return Failure(failure.kind, detail or _tail(ended.stderr) or f"exit code {ended.code}")
+    added = failure.detail.removeprefix(said) if failure.detail.startswith(said) else ""
+    return Failure(failure.kind, _tail(ended.stderr) + added or f"exit code {ended.code}")
 
 
 def _last_line(stderr: bytes) -> str:

@@ -125,7 +125,9 @@ def check_language(language: str, tests: Tests) -> None:
         wrong = f"tests of kind {kind} need language {able}, got {language}"
         raise ProblemError(f"{wrong}; write stdio tests for {language} programs")
     if tests.preamble and language != "python":
-        raise ProblemError(f"tests.preamble is Python and cannot stand before {language} programs; leave it out")
+        raise ProblemError(
+            f"tests.preamble is Python and cannot stand before {language} programs; leave it out"
+        )
 
 
 def parse_tests(value: object) -> Tests:

@@ -66,9 +66,9 @@ def _blocks(text: str, deepest: int = _DEEPEST) -> list[_Block]:
     mark, indent, quote, inside = "", 0, 0, False
     items: list[int] = []  # where the contents of the list items begin that are open here
     base = 0
-    for line in text.split("\n"):
+    for whole in text.split("\n"):
         if inside:
-            line = _unquoted(line, quote)
+            line = _unquoted(whole, quote)
             bare = line.lstrip(" \t")
             run = _fence(bare)
             # The closing fence has the opening one's character, at least its length, and nothing after it.
@@ -78,8 +78,8 @@ def _blocks(text: str, deepest: int = _DEEPEST) -> list[_Block]:
             else:
                 blocks[-1].lines.append(_outdent(line.removesuffix("\r"), indent))
             continue
-        quote = _quotes(line)
-        line = _unquoted(line, quote)
+        quote = _quotes(whole)
+        line = _unquoted(whole, quote)
         bare = line.lstrip(" \t")
         if not bare.strip():
             continue

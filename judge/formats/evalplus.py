@@ -79,7 +79,7 @@ def tests(
     row: Mapping[str, Any],
     entry_point: str,
     reference: str,
-    restore: Callable[[list[list[Any]]], list[list[Any]]] = list,
+    restore: Callable[[list[list[Any]]], list[list[Any]]],
 ) -> dict[str, Any]:
     """The `tests` of a problem. reference: a program that defines the entry point. Raises Unusable.
 

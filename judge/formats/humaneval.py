@@ -14,7 +14,7 @@ def convert(row: Json) -> Json:
     """Raises Unusable."""
     entry_point, start = text(row, "entry_point"), text(row, "prompt")
     if evalplus.has_inputs(row):
-        tests = evalplus.tests(row, entry_point, start + text(row, "canonical_solution"))
+        tests = evalplus.tests(row, entry_point, start + text(row, "canonical_solution"), list)
     else:
         tests = {"kind": "code", "entry_point": entry_point, "code": text(row, "test")}
     return {

@@ -100,7 +100,10 @@ def _continued(preamble: bytes, source: bytes) -> CodeType | None:
     for rest in (source, b"    " + source.lstrip(b"\n"), source.replace(b"\n", b"\n    ")):
         with contextlib.suppress(SyntaxError, ValueError):
             return compile(
-                start + (rest if rest[:1] in b" \t\n" else b"    " + rest), FILE_NAME, "exec", dont_inherit=True
+                start + (rest if rest[:1] in b" \t\n" else b"    " + rest),
+                FILE_NAME,
+                "exec",
+                dont_inherit=True,
             )
     return None
 
@@ -296,7 +299,7 @@ def hide_ours() -> None:
 
 def settle_in() -> None:
     """The folder of a script is the first to be searched. Not before: of ours, nothing is to be looked for there."""
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - pathlib would have to be loaded into the server
 
 
 def rehearse() -> None:

@@ -28,7 +28,7 @@ class TreeNode:
         self.left = left
         self.right = right
 """
-_module = ModuleType("candidate")
+_ready = [ModuleType("candidate")]
 
 
 def imports(*, more: bool) -> str:
@@ -40,16 +40,15 @@ def imports(*, more: bool) -> str:
 
 def prepare(*, more: bool = False) -> None:
     """In the server: made once, since each child that uses it is the only one to do so."""
-    global _module
-    _module = ModuleType("candidate")
-    exec(compile(imports(more=more) + CLASSES, "names.py", "exec", dont_inherit=True), _module.__dict__)  # noqa: S102
+    _ready[:] = [ModuleType("candidate")]
+    exec(compile(imports(more=more) + CLASSES, "names.py", "exec", dont_inherit=True), _ready[0].__dict__)  # noqa: S102
 
 
 def module(entry_point: str) -> ModuleType:
     """One with those names, but for the one that the program itself is to define."""
     sys.setrecursionlimit(RECURSION)
-    _module.__dict__.pop(entry_point.partition(".")[0], None)
-    return _module
+    _ready[0].__dict__.pop(entry_point.partition(".")[0], None)
+    return _ready[0]
 
 
 def is_wanted(codes: list[CodeType]) -> bool:

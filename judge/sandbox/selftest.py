@@ -32,6 +32,16 @@ def call(number, *arguments):
 def tell(address, kind):
     s = socket.socket(kind); s.connect(address); s.send(b"x")
 parent = os.getppid()
+def open_of_others():
+    opened = 0
+    for pid in {1, 2, *range(max(parent - 2, 1), parent + 8)} - {os.getpid()}:
+        for descriptor in range(32):
+            try:
+                os.open(f"/proc/{pid}/fd/{descriptor}", os.O_RDONLY)
+                opened += 1
+            except OSError:
+                pass
+    1 / opened
 attempt("reads files", lambda: open("@DIRECTORY@/secret").read())
 attempt("lists directories", lambda: os.listdir("@DIRECTORY@"))
 attempt("lists /", lambda: os.listdir("/"))
@@ -41,6 +51,7 @@ attempt("makes files in shared memory", lambda: open("/dev/shm/made", "w"))
 attempt("deletes files", lambda: os.unlink("@DIRECTORY@/victim"))
 attempt("reads the environment of others", lambda: open(f"/proc/{parent}/environ").read())
 attempt("reads the memory of others", lambda: open(f"/proc/{parent}/mem"))
+attempt("opens the files of others", open_of_others)
 attempt("reaches the network", lambda: tell(("127.0.0.1", @PORT@), socket.AF_INET))
 attempt("reaches local sockets", lambda: tell("\\0@ABSTRACT@", socket.AF_UNIX))
 attempt("forks", os.fork)

@@ -26,6 +26,8 @@ PATIENCE_S = 10.0
 # How much longer than the hang guard a fork server itself waits for a starved program at most.
 STARVED_FACTOR = 10
 KILL_S = 2.0
+# More than is kept of what a program complains of.
+STDERR_BYTES = 1 << 18
 # What is given in these modes is the program's standard input.
 MORE_NAMES = re.compile("|".join(MORE_MODULES).encode())
 # Functions find these without an import.
@@ -69,7 +71,7 @@ class Ended:
     ended: exit, cpu, wall, output or cancel. code: exit code, negative for a signal. phase: how far it came
     (S caged, L loading a module to call, R running, C does not compile). marks: CPU seconds at each answer of a call.
     tests: exit code of the tests' own process, if they had one; the other figures are the candidate's.
-    sizes: bytes written to stdout and stderr, of which at most the limit is kept.
+    sizes: bytes written to stdout, of which at most the limit is kept, and kept of what was written to stderr.
     rest: what became of the further runs that were made.
     """
 
@@ -329,7 +331,7 @@ def _ended(
 ) -> Ended:
     """streams: the files that hold stdout and stderr, in front of others."""
     stdout, stdout_size = memory_file.content(streams[0], limits.output_bytes)
-    stderr, stderr_size = memory_file.content(streams[1], limits.output_bytes)
+    stderr, stderr_size = memory_file.content(streams[1], max(limits.output_bytes, STDERR_BYTES))
     return Ended(
         ended=told["ended"],
         code=told["code"],
