@@ -23,9 +23,9 @@ HOW_TO_GET_IT = (
     "install it with: apt-get install g++ (elsewhere: GCC 10 or newer with static libstdc++ and libc)"
 )
 # A static program needs no file at run time, so that its cage can hide all of them.
-# ONLINE_JUDGE tells contest programs, on most sites, to leave out what helped their author at home.
-FLAGS = ("-O2", "-w", "-static", "-s", "-pipe", "-fmax-errors=5", "-DONLINE_JUDGE")
-FLAGS += ("-x", "c++", "-", "-o", PROGRAM)
+# Tells contest programs, on most sites, to leave out what helped their author at home.
+DEFINED = "-DONLINE_JUDGE"
+FLAGS = ("-O2", "-w", "-static", "-s", "-pipe", "-fmax-errors=5", DEFINED, "-x", "c++", "-", "-o", PROGRAM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
