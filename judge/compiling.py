@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import re
 import signal
 import struct
 import weakref
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Protocol
 
 from alpharay.judge.ending import Failure, JudgeFault
@@ -16,10 +18,18 @@ from alpharay.judge.sandbox.toolchain import NEWEST, STANDARDS
 from alpharay.judge.sandbox.worker import Ended, Order
 from alpharay.judge.verdict import VerdictKind
 
-# What one step of a compilation may take. Programs that win contests need a tenth of it.
-COMPILER = Limits(cpu_s=20.0, memory_mb=1536, output_bytes=64 << 20)
+# What a compilation may take: CPU time for all its steps together, under both standards if need be, and the rest for each.
+# Programs that win contests need a tenth of it.
+COMPILER = Limits(cpu_s=10.0, memory_mb=1536, output_bytes=64 << 20)
+# With less left it is not worth beginning another step.
+LEAST_CPU_S = 0.01
 SOURCE_BYTES = 1 << 20
-DETAIL = 1500
+DETAIL, STDERR = 1500, 1 << 16
+# As the compiler, the assembler and the linker say it, at the beginning of a line.
+OUT_OF_MEMORY = re.compile(
+    rb"^(?:\S+: )?(?:out of memory allocating|virtual memory exhausted|memory exhausted|final link failed: memory)",
+    re.MULTILINE,
+)
 KEPT_BYTES = 128 << 20
 # By what a block's label ends in; the older ones are what the oldest of ours accepts.
 OLDER, NOW = ("c++98", "c++03", "c++0x", "c++11", "c++1y", "c++14", "c++1z", "c++17"), ("c++2a", "c++20")
@@ -50,7 +60,7 @@ class Binary:
 class Binaries:
     """Recently compiled programs and refusals, by what they were compiled from.
 
-    most: bytes kept. compiler: what each step of a compilation may take.
+    most: bytes kept. compiler: what a compilation may take.
     """
 
     def __init__(self, most: int = KEPT_BYTES, compiler: Limits = COMPILER) -> None:
@@ -74,34 +84,51 @@ class Binaries:
         """By the first standard that accepts it; else why the first did not."""
         if len(source) > SOURCE_BYTES:
             return _refused(f"the program is longer than {SOURCE_BYTES >> 10} KiB")
+        compilation = _Compilation(runner, self._compiler)
         first: Failure | None = None
         for standard in standards:
-            assembly = await self._step(runner, f"compile {standard}", source)
+            assembly = await compilation.step(f"compile {standard}", source)
             if isinstance(assembly, bytes):
-                return await self._build(runner, assembly)
+                return await self._build(compilation, assembly)
             first = first or assembly
-            if "error:" not in assembly.detail:
+            if compilation.over or "error:" not in assembly.detail:
                 break  # it ran into a limit, and would again
         assert first is not None
         return first
 
-    async def _build(self, runner: Runner, assembly: bytes) -> Binary | Failure:
-        assembled = await self._step(runner, "assemble", assembly)
+    async def _build(self, compilation: "_Compilation", assembly: bytes) -> Binary | Failure:
+        assembled = await compilation.step("assemble", assembly)
         if isinstance(assembled, Failure):
             return assembled
-        image = await self._step(runner, "link", b"")
+        image = await compilation.step("link", b"")
         return Binary(image) if isinstance(image, bytes) else image
 
-    async def _step(self, runner: Runner, stage: str, given: bytes) -> bytes | Failure:
-        limits = self._compiler
+
+class _Compilation:
+    """The steps of one compilation, which share its CPU time. over: there is nothing left of it."""
+
+    def __init__(self, runner: Runner, limits: Limits) -> None:
+        self._runner = runner
+        self._limits = limits
+        self._left = limits.cpu_s
+
+    @property
+    def over(self) -> bool:
+        return self._left < LEAST_CPU_S
+
+    async def step(self, stage: str, given: bytes) -> bytes | Failure:
+        limits = replace(self._limits, cpu_s=max(LEAST_CPU_S, self._left))
         order = Order(mode="tool", program=b"", given=given, limits=limits, entry=stage, last=stage == "link")
-        ended = await runner.run(order)
+        ended = await self._runner.run(order)
+        self._left -= ended.cpu_s
         if "F" in ended.phase or "L" not in ended.phase or ended.ended == "cancel":
             said = _text(ended.stderr)[-300:] or ended.ended
             raise JudgeFault(f"the compiler could not be started: {said}")
         made = ended.stdout if stage.startswith("compile") else ended.answers
+        if ended.ended == "memory" or (ended.code != 0 and OUT_OF_MEMORY.search(ended.stderr[:STDERR])):
+            return _refused(f"the compiler ran out of memory, of which it may take {limits.memory_mb} MiB")
         if ended.ended in ("cpu", "wall") or ended.code in (-signal.SIGXCPU, -signal.SIGKILL):
-            return _refused(f"the compiler took more than {limits.cpu_s:g} s or {limits.memory_mb} MiB")
+            return _refused(f"the compiler took more than {self._limits.cpu_s:g} s or {limits.memory_mb} MiB")
         if ended.ended == "output" or ended.code == -signal.SIGXFSZ or max(ended.sizes) > limits.output_bytes:
             return _refused(f"the compiler made more than {limits.output_bytes >> 20} MiB")
         if ended.code != 0:

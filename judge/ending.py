@@ -46,8 +46,16 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
     Raises JudgeFault when the run never came to the candidate's code.
     """
     full = ended.sizes[0] > limits.output_bytes
+    if "F" in ended.phase:
+        # That programs can be started here, a trial has shown: what this one is, is its author's doing.
+        said = _last_line(ended.stderr).rpartition("execveat: ")[2]
+        return Failure(
+            VerdictKind.RUNTIME_ERROR, f"the compiled program cannot be started: {said}", of_case=False
+        )
+    if ended.phase == "S" and _last_line(ended.stderr).startswith("MemoryError"):
+        return Failure(VerdictKind.MEMORY_LIMIT, "out of memory while it was compiled", of_case=False)
     unready = ended.phase == "S" and ended.ended == "exit" and ended.code > 0 and not full
-    if ended.phase == "" or unready or "F" in ended.phase or ended.ended == "cancel":
+    if ended.phase == "" or unready or ended.ended == "cancel":
         raise JudgeFault(f"the sandbox could not start a run: {_last_line(ended.stderr) or ended.ended}")
     if "C" in ended.phase:
         return Failure(VerdictKind.COMPILE_ERROR, _tail(ended.stderr), of_case=False)
@@ -57,14 +65,15 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
 def _by_limits(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
     if ended.ended == "output" or ended.code == -signal.SIGXFSZ or ended.sizes[0] > limits.output_bytes:
         return Failure(VerdictKind.OUTPUT_LIMIT, f"more than {limits.output_bytes} bytes of output")
+    # Before the time: how much memory a program takes does not depend on what else the machine does.
+    if ended.ended == "memory" or ended.memory > limits.memory_mb << 20:
+        used = ended.memory / (1 << 20)
+        return Failure(VerdictKind.MEMORY_LIMIT, f"{used:.0f} MiB, the limit is {limits.memory_mb} MiB")
     if ended.ended == "wall":
         wall, cpu = ended.wall_s, ended.cpu_s
         return Failure(VerdictKind.TIME_LIMIT, f"it hung: {wall:.1f} s passed, {cpu:.2f} s of CPU time used")
     if ended.ended == "cpu" or ended.code == -signal.SIGXCPU or cpu_s > limits.cpu_s:
         return Failure(VerdictKind.TIME_LIMIT, f"{cpu_s:.2f} s of CPU time, the limit is {limits.cpu_s:g} s")
-    if ended.memory > limits.memory_mb << 20:
-        used = ended.memory / (1 << 20)
-        return Failure(VerdictKind.MEMORY_LIMIT, f"{used:.0f} MiB, the limit is {limits.memory_mb} MiB")
     return None
 
 

@@ -12,6 +12,7 @@ from alpharay.judge import compare
 from alpharay.judge.compiling import Binaries, Binary, address_space
 from alpharay.judge.ending import Failure, JudgeFault, failure_of
 from alpharay.judge.limits import Limits
+from alpharay.judge.patience import Patience
 from alpharay.judge.problem import CallCase, CallTests, CodeTests, StdioTests, Tests
 from alpharay.judge.program import Program, extract_program
 from alpharay.judge.sandbox.worker import Ended, Order
@@ -158,7 +159,7 @@ async def _stdio(
         tally.failed(0, Failure(VerdictKind.MEMORY_LIMIT, detail, of_case=False))
         return
     limits = _with_room(job.limits, max((len(case.output) for case in tests.cases), default=0))
-    place, ahead = 0, 1
+    place, ahead, patience = 0, 1, Patience(limits)
     while place < len(tests.cases):
         given = _inputs(tests, place, ahead)
         order = Order(
@@ -170,11 +171,13 @@ async def _stdio(
             rest=tuple(given[1:]),
             limits=limits,
             more=binary is None and place + len(given) < len(tests.cases),
+            guard_s=patience.guard_s,
         )
         first = await runner.run(order)
         for ended, its in zip((first, *first.rest), given, strict=False):
+            patience.ran(ended)
             again = replace(order, given=its, rest=(), more=binary is None and place < len(tests.cases) - 1)
-            if not await _case(runner, job, tests, place, again, ended, tally):
+            if not await _case(runner, job, tests, place, again, ended, tally) or patience.over:
                 return
             place += 1
         # A program that fails does so at once more often than later: what is run ahead is no more than what went well.
@@ -228,6 +231,7 @@ def _excerpt(stdout: bytes) -> str:
 async def _call(runner: Runner, job: Job, tests: CallTests, source: bytes, tally: _Tally) -> None:
     given = b"".join(_case_line(case) for case in tests.cases)
     start, limits = 0, _with_room(job.limits, sum(compare.length(case.output) for case in tests.cases))
+    patience = Patience(limits)
     while start < len(tests.cases):
         order = Order(
             mode="call",
@@ -237,8 +241,10 @@ async def _call(runner: Runner, job: Job, tests: CallTests, source: bytes, tally
             limits=limits,
             entry=tests.entry_point,
             start=start,
+            guard_s=patience.guard_s,
         )
         ended = await runner.run(order)
+        patience.ran(ended)
         costs = _costs(ended)
         ended = await _again_near_the_limit(runner, order, ended, max(costs, default=0.0))
         costs = _costs(ended)
@@ -270,7 +276,7 @@ async def _call(runner: Runner, job: Job, tests: CallTests, source: bytes, tally
             tally.failed(start - 1, failure)
         # A program that dies while it is loaded would die again for every case.
         goes_on = failure.kind is VerdictKind.RUNTIME_ERROR or (job.every_case and not job.observe)
-        if "R" not in ended.phase or not goes_on:
+        if "R" not in ended.phase or not goes_on or patience.over:
             return
         start += 1
 

@@ -196,8 +196,8 @@ def run_calls(source: bytes, cases: bytes, entry_point: str, start: int) -> int:
     if codes is None:
         os.write(REPORT, UNPARSABLE)
         return 1
-    parsed = [decode(line, 0)[0] for line in cases.decode("ascii").split("\n")[start:-1]]
     os.write(REPORT, LOADING)
+    lines = cases.decode("ascii").split("\n")[start:-1]
     write, space = _line_writer(), candidate_module(codes, entry_point, furnished=True)
     try:
         execute(codes, space)
@@ -209,8 +209,8 @@ def run_calls(source: bytes, cases: bytes, entry_point: str, start: int) -> int:
         print_error(error, keep=2)
         return 1
     os.write(REPORT, READY)
-    for case in parsed:
-        write(answer(function, case, encode))
+    for line in lines:
+        write(answer(function, line, encode))
     return 0
 
 
@@ -228,8 +228,10 @@ def find(space: dict[str, Any], entry_point: str) -> Any:
     return found
 
 
-def answer(function: Any, case: dict[str, Any], encode: Any) -> str:
+def answer(function: Any, line: str, encode: Any) -> str:
+    """line: the case, read only now: all of them at once may need more memory than a program may take."""
     try:
+        case = decode(line, 0)[0]
         value = function(*case["args"], **case["kwargs"])
     except BaseException as error:
         return RAISED + json.dumps(describe(error))
@@ -309,7 +311,7 @@ def rehearse() -> None:
         reseed()
         exec(compile(REHEARSAL, FILE_NAME, "exec", dont_inherit=True), space)  # noqa: S102
         sys.stdout.flush()
-        answer(max, decode('{"args": [[1, 2.5]], "kwargs": {}}', 0)[0], encode)
+        answer(max, '{"args": [[1, 2.5]], "kwargs": {}}', encode)
 
 
 def prepare() -> None:
@@ -322,7 +324,7 @@ def prepare() -> None:
     # As on the sites, where long numbers are read and printed whole.
     sys.set_int_max_str_digits(0)
     sys.argv = [FILE_NAME]
-    sys.orig_argv = [sys.executable, FILE_NAME]
+    sys.orig_argv = ["python3", FILE_NAME]
     sys.path = [entry for entry in sys.path if entry]
     rehearse()
     settle()

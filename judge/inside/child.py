@@ -143,6 +143,8 @@ class Lives:
             kept = len(descriptors) - inputs
             self._cage.close_in(self._walls[walls], kept, cpu_s=cpu_s, memory=memory, output=output)
             os.write(candidate.REPORT, candidate.CAGED)
+            if work != "tool":
+                self._tools = None  # whose paths are nothing that a candidate should find
             code = self._do(work, contents, entry, start, cpu_s)
         except BaseException as error:
             candidate.print_error(error, keep=0)
@@ -175,7 +177,11 @@ class Lives:
         space = candidate.main_module("__main__")
         # All of it told: it may not ask the kernel what kind of socket it is.
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL)
-        return tend(channel, lambda _, descriptors: self._run(codes, space, descriptors))
+        try:
+            tend(channel, lambda _, descriptors: self._run(codes, space, descriptors))
+        except MemoryError:
+            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel ends what takes too much
+        return 1
 
     def _run(self, codes: list[CodeType], space: dict[str, Any], descriptors: list[int]) -> NoReturn:
         status = 1

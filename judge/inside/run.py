@@ -1,5 +1,6 @@
 """One run: its children from fork to reaping, held to their limits."""
 
+import errno
 import json
 import math
 import os
@@ -16,16 +17,21 @@ from alpharay.judge.inside.complaints import Complaints
 from alpharay.judge.inside.native import Tools
 from alpharay.judge.inside.nursery import MESSAGE_BYTES, Nursery
 
-HANGS, STILL_BUSY = b'{"hangs": true}', b'{"hangs": false}'
+HANGS, STILL_BUSY, TOO_LARGE = b'{"hangs": true}', b'{"hangs": false}', b"memory "
 NOTHING = 0  # /dev/null, in the server
 # A run over its CPU limit by less than this may have been slowed by its neighbours: it ends and is run again.
 GRACE = 1.25
-# A program that waits for a busy machine does not hang. Only the host can tell, and is asked, this often;
-# past this many times the hang guard it is ended in any case.
+# A program that waits for a busy machine does not hang. Only the host can tell, and is asked, about this often, at times
+# that a program cannot foresee; past this many times the hang guard it is ended in any case.
 ASK_S, PATIENCE = 0.5, 10
+# A program that runs for so long has its memory watched by the host, which can see it.
+WATCH_AFTER_S = 0.03
 STREAMS = 3
 # Of several runs in one message those after a wrong output are for nothing, which only the host can see.
 LITTLE_S = 0.05
+# All runs of a program together may sleep for as long as its hang guard, which the host makes shorter by what went: those
+# of one message take little of it.
+LITTLE_IDLE = 0.25
 
 
 class Compiled:
@@ -68,7 +74,7 @@ def runs(
     run: makes one, of its order and its own descriptors.
     """
     program, *files = descriptors
-    spent, left = 0.0, order["runs"]
+    spent, idle, left = 0.0, 0.0, order["runs"]
     while left:
         left -= 1
         streams = files if order["runs"] == 1 else [files.pop(0) for _ in range(STREAMS)]
@@ -82,11 +88,12 @@ def runs(
             "refused" in report
             or report["ended"] != "exit"
             or report["code"]
-            or report["wall"] > order["wall"]
+            or report["wall"] > order["guard"]
         ):
             return
         spent += report["cpu"]
-        if spent > LITTLE_S:
+        idle += report["wall"] - report["cpu"]
+        if spent > LITTLE_S or idle > LITTLE_IDLE * order["guard"]:
             return
         order["same"] = True
 
@@ -160,7 +167,8 @@ class Run:
         return {
             "ended": self._ended,
             "code": code,
-            "phase": children[0].phase,
+            # What comes of a process that has compiled the program is in its cage from birth, and may fail of its memory.
+            "phase": children[0].phase or ("SR" if self._compiled is not None else ""),
             "cpu": cpu,
             "wall": time.monotonic() - started,
             "rss": memory,
@@ -227,7 +235,12 @@ class Run:
                 return compiled.child
             try:
                 child = Child(compiled.nursery, errand, streams)
-            except OSError:
+            except OSError as error:
+                if (
+                    error.errno == errno.EPIPE
+                ):  # it ended for want of memory, which the program took in being compiled
+                    compiled.nursery.close()
+                    return compiled.child
                 compiled.end()
                 raise
         self._compiled = compiled
@@ -254,8 +267,8 @@ class Run:
         reading = until_ready or self._order["mode"] == "call"
         if reading:
             poll.register(subject.receive, select.POLLIN)
-        wall_limit = self._order["wall"]
-        case_began, ask_at = started, started + wall_limit
+        wall_limit, guard = self._order["wall"], self._order["guard"]
+        case_began, ask_at, watch_at = started, started + guard, started + WATCH_AFTER_S
         while True:
             if reading:
                 reading = subject.collect()
@@ -266,7 +279,6 @@ class Run:
             now, used = time.monotonic(), [child.used() for child in children]
             if self._mark(subject, used[0]):
                 case_began = now
-                ask_at = now + wall_limit
             left = [child.cpu_s - each for child, each in zip(children, used, strict=True)]
             left[0] += self._marks[-1] if self._marks else 0.0
             if min(left) < 0:
@@ -276,10 +288,12 @@ class Run:
                 self._ended = self._who_hangs(used)
                 return
             if now >= ask_at:
-                question = json.dumps({"run": self._order["run"], "hanging": now - started}).encode()
-                socket.send_fds(self._control, [question], [child.handle for child in children])
-                ask_at = now + ASK_S
-            wait = min(*left, ask_at - now)
+                self._tell("hanging", now - started, children)
+                ask_at = now + ASK_S * (0.5 + int.from_bytes(os.urandom(2)) / 65536)
+            if now >= watch_at:
+                self._tell("watch", subject.pid, [subject])
+                watch_at = math.inf
+            wait = min(*left, ask_at - now, watch_at - now)
             for descriptor, _ in poll.poll(max(1, math.ceil(wait * 1000))):
                 if descriptor == children[-1].handle:
                     return
@@ -289,11 +303,20 @@ class Run:
                     message = self._control.recv(MESSAGE_BYTES)
                     if message == STILL_BUSY:
                         continue
+                    if message.startswith(TOO_LARGE):
+                        if int(message.removeprefix(TOO_LARGE)) != subject.pid:
+                            continue  # of a run that has ended meanwhile
+                        self._ended = "memory"
+                        return
                     # It hangs, or is not wanted any more, or the other side is gone.
                     self._ended = self._who_hangs(used) if message == HANGS else "cancel"
                     return
                 if descriptor == subject.handle:
                     poll.unregister(descriptor)  # the tests will notice, and end
+
+    def _tell(self, what: str, value: float, children: list[Child]) -> None:
+        message = json.dumps({"run": self._order["run"], what: value}).encode()
+        socket.send_fds(self._control, [message], [child.handle for child in children])
 
     def _who_hangs(self, used: list[float]) -> str:
         """On a starved machine a test program that never ends may meet the hang guard before its CPU limit."""

@@ -62,7 +62,7 @@ PLAIN = {
         81,
         95,
     ],  # Landlock decides which
-    "memory": [9, 10, 11, 12, 25, 28],  # mmap mprotect munmap brk mremap madvise
+    "memory": [10, 11, 12, 25, 28],  # mprotect munmap brk mremap madvise
     "signals": [13, 14, 15, 127, 128, 130, 131, 34, 36, 37, 38],  # rt_sig* sigaltstack pause itimers alarm
     "threads": [202, 273, 274, 334, 218, 24, 204, 309, 186, 60, 231, 219],  # futex robust lists rseq … exit
     "time": [35, 96, 98, 100, 201, 228, 229, 230],  # sleeping and reading clocks
@@ -74,6 +74,7 @@ PLAIN = {
 KILL, PRCTL, TGKILL, PRLIMIT64 = 62, 157, 234, 302
 NOT_IMPLEMENTED = [435, 437]  # clone3 and openat2: their arguments are out of a filter's sight
 MEMFD_CREATE = 319
+MMAP, MAP_HUGETLB = 9, 0x40000
 
 THREAD_FLAGS = [0x3D0F00, 0x7D0F00]  # what pthread_create passes in glibc and in musl, bit by bit
 IOCTLS = [
@@ -155,7 +156,18 @@ def _without_address() -> list[Instruction]:
     ]
 
 
+def _ordinary_pages() -> list[Instruction]:
+    # Reserved huge pages are in no count of a process's memory.
+    return [
+        _argument(3),
+        (JSET, 0, 1, MAP_HUGETLB),
+        (RETURN, 0, 0, REFUSE),
+        (RETURN, 0, 0, ALLOW),
+    ]
+
+
 CHECKED: dict[int, Callable[[], list[Instruction]]] = {
+    MMAP: _ordinary_pages,
     16: lambda: _one_of(1, IOCTLS),
     72: lambda: _one_of(1, FCNTLS),
     PRCTL: lambda: _one_of(0, PRCTLS),

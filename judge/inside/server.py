@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from typing import Any
 
 from alpharay.judge.inside import candidate, furnish
@@ -29,7 +30,7 @@ from alpharay.judge.inside.cage import (
 from alpharay.judge.inside.child import Lives
 from alpharay.judge.inside.native import Tools
 from alpharay.judge.inside.nursery import MESSAGE_BYTES, Nursery, tend
-from alpharay.judge.inside.run import Run, Shelf, runs
+from alpharay.judge.inside.run import TOO_LARGE, Run, Shelf, runs
 
 # Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what
 # few programs use is there only for those that name it.
@@ -38,16 +39,40 @@ USUAL = (
     "re string threading time traceback types typing"
 )
 MOST_FILES = 250  # the kernel's own bound is 253
+SETTINGS_BYTES = 1 << 18
 CHILDS = 8  # descriptors below are a child's
 
 
-def main(configuration: str, scratch: str, uid: str = "") -> None:
+class _Forked(BaseException):
+    """Raised in a new nursery: what it is to do once the server's own frames are gone from its stack."""
+
+    def __init__(self, channel: socket.socket, lives: Lives) -> None:
+        super().__init__()
+        self.channel = channel
+        self.live = lives.live
+
+
+def main() -> None:
     """Serves until the socket is closed by the other side.
 
-    scratch: where compilers work. uid: the throw-away user that programs become; empty: who we are.
+    The first message holds the settings. The arguments after the folder of this file: where compilers work; the
+    throw-away user that programs become, none: who we are.
     """
-    settings = json.loads(configuration)
+    try:
+        _serve(*sys.argv[2:])
+    except _Forked as forked:
+        channel, live = forked.channel, forked.live
+    else:
+        return
+    # A candidate runs on top of this frame, and may look down: what the server was told stood in those that have ended.
+    candidate.hide_ours()
+    candidate.settle_in()
+    tend(channel, live)
+
+
+def _serve(scratch: str, uid: str = "") -> None:
     control = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, CHILDS))
+    settings = json.loads(control.recv(SETTINGS_BYTES))
     # Everything of ours lies above: what a child gets is put on these numbers.
     nothing = os.open("/dev/null", os.O_RDWR)
     for descriptor in range(CHILDS):
@@ -57,13 +82,15 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
         __import__(module)
     cage = Cage(uid=int(uid) if uid else None, keep=settings["keep"], threads=settings["threads"])
     walls, tools = _walls(settings, scratch)
+    more_modules = settings["more_modules"]
+    del settings
     os.environ.clear()
     os.environ.update(candidate.ENVIRONMENT)
     candidate.prepare()
     lives, shelf = Lives(cage, walls, tools), Shelf()
     furnish.prepare()
     usual = _nursery(lives, control)
-    for module in settings["more_modules"]:
+    for module in more_modules:
         __import__(module)
     from alpharay.judge.inside import apart
 
@@ -76,6 +103,8 @@ def main(configuration: str, scratch: str, uid: str = "") -> None:
         message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, MOST_FILES)
         if not message:
             return
+        if message.startswith(TOO_LARGE):
+            continue  # of a run that has ended meanwhile
         order = json.loads(message)
         if "drop" in order:
             shelf.clear()
@@ -107,9 +136,7 @@ def _nursery(lives: Lives, *ours_alone: socket.socket | Nursery) -> Nursery:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         for each in (ours, *ours_alone):
             each.close()
-        candidate.hide_ours()
-        candidate.settle_in()
-        tend(theirs, lives.live)
+        raise _Forked(theirs, lives)
     theirs.close()
     return Nursery(ours)
 
@@ -123,5 +150,5 @@ def _walls(settings: dict[str, Any], scratch: str) -> tuple[dict[str, Walls], To
     tools = Tools(settings["tools"], scratch)
     programs = [*settings["loaders"], *(tool["path"] for tool in settings["tools"].values())]
     walls["binary"] = binary_walls(settings["devices"])
-    walls["tool"] = tool_walls([*settings["read"], *settings["tool_read"]], programs, scratch)
+    walls["tool"] = tool_walls(settings["tool_read"], programs, scratch)
     return walls, tools

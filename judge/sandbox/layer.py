@@ -11,27 +11,16 @@ import os
 import secrets
 import shutil
 import sys
-import sysconfig
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from alpharay.judge.errors import LanguageUnavailable, SandboxUnavailable
-from alpharay.judge.sandbox import toolchain
+from alpharay.judge.sandbox import readable, toolchain
 
 NAMES = ("full", "landlock")
 
 INSIDE = Path(__file__).resolve().parent.parent / "inside"
-SYSTEM = (
-    "/usr/lib",
-    "/usr/lib64",
-    "/lib",
-    "/lib64",
-    "/usr/share/zoneinfo",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-)
-# Who starts a dynamically linked program, such as a compiler.
-LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1")
 SCRATCH, SCRATCH_BYTES = "/build", 256 << 20
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 # Loads the fork server by path: inside the sandbox nothing of alpharay is installed.
@@ -41,7 +30,7 @@ for name, path in (("alpharay", []), ("alpharay.judge", []), ("alpharay.judge.in
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = path
 from alpharay.judge.inside import server
-server.main(*sys.argv[2:])
+server.main()
 """
 # One arena keeps the address space, by which memory is bounded, close to what a program really uses;
 # a fixed hash seed gives the same program the same verdict every time; symbols that are looked up at the start are not
@@ -62,7 +51,8 @@ class Layer:
 
     scratch: where compilers work in there; None: a folder is to be made for each worker, as an argument.
     own_user: each worker's programs belong to a user of their own, its last argument, so that what the kernel counts by
-    user, such as threads, no neighbour can use up.
+    user, such as threads, no neighbour can use up. settings: what the fork server is told first, and not by its command
+    line, which its children could read in their own memory.
     """
 
     name: str
@@ -71,6 +61,7 @@ class Layer:
     environment: dict[str, str]
     scratch: str | None
     own_user: bool
+    settings: str
 
 
 def candidates(name: str) -> list[Layer]:
@@ -104,34 +95,25 @@ def find_bwrap() -> str | None:
     return str(wheel) if os.access(wheel, os.X_OK) else shutil.which("bwrap")
 
 
-def _interpreter() -> Path:
-    """The interpreter under any virtual environment: only its standard library goes along."""
-    return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
-
-
-def _readable() -> list[str]:
-    """What a program may read: libraries and time zones."""
-    own = {Path(sys.base_prefix) / "lib", Path(sys.base_exec_prefix) / "lib"}
-    own |= {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    own |= {_interpreter()}
-    paths = [str(path.resolve()) for path in sorted(own) if path.exists()]
-    system = [path for path in SYSTEM if Path(path).exists()]
-    return system + [path for path in paths if not path.startswith(tuple(f"{each}/" for each in SYSTEM[:4]))]
-
-
-def _arguments(inside: str, *, keep: str | None, threads: int) -> list[str]:
+def _settings(*, keep: str | None, threads: int) -> str:
     found = _toolchain()
-    settings = {
-        "read": [*_readable(), *DEVICES],
-        "devices": DEVICES,
-        "more_modules": MORE_MODULES,
-        "keep": keep,
-        "threads": threads,
-        "tools": {name: asdict(tool) for name, tool in found.tools.items()} if found else {},
-        "tool_read": found.read if found else (),
-        "loaders": LOADERS,
-    }
-    return [str(_interpreter()), "-s", "-S", "-P", "-B", "-c", BOOT, inside, json.dumps(settings)]
+    return json.dumps(
+        {
+            "read": [*readable.for_programs(), *DEVICES],
+            "devices": DEVICES,
+            "more_modules": MORE_MODULES,
+            "keep": keep,
+            "threads": threads,
+            "tools": {name: asdict(tool) for name, tool in found.tools.items()} if found else {},
+            # Endless files are not for compilers, which read to the end.
+            "tool_read": [*found.read, DEVICES[0]] if found else [],
+            "loaders": readable.LOADERS,
+        }
+    )
+
+
+def _arguments(inside: str) -> list[str]:
+    return [str(readable.interpreter()), "-s", "-S", "-P", "-B", "-c", BOOT, inside]
 
 
 def _toolchain() -> toolchain.Toolchain | None:
@@ -153,14 +135,10 @@ def throw_away_uid() -> int | None:
     return None
 
 
-def _closed_to_others(paths: list[str]) -> bool:
+def _closed_to_others(paths: Iterable[str]) -> bool:
     """Whether another user could not reach one of these (an interpreter in a root's home)."""
-    for path in map(Path, paths):
-        for place in (path, *path.parents):
-            needed = 0o5 if place.is_dir() and place == path else 0o1 if place.is_dir() else 0o4
-            if place.stat().st_mode & needed != needed:
-                return True
-    return False
+    folders = {parent for path in paths for parent in Path(path).parents}
+    return any(not folder.stat().st_mode & 0o1 for folder in folders) or any(map(_own_mode_closed, paths))
 
 
 def _capability_to_read() -> str:
@@ -185,11 +163,11 @@ def _own_threads() -> int:
 
 def _landlock() -> Layer:
     own_user = throw_away_uid() is not None
-    keep = _capability_to_read() if own_user and _closed_to_others(_readable()) else None
+    keep = _capability_to_read() if own_user and _closed_to_others(readable.for_programs()) else None
     threads = THREADS if own_user else _own_threads() + SHARED_THREADS
-    command = _arguments(str(INSIDE), keep=keep, threads=threads)
     variant = "own user" if own_user else "same user"
-    return Layer("landlock", variant, tuple(command), ENVIRONMENT, None, own_user)
+    settings = _settings(keep=keep, threads=threads)
+    return Layer("landlock", variant, tuple(_arguments(str(INSIDE))), ENVIRONMENT, None, own_user, settings)
 
 
 def _full(bwrap: str, *, user_namespace: bool, proc: bool) -> Layer:
@@ -199,9 +177,8 @@ def _full(bwrap: str, *, user_namespace: bool, proc: bool) -> Layer:
     own_user = not user_namespace and throw_away_uid() is not None
     # Directories above what is bound are bubblewrap's own and open; what is bound keeps its mode.
     found = _toolchain()
-    readable = _readable()
-    closed = any(_own_mode_closed(path) for path in readable)
-    keep = "dac_read_search" if own_user and closed else None
+    programs = readable.for_programs()
+    keep = "dac_read_search" if own_user and any(map(_own_mode_closed, programs)) else None
     command = [
         bwrap,
         "--unshare-ipc",
@@ -216,15 +193,7 @@ def _full(bwrap: str, *, user_namespace: bool, proc: bool) -> Layer:
     if own_user:
         for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_DAC_READ_SEARCH"):
             command += ["--cap-add", capability]
-    readable += [path for path in (found.read if found else ()) if not _below(path, readable)]
-    for parent in sorted({str(parent) for path in readable for parent in Path(path).parents} - {"/"}):
-        command += ["--perms", "0755", "--dir", parent]
-    for path in readable:
-        command += (
-            ["--symlink", str(Path(path).readlink()), path]
-            if Path(path).is_symlink()
-            else ["--ro-bind", path, path]
-        )
+    command += _view([*programs, *(found.read if found else ())])
     # By itself bubblewrap makes it for the user who starts it.
     command += ["--perms", "0755", "--dir", "/dev"]
     for path in DEVICES:
@@ -239,15 +208,40 @@ def _full(bwrap: str, *, user_namespace: bool, proc: bool) -> Layer:
     command += ["--ro-bind", str(INSIDE), "/inside", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
-    command += ["--", *_arguments("/inside", keep=keep, threads=THREADS)]
+    command += ["--", *_arguments("/inside")]
     # bubblewrap itself starts with an empty environment: its first process keeps showing what it was given.
     variant = "user namespace" if user_namespace else "own user"
     variant += "" if proc else ", no /dev/stdin"
-    return Layer("full", variant, (*command, SCRATCH), {}, SCRATCH, own_user)
+    settings = _settings(keep=keep, threads=THREADS)
+    return Layer("full", variant, (*command, SCRATCH), {}, SCRATCH, own_user, settings)
 
 
-def _below(path: str, folders: list[str]) -> bool:
-    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+def _view(paths: list[str]) -> list[str]:
+    """What makes these to be seen, and nothing beside them, at the paths where they are.
+
+    The standard library as a whole, for the sake of a quick start, with what is installed into it covered.
+    """
+    libraries = readable.library_folders()
+    links: dict[str, str] = {}
+    entries = {str(library): library for library in libraries}
+    for path in paths:
+        if not any(Path(path).is_relative_to(library) for library in libraries):
+            place, along = readable.without_links(path)
+            links.update(along)
+            entries[place] = Path(path).resolve()
+    covered = [library / name for library in libraries for name in readable.PACKAGES]
+    command = []
+    for parent in sorted(
+        {str(parent) for path in (*entries, *links) for parent in Path(path).parents} - {"/"}
+    ):
+        command += ["--perms", "0755", "--dir", parent]
+    for link, target in links.items():
+        command += ["--symlink", target, link]
+    for place, source in sorted(entries.items()):
+        command += ["--ro-bind", str(source), place]
+    for packages in filter(Path.is_dir, covered):
+        command += ["--perms", "0755", "--tmpfs", str(packages), "--remount-ro", str(packages)]
+    return command
 
 
 def _own_mode_closed(path: str) -> bool:

@@ -6,6 +6,7 @@ that need not fork, in a sandbox that forbids it.
 
 import functools
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alpharay.judge.errors import LanguageUnavailable
+from alpharay.judge.sandbox import readable
 
 # C++20 first; what only an older standard accepts is compiled again.
 STANDARDS = ("gnu++20", "gnu++17")
@@ -135,11 +137,39 @@ def _link(arguments: list[str]) -> list[str]:
 
 
 def _read(gxx: str, tools: dict[str, Tool]) -> tuple[str, ...]:
-    """Headers, libraries and the tools themselves."""
+    """Folders of headers, and single files: what a program is linked from, the tools and their shared libraries.
+
+    Folders of libraries hold much else, installed packages too.
+    """
     said = _ask(gxx, "-E", "-v", "-x", "c++", os.devnull)
     listed = said.partition("search starts here:\n#include <...> search starts here:\n")[2]
     folders = [line.strip() for line in listed.partition("End of search list")[0].splitlines()]
-    folders += [word[2:] for word in tools["link"].argv if word.startswith("-L")]
-    folders += [str(Path(word).parent) for word in tools["link"].argv if word.startswith("/")]
     paths = {str(Path(folder).resolve()) for folder in folders if Path(folder).is_dir()}
-    return tuple(sorted(paths | {tool.path for tool in tools.values()}))
+    for tool in tools.values():
+        paths |= {tool.path} | readable.shared_libraries(Path(tool.path))
+    paths |= {path for path in readable.SYSTEM if Path(path).is_file()}
+    paths |= _linked(gxx, tools["link"].argv)
+    return tuple(sorted(paths))
+
+
+def _linked(gxx: str, arguments: tuple[str, ...]) -> set[str]:
+    """The files that the linker opens, by the paths at which it looks for them."""
+    names = [f"lib{word[2:]}.a" for word in arguments if word.startswith("-l")]
+    files = [word for word in arguments if word.startswith("/")]
+    files += [_ask(gxx, f"-print-file-name={name}").strip() for name in names]
+    found: set[str] = set()
+    folders = [word[2:] for word in arguments if word.startswith("-L")]
+    while files:
+        file = files.pop()
+        if file in found or not Path(file).is_file():
+            continue
+        found.add(file)
+        with Path(file).open("rb") as opened:
+            beginning = opened.read(4096)
+        if not beginning.startswith((b"!<arch>", b"\x7fELF")):  # a script of the linker's that names others
+            files += re.findall(r"/[^\s()]+", beginning.decode("utf-8", "replace"))
+    # It asks for each library in the folders as they were given to it, not where g++ says that it is.
+    names += [Path(file).name for file in found]
+    return found | {
+        f"{folder}/{name}" for folder in folders for name in names if Path(folder, name).is_file()
+    }

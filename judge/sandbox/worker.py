@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from alpharay.judge.inside.candidate import SEPARATOR
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
 from alpharay.judge.sandbox.layer import MORE_MODULES, Layer, throw_away_uid
-from alpharay.judge.sandbox.occupied import occupied_s
+from alpharay.judge.sandbox.occupied import IdleTime, occupied_s, resident
 
 START_S = 30.0
 # How long a fork server may be silent beyond the hang guard of its run before it is given up.
@@ -28,6 +29,8 @@ STARVED_FACTOR = 10
 KILL_S = 2.0
 # More than is kept of what a program complains of.
 STDERR_BYTES = 1 << 18
+# How often the memory of a running program is looked at, and by how many bytes the look may be wrong.
+LOOK_S, INEXACT = 0.03, 4 << 20
 # What is given in these modes is the program's standard input.
 MORE_NAMES = re.compile("|".join(MORE_MODULES).encode())
 # Functions find these without an import.
@@ -48,6 +51,7 @@ class Order:
     binary: a descriptor of the compiled program, which stays the caller's. last: no other tool needs what this made.
     more: the same program is to be run again, with the same limits, if this run ends well: it stays compiled.
     rest: inputs for further runs, each after one that ended well, for as long as they cost little (`stdio`, `native`).
+    guard_s: how long it may sleep, where that is less than the limits' own hang guard.
     """
 
     mode: str
@@ -62,13 +66,14 @@ class Order:
     more: bool = False
     rest: tuple[bytes, ...] = ()
     preamble: bytes = b""
+    guard_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """What became of a run, as its parent inside the sandbox saw it.
 
-    ended: exit, cpu, wall, output or cancel. code: exit code, negative for a signal. phase: how far it came
+    ended: exit, cpu, wall, memory, output or cancel. code: exit code, negative for a signal. phase: how far it came
     (S caged, L loading a module to call, R running, C does not compile). marks: CPU seconds at each answer of a call.
     tests: exit code of the tests' own process, if they had one; the other figures are the candidate's.
     sizes: bytes written to stdout, of which at most the limit is kept, and kept of what was written to stderr.
@@ -109,6 +114,9 @@ class Worker:
         self._reply: asyncio.Future[dict[str, Any]] | None = None
         self._runs = 0
         self._guard_s = 0.0
+        self._idle = IdleTime()
+        self._most_memory = 0
+        self._watched: tuple[int, asyncio.TimerHandle] | None = None
         self._scratch: str | None = None
         self._program: _Program | None = None
         self._shelved = False
@@ -125,6 +133,7 @@ class Worker:
         uid = throw_away_uid() if self.layer.own_user else None
         loop = asyncio.get_running_loop()
         try:
+            ours.send(self.layer.settings.encode())
             self._process = subprocess.Popen(  # noqa: ASYNC220 - milliseconds, and no child watcher needed
                 [*self.layer.command, *self._make_scratch(uid), *([] if uid is None else [str(uid)])],
                 stdin=theirs.fileno(),
@@ -167,7 +176,9 @@ class Worker:
             raise WorkerDied("the sandbox is not running")
         self._runs += 1
         limits = order.limits
-        self._guard_s = limits.wall_s
+        self._guard_s = min(order.guard_s, limits.wall_s)
+        self._idle = IdleTime()
+        self._most_memory = limits.memory_mb << 20
         cases = order.given.count(b"\n") if order.mode == "call" else 1
         text = order.preamble + SEPARATOR + order.program
         program, same = self._put(text, limits)
@@ -186,6 +197,7 @@ class Worker:
             "runs": 1 + len(order.rest),
             "cpu": limits.cpu_s,
             "wall": limits.wall_s,
+            "guard": self._guard_s,
             "memory": limits.memory_mb << 20,
             "output": limits.output_bytes,
         }
@@ -210,8 +222,8 @@ class Worker:
             except OSError as error:
                 self.close()
                 raise WorkerDied(f"the sandbox does not listen: {error}") from None
-            # Of further runs only the last may take longer than its hang guard.
-            patience = limits.wall_s * (STARVED_FACTOR * cases + len(order.rest)) + PATIENCE_S
+            # Beside the cases a program may be compiled. Of further runs only the last may take longer than its hang guard.
+            patience = limits.wall_s * (STARVED_FACTOR * (cases + 1) + len(order.rest)) + PATIENCE_S
             first, *rest = (await self._wait(patience))["runs"]
             if "refused" in first:
                 raise RunRefused(f"the sandbox could not start a process: {first['refused']}")
@@ -224,6 +236,7 @@ class Worker:
             others = [_ended(each, files[3 * n + 5 :], limits) for n, each in enumerate(rest)]
             return replace(ended, rest=tuple(others))
         finally:
+            self._stop_watching()
             _close(files[1:])
 
     def drop(self) -> None:
@@ -280,6 +293,8 @@ class Worker:
         reply = json.loads(message) if message else {}
         if "hanging" in reply:
             self._tell_whether_it_hangs(reply["hanging"], children)
+        elif "watch" in reply:
+            self._watch(reply["watch"], children)
         elif message and not self._reply.done():
             self._reply.set_result(reply)
         elif not message:
@@ -289,12 +304,36 @@ class Worker:
 
     def _tell_whether_it_hangs(self, seconds: float, children: list[int]) -> None:
         """A run is past its hang guard: has it been idle that long, or waiting for a processor?"""
-        idle = seconds - sum(occupied_s(child) for child in children)
+        idle = self._idle.after(seconds, sum(occupied_s(child) for child in children))
         _close(children)
         answer = b'{"hangs": true}' if idle > 0.9 * self._guard_s else b'{"hangs": false}'
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.send(answer)
+
+    def _watch(self, pid: int, children: list[int]) -> None:
+        """Looks at the memory of a run's process from now on. pid: what the fork server calls it."""
+        self._stop_watching()
+        (child,) = children
+        if self._reply is None or self._reply.done():
+            _close(children)
+        else:
+            self._look(pid, child)
+
+    def _look(self, pid: int, child: int) -> None:
+        # The kernel counts in bundles of pages, so that this is no exact number; the peak at the end is.
+        if resident(child) > self._most_memory + INEXACT and self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.send(b"memory %d" % pid)
+        timer = asyncio.get_running_loop().call_later(LOOK_S, self._look, pid, child)
+        self._watched = (child, timer)
+
+    def _stop_watching(self) -> None:
+        if self._watched is not None:
+            child, timer = self._watched
+            timer.cancel()
+            os.close(child)
+            self._watched = None
 
     def _make_scratch(self, uid: int | None) -> list[str]:
         """The folder for compilers as an argument, where the layer has none of its own."""
@@ -307,6 +346,7 @@ class Worker:
 
     def close(self) -> None:
         """Ends the fork server and everything in it, at once."""
+        self._stop_watching()
         if self._socket is not None:
             with contextlib.suppress(RuntimeError):
                 asyncio.get_running_loop().remove_reader(self._socket)

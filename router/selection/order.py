@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from alpharay.judge.verdict import VerdictKind
 from alpharay.router.draw import Candidate
 from alpharay.router.selection import consensus
 
@@ -73,9 +72,9 @@ def by_logprob(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _failed(one: Candidate) -> bool:
-    # A candidate known to have failed outright is worth less than one that our own fault left unjudged.
-    verdict = one.verdict
-    return verdict is not None and verdict.verdict is not VerdictKind.JUDGE_ERROR and not verdict.passed
+    # A candidate known to have failed outright is worth less than one that nobody judged. A fault of the judge's is no
+    # reason to prefer one: a program might bring it about.
+    return one.verdict is not None and not one.verdict.passed
 
 
 def _last(one: Candidate) -> tuple[float, int]:

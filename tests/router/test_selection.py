@@ -37,8 +37,8 @@ def test_a_candidate_that_was_never_judged_comes_after_one_that_passed_something
     assert order(None, failed(1)) == [1, 0]
 
 
-def test_a_fault_of_the_judge_is_not_counted_against_a_candidate():
-    assert order(failed(0), failed(0, kind=VerdictKind.JUDGE_ERROR)) == [1, 0]
+def test_a_fault_of_the_judge_does_not_raise_a_candidate_above_one_that_failed():
+    assert order(failed(0), failed(0, kind=VerdictKind.JUDGE_ERROR), None) == [2, 0, 1]
 
 
 def test_of_equals_the_first_drawn_wins():

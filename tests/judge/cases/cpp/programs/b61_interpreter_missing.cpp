@@ -1,0 +1,2 @@
+asm(".section .interp,\"a\"\n.string \"/nonexistent\"\n.text");
+int main() { return 0; }
