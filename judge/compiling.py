@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from alpharay.judge.ending import Failure, JudgeFault
-from alpharay.judge.inside.cage import NATIVE_ROOM, NATIVE_SPACE
+from alpharay.judge.inside.cage import NATIVE_ROOM, RESERVED
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
-from alpharay.judge.sandbox.toolchain import STANDARDS
+from alpharay.judge.sandbox.toolchain import NEWEST, STANDARDS
 from alpharay.judge.sandbox.worker import Ended, Order
 from alpharay.judge.verdict import VerdictKind
 
@@ -31,7 +31,10 @@ OUT_OF_MEMORY = re.compile(
     re.MULTILINE,
 )
 KEPT_BYTES = 128 << 20
-STANDARD_OF = {"c++17": "gnu++17", "cpp17": "gnu++17", "c++20": "gnu++20", "cpp20": "gnu++20"}
+# By what a block's label ends in; the older ones are what the oldest of ours accepts.
+OLDER, NOW = ("c++98", "c++03", "c++0x", "c++11", "c++1y", "c++14", "c++1z", "c++17"), ("c++2a", "c++20")
+STANDARD_OF = dict.fromkeys(OLDER, "gnu++17") | dict.fromkeys(NOW, "gnu++20")
+STANDARD_OF |= dict.fromkeys(("c++2b", "c++23"), NEWEST)
 
 
 class Runner(Protocol):
@@ -150,7 +153,7 @@ def _refused(detail: str) -> Failure:
 
 def address_space(limits: Limits) -> int:
     """Bytes that a compiled program may map, used or not."""
-    return NATIVE_SPACE * (limits.memory_mb << 20) + NATIVE_ROOM
+    return (limits.memory_mb << 20) + NATIVE_ROOM + RESERVED
 
 
 def static_memory(image: bytes) -> int:

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import sys
 from dataclasses import dataclass
 
 from alpharay.judge.limits import Limits
@@ -33,6 +34,9 @@ class Failure:
             return cls(VerdictKind.MEMORY_LIMIT, f"out of memory: {said}")
         if re.match(r"PermissionError: \[Errno (1|13)\]", said):
             return cls(VerdictKind.SECURITY_VIOLATION, f"refused by the sandbox: {said}")
+        missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", said)
+        if missing and missing[1].partition(".")[0] not in sys.stdlib_module_names:
+            said = f"{said} (the judge runs programs with Python's standard library alone)"
         return cls(VerdictKind.RUNTIME_ERROR, said)
 
 
@@ -41,7 +45,7 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
 
     Raises JudgeFault when the run never came to the candidate's code.
     """
-    full = max(ended.sizes) > limits.output_bytes
+    full = ended.sizes[0] > limits.output_bytes
     if "F" in ended.phase:
         # That programs can be started here, a trial has shown: what this one is, is its author's doing.
         said = _last_line(ended.stderr).rpartition("execveat: ")[2]
@@ -59,7 +63,7 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
 
 
 def _by_limits(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
-    if ended.ended == "output" or ended.code == -signal.SIGXFSZ or max(ended.sizes) > limits.output_bytes:
+    if ended.ended == "output" or ended.code == -signal.SIGXFSZ or ended.sizes[0] > limits.output_bytes:
         return Failure(VerdictKind.OUTPUT_LIMIT, f"more than {limits.output_bytes} bytes of output")
     # Before the time: how much memory a program takes does not depend on what else the machine does.
     if ended.ended == "memory" or ended.memory > limits.memory_mb << 20:
@@ -87,7 +91,8 @@ def _by_exit(ended: Ended, limits: Limits) -> Failure | None:
         return Failure(kind, f"killed by {name}" + (f": {said}" if said else ""))
     said = _last_line(ended.stderr)
     failure = Failure.by_error(said)
-    return Failure(failure.kind, _tail(ended.stderr) or f"exit code {ended.code}")
+    added = failure.detail.removeprefix(said) if failure.detail.startswith(said) else ""
+    return Failure(failure.kind, _tail(ended.stderr) + added or f"exit code {ended.code}")
 
 
 def _last_line(stderr: bytes) -> str:

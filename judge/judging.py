@@ -165,6 +165,7 @@ async def _stdio(
         order = Order(
             mode="stdio" if binary is None else "native",
             program=source if binary is None else b"",
+            preamble=_preamble(tests),
             binary=None if binary is None else binary.descriptor,
             given=given[0],
             rest=tuple(given[1:]),
@@ -181,6 +182,10 @@ async def _stdio(
             place += 1
         # A program that fails does so at once more often than later: what is run ahead is no more than what went well.
         ahead = min(2 * ahead, AHEAD, max(1, AHEAD_BYTES // limits.output_bytes))
+
+
+def _preamble(tests: Tests) -> bytes:
+    return tests.preamble.encode("utf-8", "surrogatepass")
 
 
 def _inputs(tests: StdioTests, place: int, ahead: int) -> list[bytes]:
@@ -231,6 +236,7 @@ async def _call(runner: Runner, job: Job, tests: CallTests, source: bytes, tally
         order = Order(
             mode="call",
             program=source,
+            preamble=_preamble(tests),
             given=given,
             limits=limits,
             entry=tests.entry_point,
@@ -326,6 +332,7 @@ async def _code(runner: Runner, job: Job, tests: CodeTests, source: bytes, tally
     order = Order(
         mode="apart",
         program=source,
+        preamble=_preamble(tests),
         given=tests.code.encode("utf-8", "surrogatepass"),
         limits=job.limits,
         entry=tests.entry_point or "",

@@ -22,11 +22,15 @@ class StdioCase:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class StdioTests:
-    """Whole programs, compared token by token; numbers within float_tolerance where it is given."""
+    """Whole programs, compared token by token; numbers within float_tolerance where it is given.
+
+    preamble: Python that is executed before each program, in its module, as in the harness of the tests' format.
+    """
 
     cases: tuple[StdioCase, ...]
     float_tolerance: float | None = None
     comparison: Comparison = EXACT
+    preamble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class CallCase:
 class CallTests:
     """Calls of one function (`Solution().name` is found too), compared as JSON values.
 
+    preamble: as in StdioTests.
     strict_types: `True` is not `1`, `1` is not `1.0`; otherwise values are compared as Python's `==` does.
     """
 
@@ -50,14 +55,19 @@ class CallTests:
     cases: tuple[CallCase, ...]
     float_tolerance: float | None = None
     strict_types: bool = True
+    preamble: str = ""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class CodeTests:
-    """A test program: bare asserts, or a `check(candidate)` that is called with the entry point."""
+    """A test program: bare asserts, or a `check(candidate)` that is called with the entry point.
+
+    preamble: as in StdioTests. A program that is the rest of its last function is taken together with it.
+    """
 
     code: str
     entry_point: str | None = None
+    preamble: str = ""
 
 
 Tests = StdioTests | CallTests | CodeTests
@@ -114,6 +124,10 @@ def check_language(language: str, tests: Tests) -> None:
         able = ", ".join(name for name, each in LANGUAGES.items() if kind in each.kinds)
         wrong = f"tests of kind {kind} need language {able}, got {language}"
         raise ProblemError(f"{wrong}; write stdio tests for {language} programs")
+    if tests.preamble and language != "python":
+        raise ProblemError(
+            f"tests.preamble is Python and cannot stand before {language} programs; leave it out"
+        )
 
 
 def parse_tests(value: object) -> Tests:
@@ -126,24 +140,26 @@ def parse_tests(value: object) -> Tests:
             value,
             "tests",
             "kind cases float_tolerance float_absolute_tolerance float_relative_tolerance case_sensitive "
-            "space_change_sensitive numeric_lines",
+            "space_change_sensitive numeric_lines preamble",
         )
         cases = tuple(_stdio_case(*each) for each in fields.cases())
-        return StdioTests(cases, fields.tolerance("float_tolerance"), fields.comparison())
+        return StdioTests(cases, fields.tolerance("float_tolerance"), fields.comparison(), fields.preamble())
     if kind == "call":
-        fields = _Fields(value, "tests", "kind entry_point cases float_tolerance strict_types")
+        fields = _Fields(value, "tests", "kind entry_point cases float_tolerance strict_types preamble")
         return CallTests(
             fields.name("entry_point"),
             tuple(_call_case(*each) for each in fields.cases()),
             fields.tolerance("float_tolerance"),
             fields.boolean("strict_types", default=True),
+            fields.preamble(),
         )
     if kind == "code":
-        fields = _Fields(value, "tests", "kind entry_point code")
+        fields = _Fields(value, "tests", "kind entry_point code preamble")
         code = fields.text("code")
         if not code.strip():
             raise ProblemError("tests.code is empty; write asserts, or a check(candidate) function")
-        return CodeTests(code, fields.name("entry_point") if "entry_point" in value else None)
+        entry = fields.name("entry_point") if "entry_point" in value else None
+        return CodeTests(code, entry, preamble=fields.preamble())
     raise ProblemError(f'tests.kind must be "stdio", "call" or "code", got {_short(kind)}')
 
 
@@ -222,6 +238,12 @@ class _Fields:
         value = self.values.get(name, default)
         if not isinstance(value, bool):
             _wrong(f"{self._prefix}{name}", "true or false", value)
+        return value
+
+    def preamble(self) -> str:
+        value = self.text("preamble", "")
+        if "\0" in value:
+            raise ProblemError(f"{self._prefix}preamble holds a null character, which no program may")
         return value
 
     def tolerance(self, name: str) -> float | None:

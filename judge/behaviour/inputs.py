@@ -42,9 +42,11 @@ def shared_inputs(tests: Tests, count: int, seed: int, *, grown: bool = True) ->
     for each in larger:
         _add(kept, seen, each)
     if isinstance(tests, StdioTests):
-        return StdioTests(tuple(StdioCase(each, "") for each in kept), tests.float_tolerance)
+        return StdioTests(
+            tuple(StdioCase(each, "") for each in kept), tests.float_tolerance, preamble=tests.preamble
+        )
     cases = tuple(CallCase(tuple(args), kwargs, None) for args, kwargs in kept)
-    return CallTests(tests.entry_point, cases, tests.float_tolerance)
+    return CallTests(tests.entry_point, cases, tests.float_tolerance, preamble=tests.preamble)
 
 
 def _add(kept: list[Any], seen: set[str], one: Any) -> None:

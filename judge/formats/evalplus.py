@@ -7,7 +7,9 @@ or the result is a number with a fraction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import cmath
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from alpharay.judge.formats.row import Unusable, decoded
@@ -73,8 +75,16 @@ def has_inputs(row: Mapping[str, Any]) -> bool:
     return "base_input" in row or "plus_input" in row
 
 
-def tests(row: Mapping[str, Any], entry_point: str, reference: str) -> dict[str, Any]:
-    """The `tests` of a problem. reference: a program that defines the entry point. Raises Unusable."""
+def tests(
+    row: Mapping[str, Any],
+    entry_point: str,
+    reference: str,
+    restore: Callable[[list[list[Any]]], list[list[Any]]],
+) -> dict[str, Any]:
+    """The `tests` of a problem. reference: a program that defines the entry point. Raises Unusable.
+
+    restore: makes of inputs that came as JSON those that programs are given.
+    """
     inputs: list[Any] = []
     for name in ("base_input", "plus_input"):
         some = decoded(row.get(name) or [], name)
@@ -83,6 +93,7 @@ def tests(row: Mapping[str, Any], entry_point: str, reference: str) -> dict[str,
         inputs += some
     if not inputs:
         raise Unusable("it has no inputs")
+    inputs = restore(inputs)
     compare = _COMPARE
     if entry_point in _AS_SETS:
         compare = _COMPARE_SETS
@@ -98,13 +109,15 @@ def tests(row: Mapping[str, Any], entry_point: str, reference: str) -> dict[str,
 
 
 def _literal(value: Any) -> str:
-    """A JSON value as Python text; infinities have no literal of their own."""
-    if isinstance(value, float) and value != value:  # noqa: PLR0124 - NaN
-        return 'float("nan")'
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+    """A value as Python text; infinities have no literal of their own."""
+    if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
+    if isinstance(value, complex) and not cmath.isfinite(value):
+        return f"complex({_literal(value.real)}, {_literal(value.imag)})"
     if isinstance(value, list):
         return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, tuple):
+        return f"({''.join(f'{_literal(item)}, ' for item in value)})"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_literal(key)}: {_literal(item)}' for key, item in value.items())}}}"
     return repr(value)

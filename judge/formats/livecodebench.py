@@ -11,6 +11,7 @@ import zlib
 from typing import Any
 
 from alpharay.judge.formats.row import Unusable, decoded, identity, text
+from alpharay.judge.inside import furnish
 
 Json = dict[str, Any]
 
@@ -36,6 +37,8 @@ def convert(row: Json) -> Json:
             # As its harness: lines of numbers by their exact values.
             "float_tolerance": 0,
             "numeric_lines": True,
+            # Functions find these without it.
+            "preamble": f"{furnish.imports(more=True)}sys.setrecursionlimit({furnish.RECURSION})\n",
         }
         how = "Write a Python program that reads standard input and prints the answer."
     elif kinds == {"functional"}:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from alpharay.judge.formats import evalplus
+from alpharay.judge.formats.mbpp_inputs import restored
 from alpharay.judge.formats.row import Unusable, decoded, identity, text
 
 Json = dict[str, Any]
@@ -15,19 +17,25 @@ def convert(row: Json) -> Json:
     asked = text(row, "prompt", "text").strip().strip('"').strip()
     if evalplus.has_inputs(row):
         entry_point = text(row, "entry_point")
-        tests = evalplus.tests(row, entry_point, text(row, "canonical_solution"))
+        restore = partial(restored, identity(row, "task_id"))
+        tests = evalplus.tests(row, entry_point, text(row, "canonical_solution"), restore)
         shown = [
             line for line in text(row, "assertion", default="").splitlines() if line.startswith("assert")
         ][:1]
     else:
         shown = _asserts(row)
         imports = decoded(row.get("test_imports") or [], "test_imports")
+        if not isinstance(imports, list) or not all(isinstance(one, str) for one in imports):
+            raise Unusable("test_imports is not a list of imports")
         before = [*imports, text(row, "test_setup_code", default="")]
         whole = text(row, "test", default="").strip() or "\n".join(shown)
         if not whole:
             raise Unusable("it has no tests")
-        code = "\n".join([*(str(one) for one in before if one), whole])
+        code = "\n".join([*filter(None, before), whole])
         tests = {"kind": "code", "code": f"{code}\n"}
+        if imports:
+            # Its harness runs them, the answer and the asserts as one program.
+            tests["preamble"] = "".join(f"{one}\n" for one in imports)
     prompt = f"{asked}\n\nAnswer with a Python function in one code block."
     if shown:
         prompt += f" It must satisfy:\n\n```python\n{chr(10).join(shown)}\n```"

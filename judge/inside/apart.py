@@ -25,23 +25,23 @@ _main, _unittest_main = sys.modules["__main__"], unittest.main
 MODULE = "__main__"  # what a test program takes itself for: it may run itself only then
 
 
-def run_candidate(source: bytes) -> int:
+def run_candidate(source: bytes, entry_point: str) -> int:
     """Loads the candidate, then answers the tests' questions until they end."""
-    code = candidate.compiled(source)
-    if code is None:
+    codes = candidate.compiled(source)
+    if codes is None:
         os.write(candidate.REPORT, candidate.UNPARSABLE)
         return 1
     os.write(candidate.REPORT, candidate.READY)
     os.close(candidate.REPORT)
-    space = candidate.main_module("candidate")
+    space = candidate.candidate_module(codes, entry_point)
     peer = Peer(HEARS, SAYS, strict=False)
     try:
-        exec(code, space)  # noqa: S102
+        candidate.execute(codes, space)
     except SystemExit as error:
         os.write(2, f"the program exited ({candidate.exit_code(error)}) before it could be tested".encode())
         return 1
     except BaseException as error:
-        candidate.print_error(error, keep=1)
+        candidate.print_error(error, keep=2)
         return 1
 
     def hello(watched: tuple[str, ...], entry_point: str, classes: tuple[str, ...], echo: bool) -> Any:
@@ -51,7 +51,7 @@ def run_candidate(source: bytes) -> int:
         peer.echo = echo
         if echo:
             peer.skip_printed()
-        used = _names_used(code)
+        used = _names_used(codes)
         wanted = tuple(name for name in classes if name in used)
         try:
             return (True, candidate.find(space, entry_point) if entry_point else None, wanted)
@@ -108,9 +108,9 @@ def _example(items: list[int], key: Any) -> Any:
     return [(item, key) for item in items] or None
 
 
-def _names_used(code: CodeType) -> set[str]:
+def _names_used(codes: list[CodeType]) -> set[str]:
     used: set[str] = set()
-    stack = [code]
+    stack = [*codes]
     while stack:
         inner = stack.pop()
         used |= set(inner.co_names)

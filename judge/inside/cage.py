@@ -26,15 +26,15 @@ LIMITED = (
 CAP_BITS = {"dac_read_search": 1 << 2, "dac_override": 1 << 1}
 # More than honest programs need, few enough that a fork-less process cannot hurt with them.
 MAX_DESCRIPTORS = 64
-# Compiled programs reserve address space that they never use (thread stacks, large tables): resident memory is what
-# the verdict is made of, this only bounds it.
-NATIVE_SPACE = 2
+# Programs reserve address space that they never use (stacks of threads, large tables): resident memory is what the verdict
+# is made of, and is watched; this only bounds what can be taken between two looks.
+RESERVED = 4 << 30
 NATIVE_ROOM = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Walls:
-    """What one kind of child may open and call. space: bytes of address space for so many bytes of memory limit.
+    """What one kind of child may open and call. base: bytes of address space beyond its memory limit.
 
     forked: what its own children are bound by beyond that, for the kind that forks.
     """
@@ -42,16 +42,20 @@ class Walls:
     ruleset: Ruleset
     system_calls: Filter
     base: int
-    factor: int = 1
     forked: Filter | None = None
 
     def space(self, memory: int) -> int:
-        return self.base + self.factor * memory
+        return self.base + memory
 
 
 def interpreter_walls(read: list[str], write: list[str]) -> Walls:
     """For Python programs, which share this process's image."""
-    return Walls(Ruleset(read, write), Filter(build()), _address_space())
+    return Walls(Ruleset(read, write), Filter(build()), _address_space() + RESERVED)
+
+
+def test_walls(interpreter: Walls) -> Walls:
+    """For test programs, whose memory nobody watches."""
+    return replace(interpreter, base=interpreter.base - RESERVED)
 
 
 def forking_walls(interpreter: Walls) -> Walls:
@@ -65,7 +69,7 @@ def forking_walls(interpreter: Walls) -> Walls:
 
 def binary_walls(devices: list[str]) -> Walls:
     """For compiled programs: no file at all but some devices, of which the first may be written to."""
-    return Walls(Ruleset(devices[1:], devices[:1]), Filter(build(executing=True)), NATIVE_ROOM, NATIVE_SPACE)
+    return Walls(Ruleset(devices[1:], devices[:1]), Filter(build(executing=True)), NATIVE_ROOM + RESERVED)
 
 
 def tool_walls(read: list[str], execute: list[str], work: str) -> Walls:

@@ -12,12 +12,16 @@ import io
 import json
 import os
 import random
+import site
 import sys
 import threading
 import traceback
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
+from alpharay.judge.inside import furnish
+
+DIGITS = sys.int_info.default_max_str_digits
 REPORT = 3  # the descriptor on which this child reports
 CAGED, LOADING, READY, UNPARSABLE = (
     b"S",
@@ -27,6 +31,11 @@ CAGED, LOADING, READY, UNPARSABLE = (
 )  # how far this child came, the first bytes of its report
 VALUE, WIDE, NOT_JSON, RAISED = "V", "H", "N", "E"  # the first character of a call's answer
 FILE_NAME = "program.py"
+PREAMBLE_NAME = "preamble.py"
+# Between a format's own text and the program's, which Python refuses when it holds this itself.
+SEPARATOR = b"\0"
+# Contest programs ask whether they run at home.
+ENVIRONMENT = {"ONLINE_JUDGE": "1"}
 
 
 # A function's code is made fast at its eighth call.
@@ -59,13 +68,49 @@ def read_all(descriptor: int) -> bytes:
     return os.pread(descriptor, size, 0) if size else b""
 
 
-def compiled(source: bytes) -> CodeType | None:
-    """None: it does not compile; why is on stderr."""
+def compiled(program: bytes) -> list[CodeType] | None:
+    """What is to be executed, one after another. program: a preamble of its format, SEPARATOR, what the model wrote.
+
+    None: it does not compile; why is on stderr.
+    """
+    preamble, _, source = program.partition(SEPARATOR)
+    before: list[CodeType] = []
     try:
-        return compile(source, FILE_NAME, "exec", dont_inherit=True)
+        if preamble:
+            before = _preamble(preamble)
+        return [*before, compile(source, FILE_NAME, "exec", dont_inherit=True)]
     except BaseException as error:
-        print_error(error, keep=1)
-        return None
+        whole = _continued(preamble, source) if preamble and isinstance(error, SyntaxError) else None
+        if whole is None:
+            print_error(error, keep=1)
+        return None if whole is None else [whole]
+
+
+def _preamble(text: bytes) -> list[CodeType]:
+    """Nothing for one that is no program by itself: an answer then has to go on with it, or to stand alone."""
+    try:
+        return [compile(text, PREAMBLE_NAME, "exec", dont_inherit=True)]
+    except SyntaxError:
+        return []
+
+
+def _continued(preamble: bytes, source: bytes) -> CodeType | None:
+    """The program as the rest of the preamble's last function, indented by itself or by its first line or not at all."""
+    start = preamble if preamble.endswith(b"\n") else preamble + b"\n"
+    for rest in (source, b"    " + source.lstrip(b"\n"), source.replace(b"\n", b"\n    ")):
+        with contextlib.suppress(SyntaxError, ValueError):
+            return compile(
+                start + (rest if rest[:1] in b" \t\n" else b"    " + rest),
+                FILE_NAME,
+                "exec",
+                dont_inherit=True,
+            )
+    return None
+
+
+def execute(codes: list[CodeType], space: dict[str, Any]) -> None:
+    for code in codes:
+        exec(code, space)  # noqa: S102 - this is what the cage is for
 
 
 def open_streams() -> None:
@@ -82,13 +127,19 @@ def open_streams() -> None:
     )
 
 
-def main_module(name: str) -> dict[str, Any]:
-    """A fresh module that the program's text becomes."""
-    module = ModuleType(name)
-    module.__dict__["__builtins__"] = builtins
-    module.__dict__["__file__"] = FILE_NAME
+def main_module(name: str, module: ModuleType | None = None) -> dict[str, Any]:
+    """The module that the program's text becomes: a fresh one, or what was made ready for it."""
+    module = module or ModuleType(name)
+    module.__dict__.update(__builtins__=builtins, __file__=FILE_NAME, __cached__=None)
     sys.modules[name] = module
     return module.__dict__
+
+
+def candidate_module(codes: list[CodeType], entry_point: str, *, furnished: bool = False) -> dict[str, Any]:
+    """The module of a program that is called, with the usual names in it where those are usual."""
+    if not (furnished or furnish.is_wanted(codes)):
+        return main_module("candidate")
+    return main_module("candidate", furnish.module(entry_point))
 
 
 def print_error(error: BaseException, *, keep: int) -> None:
@@ -127,35 +178,35 @@ def finish(code: int) -> int:
     return code
 
 
-def run_program(code: CodeType, space: dict[str, Any]) -> int:
+def run_program(codes: list[CodeType], space: dict[str, Any]) -> int:
     """`stdio`: the program in the space of its `__main__`. Returns the exit code."""
     try:
-        exec(code, space)  # noqa: S102 - this is what the cage is for
+        execute(codes, space)
     except SystemExit as error:
         return finish(exit_code(error))
     except BaseException as error:
-        print_error(error, keep=1)
+        print_error(error, keep=2)
         return finish(1)
     return finish(0)
 
 
 def run_calls(source: bytes, cases: bytes, entry_point: str, start: int) -> int:
     """`call`: the text as a module, then one line of answer for each case from `start` on."""
-    code = compiled(source)
-    if code is None:
+    codes = compiled(source)
+    if codes is None:
         os.write(REPORT, UNPARSABLE)
         return 1
     os.write(REPORT, LOADING)
     lines = cases.decode("ascii").split("\n")[start:-1]
-    write, space = _line_writer(), main_module("candidate")
+    write, space = _line_writer(), candidate_module(codes, entry_point, furnished=True)
     try:
-        exec(code, space)  # noqa: S102
+        execute(codes, space)
         function = find(space, entry_point)
     except SystemExit as error:
         os.write(2, f"the program exited ({exit_code(error)}) before it could be called".encode())
         return 1
     except BaseException as error:
-        print_error(error, keep=1)
+        print_error(error, keep=2)
         return 1
     os.write(REPORT, READY)
     for line in lines:
@@ -185,12 +236,15 @@ def answer(function: Any, line: str, encode: Any) -> str:
     except BaseException as error:
         return RAISED + json.dumps(describe(error))
     try:
+        sys.set_int_max_str_digits(DIGITS)
         try:
             return VALUE + str(encode(value))
         except (
             ValueError
         ):  # an integer with more digits than Python prints: in decimal it would cost quadratic time
             return WIDE + str(encode(widen(value)))
+        finally:
+            sys.set_int_max_str_digits(0)
     except BaseException as error:
         return NOT_JSON + json.dumps(f"{type(value).__name__}: {describe(error)}"[:300])
 
@@ -245,6 +299,11 @@ def hide_ours() -> None:
         del sys.modules[name]
 
 
+def settle_in() -> None:
+    """The folder of a script is the first to be searched. Not before: of ours, nothing is to be looked for there."""
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - pathlib would have to be loaded into the server
+
+
 def rehearse() -> None:
     """Runs a program of the usual kind over /dev/null, so that what the interpreter makes ready on first use is ready."""
     space: dict[str, Any] = {"__builtins__": builtins, "__name__": "rehearsal"}
@@ -258,6 +317,12 @@ def rehearse() -> None:
 def prepare() -> None:
     """In the server, once: what every child then has without work of its own."""
     open_streams()
+    # What a script finds, and the interpreter leaves out without `site`: exit, quit, help, copyright, credits, license.
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
+    # As on the sites, where long numbers are read and printed whole.
+    sys.set_int_max_str_digits(0)
     sys.argv = [FILE_NAME]
     sys.orig_argv = ["python3", FILE_NAME]
     sys.path = [entry for entry in sys.path if entry]

@@ -168,7 +168,7 @@ class Lives:
         if work == "call":
             return candidate.run_calls(contents[0], contents[1], entry, start)
         if work == "candidate":
-            return int(self.apart.run_candidate(contents[0]))
+            return int(self.apart.run_candidate(contents[0], entry))
         if work == "tests":
             return int(self.apart.run_tests(contents[0], entry, cpu_s))
         if work == "together":
@@ -179,21 +179,21 @@ class Lives:
 
     def _compile(self, source: bytes) -> int:
         """Compiles the program, and from then on forks children that run it."""
-        code = candidate.compiled(source)
-        os.write(candidate.REPORT, candidate.READY if code else candidate.UNPARSABLE)
-        if code is None:
+        codes = candidate.compiled(source)
+        os.write(candidate.REPORT, candidate.READY if codes else candidate.UNPARSABLE)
+        if codes is None:
             return 1
         os.dup2(0, 2)  # its complaints would be read as a child's
         space = candidate.main_module("__main__")
         # All of it told: it may not ask the kernel what kind of socket it is.
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL)
         try:
-            tend(channel, lambda _, descriptors: self._run(code, space, descriptors))
+            tend(channel, lambda _, descriptors: self._run(codes, space, descriptors))
         except MemoryError:
             os.kill(os.getpid(), signal.SIGKILL)  # as the kernel ends what takes too much
         return 1
 
-    def _run(self, code: CodeType, space: dict[str, Any], descriptors: list[int]) -> NoReturn:
+    def _run(self, codes: list[CodeType], space: dict[str, Any], descriptors: list[int]) -> NoReturn:
         status = 1
         try:
             for place, descriptor in enumerate(descriptors):
@@ -202,7 +202,7 @@ class Lives:
             candidate.reseed()
             os.write(candidate.REPORT, candidate.CAGED + candidate.READY)
             os.close(candidate.REPORT)
-            status = candidate.run_program(code, space)
+            status = candidate.run_program(codes, space)
         except BaseException as error:
             candidate.print_error(error, keep=0)
         finally:

@@ -21,7 +21,7 @@ TOOL_ENVIRONMENT = (b"LC_ALL=C", b"PATH=/nonexistent")
 
 def run_binary() -> NoReturn:
     """`native`: the candidate's own program."""
-    _execute([b"program"], ())
+    _execute([b"program"], [f"{name}={value}".encode() for name, value in candidate.ENVIRONMENT.items()])
 
 
 def run_tool(argv: Sequence[str], scratch: str) -> NoReturn:

@@ -15,6 +15,7 @@ from typing import Any
 
 from alpharay.judge.inside.account import TESTS_FACTOR, WAITED
 from alpharay.judge.inside.child import Child, Errand
+from alpharay.judge.inside.complaints import Complaints
 from alpharay.judge.inside.native import Tools
 from alpharay.judge.inside.nursery import MESSAGE_BYTES, Nursery
 
@@ -120,11 +121,20 @@ class Run:
         self._tools = tools
         self._control = control
         self._compiled: Compiled | None = None
+        # A compiler says little, and is told by how much it says.
+        self._complaints = None if order["mode"] == "tool" else Complaints(descriptors[3])
         self._marks: list[float] = []
         self._ended = "exit"
 
     def report(self) -> dict[str, Any]:
         """Runs to the end and tells about the candidate, and how the tests' own process ended if there was one."""
+        try:
+            return self._report()
+        finally:
+            if self._complaints is not None:
+                self._complaints.close()
+
+    def _report(self) -> dict[str, Any]:
         started = time.monotonic()
         if not self._order["same"]:
             self._shelf.clear()
@@ -173,7 +183,7 @@ class Run:
         """The candidate first. The last one's end is the end of the run."""
         order = self._order
         program, stdin, stdout, stderr, *rest = self._descriptors
-        streams = [stdin, stdout, stderr]
+        streams = [stdin, stdout, stderr if self._complaints is None else self._complaints.send]
         if order["mode"] == "stdio":
             return [self._fork_compiled(program, streams)]
         if order["mode"] == "native":
@@ -192,7 +202,7 @@ class Run:
         hears, replies = os.pipe()
         try:
             first = self._child(self._errand("candidate", inputs=1), [program, *streams, asked, replies])
-            errand = self._errand("tests", inputs=1, factor=TESTS_FACTOR)
+            errand = self._errand("tests", walls="tests", inputs=1, factor=TESTS_FACTOR)
             descriptors = [given, NOTHING, NOTHING, NOTHING, hears, asks]
             try:
                 # Its verdict and, before that, that it heard much.
@@ -254,6 +264,8 @@ class Run:
         poll.register(self._control, select.POLLIN)
         for child in children:
             poll.register(child.handle, select.POLLIN)
+        if self._complaints is not None:
+            poll.register(self._complaints.receive, select.POLLIN)
         subject = children[0]
         # Answers are timed one by one; other reports wait for the end.
         reading = until_ready or self._order["mode"] == "call"
@@ -289,7 +301,9 @@ class Run:
             for descriptor, _ in poll.poll(max(1, math.ceil(wait * 1000))):
                 if descriptor == children[-1].handle:
                     return
-                if descriptor == self._control.fileno():
+                if self._complaints is not None and descriptor == self._complaints.receive:
+                    self._complaints.drain()
+                elif descriptor == self._control.fileno():
                     message = self._control.recv(MESSAGE_BYTES)
                     if message == STILL_BUSY:
                         continue

@@ -16,7 +16,7 @@ import socket
 import sys
 from typing import Any
 
-from alpharay.judge.inside import candidate
+from alpharay.judge.inside import candidate, furnish
 from alpharay.judge.inside.cage import (
     PR_SET_PDEATHSIG,
     Cage,
@@ -24,6 +24,7 @@ from alpharay.judge.inside.cage import (
     binary_walls,
     forking_walls,
     interpreter_walls,
+    test_walls,
     tool_walls,
 )
 from alpharay.judge.inside.child import Lives
@@ -65,6 +66,7 @@ def main() -> None:
         return
     # A candidate runs on top of this frame, and may look down: what the server was told stood in those that have ended.
     candidate.hide_ours()
+    candidate.settle_in()
     tend(channel, live)
 
 
@@ -83,8 +85,10 @@ def _serve(scratch: str, uid: str = "") -> None:
     more_modules = settings["more_modules"]
     del settings
     os.environ.clear()
+    os.environ.update(candidate.ENVIRONMENT)
     candidate.prepare()
     lives, shelf = Lives(cage, walls, tools), Shelf()
+    furnish.prepare()
     usual = _nursery(lives, control)
     for module in more_modules:
         __import__(module)
@@ -92,6 +96,7 @@ def _serve(scratch: str, uid: str = "") -> None:
 
     lives.apart = apart
     apart.rehearse()
+    furnish.prepare(more=True)
     candidate.settle()
     more = _nursery(lives, control, usual)
     control.send(json.dumps({"ready": os.getpid()}).encode())
@@ -140,7 +145,7 @@ def _nursery(lives: Lives, *ours_alone: socket.socket | Nursery) -> Nursery:
 def _walls(settings: dict[str, Any], scratch: str) -> tuple[dict[str, Walls], Tools | None]:
     """By kind of child; compiled programs and compilers only where this machine has a compiler."""
     python = interpreter_walls(settings["read"], settings["devices"][:1])
-    walls = {"python": python, "compile": forking_walls(python)}
+    walls = {"python": python, "compile": forking_walls(python), "tests": test_walls(python)}
     if not settings["tools"]:
         return walls, None
     tools = Tools(settings["tools"], scratch)

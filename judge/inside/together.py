@@ -18,8 +18,8 @@ NONCE = 4  # the descriptor from which the proof of success can be read
 
 def run_tests(source: bytes, tests: bytes, entry_point: str) -> int:
     """Returns the exit code."""
-    code = candidate.compiled(source)
-    if code is None:
+    codes = candidate.compiled(source)
+    if codes is None:
         os.write(candidate.REPORT, candidate.UNPARSABLE)
         return 1
     os.write(candidate.REPORT, candidate.READY)
@@ -28,10 +28,10 @@ def run_tests(source: bytes, tests: bytes, entry_point: str) -> int:
     except BaseException as error:
         report(BROKEN_TESTS, f"{type(error).__name__}: {error}")
         return 1
-    space = candidate.main_module("candidate")
+    space = candidate.candidate_module(codes, entry_point)
     tell, run_all = report, runner.run_all
     try:
-        exec(code, space)  # noqa: S102
+        candidate.execute(codes, space)
         before = set(space)
         exec(test_code, space)  # noqa: S102
         call = None

@@ -79,8 +79,10 @@ def candidates(name: str) -> list[Layer]:
     if os.geteuid() == 0:
         # A real root needs no user namespace and can give every run a user of its own; in a container whose
         # root may not mount, a user namespace may still be allowed.
-        return [_full(bwrap, user_namespace=False), _full(bwrap, user_namespace=True)]
-    return [_full(bwrap, user_namespace=True)]
+        ways = [(own, proc) for own in (False, True) for proc in (True, False)]
+    else:
+        ways = [(True, True), (True, False)]
+    return [_full(bwrap, user_namespace=own, proc=proc) for own, proc in ways]
 
 
 def find_bwrap() -> str | None:
@@ -168,7 +170,10 @@ def _landlock() -> Layer:
     return Layer("landlock", variant, tuple(_arguments(str(INSIDE))), ENVIRONMENT, None, own_user, settings)
 
 
-def _full(bwrap: str, *, user_namespace: bool) -> Layer:
+def _full(bwrap: str, *, user_namespace: bool, proc: bool) -> Layer:
+    """proc: with the processes of the sandbox at /proc, through which programs open /dev/stdin. Nothing else there may be
+    opened; but a container may forbid to mount it.
+    """
     own_user = not user_namespace and throw_away_uid() is not None
     # Directories above what is bound are bubblewrap's own and open; what is bound keeps its mode.
     found = _toolchain()
@@ -189,8 +194,15 @@ def _full(bwrap: str, *, user_namespace: bool) -> Layer:
         for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_DAC_READ_SEARCH"):
             command += ["--cap-add", capability]
     command += _view([*programs, *(found.read if found else ())])
+    # By itself bubblewrap makes it for the user who starts it.
+    command += ["--perms", "0755", "--dir", "/dev"]
     for path in DEVICES:
         command += ["--dev-bind", path, path]
+    if proc:
+        command += ["--proc", "/proc"]
+        for place, name in enumerate(("stdin", "stdout", "stderr")):
+            command += ["--symlink", f"/proc/self/fd/{place}", f"/dev/{name}"]
+        command += ["--symlink", "/proc/self/fd", "/dev/fd"]
     if found:
         command += ["--size", str(SCRATCH_BYTES), "--perms", "0777", "--tmpfs", SCRATCH]
     command += ["--ro-bind", str(INSIDE), "/inside", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
@@ -199,6 +211,7 @@ def _full(bwrap: str, *, user_namespace: bool) -> Layer:
     command += ["--", *_arguments("/inside")]
     # bubblewrap itself starts with an empty environment: its first process keeps showing what it was given.
     variant = "user namespace" if user_namespace else "own user"
+    variant += "" if proc else ", no /dev/stdin"
     settings = _settings(keep=keep, threads=THREADS)
     return Layer("full", variant, (*command, SCRATCH), {}, SCRATCH, own_user, settings)
 

@@ -18,12 +18,16 @@ from alpharay.judge.sandbox import readable
 
 # C++20 first; what only an older standard accepts is compiled again.
 STANDARDS = ("gnu++20", "gnu++17")
+# For programs that ask for it; where the compiler is too old for it, they get C++20.
+NEWEST = "gnu++23"
 OBJECT, PROGRAM = "program.o", "program"
 HOW_TO_GET_IT = (
     "install it with: apt-get install g++ (elsewhere: GCC 10 or newer with static libstdc++ and libc)"
 )
 # A static program needs no file at run time, so that its cage can hide all of them.
-FLAGS = ("-O2", "-w", "-static", "-s", "-pipe", "-fmax-errors=5", "-x", "c++", "-", "-o", PROGRAM)
+# Tells contest programs, on most sites, to leave out what helped their author at home.
+DEFINED = "-DONLINE_JUDGE"
+FLAGS = ("-O2", "-w", "-static", "-s", "-pipe", "-fmax-errors=5", DEFINED, "-x", "c++", "-", "-o", PROGRAM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +58,10 @@ def find() -> Toolchain:
         if not Path(_ask(gxx, f"-print-file-name={library}").strip()).is_absolute():
             raise LanguageUnavailable(f"C++ needs the static library {library}; {HOW_TO_GET_IT}")
     tools: dict[str, Tool] = {}
-    for standard in STANDARDS:
+    newest = NEWEST if _knows(gxx, NEWEST) else STANDARDS[0]
+    for name, standard in (*zip(STANDARDS, STANDARDS, strict=True), (NEWEST, newest)):
         compiler, assembler, linker = _stages(gxx, standard)
-        tools[f"compile {standard}"] = Tool(path=_resolved(gxx, compiler[0]), argv=tuple(compiler))
+        tools[f"compile {name}"] = Tool(path=_resolved(gxx, compiler[0]), argv=tuple(compiler))
     tools["assemble"] = Tool(path=_resolved(gxx, "as"), argv=("as", *_to(assembler[1:], OBJECT)))
     tools["link"] = Tool(path=_resolved(gxx, "ld"), argv=("ld", *_link(linker[1:])), makes=PROGRAM)
     version = _ask(gxx, "-dumpfullversion", "-dumpversion").strip()
@@ -80,6 +85,14 @@ def _ask(gxx: str, *arguments: str) -> str:
             f"C++ needs g++, but {gxx} does not work: {error}; {HOW_TO_GET_IT}"
         ) from None
     return done.stdout + done.stderr
+
+
+def _knows(gxx: str, standard: str) -> bool:
+    try:
+        _ask(gxx, f"-std={standard}", "-E", "-x", "c++", os.devnull)
+    except LanguageUnavailable:
+        return False
+    return True
 
 
 def _stages(gxx: str, standard: str) -> list[list[str]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from alpharay.judge.errors import RunRefused, SandboxUnavailable, WorkerDied
+from alpharay.judge.inside.candidate import SEPARATOR
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
 from alpharay.judge.sandbox.layer import MORE_MODULES, Layer, throw_away_uid
@@ -26,10 +27,15 @@ PATIENCE_S = 10.0
 # How much longer than the hang guard a fork server itself waits for a starved program at most.
 STARVED_FACTOR = 10
 KILL_S = 2.0
+# More than is kept of what a program complains of.
+STDERR_BYTES = 1 << 18
 # How often the memory of a running program is looked at, and by how many bytes the look may be wrong.
 LOOK_S, INEXACT = 0.03, 4 << 20
 # What is given in these modes is the program's standard input.
 MORE_NAMES = re.compile("|".join(MORE_MODULES).encode())
+# Functions find these without an import.
+RARE = "date|timedelta|timezone|mean|fmean|median\\w*|multimode|p?stdev|p?variance|quantiles"
+RARE_NAMES = re.compile(rb"%s|\b(?:%s)\b" % (MORE_NAMES.pattern, RARE.encode()))
 STREAMED = ("stdio", "native", "tool")
 
 
@@ -39,6 +45,7 @@ class Order:
 
     mode: `stdio`, `call`, for test programs `apart` or `together`, `native` (a compiled program, in `binary`), or
     `tool` (a part of the compiler, named by `entry`).
+    preamble: of the tests' format, executed before a Python program in the same module.
     given: its input, the cases to call (one JSON a line), or the test program.
     entry: the function to call. start: the first case to run. nonce: what a test program reports at its end.
     binary: a descriptor of the compiled program, which stays the caller's. last: no other tool needs what this made.
@@ -58,6 +65,7 @@ class Order:
     last: bool = False
     more: bool = False
     rest: tuple[bytes, ...] = ()
+    preamble: bytes = b""
     guard_s: float = math.inf
 
 
@@ -68,7 +76,7 @@ class Ended:
     ended: exit, cpu, wall, memory, output or cancel. code: exit code, negative for a signal. phase: how far it came
     (S caged, L loading a module to call, R running, C does not compile). marks: CPU seconds at each answer of a call.
     tests: exit code of the tests' own process, if they had one; the other figures are the candidate's.
-    sizes: bytes written to stdout and stderr, of which at most the limit is kept.
+    sizes: bytes written to stdout, of which at most the limit is kept, and kept of what was written to stderr.
     rest: what became of the further runs that were made.
     """
 
@@ -172,7 +180,8 @@ class Worker:
         self._idle = IdleTime()
         self._most_memory = limits.memory_mb << 20
         cases = order.given.count(b"\n") if order.mode == "call" else 1
-        program, same = self._put(order.program, limits)
+        text = order.preamble + SEPARATOR + order.program
+        program, same = self._put(text, limits)
         self._shelved = True  # whatever ends this run early
         message = {
             "lines": cases - order.start,
@@ -182,7 +191,8 @@ class Worker:
             "start": order.start,
             "last": order.last,
             "same": same,
-            "more_modules": order.mode == "apart" or MORE_NAMES.search(order.program) is not None,
+            "more_modules": order.mode == "apart"
+            or (RARE_NAMES if order.mode == "call" else MORE_NAMES).search(text) is not None,
             "more": order.more,
             "runs": 1 + len(order.rest),
             "cpu": limits.cpu_s,
@@ -361,7 +371,7 @@ def _ended(
 ) -> Ended:
     """streams: the files that hold stdout and stderr, in front of others."""
     stdout, stdout_size = memory_file.content(streams[0], limits.output_bytes)
-    stderr, stderr_size = memory_file.content(streams[1], limits.output_bytes)
+    stderr, stderr_size = memory_file.content(streams[1], max(limits.output_bytes, STDERR_BYTES))
     return Ended(
         ended=told["ended"],
         code=told["code"],
