@@ -61,7 +61,10 @@ def _agents_are_not_waited_for() -> Iterator[None]:
     (ray-project/ray#65983). What connects to an agent later does so with retries. (Tried with Ray 2.60.)
     """
     from ray._private import services
-    from ray._raylet import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port
+    from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without stubs for these
+        DASHBOARD_AGENT_LISTEN_PORT_NAME,
+        persist_port,
+    )
 
     original = services.start_raylet
 
