@@ -61,13 +61,17 @@ def _agents_are_not_waited_for() -> Iterator[None]:
     (ray-project/ray#65983). What connects to an agent later does so with retries. (Tried with Ray 2.60.)
     """
     from ray._private import services
-    from ray._raylet import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port
+    from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without stubs for these
+        DASHBOARD_AGENT_LISTEN_PORT_NAME,
+        persist_port,
+    )
 
     original = services.start_raylet
 
     def start_raylet(*arguments: Any, **options: Any) -> Any:
         ports = dict(zip(_AGENT_PORTS, free_ports(len(_AGENT_PORTS)), strict=True))
-        ports |= {name: port for name in ports if (port := options.get(name))}
+        # The user's, where there is one. Ray's own default for the others is one for all servers of a machine.
+        ports["metrics_export_port"] = options.get("metrics_export_port") or ports["metrics_export_port"]
         known = inspect.signature(original).bind(*arguments, **options).arguments
         # Of this one the raylet hears by its file alone, in which the agent writes it once more.
         persist_port(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -25,13 +26,13 @@ def own_addresses() -> list[str]:
 
 def listening(processes: list[psutil.Process]) -> dict[int, tuple[str, str]]:
     """Each TCP port that one of the processes listens on: the address, and the process."""
-    return {
-        connection.laddr.port: (connection.laddr.ip, " ".join(process.cmdline())[:60])
-        for process in processes
-        if process.is_running()
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    found = {}
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # workers come and go
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found[connection.laddr.port] = (connection.laddr.ip, process.cmdline()[0])
+    return found
 
 
 def test_no_port_of_any_process_is_reachable_from_another_machine(server):
