@@ -188,6 +188,7 @@ async def _answered(server: Server, http: Request, visit: Visit, dialect: Dialec
         visit.draws_directly(todo.samples)
         return await _single(server, http, todo, visit)
     if isinstance(todo, Several):
+        visit.draws_directly(todo.samples)
         return await _several(server, http, todo, visit)
     if request.stream:
         return await _streamed(server, http, todo, visit)

@@ -21,7 +21,7 @@ from alpharay.judge.supervise import Supervisor
 from alpharay.serve.asgi import Reply
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.hub import MemberReport, Phase
-from alpharay.serve.listening import keep_local
+from alpharay.serve.loopback import keep_local
 from alpharay.serve.seats import Seat
 from alpharay.serve.trunk import Berth, Outlets
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from alpharay.serve.engine_starts import EngineStarts
 from alpharay.serve.limits import Used
 from alpharay.serve.lineup import Announced
-from alpharay.serve.listening import keep_local
+from alpharay.serve.loopback import keep_local
 from alpharay.serve.metrics import Snapshot, add, of_failures
 
 # A replica that has not reported for this long is counted as down. It reports every second, but its

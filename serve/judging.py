@@ -16,7 +16,7 @@ from alpharay.judge.verdict import Verdict
 from alpharay.serve.config import Judge as JudgeConfig
 from alpharay.serve.environment import JUDGE_NICENESS
 from alpharay.serve.hub import JudgeState
-from alpharay.serve.listening import keep_local
+from alpharay.serve.loopback import keep_local
 from alpharay.serve.shared_tests import KnownTests
 
 log = logging.getLogger("ray.serve")

@@ -9,6 +9,7 @@ from typing import Any
 
 from alpharay.serve import config
 from alpharay.serve.environment import LOOPBACK, ONE_MACHINE
+from alpharay.serve.loopback import keep_local
 
 
 def arrive(server: config.Server) -> str:
@@ -23,24 +24,6 @@ def arrive(server: config.Server) -> str:
     keep_local()
     _listen_at(server)
     return LOOPBACK
-
-
-def keep_local() -> None:
-    """Called in each replica's process before Ray has it listen: on a cluster of our own, on loopback alone.
-
-    Ray Serve gives every replica a gRPC server for calls from other replicas, which we do not use. It listens on all
-    addresses, takes pickles, and asks for no token. (Tried with Ray 2.60.)
-    """
-    if not os.environ.get(ONE_MACHINE):
-        return
-    from ray.serve._private import replica
-
-    add_port = replica.add_port_to_grpc_server
-
-    def add_local_port(server: Any, address: str) -> Any:
-        return add_port(server, f"{LOOPBACK}:{address.rpartition(':')[2]}")
-
-    replica.add_port_to_grpc_server = add_local_port
 
 
 def _listen_at(server: config.Server) -> None:

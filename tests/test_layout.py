@@ -26,6 +26,7 @@ IMPORT_RAY = {
     "serve/deploy.py",
     "serve/listening.py",
     "serve/local_ray.py",
+    "serve/loopback.py",
 }
 
 # Part -> what it may import of the others.
