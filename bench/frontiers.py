@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alpharay.router import Member
-from alpharay.router.features import DIMENSION
+from alpharay.router.learn.features import DIMENSION
 
 ALPHAS = (-0.5, 0.0, 0.5, 1.0, 1.5)
 

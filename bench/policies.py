@@ -22,7 +22,7 @@ from alpharay.router.outcomes import Outcomes
 from alpharay.router.passk import budgets_up_to, failure_curve, split_failure, uniform_failure
 from alpharay.router.portfolio import coverage, optimal_split, rounded
 from alpharay.router.replay import Replay
-from alpharay.serve.measure.outcomes import read_outcomes
+from alpharay.serve.evaluate.outcomes import read_outcomes
 
 Floats = NDArray[np.float64]
 

@@ -33,10 +33,18 @@ from frontiers import SIMULATED, Frontier, simulated
 from router_report import written
 
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.router import Ask, Candidate, Learner, Policy, Session, Standing, experience_of
+from alpharay.router import (
+    Candidate,
+    Learner,
+    Policy,
+    RouterState,
+    SamplingRequest,
+    Session,
+    logged_outcome_of,
+)
 from alpharay.router.policies import Adaptive, Bandit, Portfolio, Single, Uniform
 from alpharay.router.replay import Replay
-from alpharay.serve.measure.outcomes import read_outcomes
+from alpharay.serve.evaluate.outcomes import read_outcomes
 
 RESULTS = Path(__file__).parent / "results"
 KINDS = (VerdictKind.ACCEPTED, VerdictKind.WRONG_ANSWER, VerdictKind.TIME_LIMIT)
@@ -63,18 +71,18 @@ RECORDED = {
 
 
 def play(
-    frontier: Frontier, problem: int, policy: Policy, standing: Standing, budget: int, *, stop=True
+    frontier: Frontier, problem: int, policy: Policy, router_state: RouterState, budget: int, *, stop=True
 ) -> Session:
     """One request over one problem; draws end in the order in which they began."""
     places = {member.name: place for place, member in enumerate(frontier.members)}
     one = Session(
-        Ask(
+        SamplingRequest(
             members=frontier.members,
             budget=budget,
             seed=problem,
             stop_after_passes=1 if stop else budget,
             rotation=problem,
-            standing=standing,
+            router_state=router_state,
             features=tuple(frontier.contexts[problem]),
         ),
         policy,
@@ -83,8 +91,8 @@ def play(
     while not one.stopped:
         waiting += one.next_wave()
         draw = waiting.pop(0)
-        fate = int(frontier.outcomes[problem, places[draw.member], draw.sample])
-        verdict = Verdict(KINDS[fate], int(fate == 0), 1)
+        outcome_class = int(frontier.outcomes[problem, places[draw.member], draw.sample])
+        verdict = Verdict(KINDS[outcome_class], int(outcome_class == 0), 1)
         one.observe(Candidate(draw=draw, verdict=verdict, completion_tokens=100))
     return one
 
@@ -92,7 +100,7 @@ def play(
 def teach(learner: Learner, frontier: Frontier, problem: int, one: Session) -> None:
     alphas = {member.name: member.alpha for member in frontier.members}
     for candidate in one.candidates:
-        row = experience_of(
+        row = logged_outcome_of(
             candidate,
             request=str(problem),
             alpha=alphas[candidate.draw.member],
@@ -107,7 +115,9 @@ def logged(frontier: Frontier) -> dict:
     learner = Learner()
     for problem in range(frontier.earlier):
         samples = LOGGED_PER_MEMBER * len(frontier.members)
-        teach(learner, frontier, problem, play(frontier, problem, Uniform(), Standing(), samples, stop=False))
+        teach(
+            learner, frontier, problem, play(frontier, problem, Uniform(), RouterState(), samples, stop=False)
+        )
     return learner.snapshot()
 
 
@@ -119,7 +129,7 @@ def tried(
     learner.restore(state)
     first, drawn = [], []
     for problem in range(frontier.earlier, len(frontier.rates)):
-        one = play(frontier, problem, policy(), learner.standing(), budget)
+        one = play(frontier, problem, policy(), learner.router_state(), budget)
         first.append(next((number for number, each in enumerate(one.candidates, 1) if each.accepted), 0))
         drawn.append(one.drawn.total())
         teach(learner, frontier, problem, one)
@@ -195,11 +205,11 @@ def regret(explore: str | None, seed: int, rounds: int, *, drift: bool) -> np.nd
     luck = rng.random(rounds)
     for problem in range(rounds):
         policy = Bandit(explore) if explore else Uniform()
-        ask = Ask(
+        sampling = SamplingRequest(
             members=frontier.members, budget=1, seed=problem, stop_after_passes=1, rotation=problem,
-            standing=learner.standing(), features=tuple(frontier.contexts[problem]),
+            router_state=learner.router_state(), features=tuple(frontier.contexts[problem]),
         )  # fmt: skip
-        one = Session(ask, policy)
+        one = Session(sampling, policy)
         (draw,) = one.next_wave()
         gained = chance[problem, names.index(draw.member)]
         lost[problem] = best[problem] - gained
@@ -241,7 +251,7 @@ def decision_cost(members: int = 16, budget: int = 64) -> dict[str, float]:
         spent = []
         for problem in range(20):
             began = time.process_time()
-            one = play(frontier, problem, policy(), learner.standing(), budget)
+            one = play(frontier, problem, policy(), learner.router_state(), budget)
             spent.append((time.process_time() - began) / len(one.candidates) * 1e6)
         costs[name] = float(np.median(spent))
     return costs

@@ -136,7 +136,7 @@ def _vllm(scratch: Path) -> Iterator[str]:
 
 @contextmanager
 def _alpharay(scratch: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "alpharay.serve.cli", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "alpharay.serve.cli.main", "serve", "--port", "0"]
     environment = {"ALPHARAY_CACHE": str(scratch / "cache")}
     with _process(command, environment, scratch / "alpharay.log") as process:
         assert process.stdout is not None

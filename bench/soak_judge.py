@@ -105,7 +105,7 @@ async def soak(count: int, workers: int, seed: int, *, calm: bool) -> dict[str, 
     memory: list[float] = []
     answered = 0
     deaths = Deaths()
-    logging.getLogger("alpharay.judge.pool").addHandler(deaths)
+    logging.getLogger("alpharay.judge.pool.pool").addHandler(deaths)
     async with JudgePool(workers) as pool:
         killer = None if calm else asyncio.create_task(kill_now_and_then(dice, killed))
         room = asyncio.Semaphore(8 * workers)

@@ -40,7 +40,7 @@ def config(folder: Path, members_per_replica: int) -> Path:
 def start_once(path: Path, cache: Path) -> tuple[float, float, float]:
     """(seconds until ready, CPU seconds, GiB of PSS)."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "alpharay.serve.cli", "serve", str(path), "--port", "0"]
+    command = [sys.executable, "-m", "alpharay.serve.cli.main", "serve", str(path), "--port", "0"]
     environment = {**os.environ, "ALPHARAY_CACHE": str(cache)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment

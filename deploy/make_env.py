@@ -135,10 +135,10 @@ def install(folder: Path, extras: list[str], *, constrained: bool, editable: boo
     command += ["--editable", project] if editable else [project]
     if "cpu" in extras and not has_local_torch(python):
         # Without this the registry's torch comes with several GB of CUDA libraries. Where its
-        # index is out of reach, that build works as well, so the second try is the plain one.
+        # index is unreachable, that build works as well, so the second try is the plain one.
         if subprocess.run([*command, "--torch-backend", "cpu"], check=False).returncode == 0:
             return
-        print("note: the CPU build of PyTorch is out of reach, taking the registry's larger one", flush=True)
+        print("note: the CPU build of PyTorch is unreachable, taking the registry's larger one", flush=True)
     subprocess.run(command, check=True)
 
 

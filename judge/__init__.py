@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from alpharay.judge.compile.trial import LanguageReport, examine_languages, probe_languages
     from alpharay.judge.errors import (
         CandidateFileError,
         JudgeError,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
         WorkerDied,
     )
     from alpharay.judge.limits import Limits
-    from alpharay.judge.pool import JudgePool
+    from alpharay.judge.pool.pool import JudgePool
     from alpharay.judge.problem import (
         CallCase,
         CallTests,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     )
     from alpharay.judge.program import Program, extract_program
     from alpharay.judge.sandbox.choice import LayerReport, examine, probe
-    from alpharay.judge.trial import LanguageReport, examine_languages, probe_languages
     from alpharay.judge.verdict import CORRECTNESS_FAILURES, EFFICIENCY_FAILURES, Verdict, VerdictKind
 
 __all__ = [

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from alpharay.judge.compare import any_digits
+from alpharay.judge.compile.trial import probe_languages
 from alpharay.judge.errors import CandidateFileError, JudgeError, ProblemError
-from alpharay.judge.pool import JudgePool
+from alpharay.judge.pool.pool import JudgePool
 from alpharay.judge.problem import Problem, parse_problem
-from alpharay.judge.trial import probe_languages
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.judge.writing import destination
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from alpharay.merge.errors import UsageError
 
 if TYPE_CHECKING:
-    from alpharay.merge.plan import Plan
-    from alpharay.merge.run import MergeResult
+    from alpharay.merge.compute.plan import Plan
+    from alpharay.merge.write.run import MergeResult
 
 METHODS = {
     "ewa": "LOW + A * (HIGH - LOW)",
@@ -89,9 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
         return _delta(arguments)
     if arguments.plan:
         return _preview(arguments)
-    from alpharay.merge.progress import shown
-    from alpharay.merge.run import run_plan
-    from alpharay.merge.table import merged_table
+    from alpharay.merge.write.progress import shown
+    from alpharay.merge.write.run import run_plan
+    from alpharay.merge.write.table import merged_table
 
     if arguments.out is None:
         raise UsageError("--out is missing; name the directory to write")
@@ -110,14 +110,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _are_adapters(arguments: argparse.Namespace) -> bool:
-    from alpharay.merge.adapter import is_adapter
+    from alpharay.merge.adapters.adapter import is_adapter
 
     ends = (arguments.low, arguments.high)
     return None not in ends and all(is_adapter(end) for end in ends)
 
 
 def _merge_adapters(arguments: argparse.Namespace) -> "MergeResult":
-    from alpharay.merge.adapter_merge import merge_adapters
+    from alpharay.merge.adapters.merge import merge_adapters
 
     _refuse(
         arguments,
@@ -143,7 +143,7 @@ def _merge_adapters(arguments: argparse.Namespace) -> "MergeResult":
 
 
 def _extract(arguments: argparse.Namespace) -> int:
-    from alpharay.merge.extract import extract_lora
+    from alpharay.merge.adapters.extract import extract_lora
 
     _refuse(arguments, "alphas", "base", "method", "recipe", "betas", "weights", "normalise", "rounding",
             "shard_size", because="--extract-lora writes one adapter, from LOW to HIGH")  # fmt: skip
@@ -179,8 +179,8 @@ def _delta(arguments: argparse.Namespace) -> int:
 
 
 def _preview(arguments: argparse.Namespace) -> int:
-    from alpharay.merge.preview import preview
-    from alpharay.merge.table import preview_table
+    from alpharay.merge.write.preview import preview
+    from alpharay.merge.write.table import preview_table
 
     plan = read_plan(arguments)
     seen = preview(plan, arguments.out)
@@ -193,13 +193,13 @@ def _preview(arguments: argparse.Namespace) -> int:
 
 def read_plan(arguments: argparse.Namespace) -> "Plan":
     """The merge that the arguments ask for. Raises MergeError."""
-    from alpharay.merge import methods
-    from alpharay.merge.plan import number, read_settings
+    from alpharay.merge.compute import methods
+    from alpharay.merge.compute.plan import number, read_settings
 
     if arguments.recipe is not None:
         _refuse(arguments, "low", "high", "alphas", "base", "method", "betas", "weights", "normalise", *SETTINGS, "allow_config",
                 because="the recipe says it all")  # fmt: skip
-        from alpharay.merge.recipe import plan_recipe
+        from alpharay.merge.compute.recipe import plan_recipe
 
         return plan_recipe(arguments.recipe)
     low, high = arguments.low, arguments.high

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from alpharay.merge.checkpoint import Checkpoint, Tensor, open_checkpoint
-from alpharay.merge.compatible import check_compatible
-from alpharay.merge.delta import BLOCK_ROW, MAGIC, UNSIGNED, encode
+from alpharay.merge.checkpoints.checkpoint import Checkpoint, Tensor, open_checkpoint
+from alpharay.merge.checkpoints.compatible import check_compatible
+from alpharay.merge.checkpoints.delta import BLOCK_ROW, MAGIC, UNSIGNED, encode
+from alpharay.merge.checkpoints.fingerprint import combine_sha256
+from alpharay.merge.checkpoints.inputs import Inputs
+from alpharay.merge.compute.ordered import ordered
 from alpharay.merge.dtypes import BITS
 from alpharay.merge.errors import TargetExists
-from alpharay.merge.fingerprint import combine_sha256
-from alpharay.merge.inputs import Inputs
-from alpharay.merge.ordered import ordered
 from alpharay.merge.rounding import BLOCK
-from alpharay.merge.target import sync, write_error
+from alpharay.merge.write.target import sync, write_error
 
 # Blocks per piece of work.
 BLOCKS = 8

@@ -5,13 +5,13 @@ ask it for a wave of draws, report what became of each, and take its selection a
 """
 
 from alpharay.router.draw import Candidate, Draw, Evidence, Member
-from alpharay.router.experience import Experience, Fate, Source, experience_of
-from alpharay.router.learner import Learner
-from alpharay.router.policies import POLICIES, Policy, Situation
+from alpharay.router.learn.learner import Learner
+from alpharay.router.learn.logged_outcome import LoggedOutcome, OutcomeClass, Source, logged_outcome_of
+from alpharay.router.learn.router_state import RouterState
+from alpharay.router.policies import POLICIES, Policy, PolicyState
 from alpharay.router.seeds import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER
 from alpharay.router.selection import NEEDS, SELECTORS, Need, ranked
-from alpharay.router.session import Ask, Session, Stop
-from alpharay.router.standing import Standing
+from alpharay.router.session import SamplingRequest, Session, Stop
 
 __all__ = [
     "MAX_MEMBERS",
@@ -19,21 +19,21 @@ __all__ = [
     "NEEDS",
     "POLICIES",
     "SELECTORS",
-    "Ask",
     "Candidate",
     "Draw",
     "Evidence",
-    "Experience",
-    "Fate",
     "Learner",
+    "LoggedOutcome",
     "Member",
     "Need",
+    "OutcomeClass",
     "Policy",
+    "PolicyState",
+    "RouterState",
+    "SamplingRequest",
     "Session",
-    "Situation",
     "Source",
-    "Standing",
     "Stop",
-    "experience_of",
+    "logged_outcome_of",
     "ranked",
 ]

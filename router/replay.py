@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router.draw import Candidate, Member
-from alpharay.router.experience import Experience
-from alpharay.router.learner import Learner
+from alpharay.router.learn.learner import Learner
+from alpharay.router.learn.logged_outcome import LoggedOutcome
+from alpharay.router.learn.router_state import RouterState
 from alpharay.router.outcomes import CODE, VERDICTS, Outcomes
 from alpharay.router.policies import POLICIES
 from alpharay.router.seeds import mix
-from alpharay.router.session import Ask, Session
-from alpharay.router.standing import Standing
+from alpharay.router.session import SamplingRequest, Session
 
 FOLDS = 5
 _NO_FOLD = -1
@@ -74,7 +74,7 @@ class Replay:
         self._features = features or (lambda _: ())
         self._learnt_from = Replay(learnt_from, features=features) if learnt_from is not None else None
         self._fold = np.random.default_rng(0).permutation(len(self._problems)) % FOLDS
-        self._standings: dict[int, Standing] = {}
+        self._standings: dict[int, RouterState] = {}
 
     def run(
         self, policy: str, budget: int, seeds: int, *, members: Sequence[Member] = (), price: float = 0.0
@@ -94,18 +94,18 @@ class Replay:
         )
         for seed in range(seeds):
             for place, problem in enumerate(self._problems):
-                ask = Ask(
+                sampling = SamplingRequest(
                     members=tuple(members) or self.members,
                     budget=budget,
                     seed=mix(seed * len(self._problems) + place) >> 1,
                     stop_after_passes=1,
                     reproducible=True,
                     rotation=seed + place,
-                    standing=self.standing(int(self._fold[place])),
+                    router_state=self.router_state(int(self._fold[place])),
                     features=tuple(self._features(self._outcomes.problems[problem])),
                     price=price,
                 )
-                session = Session(ask, POLICIES[policy]())
+                session = Session(sampling, POLICIES[policy]())
                 tokens = sum(
                     one.prompt_tokens + one.completion_tokens for one in self._drive(session, int(problem))
                 )
@@ -116,19 +116,19 @@ class Replay:
                 found.first_pass[seed, place] = next(passing, 0)
         return found
 
-    def standing(self, fold: int) -> Standing:
+    def router_state(self, fold: int) -> RouterState:
         """What a server would have learnt from the problems of the other folds, before it met this fold's."""
         if self._learnt_from is not None:
-            return self._learnt_from.standing(_NO_FOLD)
+            return self._learnt_from.router_state(_NO_FOLD)
         if fold not in self._standings:
             learner = Learner()
             for row in self._log(np.flatnonzero(self._fold != fold)):
                 learner.learn(row)
             learner.settle()
-            self._standings[fold] = learner.standing()
+            self._standings[fold] = learner.router_state()
         return self._standings[fold]
 
-    def _log(self, places: NDArray[np.int64]) -> Iterator[Experience]:
+    def _log(self, places: NDArray[np.int64]) -> Iterator[LoggedOutcome]:
         """Some recorded samples of those problems, one member after the other, as a uniform policy's log has them."""
         for place in np.random.default_rng(1).permutation(places):
             problem = int(self._problems[place])
@@ -140,7 +140,7 @@ class Replay:
                     rows = self._rows[problem, number]
                     if sample < len(rows):
                         verdict, prompt, completion = self._at(int(rows[sample]))
-                        yield Experience(
+                        yield LoggedOutcome(
                             request=name,
                             draw=draw,
                             member=member.name,
@@ -158,10 +158,10 @@ class Replay:
         """Every draw that the session starts, finished or not when it stops."""
         numbers = {member.name: number for number, member in enumerate(self.members)}
         order = {
-            member.name: np.random.default_rng([session.ask.seed, number]).permutation(
+            member.name: np.random.default_rng([session.sampling.seed, number]).permutation(
                 self._rows[problem, number]
             )
-            for member in session.ask.members
+            for member in session.sampling.members
             for number in (numbers[member.name],)
         }
         waiting: list[Candidate] = []
@@ -170,7 +170,7 @@ class Replay:
                 rows = order[draw.member]
                 if draw.sample >= len(rows):
                     raise NotRecorded(
-                        f"a budget of {session.ask.budget} asks for more than the {len(rows)} samples that were "
+                        f"a budget of {session.sampling.budget} asks for more than the {len(rows)} samples that were "
                         f"recorded of {draw.member!r} on the problem {self._outcomes.problems[problem]!r}; "
                         "lower the budget"
                     )

@@ -10,11 +10,11 @@ from enum import StrEnum
 from random import Random
 
 from alpharay.router.draw import Candidate, Draw, Member
-from alpharay.router.policies.base import Policy, Situation
+from alpharay.router.learn.router_state import RouterState
+from alpharay.router.learn.turns import repairable, to_repair
+from alpharay.router.policies.base import Policy, PolicyState
 from alpharay.router.seeds import draw_seed, mix
 from alpharay.router.selection import ranked
-from alpharay.router.standing import Standing
-from alpharay.router.turns import mendable, to_mend
 
 
 class Stop(StrEnum):
@@ -27,7 +27,7 @@ class Stop(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class SamplingRequest:
     """What one request asks of the frontier.
 
     budget: samples over all members, at least 1.
@@ -35,7 +35,7 @@ class Ask:
     greedy: sampling is deterministic, so that a member's second sample would repeat its first.
     reproducible: the caller gave the seed and expects the same candidates again. Outcomes then count
         in the order of the draws, not of their arrival: slower engines must not change the answer.
-    turns: attempts at one candidate: failed ones may be mended, out of the same budget, so often less one.
+    turns: attempts at one candidate: failed ones may be repaired, out of the same budget, so often less one.
     least: samples drawn whatever they cost: the choices of the answer.
     rotation, features, price: see `Situation`.
     """
@@ -50,7 +50,7 @@ class Ask:
     least: int = 1
     rotation: int = 0
     selector: str = "tests"
-    standing: Standing = field(default_factory=Standing)
+    router_state: RouterState = field(default_factory=RouterState)
     features: tuple[float, ...] = ()
     price: float = 0.0
 
@@ -86,25 +86,25 @@ class Session:
     candidates: those that count so far, in the order in which they came to count.
     """
 
-    def __init__(self, ask: Ask, policy: Policy) -> None:
-        self.ask = ask
+    def __init__(self, sampling: SamplingRequest, policy: Policy) -> None:
+        self.sampling = sampling
         self.stopped: Stop | None = None
         self.drawn: Counter[str] = Counter()
         self.candidates: list[Candidate] = []
         self._policy = policy
         self._counted: Counter[str] = Counter()  # drawn, and decided on but not handed out yet
-        self._numbers = {member.name: number for number, member in enumerate(ask.members)}
+        self._numbers = {member.name: number for number, member in enumerate(sampling.members)}
         self._losses: Counter[str] = Counter()
         self._down: set[str] = set()
         self._target = 0
         self._wave = 0
         self._next_index = 0
         self._next_sample: Counter[str] = Counter()
-        self._lost_samples: dict[str, list[int]] = {member.name: [] for member in ask.members}
+        self._lost_samples: dict[str, list[int]] = {member.name: [] for member in sampling.members}
         self._decided: list[Draw] = []
         self._pending: set[int] = set()
         self._early: dict[int, Candidate] = {}
-        self._mending: set[int] = set()
+        self._repairing: set[int] = set()
 
     def next_wave(self) -> tuple[Draw, ...]:
         """The draws to start now; none while a wave is under way, or when no member can be drawn from."""
@@ -155,7 +155,7 @@ class Session:
 
     def select(self) -> list[Candidate]:
         """Every candidate that counts, best first."""
-        return ranked(self.candidates, self.ask.selector)
+        return ranked(self.candidates, self.sampling.selector)
 
     def _decide(self) -> None:
         """Decides on the next draws, once most of the last wave is in."""
@@ -170,79 +170,79 @@ class Session:
             samples = min(samples, self._left())
         if samples <= 0:
             return
-        draws = self._mend(samples)
+        draws = self._repair(samples)
         draws += self._draw_anew(samples - len(draws), waiting + len(draws))
         self._decided += draws
 
-    def _mend(self, samples: int) -> list[Draw]:
+    def _repair(self, samples: int) -> list[Draw]:
         """Later turns of failed candidates, as many of the samples as should go there."""
-        if self.ask.turns == 1:
+        if self.sampling.turns == 1:
             return []
-        failed = [one for one in self._mendable() if one.draw.member not in self._down]
-        dice = Random(mix(self.ask.seed) ^ self._next_index)
-        if self.ask.greedy and not self._fresh_members():
+        failed = [one for one in self._repairable() if one.draw.member not in self._down]
+        dice = Random(mix(self.sampling.seed) ^ self._next_index)
+        if self.sampling.greedy and not self._fresh_members():
             chosen = failed[:samples]  # there is nothing else to draw
         else:
-            chosen = to_mend(failed, samples, self.ask.standing.turns, dice)
-        self._mending |= {one.draw.index for one in chosen}
-        return [self._draw(one.draw.member, mends=one.draw) for one in chosen]
+            chosen = to_repair(failed, samples, self.sampling.router_state.turns, dice)
+        self._repairing |= {one.draw.index for one in chosen}
+        return [self._draw(one.draw.member, parent=one.draw) for one in chosen]
 
     def _draw_anew(self, samples: int, waiting: int) -> list[Draw]:
         members = [member for member in self._fresh_members() if member.name not in self._down]
         if samples <= 0 or not members:
             return []
-        situation = self._situation(members)
-        names = self._policy.allocate(samples, situation)
-        owed = min(samples, self.ask.least - self._counted.total())
+        state = self._policy_state(members)
+        names = self._policy.allocate(samples, state)
+        owed = min(samples, self.sampling.least - self._counted.total())
         if len(names) < owed:
-            names = self._policy.allocate(owed, replace(situation, price=0.0))
+            names = self._policy.allocate(owed, replace(state, price=0.0))
         if not names and not waiting:
             self._stop(Stop.COST)
-        if self.ask.greedy:
+        if self.sampling.greedy:
             names = list(dict.fromkeys(names))
         return [self._draw(name) for name in names]
 
-    def _situation(self, members: Sequence[Member]) -> Situation:
-        return Situation(
+    def _policy_state(self, members: Sequence[Member]) -> PolicyState:
+        return PolicyState(
             members=members,
-            everyone=self.ask.members,
+            everyone=self.sampling.members,
             drawn=self._counted,
             candidates=self.candidates,
-            budget=self.ask.effective_budget,
-            standing=self.ask.standing,
-            features=self.ask.features,
-            rotation=self.ask.rotation,
-            seed=self.ask.seed,
-            price=self.ask.price,
+            budget=self.sampling.effective_budget,
+            router_state=self.sampling.router_state,
+            features=self.sampling.features,
+            rotation=self.sampling.rotation,
+            seed=self.sampling.seed,
+            price=self.sampling.price,
         )
 
     def _fresh_members(self) -> list[Member]:
         """Members that a first attempt may be drawn from, now or once they are back."""
         return [
             member
-            for member in self.ask.members
+            for member in self.sampling.members
             if self._losses[member.name] < GIVE_UP_AFTER
-            and not (self.ask.greedy and self._counted[member.name])
+            and not (self.sampling.greedy and self._counted[member.name])
         ]
 
-    def _mendable(self) -> list[Candidate]:
+    def _repairable(self) -> list[Candidate]:
         """Failed candidates for a later turn by their members, now or once those are back."""
-        if self.ask.turns == 1:
+        if self.sampling.turns == 1:
             return []
         return [
             candidate
-            for candidate in mendable(self.candidates, self.ask.turns)
-            if candidate.draw.index not in self._mending
+            for candidate in repairable(self.candidates, self.sampling.turns)
+            if candidate.draw.index not in self._repairing
             and self._losses[candidate.draw.member] < GIVE_UP_AFTER
         ]
 
     def _left(self) -> int:
         """Samples that may still be drawn: of the budget, and of what there is to draw."""
-        left = self.ask.effective_budget - self._counted.total()
+        left = self.sampling.effective_budget - self._counted.total()
         fresh = self._fresh_members()
-        if self.ask.greedy:
-            return min(left, len(fresh) + len(self._mendable()))
-        return left if fresh else min(left, len(self._mendable()))
+        if self.sampling.greedy:
+            return min(left, len(fresh) + len(self._repairable()))
+        return left if fresh else min(left, len(self._repairable()))
 
     def _next_target(self) -> int:
         """Samples drawn in all by the end of the next wave.
@@ -251,19 +251,19 @@ class Session:
         policy's growth says. Doubling keeps engines busy on hard problems, and on easy ones wastes at
         most as much again as was needed.
         """
-        spent, wanted = self._counted.total(), self.ask.stop_after_passes
+        spent, wanted = self._counted.total(), self.sampling.stop_after_passes
         budget = spent + self._left()
-        turns = self.ask.turns > 1
+        turns = self.sampling.turns > 1
         if wanted is None or (wanted >= budget and not turns):
             return budget
-        size = max(math.ceil(spent * self._policy.growth), len(self.ask.members), wanted)
+        size = max(math.ceil(spent * self._policy.growth), len(self.sampling.members), wanted)
         if turns and not spent:
-            # Something must be left to mend the first failures with.
-            size = min(size, math.ceil(self.ask.effective_budget / 2))
+            # Something must be left to repair the first failures with.
+            size = min(size, math.ceil(self.sampling.effective_budget / 2))
         return min(budget, spent + size)
 
-    def _draw(self, name: str, mends: Draw | None = None) -> Draw:
-        if self._lost_samples[name] and mends is None:
+    def _draw(self, name: str, parent: Draw | None = None) -> Draw:
+        if self._lost_samples[name] and parent is None:
             # What was lost never came to anything: drawing it again keeps a seeded answer the same.
             sample = self._lost_samples[name].pop(0)
         else:
@@ -273,9 +273,9 @@ class Session:
             index=self._next_index,
             member=name,
             sample=sample,
-            seed=draw_seed(self.ask.seed, self._numbers[name], sample),
-            turn=mends.turn + 1 if mends else 1,
-            repairs=mends.index if mends else None,
+            seed=draw_seed(self.sampling.seed, self._numbers[name], sample),
+            turn=parent.turn + 1 if parent else 1,
+            repairs=parent.index if parent else None,
         )
         self._next_index += 1
         self._pending.add(draw.index)
@@ -287,12 +287,12 @@ class Session:
         self._counted[draw.member] -= 1
         self._lost_samples[draw.member].append(draw.sample)
         if draw.repairs is not None:
-            self._mending.discard(draw.repairs)
+            self._repairing.discard(draw.repairs)
 
     def _take_in_order(self) -> None:
         """Lets count what has arrived; a reproducible request waits for the draws before it."""
         first_open = self._next_index
-        if self.ask.reproducible:
+        if self.sampling.reproducible:
             first_open = min(self._pending, default=first_open)
         self._take(sorted(index for index in self._early if index < first_open))
 
@@ -302,10 +302,10 @@ class Session:
             if self.stopped:
                 continue
             self.candidates.append(candidate)
-            wanted = self.ask.stop_after_passes
+            wanted = self.sampling.stop_after_passes
             if wanted is not None and self.passes >= wanted:
                 self._stop(Stop.PASSES)
-            elif self.ask.reproducible and self.ask.stop_after_passes is not None:
+            elif self.sampling.reproducible and self.sampling.stop_after_passes is not None:
                 # Decided after the same draw whatever else has arrived, so that arrivals change nothing.
                 self._decide()
 

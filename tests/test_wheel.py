@@ -49,7 +49,7 @@ def test_every_module_is_in_the_wheel(wheel_names):
     assert modules <= wheel_names
 
 
-@pytest.mark.parametrize("folder", ["embedded", "page"])
+@pytest.mark.parametrize("folder", ["embedded", "gateway/page"])
 def test_the_embedded_frontier_and_the_page_are_in_the_wheel(wheel_names, folder):
     files = (ROOT / "serve" / folder).rglob("*")
     assert {f"alpharay/{file.relative_to(ROOT)}" for file in files if file.is_file()} <= wheel_names

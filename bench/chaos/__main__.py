@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace, scratch: Path) -> tuple[str, list[str]]:
     log = scratch / "serve.log"
     with log.open("w") as errors:
         server = subprocess.Popen(
-            [sys.executable, "-m", "alpharay.serve.cli", "serve", "--port", "0", str(config)],
+            [sys.executable, "-m", "alpharay.serve.cli.main", "serve", "--port", "0", str(config)],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -140,7 +140,7 @@ async def _storm(
 def _sizes(server: int) -> dict[str, tuple[float, int]]:
     """Per part of the server its resident MB and open files, summed over its processes."""
     parts = {"ingress": "alpharay:ingress", "hosts": "alpharay:member", "engines": "EngineCore",
-             "judge": "alpharay:judge", "hub": "alpharay:hub", "proxy": "ProxyActor"}  # fmt: skip
+             "judge": "alpharay:judge", "cluster-state": "alpharay:hub", "proxy": "ProxyActor"}  # fmt: skip
     found = {}
     for name, word in parts.items():
         sizes = []

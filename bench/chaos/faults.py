@@ -63,7 +63,7 @@ async def break_things(
                     continue
             elif not _signal(server, *FAULTS[kind], chance):
                 continue
-            await asyncio.sleep(1.0)  # the hub hears of it within a second
+            await asyncio.sleep(1.0)  # the cluster state hears of it within a second
             if await _ready(client, root, 120):
                 damage.recovered[kind].append(time.monotonic() - started)
             else:

@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 
 from alpharay.judge import Verdict
-from alpharay.serve.measure.outcomes import SCHEMA, read_table, write_outcomes
+from alpharay.serve.evaluate.outcomes import SCHEMA, read_table, write_outcomes
 from bench.frontier.members import Candidate
 from bench.frontier.sample import sample
 from bench.frontier.tokenizer import encode_prompt

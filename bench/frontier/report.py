@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from alpharay.router.outcomes import Outcomes
-from alpharay.serve.measure.outcomes import read_outcomes
+from alpharay.serve.evaluate.outcomes import read_outcomes
 from bench.frontier.figures import Set, best_single, best_split, halves, interval, read, rows_of
 from bench.frontier.kinds import Kind, best_by_family, by_family, by_kind, kinds_of, solved_by
 from bench.frontier.plots import ensemble_plot, families_plot, frontier_plot, pass_plot

@@ -11,7 +11,7 @@ import zlib
 from typing import Any
 
 from alpharay.judge.formats.row import Unusable, decoded, identity, text
-from alpharay.judge.inside import furnish
+from alpharay.judge.guest import furnish
 
 Json = dict[str, Any]
 

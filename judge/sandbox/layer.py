@@ -1,8 +1,8 @@
 """The layers of isolation and the command lines that start a fork server in them.
 
 full       bubblewrap: namespaces without network, only the interpreter's and the system's libraries to be seen,
-           nothing to be written; within them each run is caged by Landlock, seccomp and limits.
-landlock   the cage alone, for pods and containers that forbid namespaces. `stat` still tells which files exist,
+           nothing to be written; within them each run is sandboxed by Landlock, seccomp and limits.
+landlock   the sandbox alone, for pods and containers that forbid namespaces. `stat` still tells which files exist,
            and process numbers are the machine's.
 """
 
@@ -20,16 +20,16 @@ from alpharay.judge.sandbox import readable, toolchain
 
 NAMES = ("full", "landlock")
 
-INSIDE = Path(__file__).resolve().parent.parent / "inside"
+INSIDE = Path(__file__).resolve().parent.parent / "guest"
 SCRATCH, SCRATCH_BYTES = "/build", 256 << 20
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 # Loads the fork server by path: inside the sandbox nothing of alpharay is installed.
 BOOT = """
 import sys, types
-for name, path in (("alpharay", []), ("alpharay.judge", []), ("alpharay.judge.inside", [sys.argv[1]])):
+for name, path in (("alpharay", []), ("alpharay.judge", []), ("alpharay.judge.guest", [sys.argv[1]])):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = path
-from alpharay.judge.inside import server
+from alpharay.judge.guest import server
 server.main()
 """
 # One arena keeps the address space, by which memory is bounded, close to what a program really uses;

@@ -1,6 +1,6 @@
 """The C++ compiler of this machine, taken apart into the programs that it starts.
 
-`g++` only calls others: the compiler proper, the assembler and the linker. Each of them runs as one caged process
+`g++` only calls others: the compiler proper, the assembler and the linker. Each of them runs as one sandboxed process
 that need not fork, in a sandbox that forbids it.
 """
 
@@ -24,7 +24,7 @@ OBJECT, PROGRAM = "program.o", "program"
 HOW_TO_GET_IT = (
     "install it with: apt-get install g++ (elsewhere: GCC 10 or newer with static libstdc++ and libc)"
 )
-# A static program needs no file at run time, so that its cage can hide all of them.
+# A static program needs no file at run time, so that its sandbox can hide all of them.
 # Tells contest programs, on most sites, to leave out what helped their author at home.
 DEFINED = "-DONLINE_JUDGE"
 FLAGS = ("-O2", "-w", "-static", "-s", "-pipe", "-fmax-errors=5", DEFINED, "-x", "c++", "-", "-o", PROGRAM)

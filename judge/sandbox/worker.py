@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from alpharay.judge.errors import RunRefused, SandboxUnavailable, WorkerDied
-from alpharay.judge.inside.candidate import SEPARATOR
+from alpharay.judge.guest.candidate import SEPARATOR
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
 from alpharay.judge.sandbox.layer import MORE_MODULES, Layer, throw_away_uid
@@ -74,7 +74,7 @@ class Ended:
     """What became of a run, as its parent inside the sandbox saw it.
 
     ended: exit, cpu, wall, memory, output or cancel. code: exit code, negative for a signal. phase: how far it came
-    (S caged, L loading a module to call, R running, C does not compile). marks: CPU seconds at each answer of a call.
+    (S sandboxed, L loading a module to call, R running, C does not compile). marks: CPU seconds at each answer of a call.
     tests: exit code of the tests' own process, if they had one; the other figures are the candidate's.
     sizes: bytes written to stdout, of which at most the limit is kept, and kept of what was written to stderr.
     rest: what became of the further runs that were made.

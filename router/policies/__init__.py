@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from alpharay.router.learn.router_state import RouterState
 from alpharay.router.policies.adaptive import Adaptive
 from alpharay.router.policies.bandit import Bandit
-from alpharay.router.policies.base import Policy, Situation
+from alpharay.router.policies.base import Policy, PolicyState
 from alpharay.router.policies.portfolio import Portfolio
 from alpharay.router.policies.single import Single
 from alpharay.router.policies.uniform import Uniform
-from alpharay.router.standing import Standing
 
 POLICIES: dict[str, Callable[[], Policy]] = {
     "uniform": Uniform,
@@ -25,9 +25,9 @@ __all__ = [
     "Adaptive",
     "Bandit",
     "Policy",
+    "PolicyState",
     "Portfolio",
+    "RouterState",
     "Single",
-    "Situation",
-    "Standing",
     "Uniform",
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from alpharay.router.belief import Belief
-from alpharay.router.mixture import unlearnt
-from alpharay.router.policies.base import Situation
+from alpharay.router.learn.belief import Belief
+from alpharay.router.learn.mixture import unlearnt
+from alpharay.router.policies.base import PolicyState
 
 # Gains closer than this are equal, and go by turns.
 _EQUAL = 1e-9
@@ -22,23 +22,23 @@ class Adaptive:
 
     growth = 0.5
 
-    def allocate(self, samples: int, situation: Situation) -> list[str]:
-        everyone = situation.everyone
-        mixture = situation.standing.mixture or unlearnt(tuple(everyone))
-        belief = Belief(mixture, everyone, situation.candidates)
-        belief.take_under_way(situation.drawn, situation.candidates)
+    def allocate(self, samples: int, state: PolicyState) -> list[str]:
+        everyone = state.everyone
+        mixture = state.router_state.mixture or unlearnt(tuple(everyone))
+        belief = Belief(mixture, everyone, state.candidates)
+        belief.take_under_way(state.drawn, state.candidates)
         places = {member.name: place for place, member in enumerate(everyone)}
-        order = np.array([places[member.name] for member in situation.in_turn])
-        tokens = np.array([situation.standing.tokens_of(member.name) for member in everyone])
+        order = np.array([places[member.name] for member in state.in_turn])
+        tokens = np.array([state.router_state.tokens_of(member.name) for member in everyone])
         allocation: list[str] = []
         for _ in range(samples):
             gain = belief.gain()
             worth = gain
-            if situation.price:
-                worth = np.where(gain > situation.price * tokens, gain / tokens, 0.0)
+            if state.price:
+                worth = np.where(gain > state.price * tokens, gain / tokens, 0.0)
             worth = worth[order]
             best = float(worth.max())
-            if situation.price and best <= 0:
+            if state.price and best <= 0:
                 break
             place = order[int(np.argmax(worth >= best - _EQUAL * max(best, _EQUAL)))]
             name = everyone[place].name

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from random import Random
 
-from alpharay.router.arms import Arm, context
-from alpharay.router.experience import Fate
-from alpharay.router.policies.base import Situation
+from alpharay.router.learn.arms import Arm, context
+from alpharay.router.learn.logged_outcome import OutcomeClass
+from alpharay.router.policies.base import PolicyState
 from alpharay.router.seeds import mix
 
 # Standard deviation assumed of a single outcome about its mean, and how far above the mean UCB looks.
@@ -28,25 +28,25 @@ class Bandit:
     def __init__(self, explore: str = "thompson") -> None:
         self._thompson = explore == "thompson"
 
-    def allocate(self, samples: int, situation: Situation) -> list[str]:
-        x, standing = context(situation.features), situation.standing
-        dice = Random(mix(situation.seed) ^ sum(situation.drawn.values()))
-        solved = dict.fromkeys((member.name for member in situation.members), 0)
+    def allocate(self, samples: int, state: PolicyState) -> list[str]:
+        x, router_state = context(state.features), state.router_state
+        dice = Random(mix(state.seed) ^ sum(state.drawn.values()))
+        solved = dict.fromkeys((member.name for member in state.members), 0)
         judged = dict.fromkeys(solved, 0)
-        for one in situation.candidates:
-            fate = Fate.of(one.verdict.verdict) if one.verdict else None
-            if fate is not None and one.draw.member in solved:
-                solved[one.draw.member] += fate is Fate.SOLVED
+        for one in state.candidates:
+            outcome_class = OutcomeClass.of(one.verdict.verdict) if one.verdict else None
+            if outcome_class is not None and one.draw.member in solved:
+                solved[one.draw.member] += outcome_class is OutcomeClass.SOLVED
                 judged[one.draw.member] += 1
-        blank = Arm.new(standing.folded)
+        blank = Arm.new(router_state.folded)
         arms = {}
-        for member in situation.in_turn:
-            arm = standing.arms.get(member.name, blank)
-            mean, tokens, variance = arm.expected(x, standing.folded)
+        for member in state.in_turn:
+            arm = router_state.arms.get(member.name, blank)
+            mean, tokens, variance = arm.expected(x, router_state.folded)
             known = judged[member.name]
             mean = (mean + variance * solved[member.name]) / (1 + known * variance)
-            cost = situation.price * (tokens or standing.tokens_of(member.name))
-            arms[member.name] = (mean - cost, variance, max(known, situation.drawn.get(member.name, 0)))
+            cost = state.price * (tokens or router_state.tokens_of(member.name))
+            arms[member.name] = (mean - cost, variance, max(known, state.drawn.get(member.name, 0)))
         pulls = {name: pulled for name, (_, _, pulled) in arms.items()}
         allocation: list[str] = []
         for _ in range(samples):
@@ -56,7 +56,7 @@ class Bandit:
                 chance = dice.gauss(0, 1) if self._thompson else _OPTIMISM
                 scores[name] = mean + chance * deviation
             best = max(scores, key=scores.__getitem__)  # the first in turn among equals
-            if situation.price and scores[best] <= 0:
+            if state.price and scores[best] <= 0:
                 break
             pulls[best] += 1
             allocation.append(best)

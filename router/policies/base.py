@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from alpharay.router.draw import Candidate, Member
-from alpharay.router.standing import Standing
+from alpharay.router.learn.router_state import RouterState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class PolicyState:
     """One request as its policy sees it when more is to be drawn.
 
     members: those that can be drawn from now, in the frontier's order, never empty.
@@ -29,7 +29,7 @@ class Situation:
     drawn: Mapping[str, int] = field(default_factory=dict)
     candidates: Sequence[Candidate] = ()
     budget: int = 1
-    standing: Standing = field(default_factory=Standing)
+    router_state: RouterState = field(default_factory=RouterState)
     features: tuple[float, ...] = ()
     rotation: int = 0
     seed: int = 0
@@ -54,7 +54,7 @@ class Policy(Protocol):
 
     growth: float
 
-    def allocate(self, samples: int, situation: Situation) -> list[str]:
+    def allocate(self, samples: int, state: PolicyState) -> list[str]:
         """The member of each of the next draws, in order.
 
         At most `samples` of them; fewer where, at a price, no more are worth what they cost.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alpharay.router.belief import Belief
-from alpharay.router.policies.base import Situation
+from alpharay.router.learn.belief import Belief
+from alpharay.router.policies.base import PolicyState
 from alpharay.router.policies.uniform import Uniform
 
 
@@ -16,11 +16,11 @@ class Portfolio:
 
     growth = 1.0
 
-    def allocate(self, samples: int, situation: Situation) -> list[str]:
-        weights = self.weights(situation)
+    def allocate(self, samples: int, state: PolicyState) -> list[str]:
+        weights = self.weights(state)
         if sum(weights.values()) <= 0:  # none of its members can be drawn from
-            return Uniform().allocate(samples, situation)
-        drawn = {name: situation.drawn.get(name, 0) for name in weights}
+            return Uniform().allocate(samples, state)
+        drawn = {name: state.drawn.get(name, 0) for name in weights}
         scale = 1 / sum(weights.values())
         allocation: list[str] = []
         for _ in range(samples):
@@ -32,19 +32,19 @@ class Portfolio:
         return allocation
 
     @staticmethod
-    def weights(situation: Situation) -> dict[str, float]:
+    def weights(state: PolicyState) -> dict[str, float]:
         """Per drawable member, its part of the budget; learnt ones are in samples of this request's budget."""
-        names = [member.name for member in situation.in_turn]
-        given = situation.standing.portfolio
-        if any(given.get(member.name) for member in situation.everyone):
+        names = [member.name for member in state.in_turn]
+        given = state.router_state.portfolio
+        if any(given.get(member.name) for member in state.everyone):
             return {name: given.get(name, 0.0) for name in names}
-        mixture = situation.standing.mixture
+        mixture = state.router_state.mixture
         if mixture is None:
             return dict.fromkeys(names, 1.0)
-        belief = Belief(mixture, situation.everyone, ())
-        every = [member.name for member in situation.everyone]
+        belief = Belief(mixture, state.everyone, ())
+        every = [member.name for member in state.everyone]
         split = dict.fromkeys(every, 0.0)
-        for _ in range(min(situation.budget, _MOST_PLANNED)):
+        for _ in range(min(state.budget, _MOST_PLANNED)):
             name = every[int(belief.gain().argmax())]
             belief.choose(name)
             split[name] += 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from alpharay.router.policies.base import Situation
+from alpharay.router.policies.base import PolicyState
 
 
 class Single:
     growth = 1.0
 
-    def allocate(self, samples: int, situation: Situation) -> list[str]:
+    def allocate(self, samples: int, state: PolicyState) -> list[str]:
         """All samples to one member.
 
         A member already drawn from in this request is kept as long as it can be drawn from; else it
@@ -16,10 +16,10 @@ class Single:
         that was trained on more of the tests. A request names a member by `members: [name]`.
         """
         best = max(
-            situation.members,
+            state.members,
             key=lambda member: (
-                situation.drawn.get(member.name, 0),
-                situation.standing.solve_rate(member.name),
+                state.drawn.get(member.name, 0),
+                state.router_state.solve_rate(member.name),
                 -abs(member.alpha - 1),
             ),
         )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 
-from alpharay.router.policies.base import Situation
+from alpharay.router.policies.base import PolicyState
 
 
 class Uniform:
     growth = 1.0
 
-    def allocate(self, samples: int, situation: Situation) -> list[str]:
+    def allocate(self, samples: int, state: PolicyState) -> list[str]:
         """Each sample goes to the member drawn least so far.
 
         The split is exact whenever the budget is a multiple of the members; the remainder starts at
         another member from request to request, so that no member is favoured over many of them.
         """
-        order = [member.name for member in situation.in_turn]
-        counts = Counter({name: situation.drawn.get(name, 0) for name in order})
+        order = [member.name for member in state.in_turn]
+        counts = Counter({name: state.drawn.get(name, 0) for name in order})
         allocation = []
         for _ in range(samples):
             name = min(order, key=counts.__getitem__)  # min keeps the order's first among equals

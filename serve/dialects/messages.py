@@ -20,8 +20,8 @@ from alpharay.serve.dialects.dialect import (
 )
 from alpharay.serve.dialects.messages_input import OUR_SIGNATURE, tidied
 from alpharay.serve.dialects.openai import data_of, named_event
+from alpharay.serve.dialects.too_long import PromptTooLong
 from alpharay.serve.errors import RequestError, malformed
-from alpharay.serve.too_long import PromptTooLong
 
 __all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "offered", "passage", "read",
            "replay", "text", "usage"]  # fmt: skip
@@ -30,7 +30,7 @@ NAME = "messages"
 PATH = "/v1/messages"
 SINGLE = True
 
-# vLLM's Messages have no seed; serve/engine.py reads it from here.
+# vLLM's Messages have no seed; serve/engine/vllm_engine.py reads it from here.
 SEED = "alpharay_seed"
 
 _KINDS = {

@@ -65,7 +65,7 @@ def stretched(
         )
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "alpharay.serve.cli", "serve", "--port", "0", str(config)],
+        [sys.executable, "-m", "alpharay.serve.cli.main", "serve", "--port", "0", str(config)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1", "ALPHARAY_CACHE": str(scratch / "cache")},

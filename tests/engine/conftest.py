@@ -102,7 +102,7 @@ def _start_server(folder: Path, *arguments: str) -> RunningServer:
     log = folder / "serve.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "alpharay.serve.cli", "serve", "--port", "0", *arguments],
+            [sys.executable, "-m", "alpharay.serve.cli.main", "serve", "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             stderr=errors,
             stdin=subprocess.DEVNULL,
@@ -148,7 +148,7 @@ def problems() -> list[dict]:
 
 
 @pytest.fixture
-def ask(problems) -> Callable[..., dict]:
+def sampling(problems) -> Callable[..., dict]:
     """The body of a request for one of the problems, with its tests unless told otherwise."""
 
     def body(number: int = 3, *, tests: bool = True, controls: dict | None = None, **fields) -> dict:

@@ -46,7 +46,7 @@ def draw_the_frontier(root: str) -> None:
     """Has samples of every member judged on all the problems that nobody was trained on."""
     problems = (files("alpharay.serve") / "embedded" / "problems.jsonl").read_text().splitlines()
 
-    def ask(problem: dict) -> None:
+    def sampling(problem: dict) -> None:
         body = {
             "model": "frontier",
             "seed": 1,
@@ -62,7 +62,7 @@ def draw_the_frontier(root: str) -> None:
         httpx.post(f"{root}/v1/chat/completions", json=body, timeout=300).raise_for_status()
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(ask, map(json.loads, problems)))
+        list(pool.map(sampling, map(json.loads, problems)))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ def extra(body: dict) -> dict:
     return {**body, "extra_body": {"alpharay": own}}
 
 
-def test_two_accepted_choices_come_back_from_named_alphas(server, ask):
-    body = ask(12, n=2, controls={"budget": 16, "members": ["-0.5", 0, 0.5, 1, "frontier@1.5"]})
+def test_two_accepted_choices_come_back_from_named_alphas(server, sampling):
+    body = sampling(12, n=2, controls={"budget": 16, "members": ["-0.5", 0, 0.5, 1, "frontier@1.5"]})
     answer = server.client().chat.completions.create(**extra(body))
     assert [choice.index for choice in answer.choices] == [0, 1]
     for choice in answer.choices:
@@ -30,8 +30,8 @@ def test_two_accepted_choices_come_back_from_named_alphas(server, ask):
     assert answer.usage.completion_tokens > 0
 
 
-def test_counts_add_up_to_the_budget(server, ask):
-    answer = server.post(ask(controls={"budget": 16, "stop_after_passes": 16, "return": "all"})).json()
+def test_counts_add_up_to_the_budget(server, sampling):
+    answer = server.post(sampling(controls={"budget": 16, "stop_after_passes": 16, "return": "all"})).json()
     told = answer["alpharay"]
     assert told["budget"] == told["effective_budget"] == told["drawn"] == 16
     assert sum(member["drawn"] for member in told["members"].values()) == 16
@@ -49,16 +49,16 @@ def test_counts_add_up_to_the_budget(server, ask):
     assert told["usage"]["prompt_tokens"] == spent * answer["usage"]["prompt_tokens"]
 
 
-def test_the_first_pass_stops_the_drawing(server, ask):
-    told = server.post(ask(controls={"budget": 256})).json()["alpharay"]
+def test_the_first_pass_stops_the_drawing(server, sampling):
+    told = server.post(sampling(controls={"budget": 256})).json()["alpharay"]
     assert told["stopped"] == "passes"
     assert told["drawn"] < 256
     assert sum(member["verdicts"].get("accepted", 0) for member in told["members"].values()) >= 1
 
 
-def test_a_streamed_budget_ends_with_the_winner_and_its_spend(server, ask):
+def test_a_streamed_budget_ends_with_the_winner_and_its_spend(server, sampling):
     stream = server.client().chat.completions.create(
-        stream=True, stream_options={"include_usage": True}, **extra(ask(controls={"budget": 16}))
+        stream=True, stream_options={"include_usage": True}, **extra(sampling(controls={"budget": 16}))
     )
     chunks = list(stream)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
@@ -69,8 +69,8 @@ def test_a_streamed_budget_ends_with_the_winner_and_its_spend(server, ask):
     assert chunks[-1].model_extra["alpharay"]["stopped"] == "passes"
 
 
-def test_a_pinned_member_streams_token_by_token(server, ask):
-    body = ask(tests=False, model="frontier@1.5", stream=True)
+def test_a_pinned_member_streams_token_by_token(server, sampling):
+    body = sampling(tests=False, model="frontier@1.5", stream=True)
     stream = server.client().chat.completions.create(**extra(body))
     chunks = list(stream)
     assert sum(bool(chunk.choices[0].delta.content) for chunk in chunks) > 5
@@ -79,18 +79,18 @@ def test_a_pinned_member_streams_token_by_token(server, ask):
     assert chunks[-1].model_extra["alpharay"]["usage"]["completion_tokens"] > 5
 
 
-def test_a_pinned_member_answers_whole_and_may_be_given_a_budget(server, ask):
-    plain = server.client().chat.completions.create(**extra(ask(tests=False, model="frontier@1.5")))
+def test_a_pinned_member_answers_whole_and_may_be_given_a_budget(server, sampling):
+    plain = server.client().chat.completions.create(**extra(sampling(tests=False, model="frontier@1.5")))
     assert plain.model == "frontier@1.5"
     assert plain.choices[0].model_extra["alpharay"]["verdict"] is None
-    told = server.post(ask(model="frontier@1.5", controls={"budget": 6, "stop_after_passes": 6})).json()[
+    told = server.post(sampling(model="frontier@1.5", controls={"budget": 6, "stop_after_passes": 6})).json()[
         "alpharay"
     ]
     assert {name: member["drawn"] for name, member in told["members"].items()} == {"frontier@1.5": 6}
 
 
-def test_the_same_seed_gives_the_same_candidates(server, ask):
-    body = ask(5, seed=7, controls={"budget": 20, "stop_after_passes": 3, "return": "all"})
+def test_the_same_seed_gives_the_same_candidates(server, sampling):
+    body = sampling(5, seed=7, controls={"budget": 20, "stop_after_passes": 3, "return": "all"})
     first, second = (server.post(body).json() for _ in range(2))
 
     def drawn(answer: dict) -> list:
@@ -104,22 +104,22 @@ def test_the_same_seed_gives_the_same_candidates(server, ask):
     assert drawn(first) != drawn(server.post({**body, "seed": 8}).json())
 
 
-def test_greedy_sampling_draws_one_sample_a_member(server, ask):
-    told = server.post(ask(temperature=0, controls={"budget": 64, "stop_after_passes": 64})).json()[
+def test_greedy_sampling_draws_one_sample_a_member(server, sampling):
+    told = server.post(sampling(temperature=0, controls={"budget": 64, "stop_after_passes": 64})).json()[
         "alpharay"
     ]
     assert (told["budget"], told["effective_budget"], told["drawn"]) == (64, 5, 5)
 
 
-def test_without_tests_a_request_draws_what_it_returns(server, ask):
-    answer = server.post(ask(tests=False, n=3)).json()
+def test_without_tests_a_request_draws_what_it_returns(server, sampling):
+    answer = server.post(sampling(tests=False, n=3)).json()
     assert len(answer["choices"]) == 3
     assert answer["alpharay"]["drawn"] == 3
     assert answer["alpharay"]["judge"] == "not_asked"
 
 
-def test_a_problem_that_no_candidate_solves_is_answered_with_its_verdicts(server, ask):
-    body = ask(
+def test_a_problem_that_no_candidate_solves_is_answered_with_its_verdicts(server, sampling):
+    body = sampling(
         controls={
             "tests": {"kind": "stdio", "cases": [{"input": "1", "output": "never printed"}]},
             "budget": 5,
@@ -139,16 +139,16 @@ def test_models_lists_the_ensemble_and_its_members(server):
     assert len({models[name]["checkpoint"] for name in MEMBERS}) == 5
 
 
-def test_headers_control_a_request_too(server, ask):
+def test_headers_control_a_request_too(server, sampling):
     headers = {"X-Alpharay-Budget": "3", "X-Alpharay-Members": "0.5,1"}
-    told = server.post(ask(tests=False), headers=headers).json()["alpharay"]
+    told = server.post(sampling(tests=False), headers=headers).json()["alpharay"]
     assert told["drawn"] == 3
     assert set(told["members"]) == {"frontier@0.5", "frontier@1"}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_prompt_longer_than_the_model_is_refused_with_its_own_status(server, ask, stream):
-    long = ask(stream=stream) | {"messages": [{"role": "user", "content": "sum " * 600}]}
+def test_a_prompt_longer_than_the_model_is_refused_with_its_own_status(server, sampling, stream):
+    long = sampling(stream=stream) | {"messages": [{"role": "user", "content": "sum " * 600}]}
     answer = server.post(long)
     assert answer.status_code == 400
     assert "512" in answer.json()["error"]["message"]
@@ -170,28 +170,28 @@ def test_a_prompt_longer_than_the_model_is_refused_with_its_own_status(server, a
         ({"alpharay": {"policy": "bandits"}}, 400, "bandit"),
     ],
 )
-def test_bad_input_gets_one_clear_error(server, ask, change, status, word):
-    answer = server.post(ask(tests=False) | change)
+def test_bad_input_gets_one_clear_error(server, sampling, change, status, word):
+    answer = server.post(sampling(tests=False) | change)
     assert answer.status_code == status
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert word in answer.json()["error"]["message"]
 
 
-def test_malformed_json_and_oversized_bodies_are_refused(server, ask):
+def test_malformed_json_and_oversized_bodies_are_refused(server, sampling):
     assert server.post(b'{"model": ').status_code == 400
     assert server.post(b"[1, 2]").status_code == 400
-    body = ask()
+    body = sampling()
     body["alpharay"]["tests"]["cases"][0]["input"] = "1 " * 20_000_000
     answer = server.post(body)
     assert answer.status_code == 413
     assert "MB" in answer.json()["error"]["message"]
 
 
-def test_the_client_library_raises_its_own_errors(server, ask):
+def test_the_client_library_raises_its_own_errors(server, sampling):
     with pytest.raises(openai.NotFoundError):
-        server.client().chat.completions.create(**extra(ask(model="frontier@9")))
+        server.client().chat.completions.create(**extra(sampling(model="frontier@9")))
     with pytest.raises(openai.BadRequestError, match="budget"):
-        server.client().chat.completions.create(**extra(ask(controls={"budget": -1})))
+        server.client().chat.completions.create(**extra(sampling(controls={"budget": -1})))
 
 
 def test_the_operational_routes_answer(server):
@@ -202,12 +202,12 @@ def test_the_operational_routes_answer(server):
     assert httpx.get(f"{server.root}/nowhere").json()["error"]["message"]
 
 
-def test_a_client_that_leaves_frees_everything(server, ask, wait_until):
+def test_a_client_that_leaves_frees_everything(server, sampling, wait_until):
     before = server.metric("alpharay_requests_total", outcome="client_gone")
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
             f"{server.url}/chat/completions",
-            json=ask(controls={"budget": 256, "stop_after_passes": 256}),
+            json=sampling(controls={"budget": 256, "stop_after_passes": 256}),
             timeout=httpx.Timeout(30, read=0.7),
         )
     wait_until(
@@ -216,9 +216,9 @@ def test_a_client_that_leaves_frees_everything(server, ask, wait_until):
     wait_until(server.idle, "engines without requests")
 
 
-def test_a_stream_that_is_left_frees_everything(server, ask, wait_until):
+def test_a_stream_that_is_left_frees_everything(server, sampling, wait_until):
     before = server.metric("alpharay_requests_total", outcome="client_gone")
-    body = ask(model="frontier@0", tests=False, stream=True, max_tokens=400, ignore_eos=True)
+    body = sampling(model="frontier@0", tests=False, stream=True, max_tokens=400, ignore_eos=True)
     with httpx.stream("POST", f"{server.url}/chat/completions", json=body, timeout=30) as stream:
         next(stream.iter_bytes())
     wait_until(

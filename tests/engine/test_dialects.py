@@ -16,9 +16,9 @@ def claude(server) -> anthropic.Anthropic:
 
 
 @pytest.fixture
-def own(problems, ask):
+def own(problems, sampling):
     """The prompt of a problem, and its tests with a budget."""
-    asked = ask(68, controls={"budget": 16})
+    asked = sampling(68, controls={"budget": 16})
     return asked["messages"][0]["content"], {"alpharay": asked["alpharay"]}
 
 

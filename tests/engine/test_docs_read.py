@@ -18,7 +18,7 @@ import yaml
 
 from alpharay.judge.problem import parse_problem
 from alpharay.serve import config as configuration
-from alpharay.serve.cli import _parser
+from alpharay.serve.cli.main import _parser
 
 from .blocks import PAGES, ROOT, blocks, commands
 

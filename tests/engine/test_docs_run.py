@@ -16,9 +16,9 @@ SCRIPTS = [pytest.param(block.text, id=str(block)) for block in blocks() if bloc
 
 
 @pytest.fixture
-def here(server, ask):
+def here(server, sampling):
     """The documentation's text with this server's address, and the id of an answer that it gave."""
-    answered = server.post(ask(controls={"budget": 2, "stop_after_passes": 2})).json()["id"]
+    answered = server.post(sampling(controls={"budget": 2, "stop_after_passes": 2})).json()["id"]
 
     def put(text: str) -> str:
         return text.replace("http://127.0.0.1:8000", server.root).replace("chatcmpl-…", answered)

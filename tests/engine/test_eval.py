@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from alpharay.serve.measure.outcomes import read_outcomes
+from alpharay.serve.evaluate.outcomes import read_outcomes
 
 pytestmark = pytest.mark.engine
 
@@ -21,7 +21,7 @@ def test_problems_are_sampled_judged_and_audited(tmp_path, problems):
 
     def alpharay(*arguments):
         return subprocess.run(
-            [sys.executable, "-m", "alpharay.serve.cli", *map(str, arguments)],
+            [sys.executable, "-m", "alpharay.serve.cli.main", *map(str, arguments)],
             env={**os.environ, "ALPHARAY_CACHE": str(tmp_path / "cache")},
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=500, check=False,
         )  # fmt: skip

@@ -18,9 +18,9 @@ def in_background(work) -> tuple[threading.Thread, list]:
     return thread, results
 
 
-def test_an_engine_killed_under_a_request_is_replaced_and_the_answer_comes(server, ask, wait_until):
+def test_an_engine_killed_under_a_request_is_replaced_and_the_answer_comes(server, sampling, wait_until):
     restarts = server.metric("alpharay_replica_restarts_total")
-    body = ask(controls={"budget": 64, "stop_after_passes": 64})
+    body = sampling(controls={"budget": 64, "stop_after_passes": 64})
     thread, results = in_background(lambda: server.post(body))
     wait_until(lambda: server.metric("alpharay_engine_requests") > 0, "samples in the engines")
     server.processes("EngineCore")[0].send_signal(signal.SIGKILL)
@@ -34,17 +34,18 @@ def test_an_engine_killed_under_a_request_is_replaced_and_the_answer_comes(serve
     wait_until(server.ready, "the member back")
     assert server.metric("alpharay_samples_total", outcome="lost") > 0
     assert (
-        server.post(ask(controls={"budget": 10, "stop_after_passes": 10})).json()["alpharay"]["drawn"] == 10
+        server.post(sampling(controls={"budget": 10, "stop_after_passes": 10})).json()["alpharay"]["drawn"]
+        == 10
     )
 
 
-def test_a_judge_that_is_away_is_said_so_and_comes_back(server, ask, wait_until):
+def test_a_judge_that_is_away_is_said_so_and_comes_back(server, sampling, wait_until):
     for process in server.processes("ServeReplica:alpharay:judge"):
         process.send_signal(signal.SIGKILL)
     seen = set()
 
     def back() -> bool:
-        answer = server.post(ask(controls={"budget": 1}))
+        answer = server.post(sampling(controls={"budget": 1}))
         assert answer.status_code == 200
         told, note = answer.json()["alpharay"], answer.json()["choices"][0]["alpharay"]
         assert (note["verdict"] is None) == (told["judge"] == "unavailable")
@@ -57,8 +58,10 @@ def test_a_judge_that_is_away_is_said_so_and_comes_back(server, ask, wait_until)
     assert seen <= {"ok", "unavailable"}
 
 
-def test_an_ingress_that_died_listens_again_while_its_clients_are_still_connected(server, ask, wait_until):
-    asked = ask(model="frontier@1", tests=False, stream=True, max_tokens=400, ignore_eos=True)
+def test_an_ingress_that_died_listens_again_while_its_clients_are_still_connected(
+    server, sampling, wait_until
+):
+    asked = sampling(model="frontier@1", tests=False, stream=True, max_tokens=400, ignore_eos=True)
     with (
         httpx.Client(timeout=60) as client,
         client.stream("POST", f"{server.url}/chat/completions", json=asked) as answer,
@@ -70,7 +73,7 @@ def test_an_ingress_that_died_listens_again_while_its_clients_are_still_connecte
         with pytest.raises(httpx.RemoteProtocolError):
             list(lines)
         wait_until(lambda: _ready(server), "the ingress back")
-    assert server.post(ask(controls={"budget": 5})).status_code == 200
+    assert server.post(sampling(controls={"budget": 5})).status_code == 200
     wait_until(lambda: server.metric("alpharay_engine_requests") == 0, "the lost request's place free")
 
 

@@ -34,9 +34,9 @@ def test_an_unknown_answer_and_a_bad_verdict_are_refused(server):
     assert feedback(server, id="chatcmpl-" + "0" * 32, verdict="fine").status_code == 400
 
 
-def test_what_requests_taught_is_in_the_store(server, ask, wait_until):
+def test_what_requests_taught_is_in_the_store(server, sampling, wait_until):
     before = server.metric("alpharay_store_records_total", outcome="written")
-    assert server.post(ask(controls={"budget": 5})).status_code == 200
+    assert server.post(sampling(controls={"budget": 5})).status_code == 200
     wait_until(
         lambda: server.metric("alpharay_store_records_total", outcome="written") > before,
         "a request in the store",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alpharay.serve.python_tool import MOST_CALLS
+from alpharay.serve.sampling.python_tool import MOST_CALLS
 
 pytestmark = pytest.mark.engine
 
@@ -62,19 +62,19 @@ def adapted(start_server, tmp_path_factory) -> Iterator:
     assert running.stop() == 0
 
 
-def test_an_engine_that_moves_answers_as_engines_that_stay_do(server, shifting, ask):
+def test_an_engine_that_moves_answers_as_engines_that_stay_do(server, shifting, sampling):
     """Members asked all at once, by turns, by name and by a whole budget: every text is the very same."""
 
     def both(number: int) -> tuple[str, str]:
         alpha, fields = ("-0.5", "0", "1.5")[number % 3], {"tests": False, "seed": number}
         return (
-            content(shifting.post(ask(model=f"one@{alpha}", **fields))),
-            content(server.post(ask(model=f"frontier@{alpha}", **fields))),
+            content(shifting.post(sampling(model=f"one@{alpha}", **fields))),
+            content(server.post(sampling(model=f"frontier@{alpha}", **fields))),
         )
 
     with ThreadPoolExecutor(12) as pool:
         budget = pool.submit(
-            shifting.post, ask(model="one", controls={"budget": 12, "stop_after_passes": 12})
+            shifting.post, sampling(model="one", controls={"budget": 12, "stop_after_passes": 12})
         )
         pairs = list(pool.map(both, range(24)))
         told = budget.result().json()["alpharay"]
@@ -85,18 +85,20 @@ def test_an_engine_that_moves_answers_as_engines_that_stay_do(server, shifting, 
     }  # fmt: skip
 
 
-def test_answers_of_a_moved_engine_carry_the_member_as_their_model(shifting, ask):
+def test_answers_of_a_moved_engine_carry_the_member_as_their_model(shifting, sampling):
     for alpha in ("1.5", "-0.5", "0"):
-        body = shifting.post(ask(model=f"one@{alpha}", tests=False)).json()
+        body = shifting.post(sampling(model=f"one@{alpha}", tests=False)).json()
         assert body["model"] == body["choices"][0]["alpharay"]["member"] == f"one@{alpha}"
 
 
-def test_every_adapter_answers_from_one_engine(adapted, ask):
+def test_every_adapter_answers_from_one_engine(adapted, sampling):
     assert len(adapted.processes("EngineCore")) == 1
     seeds = range(6)
     with ThreadPoolExecutor(6) as pool:
         bodies = [
-            ask(model=f"one@{alpha}", tests=False, seed=seed) for alpha in (-0.5, 0, 1.5) for seed in seeds
+            sampling(model=f"one@{alpha}", tests=False, seed=seed)
+            for alpha in (-0.5, 0, 1.5)
+            for seed in seeds
         ]
         answers = [reply.json() for reply in pool.map(adapted.post, bodies)]
     assert [one["model"] for one in answers] == [body["model"] for body in bodies]
@@ -127,10 +129,10 @@ def test_a_member_runs_programs_in_the_sandbox_while_it_answers(adapted):
 
 
 @pytest.mark.parametrize("hosted", ["shifting", "adapted"])
-def test_an_engine_that_died_comes_back_with_all_its_members(hosted, request, ask, wait_until):
+def test_an_engine_that_died_comes_back_with_all_its_members(hosted, request, sampling, wait_until):
     running = request.getfixturevalue(hosted)
     before = [
-        content(running.post(ask(model=f"one@{alpha}", tests=False, seed=5))) for alpha in (-0.5, 0, 1.5)
+        content(running.post(sampling(model=f"one@{alpha}", tests=False, seed=5))) for alpha in (-0.5, 0, 1.5)
     ]
     (engine,) = running.processes("EngineCore")
     engine.send_signal(signal.SIGKILL)
@@ -139,7 +141,7 @@ def test_an_engine_that_died_comes_back_with_all_its_members(hosted, request, as
     )
     wait_until(running.ready, "its members back")
     after = [
-        content(running.post(ask(model=f"one@{alpha}", tests=False, seed=5))) for alpha in (-0.5, 0, 1.5)
+        content(running.post(sampling(model=f"one@{alpha}", tests=False, seed=5))) for alpha in (-0.5, 0, 1.5)
     ]
     assert after == before
     wait_until(running.idle, "no place in the engine held")

@@ -12,10 +12,11 @@ import pytest
 pytestmark = pytest.mark.engine
 
 
-def test_32_concurrent_requests_keep_their_own_problems_and_answers(server, ask, wait_until):
+def test_32_concurrent_requests_keep_their_own_problems_and_answers(server, sampling, wait_until):
     """Every returned program is drawn again from its member with its own prompt and seed: it must be the same."""
     bodies = [
-        ask(number, controls={"budget": 8, "stop_after_passes": 8, "return": "all"}) for number in range(32)
+        sampling(number, controls={"budget": 8, "stop_after_passes": 8, "return": "all"})
+        for number in range(32)
     ]
 
     async def post(client: httpx.AsyncClient, body: dict) -> dict:
@@ -52,12 +53,12 @@ def test_32_concurrent_requests_keep_their_own_problems_and_answers(server, ask,
     assert server.metric("alpharay_judge_queue_depth") == 0
 
 
-def test_more_prompts_than_one_step_holds_do_not_kill_the_engine(server, ask):
+def test_more_prompts_than_one_step_holds_do_not_kill_the_engine(server, sampling):
     """vLLM's CPU engine died when it cut the prompt of a seeded request in two."""
     restarts = server.metric("alpharay_replica_restarts_total")
-    answer = server.post(ask(tests=False, model="frontier@1", n=100, max_tokens=1))
+    answer = server.post(sampling(tests=False, model="frontier@1", n=100, max_tokens=1))
     assert (answer.status_code, len(answer.json()["choices"])) == (200, 100)
-    told = server.post(ask(tests=False, max_tokens=1, controls={"budget": 200, "members": [0.5]})).json()
+    told = server.post(sampling(tests=False, max_tokens=1, controls={"budget": 200, "members": [0.5]})).json()
     assert told["alpharay"]["drawn"] == 200
     assert server.metric("alpharay_replica_restarts_total") == restarts
 
@@ -66,9 +67,11 @@ def test_more_prompts_than_one_step_holds_do_not_kill_the_engine(server, ask):
     "change",
     [{"stop": "\ud800"}, {"top_k": 10**30}, {"structured_outputs": 1}, {"seed": 10**30}, {"n": 10**50}],
 )
-def test_what_an_engine_would_stumble_over_is_refused_before_it_gets_there(server, ask, wait_until, change):
+def test_what_an_engine_would_stumble_over_is_refused_before_it_gets_there(
+    server, sampling, wait_until, change
+):
     for model in ("frontier", "frontier@1"):
-        assert server.post(ask(tests=False, model=model) | change).status_code == 400
+        assert server.post(sampling(tests=False, model=model) | change).status_code == 400
     wait_until(server.idle, "engines without requests")
 
 

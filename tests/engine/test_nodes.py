@@ -23,7 +23,7 @@ import httpx
 import psutil
 import pytest
 
-from alpharay.serve.store import Store
+from alpharay.serve.learn.store import Store
 from bench.processes import holding
 
 pytestmark = [
@@ -73,7 +73,7 @@ class Node:
         return holding(word, tree)
 
     def parts(self) -> set[str]:
-        """Of our application, what runs on this node: `member-0`, `judge`, `hub`, …"""
+        """Of our application, what runs on this node: `member-0`, `judge`, `cluster state`, …"""
         lines = [" ".join(one.cmdline()) for one in self.processes("ServeReplica:alpharay:")]
         return {line.partition("ServeReplica:alpharay:")[2].split()[0].partition("#")[0] for line in lines}
 
@@ -186,13 +186,13 @@ def test_members_are_placed_by_resources_and_the_judges_on_different_nodes(clust
     assert zero is not other
     assert cluster.head not in (zero, other)
     assert len(cluster.at("judge")) == 2
-    assert cluster.at("hub") == cluster.at("ingress") == [cluster.head]
+    assert cluster.at("cluster-state") == cluster.at("ingress") == [cluster.head]
 
 
-def test_one_id_leads_through_the_json_logs_of_every_part_on_every_node(cluster, ask, wait_until):
+def test_one_id_leads_through_the_json_logs_of_every_part_on_every_node(cluster, sampling, wait_until):
     name = "from-the-client-1"
     answer = cluster.server.post(
-        ask(model="two", controls={"budget": 8, "stop_after_passes": 8}), headers={"X-Request-ID": name}
+        sampling(model="two", controls={"budget": 8, "stop_after_passes": 8}), headers={"X-Request-ID": name}
     )
     assert told(answer)["judge"] == "ok"
     assert answer.headers["x-request-id"] == name
@@ -220,7 +220,9 @@ def test_one_id_leads_through_the_json_logs_of_every_part_on_every_node(cluster,
     assert answer.json()["id"].endswith(ended["answer"])
 
 
-def test_a_lost_nodes_member_comes_back_on_another_and_the_rest_answers_meanwhile(cluster, ask, wait_until):
+def test_a_lost_nodes_member_comes_back_on_another_and_the_rest_answers_meanwhile(
+    cluster, sampling, wait_until
+):
     server, learnt = cluster.server, Store(cluster.store)
     (lost,) = cluster.at("member-1_5")
     (spare,) = set(map(id, cluster.workers)) - {
@@ -229,7 +231,7 @@ def test_a_lost_nodes_member_comes_back_on_another_and_the_rest_answers_meanwhil
     thread, results = in_background(
         lambda: server.post(
             # Long enough to be met half-way: each sample goes on to its last token.
-            ask(
+            sampling(
                 model="two",
                 controls={"budget": 48, "stop_after_passes": 48},
                 max_tokens=400,
@@ -241,23 +243,25 @@ def test_a_lost_nodes_member_comes_back_on_another_and_the_rest_answers_meanwhil
         lambda: server.metric("alpharay_engine_requests", member="two@1.5") > 0, "samples on that node"
     )
     assert lost.lose() == []
-    later = [server.post(ask(model="two", controls={"budget": 4, "stop_after_passes": 4})) for _ in range(2)]
+    later = [
+        server.post(sampling(model="two", controls={"budget": 4, "stop_after_passes": 4})) for _ in range(2)
+    ]
     assert [one["members"]["two@0"]["drawn"] for one in map(told, later)] == [4, 4]
-    pinned = server.post(ask(model="two@1.5", tests=False))
+    pinned = server.post(sampling(model="two@1.5", tests=False))
     assert (pinned.status_code, pinned.headers["retry-after"].isdigit()) == (503, True)
     thread.join()
     under_load = told(results[0])
     assert under_load["drawn"] == 48
     assert under_load["members"]["two@0"]["drawn"] > 24
     wait_until(
-        lambda: server.post(ask(model="two@1.5", tests=False)).status_code == 200, "the member back", 300
+        lambda: server.post(sampling(model="two@1.5", tests=False)).status_code == 200, "the member back", 300
     )
     assert [id(node) for node in cluster.at("member-1_5")] == [spare]
     wait_until(lambda: len(cluster.at("judge")) == 2, "the judge on two nodes again")
     # What the engines of both nodes drew, before and after, is in the one log that the router learns from.
-    again = told(server.post(ask(model="two", controls={"budget": 4, "stop_after_passes": 4})))
+    again = told(server.post(sampling(model="two", controls={"budget": 4, "stop_after_passes": 4})))
     assert {name: one["drawn"] for name, one in again["members"].items()} == {"two@0": 2, "two@1.5": 2}
     learnt.open()
     wait_until(lambda: len(learnt.log(0)) >= 8 + 8 + 4, "what was judged in the log")
-    assert {row.experience.member for row in learnt.log(0)} == {"two@0", "two@1.5"}
+    assert {row.logged.member for row in learnt.log(0)} == {"two@0", "two@1.5"}
     learnt.close()

@@ -39,7 +39,9 @@ def test_no_port_of_any_process_is_reachable_from_another_machine(server):
     ports = listening([psutil.Process(server.process.pid), *server.processes("")])
     told = " ".join(name for _, name in ports.values())
     # Every kind of process is among them: the GCS, raylet, agents, replicas and engines.
-    assert all(part in told for part in ("gcs_server", "raylet", "Agent", "ingress", "hub", "judge"))
+    assert all(
+        part in told for part in ("gcs_server", "raylet", "Agent", "ingress", "cluster-state", "judge")
+    )
     elsewhere = {port: where for port, where in ports.items() if not where[0].startswith(LOOPBACK)}
     assert not elsewhere
     for address in own_addresses():

@@ -30,9 +30,11 @@ def replicas(start_server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         running.stop()
 
 
-def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, ask, wait_until):
+def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, sampling, wait_until):
     # Long enough to be met half-way: each sample goes on to its last token.
-    body = ask(model="two", controls={"budget": 24, "stop_after_passes": 24}, max_tokens=400, ignore_eos=True)
+    body = sampling(
+        model="two", controls={"budget": 24, "stop_after_passes": 24}, max_tokens=400, ignore_eos=True
+    )
     results: list[httpx.Response] = []
     thread = threading.Thread(target=lambda: results.append(replicas.post(body)))
     thread.start()
@@ -40,11 +42,11 @@ def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, a
     replicas.processes("ServeReplica:alpharay:member-1_5")[0].send_signal(signal.SIGKILL)
     # While it is away, new requests of either parity of the rotation are answered by the other member,
     # and whoever insists on it is told to come back.
-    later = [replicas.post(ask(model="two", tests=False)) for _ in range(2)]
+    later = [replicas.post(sampling(model="two", tests=False)) for _ in range(2)]
     assert [(one.status_code, one.json()["choices"][0]["alpharay"]["member"]) for one in later] == [
         (200, "two@0")
     ] * 2
-    pinned = replicas.post(ask(model="two@1.5", tests=False))
+    pinned = replicas.post(sampling(model="two@1.5", tests=False))
     assert (pinned.status_code, pinned.headers["retry-after"].isdigit()) == (503, True)
     thread.join()
     assert results[0].status_code == 200
@@ -55,12 +57,14 @@ def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, a
         lambda: replicas.metric("alpharay_replica_restarts_total", member="two@1.5") == 1, "its restart"
     )
     wait_until(replicas.ready, "the member back")
-    assert replicas.post(ask(model="two@1.5", tests=False)).status_code == 200
+    assert replicas.post(sampling(model="two@1.5", tests=False)).status_code == 200
 
 
-def test_an_engine_that_hangs_is_ended_and_replaced_and_its_request_is_answered(replicas, ask, wait_until):
+def test_an_engine_that_hangs_is_ended_and_replaced_and_its_request_is_answered(
+    replicas, sampling, wait_until
+):
     restarts = replicas.metric("alpharay_replica_restarts_total", member="two@0")
-    body = ask(model="two", controls={"budget": 24, "stop_after_passes": 24})
+    body = sampling(model="two", controls={"budget": 24, "stop_after_passes": 24})
     results: list[httpx.Response] = []
     thread = threading.Thread(target=lambda: results.append(replicas.post(body)))
     replica = replicas.processes("ServeReplica:alpharay:member-0")[0]
@@ -75,18 +79,18 @@ def test_an_engine_that_hangs_is_ended_and_replaced_and_its_request_is_answered(
         "its restart",
     )
     wait_until(replicas.ready, "the member back")
-    assert replicas.post(ask(model="two@0", tests=False)).status_code == 200
+    assert replicas.post(sampling(model="two@0", tests=False)).status_code == 200
 
 
 def test_a_member_moves_to_another_checkpoint_under_load_and_no_answer_fails_or_names_the_wrong_one(
-    replicas, ask, wait_until
+    replicas, sampling, wait_until
 ):
     def served() -> dict[str, str]:
         models = httpx.get(f"{replicas.url}/models", timeout=30).json()["data"]
         return {m["id"]: m["alpharay"]["checkpoint"] for m in models if m["alpharay"]["kind"] == "member"}
 
     def drawn(member: str, seed: int) -> httpx.Response:
-        return replicas.post(ask(model=member, tests=False, seed=seed))
+        return replicas.post(sampling(model=member, tests=False, seed=seed))
 
     def text(answer: httpx.Response) -> str:
         return answer.json()["choices"][0]["message"]["content"]
@@ -103,7 +107,7 @@ def test_a_member_moves_to_another_checkpoint_under_load_and_no_answer_fails_or_
             for seed in seeds:
                 answer = drawn(member, seed)
                 answers.append((seed, answer))
-            answers.append((None, replicas.post(ask(model="two", controls={"budget": 6}))))
+            answers.append((None, replicas.post(sampling(model="two", controls={"budget": 6}))))
 
     askers = [threading.Thread(target=keep_asking, args=(name,)) for name in names]
     for asker in askers:
@@ -136,7 +140,7 @@ def test_a_member_moves_to_another_checkpoint_under_load_and_no_answer_fails_or_
     assert seen >= {before["two@0"], before["two@1.5"]}
 
 
-def test_a_configuration_that_cannot_be_used_changes_nothing_and_is_said_so(replicas, ask, wait_until):
+def test_a_configuration_that_cannot_be_used_changes_nothing_and_is_said_so(replicas, sampling, wait_until):
     config = replicas.log.parent / "two.yaml"
     good = config.read_text()
     for bad, told in (
@@ -152,11 +156,13 @@ def test_a_configuration_that_cannot_be_used_changes_nothing_and_is_said_so(repl
 
         wait_until(said, told)
     config.write_text(good)
-    assert replicas.post(ask(model="two", tests=False)).status_code == 200
+    assert replicas.post(sampling(model="two", tests=False)).status_code == 200
 
 
-def test_sigterm_answers_what_is_under_way_refuses_the_rest_and_leaves_nothing(replicas, ask, wait_until):
-    body = ask(model="two", controls={"budget": 64, "stop_after_passes": 64})
+def test_sigterm_answers_what_is_under_way_refuses_the_rest_and_leaves_nothing(
+    replicas, sampling, wait_until
+):
+    body = sampling(model="two", controls={"budget": 64, "stop_after_passes": 64})
     results: list[httpx.Response] = []
     thread = threading.Thread(target=lambda: results.append(replicas.post(body)))
     thread.start()
@@ -167,7 +173,7 @@ def test_sigterm_answers_what_is_under_way_refuses_the_rest_and_leaves_nothing(r
 
     def refused() -> bool:
         try:
-            late = replicas.post(ask(model="two", tests=False))
+            late = replicas.post(sampling(model="two", tests=False))
         except httpx.HTTPError:
             return True
         return late.status_code == 503 and "retry-after" in late.headers

@@ -87,7 +87,7 @@ def test_a_report_replaces_what_stands_between_its_markers_and_nothing_else(tmp_
 
 
 def test_the_tables_count_what_the_outcomes_say(tmp_path):
-    from alpharay.serve.measure.outcomes import SCHEMA, read_outcomes, write_outcomes
+    from alpharay.serve.evaluate.outcomes import SCHEMA, read_outcomes, write_outcomes
 
     rows = []
     for problem, passes in (("p", 3), ("q", 0)):

@@ -16,9 +16,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from alpharay.judge.compiling import Binaries
-from alpharay.judge.judging import Job, judge
+from alpharay.judge.compile.compiling import Binaries
 from alpharay.judge.limits import Limits
+from alpharay.judge.pool.judging import Job, judge
 from alpharay.judge.problem import parse_tests
 from alpharay.judge.sandbox.layer import candidates
 from alpharay.judge.sandbox.selftest import misjudged

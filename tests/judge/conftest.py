@@ -1,7 +1,7 @@
 import pytest_asyncio
 from hypothesis import settings
 
-from alpharay.judge.pool import JudgePool
+from alpharay.judge.pool.pool import JudgePool
 from alpharay.judge.sandbox.choice import start_layer
 
 # How long an example takes says more about the machine than about the code.

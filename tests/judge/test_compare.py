@@ -182,7 +182,7 @@ def test_without_strict_types_values_are_compared_as_python_does(expected, actua
 
 
 def test_integers_longer_than_python_prints_are_compared_exactly():
-    from alpharay.judge.inside.candidate import widen
+    from alpharay.judge.guest.candidate import widen
 
     huge = 7**9000
     assert same_wide_value([huge], canonical(widen([huge])))
@@ -199,7 +199,7 @@ def test_the_length_of_a_value_is_never_much_too_small():
 
 @given(JSON)
 def test_wide_values_are_compared_as_plain_ones_are(value):
-    from alpharay.judge.inside.candidate import widen
+    from alpharay.judge.guest.candidate import widen
 
     assert same_wide_value(value, canonical(widen(value)))
     assert not same_wide_value([value], canonical(widen(value)))

@@ -10,8 +10,8 @@ import pytest
 
 from alpharay.judge import LanguageUnavailable, Limits, ProblemError, VerdictKind, parse_problem, parse_tests
 from alpharay.judge.command import add_arguments, run
-from alpharay.judge.compiling import Binaries, static_memory
-from alpharay.judge.pool import JudgePool
+from alpharay.judge.compile.compiling import Binaries, static_memory
+from alpharay.judge.pool.pool import JudgePool
 from alpharay.judge.sandbox import toolchain
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

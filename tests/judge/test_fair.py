@@ -1,6 +1,6 @@
 import asyncio
 
-from alpharay.judge.fair import FairQueue
+from alpharay.judge.pool.queue import FairQueue
 
 
 async def test_groups_take_turns():

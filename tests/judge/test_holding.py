@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from alpharay.judge import Limits, VerdictKind, parse_tests
-from alpharay.judge.compiling import Binaries
-from alpharay.judge.judging import Job, judge
-from alpharay.judge.patience import HANGS, LEAST_S, TIMEOUTS, Patience
+from alpharay.judge.compile.compiling import Binaries
+from alpharay.judge.pool.judging import Job, judge
+from alpharay.judge.pool.patience import HANGS, LEAST_S, TIMEOUTS, Patience
 from alpharay.judge.sandbox.occupied import IdleTime
 from alpharay.judge.sandbox.worker import Ended, Order
 

@@ -18,7 +18,7 @@ from alpharay.judge.sandbox import readable, toolchain
 JUDGES = """
 import asyncio, json, sys
 from alpharay.judge import parse_tests
-from alpharay.judge.pool import JudgePool
+from alpharay.judge.pool.pool import JudgePool
 
 async def main(layer, hidden):
     found = {}

@@ -15,7 +15,7 @@ import pytest
 
 from alpharay.judge import JudgePool, Limits, QueueFull, VerdictKind, parse_tests
 from alpharay.judge.errors import JudgeError, SandboxUnavailable
-from alpharay.judge.inside.run import Run, Shelf
+from alpharay.judge.guest.run import CompiledProgramCache, Run
 from alpharay.judge.sandbox.worker import Order, Worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -93,7 +93,7 @@ async def test_the_time_it_took_to_compile_is_no_time_idle():
         def _watch(self, _, started):
             self.waits_since = started
 
-    run = Compiling({"run": 1, "same": True, "mode": "stdio"}, [], None, Shelf(), None, None)
+    run = Compiling({"run": 1, "same": True, "mode": "stdio"}, [], None, CompiledProgramCache(), None, None)
     run.report()
     assert run.waits_since >= run.forked
 
@@ -163,7 +163,7 @@ async def test_a_server_that_gets_no_process_says_so_and_lives():
         "memory": 1,
         "output": 1,
     }
-    report = Run(order, [0, 0, 1, 2], Full(), Shelf(), None, None).report()
+    report = Run(order, [0, 0, 1, 2], Full(), CompiledProgramCache(), None, None).report()
     assert report == {"refused": "[Errno 11] fork: no room"}
 
 

@@ -4,8 +4,8 @@ import asyncio
 import gc
 import tracemalloc
 
+from alpharay.judge.pool.cache import Repeats, digest
 from alpharay.judge.problem import StdioCase, StdioTests
-from alpharay.judge.repeats import Repeats, digest
 from alpharay.judge.verdict import Verdict, VerdictKind
 
 MOST = 1 << 20

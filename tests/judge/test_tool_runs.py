@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from alpharay.judge import Limits
-from alpharay.serve.judging import Judge
-from alpharay.serve.python_tool import fenced, told
+from alpharay.serve.engine.judge_replica import Judge
+from alpharay.serve.sampling.python_tool import fenced, told
 
 # The sandboxes of `pool` live in the session's event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="session")

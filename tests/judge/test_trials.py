@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from alpharay.judge import JudgePool, VerdictKind, parse_tests, trials
+from alpharay.judge import JudgePool, VerdictKind, parse_tests
+from alpharay.judge.compile import trials
+from alpharay.judge.compile.trial import try_language
 from alpharay.judge.errors import LanguageUnavailable, SandboxUnavailable, TrialFailed, WorkerDied
-from alpharay.judge.trial import try_language
 from alpharay.judge.verdict import Verdict
 
 
@@ -48,7 +49,7 @@ def trying(monkeypatch, *outcomes):
 
 
 @pytest.mark.parametrize(
-    "fault", [TrialFailed("busy"), LanguageUnavailable("no g++"), RuntimeError("a fault of ours")]
+    "fault", [TrialFailed("busy"), LanguageUnavailable("no g++"), RuntimeError("internal error")]
 )
 async def test_a_trial_that_failed_is_repeated_after_a_pause_and_what_passed_is_not(
     monkeypatch, clock, fault
@@ -118,8 +119,8 @@ async def test_what_a_busy_machine_does_to_a_trial_is_told_from_what_the_compile
     async def judged(*_):
         return Verdict(kind, 0, 1, detail=detail)
 
-    monkeypatch.setattr("alpharay.judge.trial.judge", judged)
-    monkeypatch.setattr("alpharay.judge.trial.versions", lambda _: "")
+    monkeypatch.setattr("alpharay.judge.compile.trial.judge", judged)
+    monkeypatch.setattr("alpharay.judge.compile.trial.versions", lambda _: "")
     with pytest.raises(error):
         await try_language(Idle(), "cpp")
 

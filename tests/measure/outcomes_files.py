@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from alpharay.serve.measure.outcomes import write_outcomes
+from alpharay.serve.evaluate.outcomes import write_outcomes
 
 
 def columns_of(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from alpharay.serve import cli
+from alpharay.serve.cli import main
 
 from .outcomes_files import outcomes_file
 
@@ -19,7 +19,7 @@ PROBLEMS = 60
 def alpharay(capsys):
     def run(*arguments):
         try:
-            code = cli.main([str(one) for one in arguments])
+            code = main.main([str(one) for one in arguments])
         except SystemExit as end:
             code = end.code
         out, err = capsys.readouterr()

@@ -12,7 +12,7 @@ import pytest
 
 from alpharay.router.outcomes import VERDICTS
 from alpharay.serve.errors import OutcomesError
-from alpharay.serve.measure.outcomes import SCHEMA, read_outcomes, write_outcomes
+from alpharay.serve.evaluate.outcomes import SCHEMA, read_outcomes, write_outcomes
 
 from .outcomes_files import columns_of, outcomes_file
 

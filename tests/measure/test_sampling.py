@@ -16,14 +16,14 @@ import pytest
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import parse_problem
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.serve.asgi import Reply
 from alpharay.serve.errors import OutcomesError
-from alpharay.serve.links import JudgeUnavailable, SampleLost
-from alpharay.serve.measure import sampling
-from alpharay.serve.measure.journal import Journal
-from alpharay.serve.measure.outcomes import read_outcomes
-from alpharay.serve.measure.sampling import Drawn, Plan, Run, sample_seed
-from alpharay.serve.measure.settings import keep_settings
+from alpharay.serve.evaluate import sampling
+from alpharay.serve.evaluate.journal import Journal
+from alpharay.serve.evaluate.outcomes import read_outcomes
+from alpharay.serve.evaluate.sampling import Drawn, Plan, Run, sample_seed
+from alpharay.serve.evaluate.settings import keep_settings
+from alpharay.serve.transport.asgi import Reply
+from alpharay.serve.transport.clients import JudgeUnavailable, SampleLost
 
 PROBLEMS = [
     parse_problem(
@@ -70,7 +70,7 @@ class Engines:
         return Reply(200, "application/json", json.dumps(answer).encode())
 
 
-class Judging:
+class JudgeClient:
     def __init__(self, unavailable=0, errors=0):
         self.unavailable, self.errors = unavailable, errors
 
@@ -101,7 +101,7 @@ def at_once(monkeypatch):
 async def run(folder, todo=None, engines=None, judging=None):
     engines = engines or Engines()
     with Journal(folder) as journal:
-        one = Run(todo or plan(), engines, judging or Judging(), journal)
+        one = Run(todo or plan(), engines, judging or JudgeClient(), journal)
         await one.run(lambda _: None)
     return engines
 
@@ -152,12 +152,12 @@ async def test_options_go_with_every_request(tmp_path):
 
 
 async def test_lost_samples_and_a_judge_that_is_away_are_tried_again(tmp_path):
-    await run(tmp_path, engines=Engines(lose=3), judging=Judging(unavailable=2, errors=2))
+    await run(tmp_path, engines=Engines(lose=3), judging=JudgeClient(unavailable=2, errors=2))
     assert (read_outcomes(tmp_path / "outcomes.parquet").counts.samples == 5).all()
 
 
 async def test_what_the_judge_could_not_judge_is_drawn_again_by_the_next_run(tmp_path):
-    await run(tmp_path, judging=Judging(errors=10_000))
+    await run(tmp_path, judging=JudgeClient(errors=10_000))
     assert (read_outcomes(tmp_path / "outcomes.parquet").counts.judge_errors == 5).all()
     assert len((await run(tmp_path)).bodies) == 40
     assert (read_outcomes(tmp_path / "outcomes.parquet").counts.samples == 5).all()
@@ -209,7 +209,7 @@ def test_a_kill_between_the_file_and_the_journal_counts_no_row_twice(tmp_path):
 
 def test_a_killed_process_loses_nothing_that_was_flushed(tmp_path):
     script = (
-        "import json, sys\nfrom pathlib import Path\nfrom alpharay.serve.measure.journal import Journal\n"
+        "import json, sys\nfrom pathlib import Path\nfrom alpharay.serve.evaluate.journal import Journal\n"
         f"journal = Journal(Path({str(tmp_path)!r}))\nrow = json.loads({json.dumps(row(0))!r})\n"
         "for sample in range(100000):\n    journal.add({**row, 'sample': sample})\n    journal.flush()\n"
         "    if sample % 7 == 6:\n        journal.publish()\n    print(sample, flush=True)\n"

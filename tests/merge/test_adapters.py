@@ -9,8 +9,8 @@ from ml_dtypes import bfloat16
 from safetensors.numpy import load_file, save_file
 
 from alpharay.merge import checkpoint_sha256, errors, merge_adapters
-from alpharay.merge.adapter import open_adapter, product
-from alpharay.merge.extract import extract_lora
+from alpharay.merge.adapters.adapter import open_adapter, product
+from alpharay.merge.adapters.extract import extract_lora
 
 MODULES = {
     "layers.0.self_attn.q_proj": (6, 8),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alpharay.merge import MergeError, errors, merge
-from alpharay.merge.delta import UNSIGNED, decode, encode, open_delta
+from alpharay.merge.checkpoints.delta import UNSIGNED, decode, encode, open_delta
 from alpharay.merge.diff import write_delta
 from alpharay.merge.rounding import BLOCK
 

@@ -103,7 +103,7 @@ def test_a_merge_killed_at_any_step_is_absent_or_whole_and_ends_the_same(request
 
 
 def test_finished_shards_are_not_computed_again_and_the_manifest_is_the_same(request_, tmp_path, monkeypatch):
-    from alpharay.merge import write
+    from alpharay.merge.write import write
 
     expected = merge(**request_, out=tmp_path / "expected")
     real = write._write_shard
@@ -131,7 +131,7 @@ def test_finished_shards_are_not_computed_again_and_the_manifest_is_the_same(req
 
 @pytest.mark.parametrize("change", ["alpha", "input"])
 def test_shards_of_another_merge_are_of_no_use(request_, tmp_path, monkeypatch, change):
-    from alpharay.merge import write
+    from alpharay.merge.write import write
 
     real = write._write_shard
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from alpharay.merge import MergeError, checkpoint_sha256, merge
-from alpharay.merge.methods import plan_ewa
-from alpharay.merge.plan import Settings, alpha_name
-from alpharay.merge.run import run_plan
+from alpharay.merge.compute.methods import plan_ewa
+from alpharay.merge.compute.plan import Settings, alpha_name
+from alpharay.merge.write.run import run_plan
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 

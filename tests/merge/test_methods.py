@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 
+from alpharay.merge.compute.methods import (
+    best_pair,
+    plan_ewa,
+    plan_exme,
+    plan_expo,
+    plan_linear,
+    plan_wise_ft,
+)
+from alpharay.merge.compute.plan import Settings, parse_size
+from alpharay.merge.compute.recipe import plan_recipe
 from alpharay.merge.errors import MergeError, UsageError
-from alpharay.merge.methods import best_pair, plan_ewa, plan_exme, plan_expo, plan_linear, plan_wise_ft
-from alpharay.merge.plan import Settings, parse_size
-from alpharay.merge.recipe import plan_recipe
-from alpharay.merge.run import run_plan
+from alpharay.merge.write.run import run_plan
 
 
 @pytest.fixture

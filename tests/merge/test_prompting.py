@@ -5,9 +5,9 @@ import json
 import pytest
 
 from alpharay.merge import merge
-from alpharay.merge.methods import plan_ewa
-from alpharay.merge.plan import Settings
-from alpharay.merge.preview import preview
+from alpharay.merge.compute.methods import plan_ewa
+from alpharay.merge.compute.plan import Settings
+from alpharay.merge.write.preview import preview
 
 TOKENS = {"eos_token": "</s>", "chat_template": "{{ messages }}"}
 

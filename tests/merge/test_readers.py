@@ -8,11 +8,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from alpharay.merge import merge, merge_adapters
-from alpharay.merge.adapter import open_adapter, product
-from alpharay.merge.extract import extract_lora
-from alpharay.merge.methods import plan_ewa
-from alpharay.merge.plan import read_settings
-from alpharay.merge.theta import weights
+from alpharay.merge.adapters.adapter import open_adapter, product
+from alpharay.merge.adapters.extract import extract_lora
+from alpharay.merge.compute.methods import plan_ewa
+from alpharay.merge.compute.plan import read_settings
+from alpharay.merge.compute.theta import weights
 
 
 def test_transformers_reads_a_merge_and_computes_with_its_weights(frontier, tmp_path):
@@ -54,7 +54,7 @@ def test_the_engine_serves_a_merge_a_merge_on_load_a_shift_and_adapters(
     vllm = pytest.importorskip("vllm")
     from vllm.lora.request import LoRARequest
 
-    from alpharay.merge.loader import register
+    from alpharay.merge.engine.loader import register
 
     for name, value in {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -94,7 +94,7 @@ def test_the_engine_serves_a_merge_a_merge_on_load_a_shift_and_adapters(
         str(low),
         load_format="alpharay",
         model_loader_extra_config=extra,
-        worker_extension_cls="alpharay.merge.shift.Shifting",
+        worker_extension_cls="alpharay.merge.engine.shift.Shifting",
         **common,
     )
     assert written[0].strip()

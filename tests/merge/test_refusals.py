@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from alpharay.merge import MergeError, errors, merge
-from alpharay.merge.checkpoint import open_checkpoint
+from alpharay.merge.checkpoints.checkpoint import open_checkpoint
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ def test_a_disk_that_fails_meanwhile_leaves_nothing(endpoints, refused, monkeypa
 
 def test_an_input_that_changes_meanwhile_is_noticed(endpoints, tmp_path, refused, monkeypatch):
     low, high = endpoints
-    from alpharay.merge import inputs
+    from alpharay.merge.checkpoints import inputs
 
     stamp = inputs.stamp
     monkeypatch.setattr(inputs, "stamp", lambda path: (stamp(path)[0], stamp(path)[1] + 1))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from alpharay.merge import errors, merge
-from alpharay.merge.adapter_merge import merge_adapters
+from alpharay.merge.adapters.merge import merge_adapters
+from alpharay.merge.checkpoints.config_meaning import config_differences
 from alpharay.merge.command import add_arguments, run
-from alpharay.merge.config_meaning import config_differences
-from alpharay.merge.recipe import plan_recipe
+from alpharay.merge.compute.recipe import plan_recipe
 
 COMMON = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 4096}
 QWEN = COMMON | {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "num_key_value_heads": 1}

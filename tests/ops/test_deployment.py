@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from alpharay.serve import config as configuration
-from alpharay.serve.cli import _parser
+from alpharay.serve.cli.main import _parser
 from alpharay.serve.errors import ConfigError, StartFailed
 
 ROOT = Path(__file__).parents[2]
@@ -88,10 +88,10 @@ def test_ray_of_the_manifest_is_the_one_that_was_tried():
 
 
 def test_the_application_builds_from_a_configuration_alone(cache):
-    from alpharay.serve.application import build
+    from alpharay.serve.cluster.application import build
 
     found = deployments(build({}))
-    (host,) = found.keys() - {"ingress", "hub", "judge"}
+    (host,) = found.keys() - {"ingress", "cluster-state", "judge"}
     assert host.startswith("members-0-")
 
 
@@ -99,8 +99,8 @@ def test_the_application_builds_from_a_configuration_alone(cache):
     ("store", "file"), [(None, "cache/store.db"), ("sqlite:///own.db", "own.db")], ids=["none", "relative"]
 )
 def test_the_application_has_a_store_that_is_ready(cache, tmp_path, monkeypatch, store, file):
-    from alpharay.serve.application import build
-    from alpharay.serve.store import Store
+    from alpharay.serve.cluster.application import build
+    from alpharay.serve.learn.store import Store
 
     monkeypatch.chdir(tmp_path)
     embedded = yaml.safe_load(configuration.embedded_config().read_text())
@@ -116,7 +116,7 @@ def test_the_application_has_a_store_that_is_ready(cache, tmp_path, monkeypatch,
 
 
 def test_the_application_is_not_built_without_its_keys_or_store(cache, tmp_path):
-    from alpharay.serve.application import build
+    from alpharay.serve.cluster.application import build
 
     folder = configuration.embedded_config().parent
     path = tmp_path / "frontier.yaml"
@@ -127,14 +127,14 @@ def test_the_application_is_not_built_without_its_keys_or_store(cache, tmp_path)
 
 
 def test_an_argument_that_is_none_is_refused(cache):
-    from alpharay.serve.application import build
+    from alpharay.serve.cluster.application import build
 
     with pytest.raises(ConfigError, match="conf is no argument"):
         build({"conf": "x"})
 
 
 def test_replicas_are_scaled_and_placed_as_the_configuration_says(cache, tmp_path):
-    from alpharay.serve.application import build
+    from alpharay.serve.cluster.application import build
 
     embedded = configuration.embedded_config().parent
     path = tmp_path / "frontier.yaml"
@@ -146,7 +146,7 @@ def test_replicas_are_scaled_and_placed_as_the_configuration_says(cache, tmp_pat
     scale = member._deployment_config.autoscaling_config
     assert (scale.min_replicas, scale.max_replicas, scale.target_ongoing_requests) == (2, 5, 8)
     assert member.ray_actor_options["resources"] == {"l40s": 0.5}
-    assert found["hub"].init_args == (["frontier@0", "frontier@1"],)
+    assert found["cluster-state"].init_args == (["frontier@0", "frontier@1"],)
 
 
 def test_a_scale_below_the_replicas_is_refused(tmp_path):

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.router import POLICIES, Ask, Candidate, Draw, Member, Session, Standing
+from alpharay.router import POLICIES, Candidate, Draw, Member, RouterState, SamplingRequest, Session
 
 # A driver that needs more steps than this hangs.
 MANY = 20_000
 
-Fate = Callable[[Draw], Verdict | None]
+OutcomeClass = Callable[[Draw], Verdict | None]
 
 
 class Lost(Exception):
@@ -26,12 +26,12 @@ def frontier(*alphas: float) -> tuple[Member, ...]:
 FIVE = frontier(-0.5, 0.0, 0.5, 1.0, 1.5)
 
 
-def ask(budget: int = 5, members: Sequence[Member] = FIVE, seed: int = 1, **rest) -> Ask:
-    return Ask(members=tuple(members), budget=budget, seed=seed, **rest)
+def sampling(budget: int = 5, members: Sequence[Member] = FIVE, seed: int = 1, **rest) -> SamplingRequest:
+    return SamplingRequest(members=tuple(members), budget=budget, seed=seed, **rest)
 
 
 def session(policy: str = "uniform", **asked) -> Session:
-    return Session(ask(**asked), POLICIES[policy]())
+    return Session(sampling(**asked), POLICIES[policy]())
 
 
 def accepted(total: int = 4) -> Verdict:
@@ -42,14 +42,14 @@ def failed(passed: int = 0, total: int = 4, kind: VerdictKind = VerdictKind.WRON
     return Verdict(kind, passed, total)
 
 
-def by_seed(share: float, salt: int = 0) -> Fate:
+def by_seed(share: float, salt: int = 0) -> OutcomeClass:
     """Passes and fails as an engine and a judge would: the same seed always comes to the same."""
 
-    def fate(draw: Draw) -> Verdict:
+    def outcome_class(draw: Draw) -> Verdict:
         dice = Random(f"{draw.seed} {salt}")
         return accepted() if dice.random() < share else failed(dice.randrange(4))
 
-    return fate
+    return outcome_class
 
 
 @dataclass
@@ -64,7 +64,11 @@ class Log:
 
 
 def drive(
-    one: Session, fate: Fate = lambda _: None, *, order: Random | None = None, expire_after: int | None = None
+    one: Session,
+    outcome_class: OutcomeClass = lambda _: None,
+    *,
+    order: Random | None = None,
+    expire_after: int | None = None,
 ) -> Log:
     """Runs a session to its end; draws end in the order in which they began, or shuffled by `order`."""
     log, under_way = Log(), []
@@ -86,19 +90,19 @@ def drive(
             assert under_way, "the session neither draws nor stops nor says that it is stalled"
             draw = under_way.pop(order.randrange(len(under_way)) if order else 0)
             try:
-                verdict = fate(draw)
+                verdict = outcome_class(draw)
             except Lost:
                 log.lost.append(draw)
                 one.lost(draw)
             else:
                 log.finished.append(draw)
                 one.observe(Candidate(draw=draw, verdict=verdict))
-    raise AssertionError(f"no end after {MANY} steps: {one.drawn} of {one.ask.budget}")
+    raise AssertionError(f"no end after {MANY} steps: {one.drawn} of {one.sampling.budget}")
 
 
-def rates(**solved: tuple[int, int]) -> Standing:
+def rates(**solved: tuple[int, int]) -> RouterState:
     """rates(high=(3, 4)): three of four samples were solved."""
-    return Standing(
+    return RouterState(
         {name: counts[0] for name, counts in solved.items()},
         {name: counts[1] for name, counts in solved.items()},
     )

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpharay.router.heads import Constant, Implicit, Logistic, Mlp, NearestNeighbours
-from alpharay.router.heads.base import sigmoid, with_one
-from alpharay.router.heads.implicit import matched, project_rows
+from alpharay.router.learn.heads import Constant, Implicit, Logistic, Mlp, NearestNeighbours
+from alpharay.router.learn.heads.base import sigmoid, with_one
+from alpharay.router.learn.heads.implicit import matched, project_rows
 
 HEADS = {
     "constant": Constant,

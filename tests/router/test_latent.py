@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.router import Candidate, Draw, Fate
-from alpharay.router.belief import Belief
-from alpharay.router.latent import Latent, prior, refit
-from alpharay.router.mixture import KINDS, Mixture, log_chance, log_evidence, unlearnt
+from alpharay.router import Candidate, Draw, OutcomeClass
+from alpharay.router.learn.belief import Belief
+from alpharay.router.learn.latent import Latent, prior, refit
+from alpharay.router.learn.mixture import KINDS, Mixture, log_chance, log_evidence, unlearnt
 
 from .driver import FIVE, frontier
 
 KIND = {
-    Fate.SOLVED: VerdictKind.ACCEPTED,
-    Fate.INCORRECT: VerdictKind.WRONG_ANSWER,
-    Fate.INEFFICIENT: VerdictKind.TIME_LIMIT,
+    OutcomeClass.SOLVED: VerdictKind.ACCEPTED,
+    OutcomeClass.INCORRECT: VerdictKind.WRONG_ANSWER,
+    OutcomeClass.INEFFICIENT: VerdictKind.TIME_LIMIT,
 }
 TWO = frontier(0.0, 1.0)
 
@@ -27,13 +27,14 @@ def mixture_of(rng, members, types=4, kappa=5.0):
     return Mixture(tuple(members), rng.dirichlet([1] * types), rates, kappa)
 
 
-def history(fates):
+def history(outcome_classes):
     """fates: [(member's place, fate)]"""
     return [
         Candidate(
-            draw=Draw(index=n, member=FIVE[place].name, sample=n, seed=n), verdict=Verdict(KIND[fate], 0, 1)
+            draw=Draw(index=n, member=FIVE[place].name, sample=n, seed=n),
+            verdict=Verdict(KIND[outcome_class], 0, 1),
         )
-        for n, (place, fate) in enumerate(fates)
+        for n, (place, outcome_class) in enumerate(outcome_classes)
     ]
 
 
@@ -78,10 +79,12 @@ def test_a_hundred_failures_say_far_less_of_their_kind_than_as_many_independent_
 def test_all_that_three_draws_may_come_to_has_chance_one(seed):
     mixture = mixture_of(np.random.default_rng(seed), TWO)
     total = 0.0
-    for fates in product(Fate, repeat=3):  # two draws of the first member, one of the second, in this order
+    for outcome_classes in product(
+        OutcomeClass, repeat=3
+    ):  # two draws of the first member, one of the second, in this order
         counts = np.zeros((2, 3), dtype=np.int64)
-        for place, fate in zip((0, 0, 1), fates, strict=True):
-            counts[place, fate] += 1
+        for place, outcome_class in zip((0, 0, 1), outcome_classes, strict=True):
+            counts[place, outcome_class] += 1
         total += np.exp(log_chance(mixture, counts))
     assert total == pytest.approx(1)
 
@@ -93,12 +96,12 @@ def by_enumeration(mixture, seen, planned):
         solving = mixture.kappa * np.stack([rates[:, 0], 1 - rates[:, 0]], axis=1)
         kinds = KINDS * rates[:, 1:] / (1 - rates[:, :1])
         chance = weight
-        for place, fate in seen:
-            chance *= solving[place, min(fate, 1)] / solving[place].sum()
-            solving[place, min(fate, 1)] += 1
-            if fate:
-                chance *= kinds[place, fate - 1] / kinds[place].sum()
-                kinds[place, fate - 1] += 1
+        for place, outcome_class in seen:
+            chance *= solving[place, min(outcome_class, 1)] / solving[place].sum()
+            solving[place, min(outcome_class, 1)] += 1
+            if outcome_class:
+                chance *= kinds[place, outcome_class - 1] / kinds[place].sum()
+                kinds[place, outcome_class - 1] += 1
         reached += chance
         for place in planned:
             chance *= solving[place, 1] / solving[place].sum()
@@ -112,7 +115,7 @@ PLACES = st.integers(0, 4)
 
 @given(
     st.integers(0, 99),
-    st.lists(st.tuples(PLACES, st.sampled_from(Fate)), max_size=6),
+    st.lists(st.tuples(PLACES, st.sampled_from(OutcomeClass)), max_size=6),
     st.lists(PLACES, max_size=6),
 )
 def test_gains_are_the_exact_marginal_coverage(seed, seen, planned):
@@ -133,14 +136,14 @@ def test_before_anything_is_learnt_all_members_are_equal():
 
 @pytest.mark.parametrize("knowing", [unlearnt, lambda members: prior(members).mixture()])
 def test_wrong_answers_speak_for_lower_alphas_and_time_limits_for_higher(knowing):
-    wrong = Belief(knowing(FIVE), FIVE, history([(2, Fate.INCORRECT)] * 2)).gain()
-    slow = Belief(knowing(FIVE), FIVE, history([(2, Fate.INEFFICIENT)] * 2)).gain()
+    wrong = Belief(knowing(FIVE), FIVE, history([(2, OutcomeClass.INCORRECT)] * 2)).gain()
+    slow = Belief(knowing(FIVE), FIVE, history([(2, OutcomeClass.INEFFICIENT)] * 2)).gain()
     assert wrong[0] > wrong[4]
     assert slow[4] > slow[0]
 
 
 def test_what_the_judge_could_not_judge_changes_no_belief():
-    candidates = history([(2, Fate.INCORRECT)])
+    candidates = history([(2, OutcomeClass.INCORRECT)])
     unjudged = [Candidate(draw=candidates[0].draw), *candidates[:0]]
     np.testing.assert_array_equal(
         Belief(unlearnt(FIVE), FIVE, unjudged).gain(), Belief(unlearnt(FIVE), FIVE, ()).gain()

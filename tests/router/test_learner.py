@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.router import POLICIES, Experience, Learner, Session, Source
-from alpharay.router.features import DIMENSION
+from alpharay.router import POLICIES, Learner, LoggedOutcome, Session, Source
+from alpharay.router.learn.features import DIMENSION
 
-from .driver import FIVE, ask, by_seed, drive
+from .driver import FIVE, by_seed, drive, sampling
 
 KINDS = [
     VerdictKind.ACCEPTED, VerdictKind.WRONG_ANSWER, VerdictKind.TIME_LIMIT,
@@ -20,7 +20,7 @@ KINDS = [
 
 
 def row(request="r", draw=0, member=0, verdict=VerdictKind.ACCEPTED, **rest):
-    return Experience(
+    return LoggedOutcome(
         request=request,
         draw=draw,
         member=FIVE[member].name,
@@ -58,8 +58,8 @@ def log(rows, seed=0):
 
 def folded(experiences, learner=None):
     learner = learner or Learner()
-    for experience in experiences:
-        learner.learn(experience)
+    for logged in experiences:
+        learner.learn(logged)
     return learner
 
 
@@ -83,13 +83,13 @@ def test_a_snapshot_and_the_rows_after_it_come_to_what_the_whole_log_comes_to(cu
 
 def test_a_standing_never_changes_once_it_is_handed_out():
     learner = folded(log(300))
-    standing = learner.standing()
-    one, two = Session(ask(budget=20, standing=standing), POLICIES["adaptive"]()), None
+    router_state = learner.router_state()
+    one, two = Session(sampling(budget=20, router_state=router_state), POLICIES["adaptive"]()), None
     draws = one.next_wave()
     folded(log(300, seed=5), learner)
-    two = Session(ask(budget=20, standing=standing), POLICIES["adaptive"]())
+    two = Session(sampling(budget=20, router_state=router_state), POLICIES["adaptive"]())
     assert two.next_wave() == draws
-    assert learner.standing() is not standing
+    assert learner.router_state() is not router_state
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
@@ -98,12 +98,14 @@ def test_a_recorded_request_is_decided_again_as_it_was(policy):
     features = experiences[7].features
     runs = []
     for _ in range(2):
-        standing = folded(experiences[:200]).standing()
-        asked = ask(budget=30, stop_after_passes=2, standing=standing, features=features, turns=2, price=1e-6)
+        router_state = folded(experiences[:200]).router_state()
+        asked = sampling(
+            budget=30, stop_after_passes=2, router_state=router_state, features=features, turns=2, price=1e-6
+        )
         one = Session(asked, POLICIES[policy]())
         runs.append((drive(one, by_seed(0.05), order=Random(3)).started, one.candidates, one.stopped))
     assert runs[0] == runs[1]
-    assert standing.folded == 200
+    assert router_state.folded == 200
 
 
 def test_counts_are_of_first_attempts_that_were_judged():
@@ -115,10 +117,10 @@ def test_counts_are_of_first_attempts_that_were_judged():
             row(draw=3, turn=2, repaired=VerdictKind.WRONG_ANSWER),
         ]
     )
-    standing = learner.standing()
-    assert (standing.solved, standing.judged) == ({FIVE[0].name: 1}, {FIVE[0].name: 2})
-    assert standing.turns.mended == {VerdictKind.WRONG_ANSWER: (1, 1)}
-    assert standing.folded == 4
+    router_state = learner.router_state()
+    assert (router_state.solved, router_state.judged) == ({FIVE[0].name: 1}, {FIVE[0].name: 2})
+    assert router_state.turns.mended == {VerdictKind.WRONG_ANSWER: (1, 1)}
+    assert router_state.folded == 4
 
 
 def test_draws_after_a_failure_teach_what_drawing_again_pays():
@@ -129,7 +131,7 @@ def test_draws_after_a_failure_teach_what_drawing_again_pays():
             row(draw=2),
         ]
     )
-    assert learner.standing().turns.again == {
+    assert learner.router_state().turns.again == {
         VerdictKind.WRONG_ANSWER: (1, 2),
         VerdictKind.TIME_LIMIT: (1, 1),
     }
@@ -139,15 +141,15 @@ def test_feedback_corrects_the_judge_and_is_no_second_sample():
     wrong = row(verdict=VerdictKind.WRONG_ANSWER, features=(0.1,) * DIMENSION)
     told = replace(wrong, verdict=VerdictKind.ACCEPTED, source=Source.FEEDBACK)
     corrected, straight = folded([wrong, told, told]), folded([told])
-    one, two = corrected.standing(), straight.standing()
+    one, two = corrected.router_state(), straight.router_state()
     assert (one.solved, one.judged) == (two.solved, two.judged) == ({FIVE[0].name: 1}, {FIVE[0].name: 1})
     np.testing.assert_allclose(one.arms[FIVE[0].name].targets, two.arms[FIVE[0].name].targets, atol=1e-12)
     assert corrected.snapshot()["window"][0][1] == straight.snapshot()["window"][0][1]
 
 
 def test_the_state_is_bounded_whatever_was_folded(monkeypatch):
-    monkeypatch.setattr("alpharay.router.learner._WINDOW", 40)
-    monkeypatch.setattr("alpharay.router.learner._CORRECTABLE", 100)
+    monkeypatch.setattr("alpharay.router.learn.learner._WINDOW", 40)
+    monkeypatch.setattr("alpharay.router.learn.learner._CORRECTABLE", 100)
     sizes = []
     learner = Learner()
     for part in range(3):
@@ -169,18 +171,18 @@ def test_a_learner_restores_over_whatever_it_had():
 
 def test_what_was_learnt_is_forgotten_where_it_foretells_worse_than_nothing():
     def told(first, count, best):
-        fates = {True: KINDS[0], False: KINDS[1]}
+        outcome_classes = {True: KINDS[0], False: KINDS[1]}
         return [
-            row(f"{first + n}", 3 * member + time, member, fates[member == best])
+            row(f"{first + n}", 3 * member + time, member, outcome_classes[member == best])
             for n in range(count)
             for member in range(5)
             for time in range(3)
         ]
 
     learner = folded(told(0, 60, best=0))
-    before = learner.standing().mixture.rates[:, :, 0].mean(axis=0)
+    before = learner.router_state().mixture.rates[:, :, 0].mean(axis=0)
     folded(told(60, 60, best=4), learner)
-    after = learner.standing().mixture.rates[:, :, 0].mean(axis=0)
+    after = learner.router_state().mixture.rates[:, :, 0].mean(axis=0)
     assert before.argmax() == 0
     assert after.argmax() == 4
     assert after[0] < 0.3

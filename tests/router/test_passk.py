@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpharay.router import POLICIES, Situation
+from alpharay.router import POLICIES, PolicyState
 from alpharay.router.passk import (
     budgets_up_to,
     equal_split_failure,
@@ -134,7 +134,7 @@ def test_uniform_failure_is_the_mean_over_what_the_policy_allocates(members, dat
     names = frontier(*range(len(members)))
     failures = []
     for rotation in range(len(members)):
-        drawn = POLICIES["uniform"]().allocate(budget, Situation(members=names, rotation=rotation))
+        drawn = POLICIES["uniform"]().allocate(budget, PolicyState(members=names, rotation=rotation))
         split = [drawn.count(member.name) for member in names]
         failures.append(float(1 - pass_at_split(n, c, split)))
     assert uniform_failure(curves, budget) == pytest.approx(np.mean(failures), abs=EXACT)

@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpharay.router.policies import Single, Situation, Standing, Uniform
+from alpharay.router.policies import PolicyState, RouterState, Single, Uniform
 
 from .driver import frontier, rates
 
@@ -14,12 +14,12 @@ ROTATIONS = st.integers(0, 2**64 - 1)
 
 
 def uniformly(samples, members, drawn=None, rotation=0):
-    return Uniform().allocate(samples, Situation(members=members, drawn=drawn or {}, rotation=rotation))
+    return Uniform().allocate(samples, PolicyState(members=members, drawn=drawn or {}, rotation=rotation))
 
 
-def singly(samples, members, drawn=None, standing=None):
-    situation = Situation(members=members, drawn=drawn or {}, standing=standing or Standing())
-    return Single().allocate(samples, situation)
+def singly(samples, members, drawn=None, router_state=None):
+    state = PolicyState(members=members, drawn=drawn or {}, router_state=router_state or RouterState())
+    return Single().allocate(samples, state)
 
 
 @given(ALPHAS, st.integers(1, 20), ROTATIONS)
@@ -62,14 +62,14 @@ def test_single_gives_the_whole_budget_to_one_member(members, samples):
 
 def test_single_takes_the_member_that_solved_the_largest_share():
     members = frontier(0.0, 1.0)
-    standing = rates(**{"frontier@0": (9, 10), "frontier@1": (80, 100)})
-    assert set(singly(3, members, standing=standing)) == {"frontier@0"}
+    router_state = rates(**{"frontier@0": (9, 10), "frontier@1": (80, 100)})
+    assert set(singly(3, members, router_state=router_state)) == {"frontier@0"}
 
 
 def test_single_is_not_swayed_by_one_lucky_sample():
     members = frontier(0.0, 1.0)
-    standing = rates(**{"frontier@0": (1, 1), "frontier@1": (80, 100)})
-    assert set(singly(3, members, standing=standing)) == {"frontier@1"}
+    router_state = rates(**{"frontier@0": (1, 1), "frontier@1": (80, 100)})
+    assert set(singly(3, members, router_state=router_state)) == {"frontier@1"}
 
 
 def test_single_takes_the_member_nearest_to_high_while_nothing_is_known():
@@ -78,5 +78,5 @@ def test_single_takes_the_member_nearest_to_high_while_nothing_is_known():
 
 def test_single_stays_with_the_member_it_began_with():
     members = frontier(0.0, 1.0)
-    standing = rates(**{"frontier@1": (100, 100)})
-    assert set(singly(3, members, {"frontier@0": 1}, standing)) == {"frontier@0"}
+    router_state = rates(**{"frontier@1": (100, 100)})
+    assert set(singly(3, members, {"frontier@0": 1}, router_state)) == {"frontier@0"}

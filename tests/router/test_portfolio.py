@@ -6,13 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpharay.router.portfolio import (
-    beta_over_problems,
-    coverage,
-    optimal_split,
-    relaxed_weights,
-    rounded,
-)
+from alpharay.router.portfolio import beta_over_problems, coverage, optimal_split, relaxed_weights, rounded
 
 
 @st.composite

@@ -77,8 +77,8 @@ def test_what_a_policy_knows_comes_from_other_problems():
     outcomes.verdict[shining] = 0
     replay = Replay(outcomes)
     fold = int(replay._fold[3])
-    assert replay.standing(fold).solved.get("m1", 0) == 0
-    assert replay.standing((fold + 1) % 5).solved["m1"] > 0
+    assert replay.router_state(fold).solved.get("m1", 0) == 0
+    assert replay.router_state((fold + 1) % 5).solved["m1"] > 0
 
 
 def test_what_is_learnt_from_other_outcomes_comes_from_those_alone():
@@ -86,8 +86,8 @@ def test_what_is_learnt_from_other_outcomes_comes_from_those_alone():
     validation, trial = np.zeros((6, 2)), np.zeros((6, 2))
     validation[:, 1], trial[:, 0] = 0.9, 0.9
     replay = Replay(recorded(trial, samples=10), learnt_from=recorded(validation, samples=10))
-    assert all(replay.standing(fold).solved == replay.standing(0).solved for fold in range(5))
-    assert replay.standing(0).solved["m0"] == 0
+    assert all(replay.router_state(fold).solved == replay.router_state(0).solved for fold in range(5))
+    assert replay.router_state(0).solved["m0"] == 0
     assert not replay.run("single", 4, seeds=2).solved.any()
 
 

@@ -176,8 +176,8 @@ def test_every_selector_ranks_each_candidate_once_whatever_the_order_of_arrival(
 
 @given(CANDIDATES, st.sampled_from(["tests", "cluster", "codet", "b4"]))
 def test_what_passed_comes_before_what_did_not(candidates, selector):
-    standing = [one.accepted for one in ranked(candidates, selector)]
-    assert standing == sorted(standing, reverse=True)
+    router_state = [one.accepted for one in ranked(candidates, selector)]
+    assert router_state == sorted(router_state, reverse=True)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from alpharay.router import POLICIES, Candidate, Session, Stop
 from alpharay.router.session import GIVE_UP_AFTER
 
-from .driver import FIVE, Lost, accepted, ask, by_seed, drive, failed, frontier, rates, session
+from .driver import FIVE, Lost, accepted, by_seed, drive, failed, frontier, rates, sampling, session
 
 BUDGETS = st.integers(1, 60)
 MEMBERS = st.integers(1, 6).map(lambda count: frontier(*range(count)))
@@ -78,12 +78,12 @@ def test_draws_are_numbered_in_the_order_in_which_they_were_decided():
 
 def test_a_budget_below_one_sample_is_refused():
     with pytest.raises(ValueError, match="at least 1 sample, got 0"):
-        ask(budget=0)
+        sampling(budget=0)
 
 
 def test_a_request_without_members_is_refused():
     with pytest.raises(ValueError, match="at least one member"):
-        ask(members=())
+        sampling(members=())
 
 
 # When to stop
@@ -153,7 +153,7 @@ def test_nothing_is_drawn_while_a_wave_is_under_way():
 def test_a_seeded_request_counts_and_selects_the_same_whatever_arrives_first(
     policy, budget, members, share, one_order, other_order, wanted, salt
 ):
-    asked = ask(
+    asked = sampling(
         budget=budget, members=members, seed=salt, stop_after_passes=wanted, reproducible=True, rotation=salt
     )
     runs = []
@@ -196,18 +196,18 @@ def test_a_greedy_request_draws_each_member_at_most_once(policy, budget, members
     )
     log = drive(one, never, order=order)
     assert max(Counter(draw.member for draw in log.started).values()) == 1
-    assert len(log.started) == one.ask.effective_budget == min(budget, len(members))
+    assert len(log.started) == one.sampling.effective_budget == min(budget, len(members))
 
 
 def test_a_greedy_request_asks_others_in_place_of_a_lost_member():
     lost = FIVE[0].name
 
-    def fate(draw):
+    def outcome_class(draw):
         if draw.member == lost:
             raise Lost
 
     one = session(budget=3, greedy=True)
-    drive(one, fate)
+    drive(one, outcome_class)
     assert len(one.candidates) == 3
     assert one.drawn[lost] == 0
 
@@ -215,12 +215,12 @@ def test_a_greedy_request_asks_others_in_place_of_a_lost_member():
 def test_a_greedy_request_over_all_members_ends_without_the_one_that_was_given_up():
     lost = FIVE[0].name
 
-    def fate(draw):
+    def outcome_class(draw):
         if draw.member == lost:
             raise Lost
 
     one = session(budget=16, greedy=True)
-    log = drive(one, fate)
+    log = drive(one, outcome_class)
     assert (one.stopped, len(one.candidates)) == (Stop.BUDGET, 4)
     assert len(log.lost) == GIVE_UP_AFTER
 
@@ -259,7 +259,7 @@ def test_every_session_ends_whatever_is_lost(
     )
     log = drive(one, Faulty(order, share, dead), order=order)
     assert one.stopped is Stop.BUDGET
-    assert len(one.candidates) == len(log.finished) <= one.ask.effective_budget
+    assert len(one.candidates) == len(log.finished) <= one.sampling.effective_budget
 
 
 @given(BUDGETS, MEMBERS, ORDERS, st.sampled_from([0.0, 0.05, 0.3]), st.data())
@@ -329,8 +329,8 @@ def test_a_member_that_was_given_up_is_not_drawn_again_when_it_is_revived():
 
 
 def test_single_moves_on_to_the_next_best_member_when_its_own_is_lost():
-    standing = rates(**{"frontier@0": (9, 10), "frontier@1": (5, 10)})
-    one = session("single", budget=4, members=frontier(0.0, 1.0), standing=standing)
+    router_state = rates(**{"frontier@0": (9, 10), "frontier@1": (5, 10)})
+    one = session("single", budget=4, members=frontier(0.0, 1.0), router_state=router_state)
     drive(one, Faulty(Random(1), 0, {"frontier@0"}))
     assert one.drawn == Counter({"frontier@1": 4, "frontier@0": 0})
 
@@ -431,7 +431,7 @@ class AnyInterleaving(RuleBasedStateMachine):
     def the_budget_is_never_overspent(self):
         if hasattr(self, "one"):
             live = len(self.under_way) + len(self.seen)
-            assert self.one.drawn.total() == live <= self.one.ask.effective_budget
+            assert self.one.drawn.total() == live <= self.one.sampling.effective_budget
 
     @invariant()
     def live_seeds_never_repeat(self):
@@ -448,15 +448,15 @@ class AnyInterleaving(RuleBasedStateMachine):
 
     @invariant()
     def passes_are_never_more_than_wanted(self):
-        if hasattr(self, "one") and self.one.ask.stop_after_passes:
-            assert self.one.passes <= self.one.ask.stop_after_passes
+        if hasattr(self, "one") and self.one.sampling.stop_after_passes:
+            assert self.one.passes <= self.one.sampling.stop_after_passes
 
 
 TestAnyInterleaving = AnyInterleaving.TestCase
 
 
 def test_a_seeded_request_draws_the_same_seeds_again():
-    asked = ask(budget=16, seed=7, reproducible=True)
+    asked = sampling(budget=16, seed=7, reproducible=True)
     first, second = (drive(Session(asked, POLICIES["uniform"]())).started for _ in range(2))
     assert first == second
     other = drive(Session(replace(asked, seed=8), POLICIES["uniform"]())).started
@@ -468,7 +468,9 @@ def test_a_seeded_request_draws_the_same_seeds_again():
 @pytest.mark.parametrize("greedy", [False, True])
 def test_at_any_price_an_answer_has_its_choices(policy, reproducible, greedy):
     one = Session(
-        ask(budget=12, least=3, price=1e3, stop_after_passes=3, reproducible=reproducible, greedy=greedy),
+        sampling(
+            budget=12, least=3, price=1e3, stop_after_passes=3, reproducible=reproducible, greedy=greedy
+        ),
         POLICIES[policy](),
     )
     log = drive(one, never)

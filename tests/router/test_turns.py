@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.router import POLICIES, Candidate, Session, Standing, Stop
-from alpharay.router.turns import TurnRates, mendable, to_mend
+from alpharay.router import POLICIES, Candidate, RouterState, Session, Stop
+from alpharay.router.learn.turns import TurnRates, repairable, to_repair
 
-from .driver import FIVE, accepted, ask, by_seed, drive, failed, frontier, session
+from .driver import FIVE, accepted, by_seed, drive, failed, frontier, sampling, session
 
 NAMES = st.sampled_from(sorted(POLICIES))
 ORDERS = st.integers(0, 2**32).map(Random)
@@ -22,7 +22,7 @@ DRAWING_PAYS = TurnRates(
 
 
 def turned(rates=MENDING_PAYS, turns=3, **asked):
-    return session(turns=turns, stop_after_passes=1, standing=Standing(turns=rates), **asked)
+    return session(turns=turns, stop_after_passes=1, router_state=RouterState(turns=rates), **asked)
 
 
 def never(_):
@@ -70,7 +70,7 @@ def test_turns_are_paid_from_the_one_budget(policy, budget, members, order, turn
     )  # fmt: skip
     log = drive(one, never, order=order)
     assert one.stopped is Stop.BUDGET
-    assert len(log.started) == one.drawn.total() <= one.ask.effective_budget
+    assert len(log.started) == one.drawn.total() <= one.sampling.effective_budget
     assert max(draw.turn for draw in log.started) <= turns
     seeds = [draw.seed for draw in log.started]
     assert len(set(seeds)) == len(seeds)
@@ -86,7 +86,7 @@ def test_turns_are_paid_from_the_one_budget(policy, budget, members, order, turn
 
 @given(st.integers(1, 60), ORDERS, ORDERS, st.sampled_from([0.0, 0.05, 0.3]), st.integers(2, 3))
 def test_a_seeded_request_mends_the_same_whatever_arrives_first(budget, one_order, other_order, share, turns):
-    asked = ask(budget=budget, turns=turns, stop_after_passes=1, reproducible=True)
+    asked = sampling(budget=budget, turns=turns, stop_after_passes=1, reproducible=True)
     runs = []
     for order in (None, one_order, other_order):
         one = Session(asked, POLICIES["uniform"]())
@@ -121,7 +121,7 @@ def test_what_the_judge_could_not_judge_is_not_mended():
         Candidate(draw=draw, verdict=verdict)
         for draw, verdict in zip(one.next_wave(), verdicts, strict=False)
     ]
-    assert [one.draw.index for one in mendable(candidates, 2)] == [3, 2]
+    assert [one.draw.index for one in repairable(candidates, 2)] == [3, 2]
 
 
 @pytest.mark.parametrize(("mended", "again"), [((40, 100), (10, 100)), ((10, 100), (40, 100))])
@@ -130,7 +130,7 @@ def test_the_better_bet_gets_nearly_all_samples(mended, again):
     one = turned(budget=20)
     candidates = [Candidate(draw=draw, verdict=failed()) for draw in one.next_wave()]
     rates = TurnRates({kind: mended}, {kind: again})
-    shares = [len(to_mend(candidates, 5, rates, Random(seed))) / 5 for seed in range(200)]
+    shares = [len(to_repair(candidates, 5, rates, Random(seed))) / 5 for seed in range(200)]
     share = sum(shares) / len(shares)
     assert share > 0.95 if mended > again else share < 0.05
 

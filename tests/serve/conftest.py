@@ -11,7 +11,13 @@ def pytest_asyncio_loop_factories(config, item):
 @pytest.fixture(autouse=True)
 def jumping_clock(monkeypatch):
     """The files that look at the clock themselves look at the jumping one."""
-    for name in ("ensemble", "hub", "limits", "pinned", "server"):
+    for name in (
+        "sampling.ensemble",
+        "state.cluster_state",
+        "state.limits",
+        "gateway.pinned",
+        "gateway.server",
+    ):
         monkeypatch.setattr(f"alpharay.serve.{name}.time", loop_time())
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins behind the seams of serve/links.py, and a client that can leave in the middle of an answer."""
+"""Stand-ins behind the seams of serve/transport/clients.py, and a client that can leave in the middle of an answer."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import httpx
 
 from alpharay.judge.errors import LanguageUnavailable
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.serve.api import build_app
-from alpharay.serve.asgi import Reply
 from alpharay.serve.config import Config
 from alpharay.serve.dialects import chat
-from alpharay.serve.frontier import ServedMember, member_name
-from alpharay.serve.hub import Hub, MemberReport, Phase
-from alpharay.serve.links import JudgeUnavailable, SampleLost
-from alpharay.serve.server import Server
+from alpharay.serve.gateway.app import build_app
+from alpharay.serve.gateway.server import Server
+from alpharay.serve.state.cluster_state import ClusterState, MemberReport, Phase
+from alpharay.serve.state.members import ServedMember, member_name
+from alpharay.serve.transport.asgi import Reply
+from alpharay.serve.transport.clients import JudgeUnavailable, SampleLost
 
 from .engine_answers import ANSWERS, STREAMS
 
@@ -228,12 +228,12 @@ def served_members(alphas=ALPHAS):
 class Serving:
     """A whole ingress replica with everything behind it faked."""
 
-    def __init__(self, alphas=ALPHAS, hub=None, store=None, **sections):
+    def __init__(self, alphas=ALPHAS, cluster_state=None, store=None, **sections):
         self.members = served_members(alphas)
         self.engines = FakeEngines()
         self.judging = FakeJudging()
-        self.hub = hub or Hub([member.name for member in self.members])
-        self.handle = Handle(self.hub)
+        self.cluster_state = cluster_state or ClusterState([member.name for member in self.members])
+        self.handle = Handle(self.cluster_state)
         self.server = Server(config(**sections), self.members, self.engines, self.judging, self.handle, store)
         self.app = build_app(self.server)
         transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
@@ -241,7 +241,7 @@ class Serving:
 
     async def all_up(self, instance="first"):
         up = MemberReport(phase=Phase.UP, instance=instance)
-        await self.hub.report_members("replica", {member.name: up for member in self.members})
+        await self.cluster_state.report_members("replica", {member.name: up for member in self.members})
         await self.server.exchange()
 
     async def chat(self, headers=None, **body):

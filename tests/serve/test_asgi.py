@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from alpharay.serve import asgi
+from alpharay.serve.transport import asgi
 
 from .clock import pass_time
 

@@ -6,10 +6,10 @@ import socket
 import pytest
 
 from alpharay.serve import config as configuration
-from alpharay.serve.cluster import HeadWatch, check_resources
+from alpharay.serve.cluster.local_ray import free_ports, why_ray_failed
+from alpharay.serve.cluster.ray_cluster import HeadWatch, check_resources
 from alpharay.serve.environment import one_machine
 from alpharay.serve.errors import StartFailed
-from alpharay.serve.local_ray import free_ports, why_ray_failed
 
 
 def test_a_head_is_gone_when_it_was_missed_three_times_in_a_row():

@@ -15,7 +15,8 @@ from safetensors.numpy import save_file
 from alpharay.judge.errors import SandboxUnavailable
 from alpharay.judge.sandbox.choice import LayerReport
 from alpharay.merge.errors import Mismatch, UsageError
-from alpharay.serve import cli, running
+from alpharay.serve.cli import main
+from alpharay.serve.cluster import lifecycle
 from alpharay.serve.config import embedded_config
 from alpharay.serve.errors import EngineMissing
 
@@ -26,7 +27,7 @@ def alpharay(capsys):
 
     def run(*arguments):
         try:
-            code = cli.main([str(one) for one in arguments])
+            code = main.main([str(one) for one in arguments])
         except SystemExit as end:
             code = end.code
         out, err = capsys.readouterr()
@@ -47,8 +48,8 @@ def no_cluster(monkeypatch):
     def started(*_):
         raise AssertionError("Ray would have been started")
 
-    monkeypatch.setattr(running, "cluster", started)
-    monkeypatch.setattr(running, "check_sandbox", lambda _: None)
+    monkeypatch.setattr(lifecycle, "cluster", started)
+    monkeypatch.setattr(lifecycle, "check_sandbox", lambda _: None)
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def test_what_a_command_raises_becomes_its_exit_code_and_one_line(alpharay, monk
     def run(_):
         raise raised
 
-    monkeypatch.setattr("alpharay.serve.doctor.run", run)
+    monkeypatch.setattr("alpharay.serve.cli.doctor.run", run)
     assert alpharay("doctor") == (code, "", f"error: {raised}\n")
 
 
@@ -168,7 +169,7 @@ def test_an_interrupted_command_is_130(alpharay, monkeypatch):
     def run(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("alpharay.serve.doctor.run", run)
+    monkeypatch.setattr("alpharay.serve.cli.doctor.run", run)
     assert alpharay("doctor") == (130, "", "interrupted\n")
 
 
@@ -176,19 +177,19 @@ def test_serving_that_is_stopped_before_it_is_ready_is_130(alpharay, monkeypatch
     def serve(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "serve", serve)
+    monkeypatch.setattr(lifecycle, "serve", serve)
     code, _, err = alpharay("serve")
     assert (code, err) == (130, "interrupted\n")
 
 
 def test_a_signal_interrupts_the_start():
-    with running._stop_signal(), pytest.raises(KeyboardInterrupt):
+    with lifecycle._stop_signal(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_signal_asks_serving_to_stop_and_its_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM)
-    with running._stop_signal() as stop:
+    with lifecycle._stop_signal() as stop:
         stop.serving = True
         signal.raise_signal(signal.SIGTERM)
         assert stop.event.wait(10)
@@ -199,9 +200,9 @@ def test_a_reader_that_has_gone_is_no_error():
     reading, writing = os.pipe()
     os.close(reading)
     script = (
-        "import sys\nfrom alpharay.serve import cli, doctor\n"
+        "import sys\nfrom alpharay.serve.cli import doctor, main\n"
         "doctor.run = lambda _: print('told') or 0\n"
-        "sys.exit(cli.main(['doctor']))"
+        "sys.exit(main.main(['doctor']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
@@ -215,7 +216,7 @@ def test_a_reader_that_has_gone_is_no_error():
 
 def test_a_missing_configuration_is_one_line_from_the_real_program(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "alpharay.serve.cli", "serve", str(tmp_path / "missing.yaml")],
+        [sys.executable, "-m", "alpharay.serve.cli.main", "serve", str(tmp_path / "missing.yaml")],
         capture_output=True,
         text=True,
         check=False,
@@ -257,7 +258,7 @@ def test_a_machine_without_a_sandbox_is_one_line(alpharay, configured, no_cluste
     def nothing(wanted):
         raise SandboxUnavailable("no layer is safe here")
 
-    monkeypatch.setattr(running, "check_sandbox", nothing)
+    monkeypatch.setattr(lifecycle, "check_sandbox", nothing)
     code, _, err = alpharay("serve", configured())
     assert (code, err) == (1, "error: no layer is safe here\n")
 

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.serve.links import SampleLost
+from alpharay.serve.transport.clients import SampleLost
 
 from . import engine_answers
 from .fakes import NAMES, TESTS, refusal
@@ -223,7 +223,7 @@ async def test_an_engine_lost_in_the_middle_of_a_stream_is_told_as_its_last_even
     serving.engines.streamed = [*parts[:5], SampleLost("it died")]
     told = await streamed(serving, path, model=PINNED)
     last = told[-1][1]
-    assert "started anew" in json.dumps(last)
+    assert "restarted" in json.dumps(last)
     assert serving.counted("alpharay_samples_total", outcome="lost") == 1
 
 

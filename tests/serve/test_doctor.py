@@ -6,9 +6,10 @@ import subprocess
 
 import pytest
 
-from alpharay.serve import checks, doctor
+from alpharay.serve.cli import doctor
+from alpharay.serve.cli.doctor import Gpu
+from alpharay.serve.cluster import checks
 from alpharay.serve.config import Config
-from alpharay.serve.doctor import Gpu
 from alpharay.serve.errors import EngineMissing
 
 GPU = Gpu("a GPU", 80 * 1024)

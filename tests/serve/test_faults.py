@@ -6,9 +6,9 @@ import json
 import pytest
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.serve.asgi import Reply
-from alpharay.serve.hub import Hub, MemberReport, Phase
-from alpharay.serve.links import SampleLost
+from alpharay.serve.state.cluster_state import ClusterState, MemberReport, Phase
+from alpharay.serve.transport.asgi import Reply
+from alpharay.serve.transport.clients import SampleLost
 
 from .clock import pass_time
 from .fakes import NAMES, TESTS, Call, Serving, data_events, question, refusal
@@ -224,7 +224,7 @@ async def test_a_draining_server_lets_nothing_more_in_and_finishes_what_is_under
     serving.engines.seconds = dict.fromkeys(NAMES, 10.0)
     under_way = asyncio.ensure_future(serving.chat())
     await pass_time(1)
-    await serving.hub.drain(30)
+    await serving.cluster_state.drain(30)
     await serving.server.exchange()
     assert (await serving.chat()).status_code == 503
     assert (await under_way).status_code == 200
@@ -235,7 +235,7 @@ async def test_a_drain_shortens_the_deadline_of_what_is_under_way(serving):
     serving.engines.seconds = dict.fromkeys(NAMES[1:], 1000.0)
     under_way = asyncio.ensure_future(serving.answer(alpharay={"budget": 10}))
     await pass_time(1)
-    await serving.hub.drain(5)
+    await serving.cluster_state.drain(5)
     await serving.server.exchange()
     own = (await under_way)["alpharay"]
     assert own["stopped"] == "deadline"
@@ -246,13 +246,13 @@ async def test_a_drained_server_says_so_to_the_hub(serving):
     serving.engines.seconds = dict.fromkeys(NAMES, 10.0)
     under_way = asyncio.ensure_future(serving.chat())
     await pass_time(1)
-    await serving.hub.drain(30)
+    await serving.cluster_state.drain(30)
     await serving.server.exchange()
     await serving.server.exchange()
-    assert not (await serving.hub.overview()).drained
+    assert not (await serving.cluster_state.overview()).drained
     await under_way
     await serving.server.exchange()
-    assert (await serving.hub.overview()).drained
+    assert (await serving.cluster_state.overview()).drained
 
 
 async def readiness(serving):
@@ -266,38 +266,38 @@ async def readiness(serving):
     return 503, [name for name in NAMES if name in words]
 
 
-async def report(hub, up=(), down=(), replica="replica"):
+async def report(cluster_state, up=(), down=(), replica="replica"):
     phases = {**dict.fromkeys(up, Phase.UP), **dict.fromkeys(down, Phase.DOWN)}
     reports = {name: MemberReport(phase=phase, instance="first") for name, phase in phases.items()}
-    await hub.report_members(replica, reports)
+    await cluster_state.report_members(replica, reports)
 
 
 async def test_readiness_waits_for_every_member_once_and_then_for_any():
     serving = Serving()
     assert await readiness(serving) == (503, [*NAMES])
-    await report(serving.hub, up=NAMES[:4])
+    await report(serving.cluster_state, up=NAMES[:4])
     assert await readiness(serving) == (503, [NAMES[4]])
-    await report(serving.hub, up=NAMES)
+    await report(serving.cluster_state, up=NAMES)
     assert await readiness(serving) == (200, [])
-    await report(serving.hub, up=NAMES[4:], down=NAMES[:4])
+    await report(serving.cluster_state, up=NAMES[4:], down=NAMES[:4])
     assert await readiness(serving) == (200, [*NAMES[:4]])
     assert "alpharay_degraded_members 4.0" in (await serving.http.get("/metrics")).text
-    await report(serving.hub, down=NAMES)
+    await report(serving.cluster_state, down=NAMES)
     assert await readiness(serving) == (503, [])
-    await report(serving.hub, up=NAMES)
+    await report(serving.cluster_state, up=NAMES)
     assert await readiness(serving) == (200, [])
-    await pass_time(11)  # the hub has heard nothing for too long
+    await pass_time(11)  # the cluster state has heard nothing for too long
     assert await readiness(serving) == (503, [])
 
 
 async def test_an_ingress_or_a_hub_that_is_new_to_a_degraded_server_is_ready():
     serving = Serving()
-    await report(serving.hub, up=NAMES)
+    await report(serving.cluster_state, up=NAMES)
     await readiness(serving)
-    await report(serving.hub, up=NAMES[1:], down=NAMES[:1])
-    successor = Serving(hub=serving.hub)
+    await report(serving.cluster_state, up=NAMES[1:], down=NAMES[:1])
+    successor = Serving(cluster_state=serving.cluster_state)
     assert await readiness(successor) == (200, [NAMES[0]])
-    serving.handle.actor = Hub(list(NAMES))
+    serving.handle.actor = ClusterState(list(NAMES))
     await report(serving.handle.actor, up=NAMES[1:])
     assert await readiness(serving) == (200, [NAMES[0]])
 

@@ -9,10 +9,10 @@ import zlib
 import pytest
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.serve.learning import Learning, standing_at
-from alpharay.serve.metrics import Counts
-from alpharay.serve.recording import folded_of, replayed
-from alpharay.serve.store import Store, UnknownRequest
+from alpharay.serve.learn.learning import Learning, router_state_at
+from alpharay.serve.learn.recording import folded_of, replayed
+from alpharay.serve.learn.store import Store, UnknownRequest
+from alpharay.serve.state.metrics import Counts
 
 from .clock import pass_time
 from .fakes import question, served_members
@@ -41,9 +41,9 @@ async def test_feedback_is_stored_before_it_is_acknowledged_and_teaches(stored, 
     assert response.json() == {
         "object": "feedback", "id": answer["id"], "choice": 0, "verdict": "accepted", "new": True,
     }  # fmt: skip
-    assert [row.experience.verdict for row in Store(url).log(0)] == ["accepted"]
+    assert [row.logged.verdict for row in Store(url).log(0)] == ["accepted"]
     member = answer["choices"][0]["alpharay"]["member"]
-    assert dict(stored.server.standing().solved) == {member: 1}
+    assert dict(stored.server.router_state().solved) == {member: 1}
 
 
 async def test_saying_it_again_changes_nothing_and_another_verdict_replaces_it(stored):
@@ -54,8 +54,8 @@ async def test_saying_it_again_changes_nothing_and_another_verdict_replaces_it(s
         for verdict in ("accepted", "accepted", "wrong_answer")
     ]
     assert news == [True, False, True]
-    standing = stored.server.standing()
-    assert (standing.judged[member], standing.solved[member]) == (1, 0)
+    router_state = stored.server.router_state()
+    assert (router_state.judged[member], router_state.solved[member]) == (1, 0)
 
 
 async def test_feedback_on_a_judged_candidate_corrects_it(stored):
@@ -63,14 +63,14 @@ async def test_feedback_on_a_judged_candidate_corrects_it(stored):
     answer = await stored.answer(alpharay={"tests": TESTS, "budget": 1})
     await feedback(stored, id=answer["id"], choice=0, verdict="wrong_answer")
     member = answer["choices"][0]["alpharay"]["member"]
-    standing = stored.server.standing()
-    assert (standing.judged[member], standing.solved[member]) == (1, 0)
+    router_state = stored.server.router_state()
+    assert (router_state.judged[member], router_state.solved[member]) == (1, 0)
 
 
 async def test_feedback_names_the_choice_that_was_answered(stored):
     answer = await stored.answer(n=3, alpharay={"budget": 5})
     await feedback(stored, id=answer["id"], choice=2, verdict="time_limit")
-    assert dict(stored.server.standing().judged) == {answer["choices"][2]["alpharay"]["member"]: 1}
+    assert dict(stored.server.router_state().judged) == {answer["choices"][2]["alpharay"]["member"]: 1}
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -87,7 +87,7 @@ async def test_an_answer_of_a_pinned_member_takes_feedback(stored, stream):
         name = (await stored.answer(model="frontier@1.5"))["id"]
     response = await feedback(stored, id=name, verdict="runtime_error")
     assert response.status_code == 200, response.text
-    assert dict(stored.server.standing().judged) == {"frontier@1.5": 1}
+    assert dict(stored.server.router_state().judged) == {"frontier@1.5": 1}
 
 
 async def test_an_id_that_no_answer_has_is_not_found(stored):
@@ -118,7 +118,7 @@ async def test_feedback_that_cannot_be_is_refused_by_its_field(stored, change, p
     error = response.json()["error"]
     assert error["param"] == param
     assert says in error["message"]
-    assert not stored.server.standing().judged
+    assert not stored.server.router_state().judged
 
 
 async def test_feedback_without_a_store_that_answers_is_not_acknowledged(serve):
@@ -134,7 +134,7 @@ async def test_feedback_without_a_store_that_answers_is_not_acknowledged(serve):
 async def test_what_could_not_be_stored_waits_and_is_then_dropped_and_counted(
     serve, monkeypatch, bound, most
 ):
-    monkeypatch.setattr(f"alpharay.serve.learning.{bound}", most)
+    monkeypatch.setattr(f"alpharay.serve.learn.learning.{bound}", most)
     serving = await serve(store=Store("postgresql+pg8000://user:hunter2@127.0.0.1:1/db"))
     for _ in range(5):
         await serving.answer(alpharay={"tests": TESTS, "budget": 2})
@@ -156,7 +156,7 @@ async def test_a_store_that_comes_back_gets_what_waited(serve, url, monkeypatch)
     await serving.server.learning.exchange()
     assert not serving.server.learning.down
     assert len(store.log(0)) == 2
-    assert sum(serving.server.standing().judged.values()) == 2
+    assert sum(serving.server.router_state().judged.values()) == 2
 
 
 async def test_replicas_learn_what_the_others_wrote(serve, url):
@@ -168,12 +168,12 @@ async def test_replicas_learn_what_the_others_wrote(serve, url):
         await first.answer(alpharay={"tests": TESTS, "budget": 20})
     await first.server.learning.exchange()
     await second.server.learning.exchange()
-    assert second.server.standing().judged
+    assert second.server.router_state().judged
     assert second.server.learning._fold.learner.snapshot() == first.server.learning._fold.learner.snapshot()
 
 
 async def test_a_new_replica_goes_on_from_a_snapshot_to_the_same_state(serve, url, monkeypatch):
-    monkeypatch.setattr("alpharay.serve.folding.SNAPSHOT_EVERY", 10)
+    monkeypatch.setattr("alpharay.serve.learn.folding.SNAPSHOT_EVERY", 10)
     first = await serve(store=Store(url))
     for _ in range(4):
         await first.answer(alpharay={"tests": TESTS, "budget": 7})
@@ -205,7 +205,7 @@ async def test_a_record_that_cannot_be_written_is_dropped_and_holds_up_no_other(
     assert (stored.server.learning.waiting, stored.server.learning.down) == (0, "")
     assert stored.counted("alpharay_store_records_total", outcome="written") == 2
     assert stored.counted("alpharay_store_records_total", outcome="dropped") == 1
-    assert sum(stored.server.standing().judged.values()) == 4
+    assert sum(stored.server.router_state().judged.values()) == 4
 
 
 async def test_a_row_of_the_log_that_cannot_be_read_stops_no_learning_and_is_counted(stored, url):
@@ -215,7 +215,7 @@ async def test_a_row_of_the_log_that_cannot_be_read_stops_no_learning_and_is_cou
         connection.exec_driver_sql("UPDATE alpharay_experiences SET row = 'x' WHERE seq = 2")
     later = Learning(Store(url), served_members(), stored.server.counts)
     await later.exchange()
-    assert (later.down, sum(later.standing().judged.values())) == ("", 1)
+    assert (later.down, sum(later.router_state().judged.values())) == ("", 1)
     assert stored.counted("alpharay_store_skipped_rows_total") == 1
 
 
@@ -251,7 +251,7 @@ async def test_other_checkpoints_of_the_same_name_teach_nothing(serve, url):
     others = [member.__class__(**{**_fields(member), "sha256": "f" * 64}) for member in served_members()]
     later = Learning(Store(url), others, Counts())
     await later.exchange()
-    assert not later.standing().judged
+    assert not later.router_state().judged
 
 
 def _fields(member):
@@ -274,10 +274,10 @@ async def test_a_live_request_taken_from_the_store_is_decided_again(serve, url, 
         await serving.server.learning.exchange()
     for answer in answers:
         trace = store.trace(answer["id"].removeprefix("chatcmpl-"))
-        standing = standing_at(
+        router_state = router_state_at(
             store, trace["checkpoints"], folded_of(trace), trace["ask"]["standing"]["portfolio"]
         )
-        session = replayed(trace, standing)
+        session = replayed(trace, router_state)
         mine = [(one.draw.member, one.draw.seed) for one in session.select()]
         theirs = [(one["alpharay"]["member"], one["alpharay"]["seed"]) for one in answer["choices"]]
         assert mine == theirs

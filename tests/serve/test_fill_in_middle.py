@@ -1,6 +1,6 @@
 import pytest
 
-from alpharay.serve import fill_in_middle
+from alpharay.serve.engine import fill_in_middle
 
 
 @pytest.mark.parametrize(

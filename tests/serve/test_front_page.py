@@ -8,9 +8,9 @@ from importlib.resources import files
 import pytest
 
 from alpharay.judge.problem import parse_tests
-from alpharay.serve.front_page import examples
+from alpharay.serve.gateway.routes.front_page import examples
 
-PAGE = files("alpharay.serve") / "page"
+PAGE = files("alpharay.serve.gateway") / "page"
 
 
 async def test_the_page_and_every_part_it_names_are_served(serving):

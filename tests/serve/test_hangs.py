@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from alpharay.judge.supervise import Supervisor
-from alpharay.serve.host import EngineDown, Host
-from alpharay.serve.hub import Hub
-from alpharay.serve.seats import Seat, Written
+from alpharay.serve.engine.replica import EngineDown, EngineReplica
+from alpharay.serve.state.cluster_state import ClusterState
+from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec
 
 from .clock import pass_time
 from .fakes import Handle
@@ -19,7 +19,7 @@ class Engine:
     """answers_after: seconds to a sign of life, one for each time it is asked; the last one stays."""
 
     def __init__(self, *answers_after, tmp_path):
-        self.seat = Seat(members=("m@0",), weights=Written(checkpoint=tmp_path))
+        self.spec = EngineSpec(members=("m@0",), weights=CheckpointWeights(checkpoint=tmp_path))
         self.instance = "first"
         self.alive = True
         self.killed = 0
@@ -56,7 +56,7 @@ class Engine:
     unkillable = False
 
 
-class Bare(Host):
+class Bare(EngineReplica):
     """A host that was never started, and needs no closing."""
 
     def __del__(self):
@@ -69,7 +69,7 @@ def host_of(engine, starting=()):
     host._starting = set(starting)
     host._moved = {}
     host._broken, host._failures, host._start_s = "", Counter(), 300.0
-    host._hub, host._replica, host._seats = Handle(Hub(["m@0"])), "r", [engine.seat]
+    host._cluster_state, host._replica, host._specs = Handle(ClusterState(["m@0"])), "r", [engine.spec]
     host._supervisor = Supervisor(logging.getLogger("ray.serve"))
     return host
 
@@ -183,7 +183,7 @@ async def guarded(tmp_path):
 
 
 async def test_one_exception_does_not_end_the_look_for_hangs(guarded):
-    host, engine = await guarded(ValueError("a fault of ours"), 1e5, lives_on=True)
+    host, engine = await guarded(ValueError("internal error"), 1e5, lives_on=True)
     await pass_time(100)
     assert engine.killed == 1
     assert host._supervisor.failures == {"host looks for hangs": 1}
@@ -203,14 +203,14 @@ async def test_a_restart_that_hangs_has_the_replica_replaced(guarded):
     await pass_time(5)
     with pytest.raises(EngineDown, match="did not start within 300 s"):
         await host.check_health()
-    assert (await host._hub.actor.overview()).members["m@0"].detail == host._broken
+    assert (await host._cluster_state.actor.overview()).members["m@0"].detail == host._broken
     assert engine.started <= 2
 
 
 async def test_a_restart_that_hangs_keeps_no_neighbour_from_its_own(guarded, tmp_path):
     host, _ = await guarded(alive=False, start_takes=[1e5])
     neighbour = Engine(0.0, tmp_path=tmp_path)
-    neighbour.seat, neighbour.alive = Seat(members=("m@1",), weights=neighbour.seat.weights), False
+    neighbour.spec, neighbour.alive = EngineSpec(members=("m@1",), weights=neighbour.spec.weights), False
     host._watch(neighbour, 60.0)
     await pass_time(5)
     assert neighbour.alive

@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from alpharay.serve.gate import MAX_HEAD_BYTES
-from alpharay.serve.http_head import HEAD_S, BoundedHead
+from alpharay.serve.gateway.http.gate import MAX_HEAD_BYTES
+from alpharay.serve.gateway.http.http_head import HEAD_S, BoundedHead
 
 from .clock import pass_time
 

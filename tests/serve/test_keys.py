@@ -8,12 +8,12 @@ import os
 import pytest
 import yaml
 
-from alpharay.serve import keys
-from alpharay.serve.asgi import Reply
-from alpharay.serve.cli import main
+from alpharay.serve.cli.main import main
 from alpharay.serve.errors import ConfigError
-from alpharay.serve.hub import Hub
-from alpharay.serve.limits import Used
+from alpharay.serve.state import keys
+from alpharay.serve.state.cluster_state import ClusterState
+from alpharay.serve.state.limits import Used
+from alpharay.serve.transport.asgi import Reply
 
 from .clock import pass_time
 from .fakes import NAMES, TESTS, Call, question
@@ -30,11 +30,11 @@ def write(path, *entries):
 def guarded(serve, tmp_path):
     """guarded(**limits) is (an ingress replica, the headers of the one key that it knows)."""
 
-    async def start(hub=None, **limits):
+    async def start(cluster_state=None, **limits):
         key, entry = keys.make("alice", **limits)
         path = tmp_path / "keys.yaml"
         write(path, entry)
-        serving = await serve(hub=hub, server={"api_keys_file": str(path)})
+        serving = await serve(cluster_state=cluster_state, server={"api_keys_file": str(path)})
         serving.path = path
         return serving, {"Authorization": f"Bearer {key}"}
 
@@ -165,7 +165,7 @@ async def test_an_abandoned_request_costs_the_samples_that_were_started(guarded,
 
 async def test_a_fault_of_ours_costs_only_what_was_drawn(guarded, monkeypatch):
     serving, headers = await guarded(samples_per_day=12)
-    monkeypatch.setattr("alpharay.serve.answer.count", None)
+    monkeypatch.setattr("alpharay.serve.gateway.respond.count", None)
     assert (
         await serving.chat(headers=headers, alpharay={"budget": 12, "tests": TESTS, "stop_after_passes": 1})
     ).status_code == 500
@@ -203,9 +203,9 @@ async def test_a_budget_above_the_keys_cap_is_cut_and_the_answer_says_so(guarded
 
 
 async def test_limits_hold_over_several_ingress_replicas(guarded):
-    hub = Hub(list(NAMES))
-    one, headers = await guarded(hub=hub, requests_per_minute=2, samples_per_day=100)
-    other, _ = await guarded(hub=hub, requests_per_minute=2, samples_per_day=100)
+    cluster_state = ClusterState(list(NAMES))
+    one, headers = await guarded(cluster_state=cluster_state, requests_per_minute=2, samples_per_day=100)
+    other, _ = await guarded(cluster_state=cluster_state, requests_per_minute=2, samples_per_day=100)
     write(other.path, *one.server.keys._keys)
     await asyncio.sleep(0)
     other.server.keys.look()
@@ -218,13 +218,13 @@ async def test_limits_hold_over_several_ingress_replicas(guarded):
 
 
 async def test_of_a_replica_that_is_gone_only_the_samples_count():
-    hub = Hub(["m"])
-    report = __import__("alpharay.serve.hub").serve.hub.IngressReport
+    cluster_state = ClusterState(["m"])
+    report = __import__("alpharay.serve.state.cluster_state").serve.state.cluster_state.IngressReport
     used = {"alice": Used(day=3, samples=7, requests=4, concurrent=2)}
-    await hub.exchange("gone", report(keys=used))
-    assert (await hub.exchange("here", report())).keys == used
+    await cluster_state.exchange("gone", report(keys=used))
+    assert (await cluster_state.exchange("here", report())).keys == used
     await pass_time(30)
-    assert (await hub.exchange("here", report())).keys == {"alice": Used(day=3, samples=7)}
+    assert (await cluster_state.exchange("here", report())).keys == {"alice": Used(day=3, samples=7)}
 
 
 async def test_a_changed_file_counts_from_the_next_look_and_a_bad_one_never(guarded, caplog):

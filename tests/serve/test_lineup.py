@@ -1,4 +1,4 @@
-"""From one lineup to the next: what may change, and in which steps."""
+"""From one revision to the next: what may change, and in which steps."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import pytest
 
 from alpharay.serve.config import Config, Endpoints, Router
 from alpharay.serve.errors import ConfigError
-from alpharay.serve.frontier import ServedMember
-from alpharay.serve.lineup import Lineup, changed, steps
-from alpharay.serve.seats import Seat, Written
+from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec
+from alpharay.serve.state.members import ServedMember
+from alpharay.serve.state.revision import Revision, changed, steps
 
 ALPHAS = (0.0, 0.5, 1.0)
 
@@ -18,15 +18,16 @@ def config(low="low", *, group=1, **fields):
     return Config(endpoints=ends, members=ALPHAS, engine={"members_per_replica": group}, **fields)
 
 
-def lineup(*sha256s, group=1, **fields):
+def revision(*sha256s, group=1, **fields):
     members = [
         ServedMember(name=f"frontier@{alpha:g}", alpha=alpha, sha256=sha256, effective_alpha=alpha)
         for alpha, sha256 in zip(ALPHAS, sha256s, strict=True)
     ]
-    seats = [
-        Seat(members=(member.name,), weights=Written(checkpoint=Path(member.sha256))) for member in members
+    specs = [
+        EngineSpec(members=(member.name,), weights=CheckpointWeights(checkpoint=Path(member.sha256)))
+        for member in members
     ]
-    return Lineup(config=config(group=group, **fields), members=tuple(members), seats=tuple(seats))
+    return Revision(config=config(group=group, **fields), members=tuple(members), specs=tuple(specs))
 
 
 def hashes(step):
@@ -34,26 +35,26 @@ def hashes(step):
 
 
 def test_engines_of_other_weights_are_another_deployment_and_those_of_the_same_are_not():
-    old, new = lineup("a", "b", "c").groups(), lineup("a", "B", "c").groups()
+    old, new = revision("a", "b", "c").groups(), revision("a", "B", "c").groups()
     assert [was == will for was, will in zip(old, new, strict=True)] == [True, False, True]
 
 
 def test_one_host_moves_at_a_time_and_each_step_is_served_as_it_says():
-    new = lineup("A", "B", "c")
-    found = list(steps(lineup("a", "b", "c"), new))
+    new = revision("A", "B", "c")
+    found = list(steps(revision("a", "b", "c"), new))
     assert [hashes(step) for step in found] == [["A", "b", "c"], ["A", "B", "c"]]
     for step in found:
-        assert [str(seat.weights.checkpoint) for seat in step.seats] == hashes(step)
+        assert [str(spec.weights.checkpoint) for spec in step.specs] == hashes(step)
     assert found[-1] == new
 
 
 def test_members_that_share_a_host_move_together():
-    found = list(steps(lineup("a", "b", "c", group=2), lineup("A", "b", "C", group=2)))
+    found = list(steps(revision("a", "b", "c", group=2), revision("A", "b", "C", group=2)))
     assert [hashes(step) for step in found] == [["A", "b", "c"], ["A", "b", "C"]]
 
 
 def test_another_router_alone_is_one_step_that_moves_no_engine():
-    old, new = lineup("a", "b", "c"), lineup("a", "b", "c", router=Router(policy="bandit"))
+    old, new = revision("a", "b", "c"), revision("a", "b", "c", router=Router(policy="bandit"))
     assert list(steps(old, new)) == [new]
     assert old.groups() == new.groups()
 

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from alpharay.judge import LanguageUnavailable, Limits, Verdict, VerdictKind, parse_tests
-from alpharay.serve.asgi import Reply
-from alpharay.serve.links import JudgeUnavailable, RayEngines, RayJudging, SampleLost
-from alpharay.serve.shared_tests import KnownTests, SentTests
-from alpharay.serve.trunk import Inlet, Outlets
+from alpharay.serve.transport.asgi import Reply
+from alpharay.serve.transport.clients import JudgeUnavailable, RayEngines, RayJudging, SampleLost
+from alpharay.serve.transport.shared_tests import KnownTests, SentTests
+from alpharay.serve.transport.stream_transport import StreamListener, StreamSenders
 
 
 class Response:
@@ -45,18 +45,18 @@ def engines(response, *, is_down=lambda _: False):
     method = SimpleNamespace(remote=lambda *_: response)
     handle = SimpleNamespace(sample=method, stream=method)
     handle.options = lambda **_: handle
-    return RayEngines({"m": handle}, is_down, Inlet())
+    return RayEngines({"m": handle}, is_down, StreamListener())
 
 
 @asynccontextmanager
 async def streaming(host):
-    """The link to a member whose host streams as `host(outlet, berth)` does, an async generator."""
-    inlet, outlets = Inlet(), Outlets()
-    await inlet.listen("127.0.0.1")
+    """The link to a member whose host streams as `host(outlet, stream id)` does, an async generator."""
+    listener, senders = StreamListener(), StreamSenders()
+    await listener.listen("127.0.0.1")
 
     class Stream:
         def __init__(self, *arguments):
-            self.items = host(outlets, arguments[-1])
+            self.items = host(senders, arguments[-1])
 
         def __aiter__(self):
             return self
@@ -70,10 +70,10 @@ async def streaming(host):
     handle = SimpleNamespace(stream=SimpleNamespace(remote=Stream))
     handle.options = lambda **_: handle
     try:
-        yield RayEngines({"m": handle}, lambda _: False, inlet)
+        yield RayEngines({"m": handle}, lambda _: False, listener)
     finally:
-        outlets.close()
-        await inlet.close()
+        senders.close()
+        await listener.close()
 
 
 def judging(response, *, is_down=lambda: False):
@@ -132,11 +132,11 @@ async def test_a_stream_ends_when_its_member_becomes_known_to_be_down():
 
 
 async def test_a_streams_status_comes_by_the_call_and_its_bytes_by_the_trunk():
-    async def host(outlets, berth):
-        outlet = await outlets.to(berth)
+    async def host(senders, stream_id):
+        sender = await senders.to(stream_id)
         yield 200, "text/event-stream"
         for part in (b"a", b"b", b""):
-            outlet.send(berth.number, part)
+            sender.send(stream_id.number, part)
 
     async with streaming(host) as link:
         first, *parts = [item async for item in link.stream("m", "/", b"{}", {})]
@@ -145,8 +145,8 @@ async def test_a_streams_status_comes_by_the_call_and_its_bytes_by_the_trunk():
 
 
 async def test_a_host_that_fails_amid_a_stream_loses_the_sample():
-    async def host(outlets, berth):
-        (await outlets.to(berth)).send(berth.number, b"half")
+    async def host(senders, stream_id):
+        (await senders.to(stream_id)).send(stream_id.number, b"half")
         yield 200, "text/event-stream"
         raise RuntimeError("the engine died")
 
@@ -158,7 +158,7 @@ async def test_a_host_that_fails_amid_a_stream_loses_the_sample():
 
 
 async def test_an_engine_in_trouble_loses_the_stream_before_anything_is_sent():
-    async def host(_outlets, _berth):
+    async def host(_senders, _berth):
         yield 503, "application/json"
 
     async with streaming(host) as link:

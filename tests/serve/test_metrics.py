@@ -1,8 +1,8 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.serve import metrics
-from alpharay.serve.hub import Hub
+from alpharay.serve.state import metrics
+from alpharay.serve.state.cluster_state import ClusterState
 
 from .fakes import NAMES, TESTS, Serving
 
@@ -125,7 +125,7 @@ async def test_no_label_grows_with_the_traffic(serving):
 
 
 async def test_a_scrape_is_the_sum_over_all_ingress_replicas(serving):
-    other = Serving(hub=serving.hub)
+    other = Serving(cluster_state=serving.cluster_state)
     await serving.answer()
     for _ in range(2):
         await other.answer()
@@ -136,7 +136,7 @@ async def test_a_scrape_is_the_sum_over_all_ingress_replicas(serving):
 async def test_counters_do_not_fall_when_an_ingress_replica_is_replaced(serving):
     await serving.answer()
     await serving.server.exchange()
-    successor = Serving(hub=serving.hub)
+    successor = Serving(cluster_state=serving.cluster_state)
     assert value(await scraped(successor), "alpharay_requests_total", outcome="ok") == 1
     await successor.answer()
     assert value(await scraped(successor), "alpharay_requests_total", outcome="ok") == 2
@@ -152,7 +152,7 @@ async def test_a_replica_that_never_reached_the_hub_tells_its_own_counts():
 
 async def test_a_lost_hub_makes_no_counter_fall(serving):
     await serving.answer()
-    other = Serving(hub=serving.hub)
+    other = Serving(cluster_state=serving.cluster_state)
     await other.answer()
     await other.server.exchange()
     assert value(await scraped(serving), "alpharay_requests_total", outcome="ok") == 2
@@ -196,8 +196,8 @@ async def test_what_the_judge_itself_got_wrong_does_not_sway_the_policy(serve):
         alpharay={"tests": TESTS, "budget": 50, "policy": "uniform", "stop_after_passes": 50}
     )
     await serving.server.exchange()
-    standing = serving.server.standing()
-    assert (dict(standing.judged), dict(standing.solved)) == ({NAMES[3]: 10}, {NAMES[3]: 0})
+    router_state = serving.server.router_state()
+    assert (dict(router_state.judged), dict(router_state.solved)) == ({NAMES[3]: 10}, {NAMES[3]: 0})
 
 
 async def test_the_checkpoints_behind_the_members_are_told(serving):
@@ -210,5 +210,5 @@ async def test_the_checkpoints_behind_the_members_are_told(serving):
 
 
 async def test_an_empty_hub_gives_a_page_too():
-    alone = Serving(hub=Hub([]))
+    alone = Serving(cluster_state=ClusterState([]))
     assert value(await scraped(alone), "alpharay_requests_in_flight") == 0

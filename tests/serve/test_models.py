@@ -1,7 +1,7 @@
 import pytest
 
-from alpharay.serve.frontier import find_member, member_name, members_asked
 from alpharay.serve.spelling import did_you_mean
+from alpharay.serve.state.members import find_member, member_name, members_asked
 
 from .fakes import ALPHAS, NAMES, served_members
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from alpharay.serve.dialects import chat, completions, messages, responses
 from alpharay.serve.errors import RequestError
-from alpharay.serve.tool_turns import ranked
+from alpharay.serve.sampling.tool_turns import ranked
 
 DIALECTS = [chat, completions, responses, messages]
 WORDS = st.sampled_from(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from alpharay.serve.dialects import chat
-from alpharay.serve.links import SampleLost
+from alpharay.serve.transport.clients import SampleLost
 
 from .fakes import (
     COMPLETION_TOKENS,

@@ -5,8 +5,8 @@ import pytest
 from alpharay.judge.program import extract_program
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.dialects import completions, messages, responses
-from alpharay.serve.links import SampleLost
-from alpharay.serve.python_tool import MOST_CALLS, fenced, told
+from alpharay.serve.sampling.python_tool import MOST_CALLS, fenced, told
+from alpharay.serve.transport.clients import SampleLost
 
 from .clock import pass_time
 from .fakes import (
@@ -168,7 +168,7 @@ async def test_without_a_sandbox_the_member_answers_all_the_same(tooled):
     assert answer["choices"][0]["message"]["content"].startswith("round 1 of")
     assert bodies(serving)[-1]["tool_choice"] == "none"
     outputs = [one["content"] for one in bodies(serving)[-1]["messages"] if one["role"] == "tool"]
-    assert outputs == ["not run: the sandbox is out of reach"] * 2
+    assert outputs == ["not run: the sandbox is unreachable"] * 2
 
 
 async def test_a_conversation_that_becomes_too_long_ends_with_what_there_is(tooled):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from alpharay.serve.dialects.openai import DONE, event
-from alpharay.serve.links import EngineFault
+from alpharay.serve.transport.clients import EngineFault
 
 from . import engine_answers
 from .fakes import NAMES, completion, question, refusal, stream_of

@@ -5,7 +5,7 @@ import pytest
 from alpharay.judge.problem import parse_tests
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.dialects import chat, completions, messages, responses
-from alpharay.serve.repair import feedback, follow_up
+from alpharay.serve.sampling.repair import feedback, follow_up
 
 from .fakes import NAMES, TESTS, Serving, completion, refusal
 

@@ -6,7 +6,7 @@ import pytest
 
 from alpharay.judge import CallTests, StdioTests, VerdictKind
 from alpharay.serve.dialects import chat, completions, messages
-from alpharay.serve.evidence import mean_logprob
+from alpharay.serve.sampling.evidence import mean_logprob
 
 from .fakes import TESTS, Serving, completion, question
 
@@ -21,7 +21,7 @@ async def serving():
     made.finish()
 
 
-async def ask(serving, *, prompt="a + b?", **controls):
+async def sampling(serving, *, prompt="a + b?", **controls):
     return await serving.answer(messages=[{"role": "user", "content": prompt}], alpharay=controls)
 
 
@@ -46,7 +46,7 @@ def with_logprobs(values):
 
 async def test_logprob_asks_the_engine_answers_the_likeliest_and_hides_what_nobody_asked_for(serving):
     serving.engines.answer = with_logprobs([-3.0, -0.5, -2.0])
-    answer = await ask(serving, budget=3, selector="logprob")
+    answer = await sampling(serving, budget=3, selector="logprob")
     assert text_of(answer) == "-0.5"
     assert [call["logprobs"] for _, call, _ in serving.engines.calls] == [True] * 3
     assert answer["choices"][0]["logprobs"] is None
@@ -67,7 +67,7 @@ async def test_majority_answers_what_most_say(serving):
         return made
 
     serving.engines.answer = answer
-    assert "4" in text_of(await ask(serving, budget=5, selector="majority"))
+    assert "4" in text_of(await sampling(serving, budget=5, selector="majority"))
 
 
 @pytest.mark.parametrize("selector", ["cluster", "codet", "b4"])
@@ -80,7 +80,7 @@ async def test_behaviour_is_compared_on_shared_inputs_made_from_the_tests(servin
         )
 
     serving.judging.outputs = outputs
-    answer = await ask(serving, budget=5, tests=TESTS, selector=selector)
+    answer = await sampling(serving, budget=5, tests=TESTS, selector=selector)
     assert text_of(answer).split()[0] in ("frontier@0", "frontier@1", "frontier@1.5"), alike
     observed = [tests for tests, *_ in serving.judging.calls if len(tests.cases) > len(TESTS["cases"])]
     assert len(observed) == 5
@@ -94,14 +94,14 @@ async def test_what_passes_wins_over_what_agrees(serving):
     serving.judging.verdict = lambda text: (
         VerdictKind.ACCEPTED if "@1.5" in text else VerdictKind.WRONG_ANSWER
     )
-    assert "@1.5" in text_of(await ask(serving, budget=5, tests=TESTS, selector="cluster"))
+    assert "@1.5" in text_of(await sampling(serving, budget=5, tests=TESTS, selector="cluster"))
 
 
 async def test_examples_in_the_prompt_become_public_tests_when_a_budget_is_asked_for(serving):
     serving.judging.verdict = lambda text: (
         VerdictKind.ACCEPTED if "@0.5" in text else VerdictKind.WRONG_ANSWER
     )
-    answer = await ask(serving, prompt=SAMPLED, budget=7)
+    answer = await sampling(serving, prompt=SAMPLED, budget=7)
     assert answer["alpharay"]["tests"] == "from_prompt"
     assert answer["alpharay"]["judge"] == "ok"
     assert (answer["alpharay"]["drawn"], answer["alpharay"]["stopped"]) == (7, "budget")
@@ -113,7 +113,7 @@ async def test_examples_in_the_prompt_become_public_tests_when_a_budget_is_asked
 
 async def test_one_pass_of_the_prompts_examples_stops_only_who_says_so(serving):
     serving.judging.verdict = lambda _: VerdictKind.ACCEPTED
-    answer = await ask(serving, prompt=SAMPLED, budget=7, stop_after_passes=1)
+    answer = await sampling(serving, prompt=SAMPLED, budget=7, stop_after_passes=1)
     assert answer["alpharay"]["stopped"] == "passes"
 
 
@@ -122,12 +122,12 @@ async def test_one_pass_of_the_prompts_examples_stops_only_who_says_so(serving):
     [(SAMPLED, {}), ("Add two numbers.", {"budget": 3}), (SAMPLED, {"budget": 3, "tests": TESTS})],
 )
 async def test_examples_are_not_taken_without_a_budget_nor_instead_of_tests(serving, prompt, controls):
-    answer = await ask(serving, prompt=prompt, **controls)
+    answer = await sampling(serving, prompt=prompt, **controls)
     assert "tests" not in answer["alpharay"]
 
 
 async def test_examples_of_functions_are_calls(serving):
-    await ask(serving, prompt='def f(x):\n    """\n    >>> f(2)\n    4\n    """', budget=2)
+    await sampling(serving, prompt='def f(x):\n    """\n    >>> f(2)\n    4\n    """', budget=2)
     (tests, *_), *_ = serving.judging.calls
     assert isinstance(tests, CallTests)
 
@@ -161,13 +161,13 @@ async def test_a_language_that_the_judge_lacks_is_refused_before_anything_is_dra
     assert "apt-get install g++" in response.json()["error"]["message"]
     assert serving.engines.calls == []
     serving.judging.missing = ""
-    await ask(serving, tests=TESTS, language="cpp", budget=1)
+    await sampling(serving, tests=TESTS, language="cpp", budget=1)
     assert [language for *_, language, _ in serving.judging.calls] == ["cpp"]
 
 
 async def test_a_judge_out_of_reach_leaves_behaviour_unknown(serving):
     serving.judging.away = True
-    answer = await ask(serving, budget=3, tests=TESTS, selector="b4")
+    answer = await sampling(serving, budget=3, tests=TESTS, selector="b4")
     assert answer["alpharay"]["judge"] == "unavailable"
 
 
@@ -194,6 +194,6 @@ def test_the_mean_is_over_the_tokens_that_are_told_of(told, mean):
 
 
 def test_every_path_that_tells_logprobs_is_a_dialects():
-    from alpharay.serve.evidence import _ASKS_LOGPROBS
+    from alpharay.serve.sampling.evidence import _ASKS_LOGPROBS
 
     assert set(_ASKS_LOGPROBS) == {chat.PATH, completions.PATH}

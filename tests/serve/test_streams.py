@@ -5,7 +5,7 @@ import json
 import pytest
 
 from alpharay.serve.dialects import chat_input, responses_input
-from alpharay.serve.links import SampleLost
+from alpharay.serve.transport.clients import SampleLost
 
 from . import engine_answers
 from .clock import pass_time

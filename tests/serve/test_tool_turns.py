@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpharay.serve.dialects.dialect import Call
-from alpharay.serve.links import SampleLost
-from alpharay.serve.tool_turns import fits, form
+from alpharay.serve.sampling.tool_turns import fits, form
+from alpharay.serve.transport.clients import SampleLost
 
 from . import engine_answers
 from .fakes import NAMES, TESTS, completion, question

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from alpharay.serve import environment
-from alpharay.serve.asgi import Reply
 from alpharay.serve.config import Server
 from alpharay.serve.dialects import chat, completions, messages, responses
-from alpharay.serve.hosts import Hosts, on_loopback
-from alpharay.serve.hub import MemberReport, Phase
+from alpharay.serve.gateway.http.hosts import Hosts, on_loopback
+from alpharay.serve.state.cluster_state import MemberReport, Phase
+from alpharay.serve.transport.asgi import Reply
 
 from .fakes import NAMES, TESTS, Call, question
 
@@ -98,7 +98,7 @@ def test_loopback_is_told_from_addresses_that_others_reach(host, alone):
 async def test_a_rebound_name_is_refused_in_each_dialect_before_anything_runs(serve, monkeypatch, path):
     monkeypatch.setenv(environment.ONE_MACHINE, "1")
     serving = await serve()
-    response = await post(serving, path, Host="attacker.example:8000")
+    response = await post(serving, path, EngineReplica="attacker.example:8000")
     assert response.status_code == 403
     assert "server.allowed_hosts" in told(response)
     assert not serving.engines.calls
@@ -329,8 +329,8 @@ async def test_too_many_or_too_long_headers_are_a_431(serving, headers):
         {"json": question(), "headers": {"X-Request-ID": "i" * 50_000}},
     ],
 )
-async def test_little_of_a_request_comes_back(serving, ask):
-    response = await serving.http.post(chat.PATH, **ask)
+async def test_little_of_a_request_comes_back(serving, sampling):
+    response = await serving.http.post(chat.PATH, **sampling)
     assert len(response.content) < 6000
     assert sum(len(name) + len(value) for name, value in response.headers.raw) < 2000
 
@@ -444,12 +444,14 @@ async def test_anthropics_list_comes_in_pages(serving):
 
 @pytest.mark.parametrize("path", [*BODIES, "/nowhere"])
 async def test_every_answer_carries_a_request_id(serving, path):
-    ask = {"json": BODIES.get(path, {})}
-    first, second = [(await serving.http.post(path, **ask)).headers["request-id"] for _ in range(2)]
+    sampling = {"json": BODIES.get(path, {})}
+    first, second = [(await serving.http.post(path, **sampling)).headers["request-id"] for _ in range(2)]
     assert first != second
-    given = await serving.http.post(path, **ask, headers={"X-Request-ID": "mine-1"})
+    given = await serving.http.post(path, **sampling, headers={"X-Request-ID": "mine-1"})
     assert given.headers["request-id"] == "mine-1"
-    odd = await serving.http.post(path, **ask, headers={"X-Request-ID": "not plain\xe9".encode("latin-1")})
+    odd = await serving.http.post(
+        path, **sampling, headers={"X-Request-ID": "not plain\xe9".encode("latin-1")}
+    )
     assert odd.headers["request-id"].startswith("req_")
     assert odd.headers["x-content-type-options"] == "nosniff"
 
@@ -501,7 +503,7 @@ async def test_tokens_are_an_engines_to_tell(serving, path, fields):
 )
 async def test_a_balancer_that_asks_is_told_the_load(serving, wanted, expected, stream):
     busy = MemberReport(phase=Phase.UP, instance="first", waiting=3, cache_usage=0.25)
-    await serving.hub.report_members("replica", dict.fromkeys(NAMES[:2], busy))
+    await serving.cluster_state.report_members("replica", dict.fromkeys(NAMES[:2], busy))
     await serving.server.exchange()
     headers = {} if wanted is None else {"endpoint-load-metrics-format": wanted}
     response = await serving.chat(headers, stream=stream)

@@ -6,111 +6,111 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from alpharay.serve.trunk import Inlet, Outlets
+from alpharay.serve.transport.stream_transport import StreamListener, StreamSenders
 
 SOON = 5
 
 
 @asynccontextmanager
 async def trunk():
-    inlet, outlets = Inlet(), Outlets()
-    await inlet.listen("127.0.0.1")
+    listener, senders = StreamListener(), StreamSenders()
+    await listener.listen("127.0.0.1")
     try:
-        yield inlet, outlets
+        yield listener, senders
     finally:
-        outlets.close()
-        await inlet.close()
+        senders.close()
+        await listener.close()
 
 
-async def rest(arrival):
+async def rest(incoming):
     async with asyncio.timeout(SOON):
-        return b"".join([part async for part in arrival.parts()])
+        return b"".join([part async for part in incoming.parts()])
 
 
 async def test_streams_that_share_a_connection_get_their_own_bytes():
-    async with trunk() as (inlet, outlets):
-        arrivals = [inlet.expect() for _ in range(3)]
-        opened = [await outlets.to(arrival.berth) for arrival in arrivals]
+    async with trunk() as (listener, senders):
+        incoming_streams = [listener.expect() for _ in range(3)]
+        opened = [await senders.to(incoming.stream_id) for incoming in incoming_streams]
         assert len(set(opened)) == 1
         for turn in range(50):
-            for arrival in arrivals:
-                opened[0].send(arrival.berth.number, b"%d-%d " % (arrival.berth.number, turn))
-        for arrival in arrivals:
-            opened[0].send(arrival.berth.number, b"")
-        for arrival in arrivals:
-            number = arrival.berth.number
-            assert await rest(arrival) == b"".join(b"%d-%d " % (number, turn) for turn in range(50))
+            for incoming in incoming_streams:
+                opened[0].send(incoming.stream_id.number, b"%d-%d " % (incoming.stream_id.number, turn))
+        for incoming in incoming_streams:
+            opened[0].send(incoming.stream_id.number, b"")
+        for incoming in incoming_streams:
+            number = incoming.stream_id.number
+            assert await rest(incoming) == b"".join(b"%d-%d " % (number, turn) for turn in range(50))
 
 
 async def test_a_part_larger_than_any_read_arrives_whole():
-    async with trunk() as (inlet, outlets):
-        arrival = inlet.expect()
-        outlet = await outlets.to(arrival.berth)
+    async with trunk() as (listener, senders):
+        incoming = listener.expect()
+        sender = await senders.to(incoming.stream_id)
         large = bytes(range(256)) * 20_000
-        outlet.send(arrival.berth.number, large)
-        outlet.send(arrival.berth.number, b"")
-        assert await rest(arrival) == large
+        sender.send(incoming.stream_id.number, large)
+        sender.send(incoming.stream_id.number, b"")
+        assert await rest(incoming) == large
 
 
 async def test_a_first_part_arrives_while_its_stream_goes_on():
-    async with trunk() as (inlet, outlets):
-        arrival = inlet.expect()
-        outlet = await outlets.to(arrival.berth)
-        outlet.send(arrival.berth.number, b"first")
+    async with trunk() as (listener, senders):
+        incoming = listener.expect()
+        sender = await senders.to(incoming.stream_id)
+        sender.send(incoming.stream_id.number, b"first")
         async with asyncio.timeout(SOON):
-            assert await anext(arrival.parts()) == b"first"
+            assert await anext(incoming.parts()) == b"first"
 
 
 async def test_what_arrives_for_a_stream_that_was_closed_harms_nobody():
-    async with trunk() as (inlet, outlets):
-        gone, there = inlet.expect(), inlet.expect()
-        outlet = await outlets.to(gone.berth)
+    async with trunk() as (listener, senders):
+        gone, there = listener.expect(), listener.expect()
+        sender = await senders.to(gone.stream_id)
         gone.close()
-        outlet.send(gone.berth.number, b"for nobody")
-        outlet.send(there.berth.number, b"for somebody")
-        outlet.send(there.berth.number, b"")
+        sender.send(gone.stream_id.number, b"for nobody")
+        sender.send(there.stream_id.number, b"for somebody")
+        sender.send(there.stream_id.number, b"")
         assert await rest(there) == b"for somebody"
 
 
 async def test_a_stream_whose_host_dies_fails_after_what_has_arrived():
-    async with trunk() as (inlet, outlets):
-        arrival = inlet.expect()
-        (await outlets.to(arrival.berth)).send(arrival.berth.number, b"half")
-        parts = arrival.parts()
+    async with trunk() as (listener, senders):
+        incoming = listener.expect()
+        (await senders.to(incoming.stream_id)).send(incoming.stream_id.number, b"half")
+        parts = incoming.parts()
         async with asyncio.timeout(SOON):
             assert await anext(parts) == b"half"
-            outlets.close()
+            senders.close()
             with pytest.raises(ConnectionError):
                 await anext(parts)
 
 
 async def test_a_host_whose_ingress_is_gone_is_told_and_connects_to_the_next():
-    async with trunk() as (inlet, outlets):
-        arrival = inlet.expect()
-        outlet = await outlets.to(arrival.berth)
-        outlet.send(arrival.berth.number, b"x")
+    async with trunk() as (listener, senders):
+        incoming = listener.expect()
+        sender = await senders.to(incoming.stream_id)
+        sender.send(incoming.stream_id.number, b"x")
         async with asyncio.timeout(SOON):
-            await anext(arrival.parts())
-            await inlet.close()
-            await outlet.lost.wait()
+            await anext(incoming.parts())
+            await listener.close()
+            await sender.lost.wait()
         with pytest.raises(ConnectionError):
-            outlet.send(arrival.berth.number, b"y")
+            sender.send(incoming.stream_id.number, b"y")
         with pytest.raises(ConnectionRefusedError):
-            await outlets.to(arrival.berth)
+            await senders.to(incoming.stream_id)
     async with trunk() as (other, _):
-        arrival = other.expect()
-        (await outlets.to(arrival.berth)).send(arrival.berth.number, b"")
-        assert await rest(arrival) == b""
-        outlets.close()
+        incoming = other.expect()
+        (await senders.to(incoming.stream_id)).send(incoming.stream_id.number, b"")
+        assert await rest(incoming) == b""
+        senders.close()
 
 
 async def test_who_does_not_know_the_secret_is_shut_out():
-    async with trunk() as (inlet, outlets):
-        arrival = inlet.expect()
-        forged = dataclasses.replace(arrival.berth, secret=bytes(32))
-        outlet = await outlets.to(forged)
-        outlet.send(arrival.berth.number, b"forged")
+    async with trunk() as (listener, senders):
+        incoming = listener.expect()
+        forged = dataclasses.replace(incoming.stream_id, secret=bytes(32))
+        sender = await senders.to(forged)
+        sender.send(incoming.stream_id.number, b"forged")
         async with asyncio.timeout(SOON):
-            await outlet.lost.wait()
-        (await outlets.to(arrival.berth)).send(arrival.berth.number, b"")
-        assert await rest(arrival) == b""
+            await sender.lost.wait()
+        (await senders.to(incoming.stream_id)).send(incoming.stream_id.number, b"")
+        assert await rest(incoming) == b""

@@ -5,18 +5,18 @@ import random
 
 import pytest
 
-from alpharay.serve.turnstile import Turnstile
+from alpharay.serve.engine.weight_switch import WeightSwitchScheduler
 
 
 class Engine:
-    """What the turnstile moves; says what was seen by whom."""
+    """What the weight-switch scheduler moves; says what was seen by whom."""
 
     def __init__(self, *, broken=(), turn_s=2.0):
         self.now = 0.0
         self.moves = []
         self.broken = set(broken)
         self.inside = 0
-        self.turnstile = Turnstile("a", self.move, turn_s=turn_s, clock=lambda: self.now)
+        self.weight_switch = WeightSwitchScheduler("a", self.move, turn_s=turn_s, clock=lambda: self.now)
 
     async def move(self, member):
         assert not self.inside, "moved under a request"
@@ -25,13 +25,13 @@ class Engine:
             raise OSError(f"{member} cannot be read")
         self.moves.append(member)
 
-    async def ask(self, member, until=None):
-        async with self.turnstile.turn(member):
-            assert self.turnstile.at == member
+    async def sampling(self, member, until=None):
+        async with self.weight_switch.turn(member):
+            assert self.weight_switch.at == member
             self.inside += 1
             try:
                 await (until.wait() if until else asyncio.sleep(0))
-                assert self.turnstile.at == member
+                assert self.weight_switch.at == member
             finally:
                 self.inside -= 1
 
@@ -43,7 +43,7 @@ async def settle():
 
 async def test_requests_of_one_member_are_inside_together():
     engine, done = Engine(), asyncio.Event()
-    tasks = [asyncio.create_task(engine.ask("a", done)) for _ in range(3)]
+    tasks = [asyncio.create_task(engine.sampling("a", done)) for _ in range(3)]
     await settle()
     assert engine.inside == 3
     done.set()
@@ -53,8 +53,8 @@ async def test_requests_of_one_member_are_inside_together():
 
 async def test_the_engine_moves_once_for_all_that_wait_for_a_member():
     engine, done = Engine(), asyncio.Event()
-    first = asyncio.create_task(engine.ask("a", done))
-    others = [asyncio.create_task(engine.ask(member)) for member in "bcbcb"]
+    first = asyncio.create_task(engine.sampling("a", done))
+    others = [asyncio.create_task(engine.sampling(member)) for member in "bcbcb"]
     await settle()
     assert engine.moves == []
     done.set()
@@ -65,14 +65,14 @@ async def test_the_engine_moves_once_for_all_that_wait_for_a_member():
 async def test_a_busy_member_lets_others_have_a_turn():
     """Late comers of the member at hand wait as soon as its turn is over."""
     engine, done = Engine(), asyncio.Event()
-    first = asyncio.create_task(engine.ask("a", done))
-    waiting = asyncio.create_task(engine.ask("b"))
+    first = asyncio.create_task(engine.sampling("a", done))
+    waiting = asyncio.create_task(engine.sampling("b"))
     await settle()
-    within = asyncio.create_task(engine.ask("a", done))
+    within = asyncio.create_task(engine.sampling("a", done))
     await settle()
     assert engine.inside == 2
     engine.now = 2.0
-    late = asyncio.create_task(engine.ask("a"))
+    late = asyncio.create_task(engine.sampling("a"))
     await settle()
     assert engine.inside == 2
     done.set()
@@ -82,7 +82,7 @@ async def test_a_busy_member_lets_others_have_a_turn():
 
 async def test_a_move_that_fails_is_told_to_those_who_wanted_it_and_to_nobody_else():
     engine = Engine(broken="b")
-    results = await asyncio.gather(*map(engine.ask, "bcb"), return_exceptions=True)
+    results = await asyncio.gather(*map(engine.sampling, "bcb"), return_exceptions=True)
     assert [type(result) for result in results] == [OSError, type(None), OSError]
     assert engine.moves == ["c"]
 
@@ -91,23 +91,23 @@ async def test_after_a_failed_move_nobody_is_let_in_without_one():
     """Part of the weights may have moved: the member that was there before has to be loaded again."""
     engine = Engine(broken="b")
     with pytest.raises(OSError, match="cannot be read"):
-        await engine.ask("b")
-    await engine.ask("a")
+        await engine.sampling("b")
+    await engine.sampling("a")
     assert engine.moves == ["a"]
 
 
 async def test_whoever_gives_up_waiting_holds_nothing_up():
     engine, done = Engine(), asyncio.Event()
-    first = asyncio.create_task(engine.ask("a", done))
-    gone = asyncio.create_task(engine.ask("b"))
-    waiting = asyncio.create_task(engine.ask("c"))
+    first = asyncio.create_task(engine.sampling("a", done))
+    gone = asyncio.create_task(engine.sampling("b"))
+    waiting = asyncio.create_task(engine.sampling("c"))
     await settle()
     gone.cancel()
     await settle()
     done.set()
     await asyncio.gather(first, waiting)
     assert engine.moves == ["c"]
-    await engine.ask("a")
+    await engine.sampling("a")
     assert engine.inside == 0
 
 
@@ -117,7 +117,7 @@ async def test_whatever_is_asked_and_cancelled_everyone_else_is_served_by_their_
     engine = Engine(turn_s=0.5)
     tasks = []
     for _ in range(60):
-        tasks.append(asyncio.create_task(engine.ask(rng.choice("abcd"))))
+        tasks.append(asyncio.create_task(engine.sampling(rng.choice("abcd"))))
         engine.now += rng.random()
         for _ in range(rng.randrange(4)):
             await asyncio.sleep(0)
@@ -126,4 +126,4 @@ async def test_whatever_is_asked_and_cancelled_everyone_else_is_served_by_their_
     results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
     assert {type(result) for result in results} <= {type(None), asyncio.CancelledError}
     assert engine.inside == 0
-    await asyncio.wait_for(engine.ask("d"), 10)  # nothing is left that holds the engine
+    await asyncio.wait_for(engine.sampling("d"), 10)  # nothing is left that holds the engine

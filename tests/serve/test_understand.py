@@ -2,7 +2,7 @@ import pytest
 
 from alpharay.serve.dialects import chat
 from alpharay.serve.errors import RequestError
-from alpharay.serve.understand import Ensembled, Pinned, understand
+from alpharay.serve.gateway.parse import EnsembleRequest, PinnedRequest, parse_request
 
 from .fakes import NAMES, TESTS, Serving, question
 
@@ -16,7 +16,7 @@ def understood():
     def make(body=None, headers=None, **options):
         server = Serving(**options).server
         request = chat.read(question(**(body or {})))
-        return understand(server, chat, request, headers or {}, "id", OWN_SEED)
+        return parse_request(server, chat, request, headers or {}, "id", OWN_SEED)
 
     return make
 
@@ -32,15 +32,15 @@ def refused(understood):
 
 
 def ask_of(todo):
-    assert isinstance(todo, Ensembled)
-    return todo.job.ask
+    assert isinstance(todo, EnsembleRequest)
+    return todo.job.sampling
 
 
 def test_a_plain_request_is_one_sample_of_any_member(understood):
-    ask = ask_of(understood())
-    assert ask.budget == 1
-    assert [member.name for member in ask.members] == list(NAMES)
-    assert ask.stop_after_passes is None
+    sampling = ask_of(understood())
+    assert sampling.budget == 1
+    assert [member.name for member in sampling.members] == list(NAMES)
+    assert sampling.stop_after_passes is None
 
 
 def test_a_request_without_a_model_means_the_ensemble(understood):
@@ -52,18 +52,18 @@ def test_n_choices_without_a_budget_are_n_samples(understood):
 
 
 def test_tests_bring_the_configured_budget(understood):
-    ask = ask_of(understood({"alpharay": {"tests": TESTS}}, router={"budget": 24}))
-    assert (ask.budget, ask.stop_after_passes) == (24, 1)
+    sampling = ask_of(understood({"alpharay": {"tests": TESTS}}, router={"budget": 24}))
+    assert (sampling.budget, sampling.stop_after_passes) == (24, 1)
 
 
 def test_tests_with_more_choices_than_the_configured_budget_draw_as_many(understood):
-    ask = ask_of(understood({"n": 20, "alpharay": {"tests": TESTS}}))
-    assert (ask.budget, ask.stop_after_passes) == (20, 20)
+    sampling = ask_of(understood({"n": 20, "alpharay": {"tests": TESTS}}))
+    assert (sampling.budget, sampling.stop_after_passes) == (20, 20)
 
 
 def test_a_budget_of_its_own_beats_best_of_and_the_configuration(understood):
-    ask = ask_of(understood({"best_of": 9, "alpharay": {"tests": TESTS, "budget": 7}}))
-    assert ask.budget == 7
+    sampling = ask_of(understood({"best_of": 9, "alpharay": {"tests": TESTS, "budget": 7}}))
+    assert sampling.budget == 7
 
 
 def test_best_of_is_a_budget(understood):
@@ -73,7 +73,7 @@ def test_best_of_is_a_budget(understood):
 def test_the_body_beats_the_header_and_the_header_the_configuration(understood):
     headers = {"x-alpharay-deadline-s": "9", "x-alpharay-budget": "8"}
     job = understood({"alpharay": {"budget": 7}}, headers, router={"deadline_s": 60}).job
-    assert (job.ask.budget, job.deadline_s) == (7, 9)
+    assert (job.sampling.budget, job.deadline_s) == (7, 9)
     assert understood(router={"deadline_s": 60}).job.deadline_s == 60
 
 
@@ -93,14 +93,15 @@ def test_a_callers_seed_makes_the_request_reproducible(understood):
 
 
 def test_without_a_seed_the_server_gives_its_own(understood):
-    ask = ask_of(understood())
-    assert (ask.seed, ask.reproducible) == (OWN_SEED, False)
+    sampling = ask_of(understood())
+    assert (sampling.seed, sampling.reproducible) == (OWN_SEED, False)
 
 
 def test_requests_without_a_seed_take_turns_among_the_members():
     server = Serving().server
     rotations = [
-        understand(server, chat, chat.read(question()), {}, "id", OWN_SEED).job.ask.rotation for _ in range(5)
+        parse_request(server, chat, chat.read(question()), {}, "id", OWN_SEED).job.sampling.rotation
+        for _ in range(5)
     ]
     assert {rotation % 5 for rotation in rotations} == set(range(5))
 
@@ -127,19 +128,19 @@ def test_policy_and_limits_come_from_the_request_else_from_the_configuration(und
 @pytest.mark.parametrize("name", ["frontier@1.5", "frontier@1.50", "frontier@+1.5"])
 def test_a_member_is_pinned_by_its_name_however_its_alpha_is_written(understood, name):
     todo = understood({"model": name})
-    assert isinstance(todo, Pinned)
+    assert isinstance(todo, PinnedRequest)
     assert todo.member.name == "frontier@1.5"
 
 
 @pytest.mark.parametrize("asked", [{"budget": 4}, {"tests": TESTS}])
 def test_a_pinned_member_with_a_budget_or_tests_is_an_ensemble_of_one(understood, asked):
-    ask = ask_of(understood({"model": "frontier@0", "alpharay": asked}))
-    assert [member.name for member in ask.members] == ["frontier@0"]
+    sampling = ask_of(understood({"model": "frontier@0", "alpharay": asked}))
+    assert [member.name for member in sampling.members] == ["frontier@0"]
 
 
 def test_a_pinned_member_may_be_named_among_the_members_too(understood):
     todo = understood({"model": "frontier@0", "alpharay": {"members": [0, 1]}})
-    assert isinstance(todo, Pinned)
+    assert isinstance(todo, PinnedRequest)
 
 
 def test_a_pinned_member_that_the_members_leave_out_is_refused(refused):
@@ -156,8 +157,8 @@ def test_a_pinned_member_that_the_members_leave_out_is_refused(refused):
     ],
 )
 def test_members_are_named_by_alpha_or_name_in_any_order(understood, wanted, names):
-    ask = ask_of(understood({"alpharay": {"members": wanted}}))
-    assert [member.name for member in ask.members] == names
+    sampling = ask_of(understood({"alpharay": {"members": wanted}}))
+    assert [member.name for member in sampling.members] == names
 
 
 # Refusals

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from alpharay.serve.store import Store
+from alpharay.serve.learn.store import Store
 
 settings.register_profile("patient", deadline=None, max_examples=50)
 settings.load_profile("patient")
@@ -74,7 +74,7 @@ def url(request, tmp_path):
     yield where
     from sqlalchemy import create_engine
 
-    from alpharay.serve.store.schema import metadata
+    from alpharay.serve.learn.store.schema import metadata
 
     engine = create_engine(where)
     metadata.drop_all(engine)

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from alpharay.router import Learner
-from alpharay.serve import folding
-from alpharay.serve.folding import Fold, folded_to, view_of
-from alpharay.serve.store import Feedback, Record, RecordRefused, Store, UnknownRequest, schema
-from alpharay.serve.store.schema import experiences, feedback, requests, snapshots
+from alpharay.serve.learn import folding
+from alpharay.serve.learn.folding import Fold, folded_to, view_of
+from alpharay.serve.learn.store import Feedback, Record, RecordRefused, Store, UnknownRequest, schema
+from alpharay.serve.learn.store.schema import experiences, feedback, requests, snapshots
 
 from .test_store import CHECKPOINTS, VerdictKind, record
 
@@ -68,7 +68,7 @@ def test_what_is_older_than_it_is_kept_goes_with_all_that_hangs_on_it(store):
     aged(store, 40, *names[:5])
     assert prune(store, 30) > 2
     assert [count(store, table) for table in (requests, feedback)] == [2, 1]
-    assert {row.experience.request for row in store.log(0)} - {"r0"} == {
+    assert {row.logged.request for row in store.log(0)} - {"r0"} == {
         "r5",
         "r6",
     }  # r0 said something later

@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.router import POLICIES, Ask, Candidate, Member, Standing
-from alpharay.serve.recording import Recorded, drawn, folded_of, replayed
+from alpharay.router import POLICIES, Candidate, Member, RouterState, SamplingRequest
+from alpharay.serve.learn.recording import Recorded, drawn, folded_of, replayed
 
 MEMBERS = tuple(Member(name=f"frontier@{alpha:g}", alpha=alpha) for alpha in (-0.5, 0.0, 0.5, 1.0, 1.5))
 KINDS = [VerdictKind.WRONG_ANSWER, VerdictKind.TIME_LIMIT, VerdictKind.JUDGE_ERROR, VerdictKind.RUNTIME_ERROR]
@@ -24,7 +24,7 @@ def lived_through(dice, policy, *, share=0.1, **asked):
         "stop_after_passes": 2,
         **asked,
     }
-    session = Recorded(Ask(**settings), policy)
+    session = Recorded(SamplingRequest(**settings), policy)
     under_way, steps = [], 0
     while not session.stopped:
         under_way += session.next_wave()
@@ -68,8 +68,8 @@ def test_a_recorded_session_is_decided_again_draw_for_draw(policy, reproducible)
 
 
 def test_what_was_known_decides_and_is_named_by_its_place_in_the_log():
-    known = Standing({"frontier@0": 90}, {"frontier@0": 100}, folded=100)
-    session = Recorded(Ask(members=MEMBERS, budget=4, seed=1, standing=known), "single")
+    known = RouterState({"frontier@0": 90}, {"frontier@0": 100}, folded=100)
+    session = Recorded(SamplingRequest(members=MEMBERS, budget=4, seed=1, router_state=known), "single")
     assert {draw.member for draw in session.next_wave()} == {"frontier@0"}
     trace = session.trace({})
     assert folded_of(trace) == 100
@@ -87,7 +87,7 @@ def test_a_draw_can_be_looked_up():
 
 
 def test_experiences_carry_the_level_of_the_first_failure():
-    session = Recorded(Ask(members=MEMBERS[:1], budget=3, seed=1, stop_after_passes=3), "uniform")
+    session = Recorded(SamplingRequest(members=MEMBERS[:1], budget=3, seed=1, stop_after_passes=3), "uniform")
     for draw in session.next_wave():
         session.observe(Candidate(draw=draw, verdict=Verdict(VerdictKind.TIME_LIMIT, 2, 4, failed_case=2)))
     rows = session.experiences("r", [1, 1, 2, 3])

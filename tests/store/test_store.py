@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.router import Ask, Candidate, Member
+from alpharay.router import Candidate, Member, SamplingRequest
 from alpharay.serve.errors import ConfigError, StartFailed
-from alpharay.serve.recording import Recorded
-from alpharay.serve.store import (
+from alpharay.serve.learn.recording import Recorded
+from alpharay.serve.learn.store import (
     Feedback,
     Record,
     Store,
@@ -33,7 +33,10 @@ CHECKPOINTS = {"frontier@0": "a" * 64, "frontier@1": "b" * 64}
 
 def record(request, *, budget=2, judged=True):
     session = Recorded(
-        Ask(members=MEMBERS, budget=budget, seed=7, stop_after_passes=budget, features=(0.5, -1.0)), "uniform"
+        SamplingRequest(
+            members=MEMBERS, budget=budget, seed=7, stop_after_passes=budget, features=(0.5, -1.0)
+        ),
+        "uniform",
     )
     for draw in session.next_wave():
         verdict = Verdict(VerdictKind.WRONG_ANSWER, 1, 4, failed_case=1) if judged else None
@@ -50,14 +53,14 @@ def record(request, *, budget=2, judged=True):
 def test_what_was_appended_is_read_in_order(store):
     store.append([record("r1"), record("r2")])
     rows = store.log(0)
-    assert [(row.experience.request, row.experience.draw) for row in rows] == [
+    assert [(row.logged.request, row.logged.draw) for row in rows] == [
         ("r1", 0),
         ("r1", 1),
         ("r2", 0),
         ("r2", 1),
     ]
-    assert [row.experience for row in rows[:2]] == list(record("r1").rows)
-    assert {row.experience.member: row.checkpoint for row in rows} == CHECKPOINTS
+    assert [row.logged for row in rows[:2]] == list(record("r1").rows)
+    assert {row.logged.member: row.checkpoint for row in rows} == CHECKPOINTS
     assert store.log(rows[1].seq) == rows[2:]
     assert store.log(rows[-1].seq) == []
 
@@ -65,7 +68,7 @@ def test_what_was_appended_is_read_in_order(store):
 def test_a_batch_sent_twice_counts_once(store):
     store.append([record("r1")])
     store.append([record("r1"), record("r2")])
-    assert [row.experience.request for row in store.log(0)] == ["r1", "r1", "r2", "r2"]
+    assert [row.logged.request for row in store.log(0)] == ["r1", "r1", "r2", "r2"]
 
 
 def test_feedback_is_a_row_of_its_own_said_once(store):
@@ -74,7 +77,7 @@ def test_feedback_is_a_row_of_its_own_said_once(store):
     assert store.take_feedback(given)
     assert not store.take_feedback(given)
     [row] = store.log(0)
-    told = row.experience
+    told = row.logged
     assert (told.request, told.draw, told.member, told.verdict, told.source) == (
         "r1", 1, "frontier@1", VerdictKind.ACCEPTED, "feedback",
     )  # fmt: skip
@@ -85,7 +88,7 @@ def test_feedback_can_change_its_mind(store):
     store.append([record("r1", judged=False)])
     for verdict in (VerdictKind.ACCEPTED, VerdictKind.TIME_LIMIT, VerdictKind.ACCEPTED):
         assert store.take_feedback(Feedback(request="r1", choice=0, verdict=verdict))
-    assert [row.experience.verdict for row in store.log(0)] == ["accepted", "time_limit", "accepted"]
+    assert [row.logged.verdict for row in store.log(0)] == ["accepted", "time_limit", "accepted"]
 
 
 def test_feedback_on_what_is_not_there_is_refused(store):
@@ -192,7 +195,7 @@ def test_a_step_that_fails_leaves_the_store_as_it_was(store, url, monkeypatch):
 
 def test_a_killed_writer_loses_nothing_that_it_had_acknowledged(tmp_path):
     script = (
-        "import sys\nfrom alpharay.serve.store import Store\n"
+        "import sys\nfrom alpharay.serve.learn.store import Store\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from importlib.util import module_from_spec, spec_from_file_location\n"
         f"spec = spec_from_file_location('t', {__file__!r})\nt = module_from_spec(spec)\nspec.loader.exec_module(t)\n"
@@ -207,7 +210,7 @@ def test_a_killed_writer_loses_nothing_that_it_had_acknowledged(tmp_path):
     process.wait()
     store = Store(f"sqlite:///{tmp_path / 'store.db'}")
     store.open()
-    found = {row.experience.request for row in store.log(0)}
+    found = {row.logged.request for row in store.log(0)}
     assert found >= {f"r{number}" for number in range(acknowledged + 1)}
     assert len(store.log(0)) == 2 * len(found)
     store.close()

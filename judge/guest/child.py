@@ -1,0 +1,212 @@
+"""A process in a sandbox: what it does from its first moment on, and what the server can tell about it."""
+
+import contextlib
+import marshal
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from types import CodeType
+from typing import Any, NamedTuple, NoReturn
+
+from alpharay.judge.guest import candidate, native
+from alpharay.judge.guest.code_tests import together
+from alpharay.judge.guest.sandbox import Sandbox, SandboxPolicy
+from alpharay.judge.guest.zygote import Zygote, serve_forks
+
+CPU_CLOCK = 2  # CPUCLOCK_SCHED: the clock id of a process's CPU time is ~pid << 3 | 2
+# What may come after each byte of a report's beginning, from ours; the rest is a candidate's forgery and is not heard.
+PYTHON = {"": b"S", "S": b"LRC", "L": b"R"}
+EXECUTED = {"": b"S", "S": b"L", "L": b"F"}
+CHANNEL = 4  # the descriptor on which a process that has compiled a program is told to fork
+
+
+class Task(NamedTuple):
+    """What a child is to do.
+
+    inputs: how many of its descriptors are files whose contents the work is given; the others become its
+    descriptors 0, 1, 2, then the report's, then 4 and on. cpu_s: CPU seconds after which it is to be killed.
+    """
+
+    work: str
+    policy: str
+    entry: str
+    start: int
+    inputs: int
+    cpu_s: float
+    memory: int
+    output: int
+
+
+class Child:
+    """phase: how far it came (S sandboxed, L loading, R running, C does not compile, F not executable). lines: answers it has given so far."""
+
+    def __init__(
+        self,
+        zygote: Zygote,
+        task: Task,
+        descriptors: Sequence[int],
+        *,
+        lines: int = 0,
+        answers: int | None = None,
+    ) -> None:
+        """Forks. descriptors: as the task says, without the report's.
+
+        answers: the file that takes its report's lines, of which there may be so many.
+        """
+        self.cpu_s = task.cpu_s
+        self.phase = ""
+        self._steps = EXECUTED if task.work in ("native", "tool") else PYTHON
+        self.lines = 0
+        self.flooded = False
+        self._answers = answers
+        self._output = task.output
+        self._most_lines = lines
+        self._written = 0
+        self._reaped: tuple[int, int, resource.struct_rusage] | None = None
+        self.receive, send = os.pipe()
+        try:
+            os.set_blocking(self.receive, False)
+            place = task.inputs + candidate.REPORT
+            self.pid = zygote.fork(tuple(task), [*descriptors[:place], send, *descriptors[place:]])
+        except OSError:
+            os.close(self.receive)
+            raise
+        finally:
+            os.close(send)
+        self.handle = os.pidfd_open(self.pid)
+
+    def used(self) -> float:
+        """Its CPU seconds so far, all threads together."""
+        return time.clock_gettime(~self.pid << 3 | CPU_CLOCK)
+
+    def collect(self) -> bool:
+        """Moves what it reported into the host's file; False when no more can come."""
+        while True:
+            try:
+                data = os.read(self.receive, 65536)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self._written += len(data)
+            if self._written > self._output:
+                self.flooded = True
+                return False
+            data = self._advance(data)
+            if self._answers is None or not data:
+                continue
+            os.write(self._answers, data)
+            self.lines += data.count(b"\n")
+            if self.lines > self._most_lines:
+                self.flooded = True
+                return False
+
+    def _advance(self, data: bytes) -> bytes:
+        """Notes how far the child came. Returns what follows."""
+        for place, byte in enumerate(data):
+            expected = self._steps.get(self.phase[-1:])
+            if expected is None:
+                return data[place:]
+            if byte in expected:
+                self.phase += chr(byte)
+        return b""
+
+    def exit_code(self) -> int | None:
+        """None: it still runs."""
+        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+        if pid == 0:
+            return None
+        self._reaped = pid, status, usage
+        return os.waitstatus_to_exitcode(status)
+
+    def end(self) -> tuple[int, float, int]:
+        """Kills it if need be. Returns its exit code (negative: a signal), CPU seconds and peak memory in bytes."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.handle, signal.SIGKILL)
+        _, status, usage = self._reaped or os.wait4(self.pid, 0)
+        self.collect()
+        os.close(self.receive)
+        os.close(self.handle)
+        return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+
+
+class Lives:
+    """What children of a zygote do, from the fork to their end."""
+
+    def __init__(
+        self, sandbox: Sandbox, policy: dict[str, SandboxPolicy], tools: native.Tools | None
+    ) -> None:
+        self._sandbox = sandbox
+        self._policies = policy
+        self._tools = tools
+        # What runs test programs apart from candidates, and much of the library with it; None: not in this zygote.
+        self.apart: Any = None
+
+    def live(self, message: bytes, descriptors: list[int]) -> NoReturn:
+        """Shuts itself in, then does its task."""
+        code = 1
+        try:
+            work, policy, entry, start, inputs, cpu_s, memory, output = marshal.loads(message)  # noqa: S302 - of the server's making
+            contents = [candidate.read_all(each) for each in descriptors[:inputs]]
+            for place, descriptor in enumerate(descriptors[inputs:]):
+                os.dup2(descriptor, place)
+            kept = len(descriptors) - inputs
+            self._sandbox.close_in(self._policies[policy], kept, cpu_s=cpu_s, memory=memory, output=output)
+            os.write(candidate.REPORT, candidate.CAGED)
+            if work != "tool":
+                self._tools = None  # whose paths are nothing that a candidate should find
+            code = self._do(work, contents, entry, start, cpu_s)
+        except BaseException as error:
+            candidate.print_error(error, keep=0)
+        finally:
+            os._exit(code)
+
+    def _do(self, work: str, contents: list[bytes], entry: str, start: int, cpu_s: float) -> int:
+        if work == "compile":
+            return self._compile(contents[0])
+        candidate.reseed()
+        if work == "call":
+            return candidate.run_calls(contents[0], contents[1], entry, start)
+        if work == "candidate":
+            return int(self.apart.run_candidate(contents[0], entry))
+        if work == "tests":
+            return int(self.apart.run_tests(contents[0], entry, cpu_s))
+        if work == "together":
+            return together.run_tests(contents[0], contents[1], entry)
+        if work == "tool" and self._tools is not None:
+            native.run_tool(self._tools.argv(entry), self._tools.scratch)
+        return native.run_binary()
+
+    def _compile(self, source: bytes) -> int:
+        """Compiles the program, and from then on forks children that run it."""
+        codes = candidate.compiled(source)
+        os.write(candidate.REPORT, candidate.READY if codes else candidate.UNPARSABLE)
+        if codes is None:
+            return 1
+        os.dup2(0, 2)  # its complaints would be read as a child's
+        space = candidate.main_module("__main__")
+        # All of it told: it may not ask the kernel what kind of socket it is.
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL)
+        try:
+            serve_forks(channel, lambda _, descriptors: self._run(codes, space, descriptors))
+        except MemoryError:
+            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel ends what takes too much
+        return 1
+
+    def _run(self, codes: list[CodeType], space: dict[str, Any], descriptors: list[int]) -> NoReturn:
+        status = 1
+        try:
+            for place, descriptor in enumerate(descriptors):
+                os.dup2(descriptor, place)
+            self._sandbox.close_in_again(self._policies["compile"], len(descriptors))
+            candidate.reseed()
+            os.write(candidate.REPORT, candidate.CAGED + candidate.READY)
+            os.close(candidate.REPORT)
+            status = candidate.run_program(codes, space)
+        except BaseException as error:
+            candidate.print_error(error, keep=0)
+        finally:
+            os._exit(status)

@@ -1,0 +1,301 @@
+"""The two ends between a test program and a candidate: each asks the other, one at a time."""
+
+import contextlib
+import copy
+import json
+import os
+import re
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from alpharay.judge.guest.account import Account
+from alpharay.judge.guest.candidate import describe
+from alpharay.judge.guest.code_tests import wire
+from alpharay.judge.guest.code_tests.mirror import MISSING, OWN, SPECIALS, STEPS, Mirrors
+
+TOLD = 1000  # characters of an error that are told
+# What has attributes that lead into the tests' own text.
+CLOSED = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.CodeType, types.FrameType, types.ModuleType,
+          types.TracebackType, types.CoroutineType, types.AsyncGeneratorType)  # fmt: skip
+ENDS = (StopIteration, StopAsyncIteration, GeneratorExit)
+# A number by which a loop of the tests could become long, also one written out.
+LONG_LOOP = 10_000
+DIGITS = re.compile(r"\d{5}|\de\d")
+
+
+class Peer:
+    """One end of the pipe pair. Asks, and while it waits for the answer, answers what it is asked in turn.
+
+    strict: the tests' end. It answers calls of what it handed out, and tells attributes of instances alone; what the
+    candidate claims of itself does not count (`mirror`). account: what reading the other side's words is charged to.
+    """
+
+    def __init__(self, hears: int, says: int, *, strict: bool, account: Account | None = None) -> None:
+        self._hears = hears
+        self._says = says
+        self.strict = strict
+        self._account = account
+        self._charged: contextlib.AbstractContextManager[None] = account or contextlib.nullcontext()
+        first = 1 if strict else 2
+        self.mirrors = Mirrors(self, first)
+        self.codec = wire.Codec(self.mirrors, first)
+        self.hello: Callable[..., Any] | None = None
+        # The program's names, of which the other side is told when they change.
+        self.space: dict[str, Any] = {}
+        self.watched: dict[str, Any] = {}
+        self.pulled: set[str] | None = None
+        self.echo = False
+        self._echoed = [0, 0]
+        self.named_by_tests: frozenset[str] = frozenset()
+        # Of several threads one asks at a time.
+        self._turn = threading.RLock()
+        # How it went, at the tests' end. asked: how often.
+        self.asked = 0
+        self.waiting = False
+        self.failure = ""
+        self.last_error: tuple[BaseException, str] | None = None
+
+    def call(self, subject: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.ask("do", subject, "__call__", args, tuple(kwargs.items()))
+
+    def ask(self, *question: Any) -> Any:
+        """The answer; an error of the other side is raised here, as the same one where that is known here."""
+        with self._turn:
+            return self._ask(question)
+
+    def _ask(self, question: tuple[Any, ...]) -> Any:
+        if self.failure:
+            raise wire.Gone
+        try:
+            self.asked += 1
+            self._send("ask", question)
+            with self._charged:
+                while True:
+                    kind, parts = self._hear()
+                    if kind == "ask":
+                        self._answer(parts)
+                        continue
+                    if kind == "ok":
+                        (value,) = parts
+                        return self._expected(question, value)
+                    error, described = parts
+                    break
+        except wire.Gone:
+            self.failure = self.failure or "the program ended before its tests did"
+            raise
+        self._raise(question, error, described)
+        return None
+
+    def serve(self) -> None:
+        """Answers until the other side is gone."""
+        while True:
+            _, parts = self._hear()
+            self._answer(parts)
+            del parts
+
+    def _expected(self, question: tuple[Any, ...], value: Any) -> Any:
+        """Where the tests expect objects of a function or class, it is theirs to say how these compare."""
+        if question[0] == "do" and question[2] == "__call__" and id(question[1]) in self.mirrors.makers:
+            self.mirrors.expect(value, self.mirrors.makers[id(question[1])])
+        return value
+
+    def _raise(self, question: tuple[Any, ...], error: Any, described: Any) -> None:
+        if not isinstance(error, BaseException):
+            raise self._broken()
+        steps = question[0] == "do" and question[2] in STEPS
+        if self.strict and isinstance(error, ENDS) and not steps:
+            kinds = {kind.__name__ for kind in type(error).__mro__}
+            # It would only end `zip`, `map` or a loop of the tests.
+            if not kinds & self.named_by_tests:
+                error = RuntimeError(f"the program raised {type(error).__name__}")
+        self.last_error = error, str(described)
+        raise error
+
+    def _broken(self) -> wire.Gone:
+        """What the other side says cannot be read: it has failed, whatever becomes of the tests."""
+        self.failure = "what it answered cannot be read"
+        return wire.Gone()
+
+    def _hear(self) -> tuple[str, tuple[Any, ...]]:
+        self.waiting = True
+        try:
+            frame = wire.receive(self._hears)
+        except ValueError:
+            raise self._broken() from None
+        finally:
+            self.waiting = False
+        if self._account is not None:
+            self._account.heard(len(frame))
+        try:
+            return self._read(frame)
+        except Exception:
+            raise self._broken() from None
+
+    def _read(self, frame: bytes) -> tuple[str, tuple[Any, ...]]:
+        kind, payload, nodes, definitions, lost, unshared, names, printed = json.loads(frame)
+        if self._account is not None and not self._account.in_bulk and _may_loop((payload, nodes, names)):
+            self._account.heard_bulk()
+        scalars = wire.Reader(self.mirrors, {})
+        for definition in definitions:
+            self.mirrors.learn(definition, scalars.decode)
+        with self.codec.reading(nodes) as reader:
+            for name, *value in names:
+                self._take(name, [reader.decode(each) for each in value])
+            parts = tuple([reader.decode(part) for part in payload])
+        del reader  # which would keep all that it read
+        # Only now: what was changed in the last one was told once more.
+        self.codec.forget(unshared)
+        self.mirrors.forget(lost)
+        if self.strict:
+            for stream, text in zip((sys.stdout, sys.stderr), printed, strict=False):
+                stream.write(text)
+        return kind, parts
+
+    def _take(self, name: str, value: list[Any]) -> None:
+        if self.pulled is not None and name not in self.pulled:
+            return
+        if value:
+            self.space[name] = self.watched[name] = value[0]
+        else:
+            self.space.pop(name, None)
+            self.watched[name] = MISSING
+
+    def _send(self, kind: str, parts: Iterable[Any]) -> None:
+        limit = sys.getrecursionlimit()
+        try:
+            sys.setrecursionlimit(wire.DEEP)
+            unshared = self.codec.let_go() if self.strict and kind == "ask" else []
+            message = self.codec.message()
+            payload = [message.encode(part) for part in parts]
+            names = []
+            for name, last in self.watched.items():
+                now = self.space.get(name, MISSING)
+                if now is not last:
+                    self.watched[name] = now
+                    names.append([name] if now is MISSING else [name, message.encode(now)])
+            self.codec.finish(message)
+            unshared += self.codec.sweep()
+        finally:
+            sys.setrecursionlimit(limit)
+        lost, printed = self.mirrors.take_lost(), self._printed() if self.echo else []
+        frame = [kind, payload, message.nodes, message.definitions, lost, unshared, names, printed]
+        wire.send(self._says, frame)
+
+    def _printed(self) -> list[str]:
+        """What the program printed since the last message, for tests that read it."""
+        printed = []
+        for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+            with contextlib.suppress(Exception):
+                stream.flush()
+            try:
+                size = os.fstat(descriptor).st_size
+                data = os.pread(descriptor, size - self._echoed[descriptor - 1], self._echoed[descriptor - 1])
+            except OSError:
+                size, data = 0, b""
+            self._echoed[descriptor - 1] = size
+            printed.append(data.decode("utf-8", "replace"))
+        return printed
+
+    def skip_printed(self) -> None:
+        self._printed()
+
+    def _answer(self, question: tuple[Any, ...]) -> None:
+        """What the question gave is held until it is answered: what was changed in it is a part of the answer."""
+        try:
+            value = self._do(*question)
+        except wire.Gone:
+            raise
+        except BaseException as error:
+            self._send_error(error)
+            return
+        try:
+            self._send("ok", (value,))
+        except wire.Gone:
+            raise
+        except BaseException as error:
+            self._send_error(ValueError(f"its answer cannot be passed on: {type(error).__name__}: {error}"))
+
+    def _send_error(self, error: BaseException) -> None:
+        described = _told(error)
+        try:
+            self._send("raise", (_bare(error), described))
+        except wire.Gone:
+            raise
+        except BaseException:
+            self._send("raise", (RuntimeError(described), described))
+
+    def _do(self, kind: str, *rest: Any) -> Any:
+        if kind == "hello" and self.hello is not None:
+            return self.hello(*rest)
+        subject, *rest = rest  # type: ignore[assignment]
+        if kind == "do":
+            name, args, kwargs = rest
+            if name == "__call__":
+                return subject(*args, **dict(kwargs))
+            if name in SPECIALS:
+                return _special(subject, name)(*args, **dict(kwargs))
+            return getattr(subject, self._allowed(subject, name))(*args, **dict(kwargs))
+        if kind == "get":
+            return getattr(subject, self._allowed(subject, rest[0]))
+        if kind == "set":
+            return setattr(subject, self._allowed(subject, rest[0], changes=True), rest[1])
+        if kind == "del":
+            return delattr(subject, self._allowed(subject, rest[0], changes=True))
+        if kind == "item":
+            return subject[rest[0]]
+        if kind in ("copy", "deepcopy"):
+            return getattr(copy, kind)(subject)
+        raise TypeError("no such question")
+
+    def _allowed(self, subject: Any, name: Any, *, changes: bool = False) -> str:
+        """The name of an attribute, where the other side may ask for it."""
+        if not self.strict:
+            return str(name)
+        closed = isinstance(subject, CLOSED) or (
+            isinstance(subject, types.GeneratorType) and name not in STEPS
+        )
+        own = type(subject).__module__ in OWN
+        if not isinstance(name, str) or name.startswith("__") or closed or (changes and not own):
+            raise AttributeError("not an attribute that the tests hand out")
+        return name
+
+
+def _special(subject: Any, name: str) -> Callable[..., Any]:
+    method = getattr(type(subject), name)
+
+    def bound(*args: Any, **kwargs: Any) -> Any:
+        return method(subject, *args, **kwargs)
+
+    return bound
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Without what holds on to the frames that it came through, and what was in them."""
+    error.__traceback__ = None
+    error.__context__ = None
+    return error
+
+
+def _told(error: BaseException) -> str:
+    try:
+        return describe(error)[:TOLD]
+    except BaseException:
+        return type(error).__name__
+
+
+def _may_loop(told: Any) -> bool:
+    """Whether a number in there is such that tests which count to it would be long at it."""
+    stack = [told]
+    while stack:
+        for each in stack.pop():
+            if isinstance(each, list | tuple):
+                stack.append(each)
+            elif isinstance(each, str):
+                if DIGITS.search(each) or each.startswith("0x"):
+                    return True
+            elif each is not None and not -LONG_LOOP < each < LONG_LOOP:
+                return True
+    return False

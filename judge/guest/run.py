@@ -1,0 +1,347 @@
+"""One run: its children from fork to reaping, held to their limits."""
+
+import contextlib
+import errno
+import json
+import math
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from alpharay.judge.guest.account import TESTS_FACTOR, WAITED
+from alpharay.judge.guest.child import Child, Task
+from alpharay.judge.guest.complaints import Complaints
+from alpharay.judge.guest.native import Tools
+from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote
+
+HANGS, STILL_BUSY, TOO_LARGE = b'{"hangs": true}', b'{"hangs": false}', b"memory "
+NOTHING = 0  # /dev/null, in the server
+# A run over its CPU limit by less than this may have been slowed by its neighbours: it ends and is run again.
+GRACE = 1.25
+# A program that waits for a busy machine does not hang. Only the host can tell, and is asked, about this often, at times
+# that a program cannot foresee; past this many times the hang guard it is ended in any case.
+ASK_S, PATIENCE = 0.5, 10
+# A program that runs for so long has its memory watched by the host, which can see it.
+WATCH_AFTER_S = 0.03
+STREAMS = 3
+# How long a tests' process may take to tell whether it waits for the candidate.
+TELLS_S = 3.0
+# Of several runs in one message those after a wrong output are for nothing, which only the host can see.
+LITTLE_S = 0.05
+# All runs of a program together may sleep for as long as its hang guard, which the host makes shorter by what went: those
+# of one message take little of it.
+LITTLE_IDLE = 0.25
+
+
+class Compiled:
+    """The process that has compiled a program and forks a child for each of its cases."""
+
+    def __init__(self, child: Child, zygote: Zygote) -> None:
+        self.child = child
+        self.zygote = zygote
+
+    def end(self) -> tuple[int, float, int]:
+        self.zygote.close()
+        return self.child.end()
+
+
+class CompiledProgramCache:
+    """What outlives a run: the compiled program of the last one, if more cases of it are to come."""
+
+    def __init__(self) -> None:
+        self._compiled: Compiled | None = None
+
+    def take(self) -> Compiled | None:
+        taken, self._compiled = self._compiled, None
+        return taken
+
+    def put(self, compiled: Compiled) -> None:
+        self._compiled = compiled
+
+    def clear(self) -> None:
+        compiled = self.take()
+        if compiled is not None:
+            compiled.end()
+
+
+def runs(
+    order: dict[str, Any], descriptors: list[int], run: Callable[[dict[str, Any], list[int]], "Run"]
+) -> Iterator[dict[str, Any]]:
+    """A report on each run that is made: all that are asked for, if each ends well and they cost little.
+
+    descriptors: the program; then, for each run, its three streams; what else there is belongs to a single one.
+    run: makes one, of its order and its own descriptors.
+    """
+    program, *files = descriptors
+    spent, idle, left = 0.0, 0.0, order["runs"]
+    while left:
+        left -= 1
+        streams = files if order["runs"] == 1 else [files.pop(0) for _ in range(STREAMS)]
+        own = {**order, "more": order["more"] or left > 0}
+        report = run(own, [program, *streams]).report()
+        if "refused" in report and left < order["runs"] - 1:
+            return  # the host asks for it again, and hears of it then
+        yield report
+        # One past its hang guard may have asked the host, whose answer must not be heard by the next.
+        if (
+            "refused" in report
+            or report["ended"] != "exit"
+            or report["code"]
+            or report["wall"] > order["guard"]
+        ):
+            return
+        spent += report["cpu"]
+        idle += report["wall"] - report["cpu"]
+        if spent > LITTLE_S or idle > LITTLE_IDLE * order["guard"]:
+            return
+        order["same"] = True
+
+
+class Run:
+    """The candidate's process and, for test programs of their own, theirs."""
+
+    def __init__(
+        self,
+        order: dict[str, Any],
+        descriptors: list[int],
+        zygote: Zygote,
+        cache: CompiledProgramCache,
+        tools: Tools | None,
+        control: socket.socket,
+    ) -> None:
+        self._order = order
+        self._descriptors = descriptors
+        self._zygote = zygote
+        self._cache = cache
+        self._tools = tools
+        self._control = control
+        self._compiled: Compiled | None = None
+        # A compiler says little, and is told by how much it says.
+        self._complaints = None if order["mode"] == "tool" else Complaints(descriptors[3])
+        self._marks: list[float] = []
+        self._ended = "exit"
+
+    def report(self) -> dict[str, Any]:
+        """Runs to the end and tells about the candidate, and how the tests' own process ended if there was one."""
+        try:
+            return self._report()
+        finally:
+            if self._complaints is not None:
+                self._complaints.close()
+
+    def _report(self) -> dict[str, Any]:
+        started = time.monotonic()
+        if not self._order["same"]:
+            self._cache.clear()
+        try:
+            children = self._fork()
+        except OSError as error:
+            # No room for one more process, which says nothing about the program: the host is to try again.
+            if self._order["mode"] == "tool" and self._tools is not None:
+                self._tools.clean()
+            return {"refused": str(error)}
+        try:
+            if self._ended == "exit":
+                # Not from the start: what compiled the program is another process.
+                self._watch(children, time.monotonic())
+        finally:
+            ends = [child.end() for child in children]
+            code, cpu, memory = ends[0]
+            self._mark(children[0], cpu)
+            if self._order["mode"] == "tool" and self._tools is not None:
+                if code == 0:
+                    self._tools.collect(self._order["entry"], self._descriptors[5], self._order["output"])
+                if code != 0 or self._order["last"]:
+                    self._tools.clean()
+        if self._compiled is not None:
+            if self._order["more"] and self._ended == "exit":
+                self._cache.put(self._compiled)
+            else:
+                self._compiled.end()
+        if self._marks:
+            # Not in the message, which has a bound: there may be as many as there are cases.
+            os.write(self._descriptors[6], struct.pack(f"{len(self._marks)}d", *self._marks))
+        if any(child.flooded for child in children) and self._ended == "exit":
+            self._ended = "output"
+        return {
+            "ended": self._ended,
+            "code": code,
+            # What comes of a process that has compiled the program is in its sandbox from birth, and may fail of its memory.
+            "phase": children[0].phase or ("SR" if self._compiled is not None else ""),
+            "cpu": cpu,
+            "wall": time.monotonic() - started,
+            "rss": memory,
+            "tests": ends[1][0] if len(ends) > 1 else None,
+        }
+
+    def _fork(self) -> list[Child]:
+        """The candidate first. The last one's end is the end of the run."""
+        order = self._order
+        program, stdin, stdout, stderr, *rest = self._descriptors
+        streams = [stdin, stdout, stderr if self._complaints is None else self._complaints.send]
+        if order["mode"] == "stdio":
+            return [self._fork_compiled(program, streams)]
+        if order["mode"] == "native":
+            return [self._child(self._task("native", policy="binary"), [*streams, program])]
+        if order["mode"] == "tool" and self._tools is not None:
+            image = self._tools.image(order["entry"])
+            return [self._child(self._task("tool", policy="tool"), [*streams, image])]
+        given, answers, *more = rest
+        if order["mode"] == "call":
+            task, descriptors = self._task("call", inputs=2), [program, given, *streams]
+            return [self._child(task, descriptors, lines=order["lines"], answers=answers)]
+        if order["mode"] == "together":
+            task, descriptors = self._task("together", inputs=2), [program, given, *streams, *more]
+            return [self._child(task, descriptors, lines=order["lines"], answers=answers)]
+        asked, asks = os.pipe()
+        hears, replies = os.pipe()
+        try:
+            first = self._child(self._task("candidate", inputs=1), [program, *streams, asked, replies])
+            task = self._task("tests", policy="tests", inputs=1, factor=TESTS_FACTOR)
+            descriptors = [given, NOTHING, NOTHING, NOTHING, hears, asks]
+            try:
+                # Its verdict and, before that, that it heard much.
+                return [first, self._child(task, descriptors, lines=1 + order["lines"], answers=answers)]
+            except OSError:
+                first.end()
+                raise
+        finally:
+            for descriptor in (asked, asks, hears, replies):
+                os.close(descriptor)
+
+    def _task(self, work: str, *, policy: str = "python", inputs: int = 0, factor: float = 1.0) -> Task:
+        order = self._order
+        cpu_s, memory, output = factor * GRACE * order["cpu"], order["memory"], order["output"]
+        return Task(work, policy, order["entry"], order["start"], inputs, cpu_s, memory, output)
+
+    def _child(self, task: Task, descriptors: list[int], **options: Any) -> Child:
+        return Child(self._zygote, task, descriptors, **options)
+
+    def _fork_compiled(self, program: int, streams: list[int]) -> Child:
+        """A child of the process that has compiled the program, or that process itself when it came no further."""
+        task = self._task("run")
+        compiled = self._cache.take()
+        if compiled is not None:
+            try:
+                child = Child(compiled.zygote, task, streams)
+            except OSError:  # it has been killed, by whatever
+                compiled.end()
+                compiled = None
+        if compiled is None:
+            compiled = self._compile(program, streams[2])
+            if not compiled.child.phase.endswith("R"):
+                compiled.zygote.close()
+                return compiled.child
+            try:
+                child = Child(compiled.zygote, task, streams)
+            except OSError as error:
+                if (
+                    error.errno == errno.EPIPE
+                ):  # it ended for want of memory, which the program took in being compiled
+                    compiled.zygote.close()
+                    return compiled.child
+                compiled.end()
+                raise
+        self._compiled = compiled
+        return child
+
+    def _compile(self, program: int, stderr: int) -> Compiled:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            task = self._task("compile", policy="compile", inputs=1)
+            child = self._child(task, [program, NOTHING, NOTHING, stderr, theirs.fileno()])
+        self._watch([child], time.monotonic(), until_ready=True)
+        return Compiled(child, Zygote(ours))
+
+    def _watch(self, children: list[Child], started: float, *, until_ready: bool = False) -> None:
+        """Returns when the last child has ended, is ready if that will do, or all must be killed."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        for child in children:
+            poll.register(child.handle, select.POLLIN)
+        if self._complaints is not None:
+            poll.register(self._complaints.receive, select.POLLIN)
+        subject = children[0]
+        # Answers are timed one by one; other reports wait for the end.
+        reading = until_ready or self._order["mode"] == "call"
+        if reading:
+            poll.register(subject.receive, select.POLLIN)
+        wall_limit, guard = self._order["wall"], self._order["guard"]
+        case_began, ask_at, watch_at = started, started + guard, started + WATCH_AFTER_S
+        while True:
+            if reading:
+                reading = subject.collect()
+                if not reading:
+                    poll.unregister(subject.receive)
+                if subject.flooded or (until_ready and subject.phase.endswith("R")):
+                    return
+            now, used = time.monotonic(), [child.used() for child in children]
+            if self._mark(subject, used[0]):
+                case_began = now
+            left = [child.cpu_s - each for child, each in zip(children, used, strict=True)]
+            left[0] += self._marks[-1] if self._marks else 0.0
+            if min(left) < 0:
+                self._ended = "cpu" if left[0] < 0 else "tests"
+                return
+            if now - case_began > PATIENCE * wall_limit:
+                self._ended = self._who_hangs(children)
+                return
+            if now >= ask_at:
+                self._tell("hanging", now - started, children)
+                ask_at = now + ASK_S * (0.5 + int.from_bytes(os.urandom(2)) / 65536)
+            if now >= watch_at:
+                self._tell("watch", subject.pid, [subject])
+                watch_at = math.inf
+            wait = min(*left, ask_at - now, watch_at - now)
+            for descriptor, _ in poll.poll(max(1, math.ceil(wait * 1000))):
+                if descriptor == children[-1].handle:
+                    return
+                if self._complaints is not None and descriptor == self._complaints.receive:
+                    self._complaints.drain()
+                elif descriptor == self._control.fileno():
+                    message = self._control.recv(MESSAGE_BYTES)
+                    if message == STILL_BUSY:
+                        continue
+                    if message.startswith(TOO_LARGE):
+                        if int(message.removeprefix(TOO_LARGE)) != subject.pid:
+                            continue  # of a run that has ended meanwhile
+                        self._ended = "memory"
+                        return
+                    # It hangs, or is not wanted any more, or the other side is gone.
+                    self._ended = self._who_hangs(children) if message == HANGS else "cancel"
+                    return
+                if descriptor == subject.handle:
+                    poll.unregister(descriptor)  # the tests will notice, and end
+
+    def _tell(self, what: str, value: float, children: list[Child]) -> None:
+        message = json.dumps({"run": self._order["run"], what: value}).encode()
+        socket.send_fds(self._control, [message], [child.handle for child in children])
+
+    def _who_hangs(self, children: list[Child]) -> str:
+        """Whoever owes an answer: a tests' process tells, when it is asked, whether it waits for the candidate."""
+        if len(children) == 1:
+            return "wall"
+        tests = children[1]
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(tests.handle, signal.SIGUSR1)
+        poll = select.poll()
+        poll.register(tests.handle, select.POLLIN)
+        poll.poll(math.ceil(TELLS_S * 1000))
+        # One that cannot even tell, in a step of its own that takes so long, does not wait.
+        code = tests.exit_code()
+        return "wall" if code == WAITED else "tests"
+
+    def _mark(self, subject: Child, used: float) -> bool:
+        """Charges the CPU time since the last mark to the answers that came since; False when none did.
+
+        Several came at once when this server woke late: each is charged its share.
+        """
+        new = subject.lines - len(self._marks) if self._order["mode"] == "call" else 0
+        before = self._marks[-1] if self._marks else 0.0
+        self._marks += [before + (used - before) * (place + 1) / new for place in range(new)]
+        return new > 0

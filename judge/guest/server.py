@@ -1,0 +1,155 @@
+"""The fork server: a small warm interpreter that forks sandboxed children for each run and tells what became of them.
+
+It reads no program, no input and no output: those come as sealed memory files that go straight to a child.
+What it adds is what only a parent inside the sandbox can know: a child's own CPU time, peak memory and end.
+
+One message per run over the socket on descriptor 0 (JSON, descriptors attached), one message back.
+"""
+
+import ctypes
+import fcntl
+import functools
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from alpharay.judge.guest import candidate, furnish
+from alpharay.judge.guest.child import Lives
+from alpharay.judge.guest.native import Tools
+from alpharay.judge.guest.run import TOO_LARGE, CompiledProgramCache, Run, runs
+from alpharay.judge.guest.sandbox import (
+    PR_SET_PDEATHSIG,
+    Sandbox,
+    SandboxPolicy,
+    binary_policy,
+    forking_policy,
+    interpreter_policy,
+    test_walls,
+    tool_policy,
+)
+from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote, serve_forks
+
+# Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what
+# few programs use is there only for those that name it.
+USUAL = (
+    "abc bisect collections collections.abc contextlib copy enum functools heapq io itertools json math operator random "
+    "re string threading time traceback types typing"
+)
+MOST_FILES = 250  # the kernel's own bound is 253
+SETTINGS_BYTES = 1 << 18
+CHILDS = 8  # descriptors below are a child's
+
+
+class _Forked(BaseException):
+    """Raised in a new zygote: what it is to do once the server's own frames are gone from its stack."""
+
+    def __init__(self, channel: socket.socket, lives: Lives) -> None:
+        super().__init__()
+        self.channel = channel
+        self.live = lives.live
+
+
+def main() -> None:
+    """Serves until the socket is closed by the other side.
+
+    The first message holds the settings. The arguments after the folder of this file: where compilers work; the
+    throw-away user that programs become, none: who we are.
+    """
+    try:
+        _serve(*sys.argv[2:])
+    except _Forked as forked:
+        channel, live = forked.channel, forked.live
+    else:
+        return
+    # A candidate runs on top of this frame, and may look down: what the server was told stood in those that have ended.
+    candidate.hide_ours()
+    candidate.settle_in()
+    serve_forks(channel, live)
+
+
+def _serve(scratch: str, uid: str = "") -> None:
+    control = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, CHILDS))
+    settings = json.loads(control.recv(SETTINGS_BYTES))
+    # Everything of ours lies above: what a child gets is put on these numbers.
+    nothing = os.open("/dev/null", os.O_RDWR)
+    for descriptor in range(CHILDS):
+        os.dup2(nothing, descriptor)
+    _forget_ignored_signals()
+    for module in USUAL.split():
+        __import__(module)
+    sandbox = Sandbox(uid=int(uid) if uid else None, keep=settings["keep"], threads=settings["threads"])
+    policy, tools = _policies(settings, scratch)
+    more_modules = settings["more_modules"]
+    del settings
+    os.environ.clear()
+    os.environ.update(candidate.ENVIRONMENT)
+    candidate.prepare()
+    lives, cache = Lives(sandbox, policy, tools), CompiledProgramCache()
+    furnish.prepare()
+    usual = _zygote(lives, control)
+    for module in more_modules:
+        __import__(module)
+    from alpharay.judge.guest.code_tests import apart
+
+    lives.apart = apart
+    apart.rehearse()
+    furnish.prepare(more=True)
+    candidate.settle()
+    more = _zygote(lives, control, usual)
+    control.send(json.dumps({"ready": os.getpid()}).encode())
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, MOST_FILES)
+        if not message:
+            return
+        if message.startswith(TOO_LARGE):
+            continue  # of a run that has ended meanwhile
+        order = json.loads(message)
+        if "drop" in order:
+            cache.clear()
+        if "run" not in order:
+            continue  # a kill that came after the end of its run
+        zygote = more if order["more_modules"] else usual
+        run = functools.partial(Run, zygote=zygote, cache=cache, tools=tools, control=control)
+        reports = list(runs(order, descriptors, run))
+        for descriptor in descriptors:
+            os.close(descriptor)
+        control.send(json.dumps({"run": order["run"], "runs": reports}).encode())
+
+
+def _forget_ignored_signals() -> None:
+    """What ignores signals where we are started (`nohup`, a shell's `&`) is no business of a program's."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
+
+
+def _zygote(lives: Lives, *ours_alone: socket.socket | Zygote) -> Zygote:
+    """Starts the process from which all children come: a copy of this one as it is now, that ends with it.
+
+    ours_alone: what it closes first.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        for each in (ours, *ours_alone):
+            each.close()
+        raise _Forked(theirs, lives)
+    theirs.close()
+    return Zygote(ours)
+
+
+def _policies(settings: dict[str, Any], scratch: str) -> tuple[dict[str, SandboxPolicy], Tools | None]:
+    """By kind of child; compiled programs and compilers only where this machine has a compiler."""
+    python = interpreter_policy(settings["read"], settings["devices"][:1])
+    policy = {"python": python, "compile": forking_policy(python), "tests": test_walls(python)}
+    if not settings["tools"]:
+        return policy, None
+    tools = Tools(settings["tools"], scratch)
+    programs = [*settings["loaders"], *(tool["path"] for tool in settings["tools"].values())]
+    policy["binary"] = binary_policy(settings["devices"])
+    policy["tool"] = tool_policy(settings["tool_read"], programs, scratch)
+    return policy, tools

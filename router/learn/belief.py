@@ -1,0 +1,66 @@
+"""What one request has shown so far, on top of what was known: which type its problem is, and who may solve it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alpharay.router.draw import Candidate, Member
+from alpharay.router.learn.logged_outcome import OutcomeClass
+from alpharay.router.learn.mixture import Mixture, log_evidence
+
+Floats = NDArray[np.float64]
+
+
+class Belief:
+    """Posterior over types and over each member's chance, for samples to be chosen one after the other.
+
+    Choosing assumes that what was chosen before fails: where one of them passes, the request is over.
+    So `gain` is the exact marginal coverage of one more sample of each member, given the ones chosen.
+    """
+
+    def __init__(self, mixture: Mixture, members: Sequence[Member], candidates: Sequence[Candidate]) -> None:
+        """members: everyone that drew or may draw in this request."""
+        self._places = {member.name: place for place, member in enumerate(members)}
+        rates = mixture.rates_of(members)
+        counts = np.zeros((len(members), len(OutcomeClass)), dtype=np.int64)
+        for one in candidates:
+            outcome_class = OutcomeClass.of(one.verdict.verdict) if one.verdict else None
+            if outcome_class is not None and one.draw.turn == 1 and one.draw.member in self._places:
+                counts[self._places[one.draw.member], outcome_class] += 1
+        log_chance = np.log(mixture.weights) + log_evidence(rates, mixture.kappa, counts)
+        chance = np.exp(log_chance - log_chance.max())
+        self._open: Floats = chance / chance.sum()  # [G]: of the type, and that all chosen samples fail
+        self._solved: Floats = (
+            mixture.kappa * rates[:, :, OutcomeClass.SOLVED] + counts[:, OutcomeClass.SOLVED]
+        )
+        self._tried: Floats = mixture.kappa + np.tile(counts.sum(-1, dtype=np.float64), (len(rates), 1))
+        self._rate: Floats = self._solved / self._tried  # [G, members]
+
+    @property
+    def types(self) -> Floats:
+        """[G]; sums to the chance that all chosen samples fail."""
+        return self._open
+
+    def gain(self) -> Floats:
+        """[members]: by how much one more sample of each raises the chance that the request is solved."""
+        return np.asarray(self._open @ self._rate)
+
+    def choose(self, member: str, samples: int = 1) -> None:
+        """Takes it that these samples of the member are drawn too, and will fail."""
+        place = self._places[member]
+        for _ in range(samples):
+            self._open = self._open * (1 - self._rate[:, place])
+            self._tried[:, place] += 1
+            self._rate[:, place] = self._solved[:, place] / self._tried[:, place]
+
+    def take_under_way(self, drawn: Mapping[str, int], candidates: Sequence[Candidate]) -> None:
+        """Counts the samples whose outcomes are not known yet as chosen."""
+        known: dict[str, int] = {}
+        for one in candidates:
+            known[one.draw.member] = known.get(one.draw.member, 0) + 1
+        for name, samples in drawn.items():
+            if name in self._places and samples > known.get(name, 0):
+                self.choose(name, samples - known.get(name, 0))

@@ -1,0 +1,17 @@
+"""Heads: from a prompt's features to each member's chance to solve it, behind one small interface.
+
+Compared in bench/heads.py, with the table in docs/router.md. The default is the plainest that looks at the prompt:
+logistic regression, the best calibrated where the traffic shifts. No policy asks a head: on recorded
+prompts none foretells better than the constant, and `bandit` learns from prompts online by itself.
+"""
+
+from alpharay.router.learn.heads.base import Head
+from alpharay.router.learn.heads.constant import Constant
+from alpharay.router.learn.heads.implicit import Implicit
+from alpharay.router.learn.heads.knn import NearestNeighbours
+from alpharay.router.learn.heads.logistic import Logistic
+from alpharay.router.learn.heads.mlp import Mlp
+
+DEFAULT = Logistic
+
+__all__ = ["DEFAULT", "Constant", "Head", "Implicit", "Logistic", "Mlp", "NearestNeighbours"]

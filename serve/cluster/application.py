@@ -1,0 +1,44 @@
+"""The frontier as an application that Ray Serve builds by itself: for `serve deploy` and KubeRay's RayService.
+
+`import_path: alpharay.serve.cluster.application:build`, `args: {config: PATH}`. `alpharay serve` needs none of this.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alpharay.serve import config as configuration
+from alpharay.serve.cluster.deployments import application
+from alpharay.serve.cluster.prepare import cache_folder, prepare
+from alpharay.serve.errors import ConfigError
+from alpharay.serve.learn.store import ready_store
+from alpharay.serve.state import keys
+from alpharay.serve.state.revision import Revision
+
+log = logging.getLogger("ray.serve")
+
+
+def build(arguments: Mapping[str, str]) -> Any:
+    """The Ray Serve application of the configuration at `arguments["config"]`, without it the embedded one.
+
+    Merges the members and prepares the store first, in ALPHARAY_CACHE (which every node must see) unless the
+    configuration names another place for the store. Host and port are Ray Serve's.
+
+    Raises ConfigError: an argument that is none, or a configuration that cannot be used. Raises StartFailed: the store
+    cannot be.
+    """
+    if unknown := set(arguments) - {"config"}:
+        raise ConfigError(
+            f"args: {', '.join(sorted(unknown))} is no argument of this application; `config` is"
+        )
+    path = arguments.get("config")
+    loaded = configuration.load(Path(path) if path else None)
+    if loaded.server.api_keys_file is not None:
+        keys.load(loaded.server.api_keys_file)
+    members, specs = prepare(loaded, log.info)
+    store = ready_store(loaded.store, Path.cwd(), cache_folder(), log.info)
+    served = loaded.model_copy(update={"store": store})
+    return application(Revision(config=served, members=members, specs=specs))

@@ -1,0 +1,262 @@
+"""The Ray Serve replica in which engines live: one member's, or several small ones'.
+
+It keeps its engines alive (a dead one is restarted in place, its neighbours go on), and carries
+requests to them, one message for a finished sample. Ray restarts the replica itself when it dies or
+when its health check says that an engine cannot be brought back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from alpharay.judge.supervise import Supervisor
+from alpharay.serve.config import Engine as EngineConfig
+from alpharay.serve.loopback import keep_local
+from alpharay.serve.state.cluster_state import MemberReport, Phase
+from alpharay.serve.state.engine_spec import EngineSpec
+from alpharay.serve.transport.asgi import Reply
+from alpharay.serve.transport.stream_transport import StreamId, StreamSenders
+
+if TYPE_CHECKING:
+    from alpharay.serve.engine.vllm_engine import VllmEngine
+
+log = logging.getLogger("ray.serve")
+
+_REPORT_S = 1.0
+_CLUSTER_STATE_S = 5.0
+_LOOK_UP_S = 0.2
+_PATIENCE_S = 15.0
+_RESTARTS_IN_A_ROW = 3
+_PROBE_S = 5.0
+# A first start may have gigabytes to load from a cold disk; a later one has so many times what the first one took, and
+# not less than this.
+_FIRST_START_S = 1800.0
+_START_FACTOR, _START_S = 5.0, 300.0
+# After a probe that came to nothing: it may have been this loop that was held up, not the engine.
+_LAST_CHANCE_S = 5.0
+
+
+class EngineDown(Exception):
+    """The member's engine cannot answer now; it is being restarted."""
+
+
+class EngineReplica:
+    """Hosts the engines of one or several members. Its methods run on the replica's event loop."""
+
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self, specs: Sequence[EngineSpec], config: EngineConfig, cluster_state: Any
+    ) -> None:
+        keep_local()
+        self._cluster_state = cluster_state
+        self._replica = uuid.uuid4().hex
+        self._specs = specs
+        self._engines: dict[str, VllmEngine] = {}  # by member; several may share one
+        self._starting: set[str] = {member for spec in specs for member in spec.members}
+        self._senders = StreamSenders()
+        # When an engine last got on, and how far.
+        self._moved: dict[VllmEngine, tuple[float, dict[str, int]]] = {}
+        self._failures: Counter[VllmEngine] = Counter()  # restarts in a row that came to nothing
+        self._broken: str = ""
+        # With another replica of the member at hand a request may wait here until this one's engine is
+        # back: refusing at once would make this the least busy replica, and draw all requests to it.
+        self._patience_s = 0 if config.replicas == 1 else _PATIENCE_S
+        self._start_s = _FIRST_START_S
+        self._supervisor = Supervisor(log)
+        self._supervisor.every("host reports", _REPORT_S, self._report, at_most_s=2 * _CLUSTER_STATE_S)
+        try:
+            async with asyncio.timeout(_FIRST_START_S) as limit:
+                began = time.monotonic()
+                await self._start(config)
+            self._start_s = max(_START_S, _START_FACTOR * (time.monotonic() - began))
+        except Exception as error:
+            told = f"nothing came of it within {_FIRST_START_S:.0f} s" if limit.expired() else error
+            self._broken = f"{type(error).__name__}: {told}"
+            await self._report()
+            raise
+        for engine in set(self._engines.values()):
+            self._watch(engine, config.hang_s)
+        await self._report()
+
+    def _watch(self, engine: VllmEngine, hang_s: float) -> None:
+        """Each engine by itself: one that is slow to start, or to answer, keeps nobody from its neighbours."""
+        self._supervisor.keep("host restarts engines", partial(self._revive_forever, engine))
+        self._supervisor.keep("host looks for hangs", partial(self._probe_forever, engine, hang_s))
+
+    async def _start(self, config: EngineConfig) -> None:
+        # The fork server imports vLLM while this process does: two cores, one wait.
+        import multiprocessing.forkserver as fork_server
+
+        fork_server.set_forkserver_preload(["alpharay.serve.engine.preload"])
+        fork_server.ensure_running()
+        engine = await asyncio.to_thread(
+            __import__, "alpharay.serve.engine.vllm_engine", fromlist=["VllmEngine"]
+        )
+        engines = [engine.VllmEngine(spec, config) for spec in self._specs]
+        self._engines = {member: one for one in engines for member in one.spec.members}
+        await asyncio.gather(*(one.start() for one in engines))
+        self._starting.clear()
+
+    async def sample(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """One whole answer of the member's engine.
+
+        Raises EngineDown: the sample is lost through no fault of the request.
+        """
+        engine = await self._living(member)
+        instance = engine.instance
+        reply = await engine.call(member, path, body, headers)
+        if reply.status >= 500:
+            await asyncio.sleep(_LOOK_UP_S)  # a death is noticed a moment after its requests fail
+            if not engine.alive or engine.instance != instance or member in self._starting:
+                raise EngineDown(f"{member}: its engine died under the request")
+        return reply
+
+    async def stream(
+        self, member: str, path: str, body: bytes, headers: Mapping[str, str], stream_id: StreamId
+    ) -> AsyncIterator[tuple[int, str]]:
+        """A streamed answer: its (status, content type) here, its bytes to the stream id, as the engine sends them."""
+        engine = await self._living(member)
+        sender = await self._senders.to(stream_id)
+        async with engine.open_call(member, path, body, headers) as reply:
+            yield (reply.status, reply.content_type)
+            async for chunk in reply.chunks:
+                sender.send(stream_id.number, chunk)
+            sender.send(stream_id.number, b"")
+
+    async def check_health(self) -> None:
+        """Asked by Ray; raising has the replica replaced."""
+        if self._broken:
+            raise EngineDown(self._broken)
+
+    async def _living(self, member: str) -> VllmEngine:
+        deadline = time.monotonic() + self._patience_s
+        while (engine := self._engines[member]) and (not engine.alive or member in self._starting):
+            if time.monotonic() >= deadline:
+                raise EngineDown(f"{member}: its engine is being started")
+            await asyncio.sleep(_LOOK_UP_S)
+        return engine
+
+    async def _revive_forever(self, engine: VllmEngine) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_UP_S)
+            if not engine.alive:
+                await self._revive(engine)
+
+    async def _probe_forever(self, engine: VllmEngine, hang_s: float) -> None:
+        """Ends an engine that lives and does nothing any more; it is restarted like any dead one."""
+        while True:
+            await asyncio.sleep(_PROBE_S)
+            await self._probe(engine, hang_s)
+
+    async def _probe(self, engine: VllmEngine, hang_s: float) -> None:
+        instance = engine.instance
+        if not engine.alive or self._starting.intersection(engine.spec.members):
+            return
+        fault = "has not answered"
+        for patience in (hang_s, _LAST_CHANCE_S):
+            try:
+                async with asyncio.timeout(patience):
+                    await engine.sign_of_life()
+            except TimeoutError:
+                continue
+            except Exception:
+                await asyncio.sleep(_LOOK_UP_S)  # a death is noticed a moment after its requests fail
+                if engine.alive and engine.instance == instance:
+                    raise
+                return  # it died meanwhile, which is seen elsewhere
+            if not self._stands_still(engine, hang_s):
+                return
+            fault = "answers, and has done nothing for its requests"
+            break
+        if engine.alive and engine.instance == instance:
+            log.warning("the engine of %s %s for %g s; ending it", engine.spec.members, fault, hang_s)
+            try:
+                engine.kill()
+            except Exception as error:
+                self._broken = (
+                    f"the engine of {', '.join(engine.spec.members)} hangs and cannot be ended: {error}"
+                )
+                raise
+
+    def _stands_still(self, engine: VllmEngine, hang_s: float) -> bool:
+        """Whether of all requests that were in the engine `hang_s` ago none has ended or got a token since."""
+        now, tokens = asyncio.get_running_loop().time(), engine.tokens_out()
+        since, before = self._moved.get(engine, (now, {}))
+        if before and all(tokens.get(name) == count for name, count in before.items()):
+            return now - since >= hang_s
+        self._moved[engine] = (now, tokens)
+        return False
+
+    async def _revive(self, engine: VllmEngine) -> None:
+        name = ", ".join(engine.spec.members)
+        log.warning("the engine of %s died; restarting it", name)
+        self._starting.update(engine.spec.members)
+        try:
+            async with asyncio.timeout(self._start_s) as limit:
+                await engine.start()
+        except Exception as error:
+            # Whatever hinders it, the way out is the same: a few more tries, then a new replica.
+            log.exception("the engine of %s did not start", name)
+            self._failures[engine] += 1
+            if limit.expired():
+                # What it waits for may be a thread, which nothing can end but the end of this process.
+                self._broken = f"the engine of {name} did not start within {self._start_s:.0f} s"
+            elif self._failures[engine] >= _RESTARTS_IN_A_ROW:
+                self._broken = (
+                    f"the engine of {name} did not start {self._failures[engine]} times in a row: {error}"
+                )
+        else:
+            self._failures[engine] = 0
+            self._starting.difference_update(engine.spec.members)
+        await self._report()
+
+    async def _report(self) -> None:
+        try:
+            states = {member: self._state(member) for spec in self._specs for member in spec.members}
+            async with asyncio.timeout(
+                _CLUSTER_STATE_S
+            ):  # a handle waits for a lost replica as long as it takes
+                await self._cluster_state.report_members.remote(
+                    self._replica, states, dict(self._supervisor.failures)
+                )
+        except Exception:
+            log.warning("the cluster state cannot be told how the engines are", exc_info=True)
+
+    def _state(self, name: str) -> MemberReport:
+        engine = self._engines.get(name)
+        if self._broken:
+            return MemberReport(phase=Phase.FAILED, detail=self._broken)
+        if engine is None or not engine.instance:
+            return MemberReport(phase=Phase.LOADING)
+        up = engine.alive and name not in self._starting
+        waiting, cache_usage = engine.load()
+        return MemberReport(
+            phase=Phase.UP if up else Phase.DOWN,
+            instance=engine.instance,
+            unfinished=engine.unfinished(name),
+            waiting=waiting if name == engine.spec.members[0] else 0,
+            cache_usage=cache_usage,
+        )
+
+    async def close(self) -> None:
+        await self._supervisor.close()
+        self._senders.close()
+        stopping = [engine.stop() for engine in set(self._engines.values())]
+        await asyncio.gather(self._say_goodbye(), *stopping, return_exceptions=True)
+
+    async def _say_goodbye(self) -> None:
+        """Ray ends this replica: a broken one is to be replaced, of any other there is no need any more."""
+        if not self._broken:
+            with suppress(Exception):
+                async with asyncio.timeout(_CLUSTER_STATE_S):
+                    await self._cluster_state.leave.remote(self._replica)
+
+    async def __del__(self) -> None:
+        await self.close()

@@ -1,0 +1,387 @@
+"""A vLLM engine for one or several members, with vLLM's own HTTP application around it.
+
+The only file that touches vLLM's inside; its imports move from version to version (tried: 0.32; imports of 0.26).
+Importing this file imports vLLM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import uuid
+from argparse import Namespace
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, get_args
+
+import psutil
+import vllm.v1.engine.utils as vllm_engine_utils
+from vllm.config.lora import MaxLoRARanks
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
+from vllm.entrypoints.openai.models.protocol import LoRAModulePath
+from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses
+from vllm.platforms import current_platform
+from vllm.sampling_params import RequestOutputKind
+from vllm.usage.usage_lib import UsageContext
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+from alpharay.serve.config import Engine as EngineConfig
+from alpharay.serve.dialects.messages import SEED
+from alpharay.serve.engine import fill_in_middle
+from alpharay.serve.engine.weight_switch import WeightSwitchScheduler
+from alpharay.serve.errors import ConfigError
+from alpharay.serve.spelling import did_you_mean
+from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec, LoraWeights, MergeOnLoadWeights
+from alpharay.serve.transport import asgi
+
+try:
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.entrypoints.launchers.app import build_app
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+except ModuleNotFoundError:  # 0.26, which bench/gpu.py may find on a machine whose PyTorch is older
+    from vllm.entrypoints.openai.api_server import build_app, init_app_state
+    from vllm.entrypoints.openai.cli_args import make_arg_parser
+
+log = logging.getLogger("ray.serve")
+
+_FORK_SERVER = multiprocessing.get_context("forkserver")
+
+# Making an engine's configuration touches process-wide state (loggers, torch's thread count): one at a
+# time. Loading, which takes the time, runs side by side.
+_CONFIGURING = asyncio.Lock()
+
+
+# vLLM would spawn each engine process, and every spawned one imports vLLM anew (20 s of CPU). Five
+# engines forked from one process that has imported it are up in the time of one. That process is a
+# fork server, not the replica itself: the replica has threads, which do not survive a fork.
+vllm_engine_utils.get_mp_context = lambda: _FORK_SERVER
+
+
+# They would lock our own calls out of the application, or name the model differently.
+_NOT_FOR_US = {"api_key", "root_path", "lora_modules", "headless", "api_server_count", "load_format"}
+
+
+# A death is noticed a moment after its requests fail.
+_DEATH_S = 0.2
+
+
+class EngineReplaced(Exception):
+    """The sample is lost: what the request waited for is gone."""
+
+
+class VllmEngine:
+    """One seat's engine: starts it, passes requests to it, tells whether it lives.
+
+    instance: differs from start to start, so that a restart can be seen from outside.
+    """
+
+    def __init__(self, spec: EngineSpec, config: EngineConfig) -> None:
+        self.spec = spec
+        self.instance = ""
+        self._arguments = _arguments(spec, config)
+        self._engine: AsyncLLM | None = None
+        self._app: Any = None
+        self._weight_switch: WeightSwitchScheduler | None = None
+
+    async def start(self) -> None:
+        """Starts the engine, or a new one in place of a dead one. Slow: seconds to minutes."""
+        await self.stop()
+        engine_args = AsyncEngineArgs.from_cli_args(self._arguments)
+        async with _CONFIGURING:
+            config = await asyncio.to_thread(engine_args.create_engine_config, UsageContext.OPENAI_API_SERVER)
+        # vLLM's statistics go out through Ray. Its own logger would put them into the one registry of this
+        # process, where engines that start together collide; `disable_log_stats` leaves that one out.
+        engine = await asyncio.to_thread(
+            partial(
+                _Engine.from_vllm_config,
+                config,
+                stat_loggers=[_Statistics],
+                disable_log_stats=True,
+            )
+        )
+        try:
+            tasks = await engine.get_supported_tasks()
+            engine.tasks = tasks
+            app = build_app(self._arguments, tasks)
+            await init_app_state(engine, app.state, self._arguments, tasks)
+            _adapt(app.state)
+        except BaseException:
+            engine.shutdown()  # else it would hold its memory while the next try wants it
+            raise
+        if isinstance(self.spec.weights, MergeOnLoadWeights):
+            self._weight_switch = WeightSwitchScheduler(self.spec.members[0], partial(self._shift_to, engine))
+        self._engine, self._app, self.instance = engine, app, uuid.uuid4().hex
+
+    async def stop(self) -> None:
+        engine, self._engine, self._app, self._weight_switch = self._engine, None, None, None
+        if engine is not None:
+            # vLLM's own: a process that ended while it was about to kill it.
+            with suppress(psutil.NoSuchProcess):
+                await asyncio.to_thread(engine.shutdown)
+
+    @property
+    def alive(self) -> bool:
+        return self._engine is not None and not self._engine.errored
+
+    async def sign_of_life(self) -> None:
+        """Returns once the engine's process has answered, which it does between two steps."""
+        if self._engine is not None:
+            await self._engine.is_paused()
+
+    def tokens_out(self) -> dict[str, int]:
+        """Of every request that holds a place in the engine, by its id: how many tokens have come of it."""
+        states = self._engine.output_processor.request_states if self._engine is not None else {}
+        return {
+            name: state.detokenizer.num_output_tokens() if state.detokenizer is not None else 0
+            for name, state in states.items()
+        }
+
+    def kill(self) -> None:
+        """Ends the engine's processes at once, whatever they are at."""
+        manager = self._engine.engine_core.resources.engine_manager if self._engine is not None else None
+        for process in manager.processes if manager is not None else ():
+            process.kill()
+
+    def unfinished(self, member: str) -> int:
+        """Requests of that member that hold a place in the engine, waiting ones included."""
+        if self._engine is None:
+            return 0
+        if isinstance(self.spec.weights, LoraWeights):
+            states = self._engine.output_processor.request_states.values()
+            return sum(state.lora_name == member for state in states)
+        if self._weight_switch is not None and self._weight_switch.at != member:
+            return 0
+        return int(self._engine.output_processor.get_num_unfinished_requests())
+
+    def load(self) -> tuple[int, float]:
+        """(requests that the scheduler has not begun, share of the KV cache in use), as of its last step."""
+        manager = self._engine.logger_manager if self._engine is not None else None
+        for logger in manager.stat_loggers if manager is not None else ():
+            latest = getattr(logger, "latest", None)
+            if latest is not None:
+                return latest.num_waiting_reqs + latest.num_skipped_waiting_reqs, float(latest.kv_cache_usage)
+        return 0, 0.0
+
+    async def call(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> asgi.Reply:
+        """One whole answer of vLLM's own endpoint at that path; cancelling aborts it in the engine."""
+        async with self._turn(member):
+            return await asgi.call(self._app, path, body, headers)
+
+    @asynccontextmanager
+    async def open_call(
+        self, member: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> AsyncIterator[asgi.OpenReply]:
+        """One streamed answer; leaving the block before its end aborts it in the engine."""
+        async with self._turn(member), asgi.open_call(self._app, path, body, headers) as reply:
+            yield replace(reply, chunks=self._told(reply.chunks))
+
+    async def _told(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The chunks; where the application of a living engine breaks off, an error event in their place.
+
+        Chat and completions write one themselves, Responses do not.
+        """
+        instance = self.instance
+        try:
+            async for chunk in chunks:
+                yield chunk
+        except Exception:
+            await asyncio.sleep(_DEATH_S)
+            if not self.alive or self.instance != instance:
+                raise
+            log.exception("vLLM's application broke off an answer")
+            yield b'event: error\ndata: {"error": {"message": "", "type": "InternalServerError", "code": 500}}\n\n'
+
+    @asynccontextmanager
+    async def _turn(self, member: str) -> AsyncIterator[None]:
+        """Within the block the engine holds that member's weights."""
+        weight_switch, instance = self._weight_switch, self.instance
+        if weight_switch is None:
+            yield
+            return
+        async with weight_switch.turn(member):
+            if (
+                self.instance != instance
+            ):  # the new engine has a weight-switch scheduler of its own, and may be elsewhere
+                raise EngineReplaced(f"{member}: its engine was restarted while the request waited")
+            yield
+
+    async def _shift_to(self, engine: AsyncLLM, member: str) -> None:
+        """Moves the engine, in which no request of ours is under way, to another member's weights."""
+        weights = self.spec.weights
+        assert isinstance(weights, MergeOnLoadWeights)
+        replaced = self._engine is not engine
+        if replaced:
+            raise EngineReplaced(f"{member}: its engine was restarted while the request waited")
+        try:
+            # Aborts what a client left behind in the engine, and drops all that was cached under the old weights.
+            await engine.pause_generation(mode="abort", clear_cache=True)
+            await engine.collective_rpc("shift_to", args=(weights.alphas[member],))
+            await engine.resume_generation()
+        except BaseException:
+            await self.stop()  # part of its weights may have moved: its host starts a new one
+            raise
+        # Answers carry the first of the served names as their model.
+        self._app.state.openai_serving_models.base_model_paths.sort(key=lambda path: path.name != member)
+
+
+class _Engine(AsyncLLM):  # type: ignore[misc]  # vLLM is not typed for us
+    """VLLM's engine client, which refuses a request to stream before its response begins.
+
+    vLLM itself checks sampling parameters and prompt tokens only when the first token is asked for. Then the
+    status 200 has been sent, and each dialect ends its stream in another way: some lose the message.
+    """
+
+    tasks: tuple[Any, ...] = ()
+
+    def generate(self, prompt: Any, sampling_params: Any, request_id: str, **options: Any) -> Any:
+        self.check(prompt, sampling_params, request_id, **options)
+        return super().generate(prompt, sampling_params, request_id, **options)
+
+    def check(self, prompt: Any, sampling_params: Any, request_id: str, **options: Any) -> None:
+        """Raises what vLLM answers with 400. Only for streams: of other requests vLLM tells it in time."""
+        rendered = isinstance(prompt, dict) and "type" in prompt
+        if rendered and sampling_params.output_kind is RequestOutputKind.DELTA:
+            known = {key: options[key] for key in ("lora_request", "data_parallel_rank") if key in options}
+            self.input_processor.process_inputs(
+                request_id, prompt, sampling_params, supported_tasks=self.tasks, **known
+            )
+
+
+class _Responses(OpenAIServingResponses):  # type: ignore[misc]  # vLLM is not typed for us
+    """VLLM's Responses, whose generator asks the engine only after `response.created`."""
+
+    def _generate_with_builtin_tools(
+        self, request_id: str, engine_input: Any, sampling_params: Any, *rest: Any, **options: Any
+    ) -> Any:
+        self.engine_client.check(engine_input, sampling_params, request_id, **options)
+        return super()._generate_with_builtin_tools(
+            request_id, engine_input, sampling_params, *rest, **options
+        )
+
+
+class _Messages(AnthropicServingMessages):  # type: ignore[misc]  # vLLM is not typed for us
+    """VLLM's Messages, with a seed; and with `thinking` ignored where the model has no reasoning parser.
+
+    Agents ask every model to think. vLLM refuses a thinking budget that it cannot count.
+    """
+
+    @classmethod
+    def _build_base_request(cls, anthropic_request: Any, openai_messages: Any) -> Any:
+        request = super()._build_base_request(anthropic_request, openai_messages)
+        if request.vllm_xargs:
+            request.seed = request.vllm_xargs.pop(SEED, None)
+        return request
+
+    async def create_messages(self, request: Any, raw_request: Any = None) -> Any:
+        if self.parser_cls is None or self.parser_cls.reasoning_parser_cls is None:
+            request.thinking = None
+        return await super().create_messages(request, raw_request)
+
+
+def _adapt(state: Any) -> None:
+    """What vLLM's own endpoints lack: a seed in Messages, `suffix` for models that know it, and early refusals in Responses."""
+    if state.openai_serving_responses is not None:
+        state.openai_serving_responses.__class__ = _Responses
+    if state.anthropic_serving_messages is not None:
+        state.anthropic_serving_messages.__class__ = _Messages
+    renderer = state.online_renderer.renderer
+    words = fill_in_middle.layout(renderer.get_tokenizer().get_vocab())
+    if words is not None:
+        renderer.render_completion_suffix = lambda prefix, suffix: fill_in_middle.prompt(
+            words, prefix, suffix
+        )
+
+
+def _arguments(spec: EngineSpec, config: EngineConfig) -> Namespace:
+    """VLLM's own server arguments, as if given to `vllm serve`.
+
+    Raises ConfigError: `engine.extra` names what vLLM does not know.
+    """
+    arguments: Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args([])
+    ours = {
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "disable_fastapi_docs": True,
+        "disable_log_stats": True,
+        **_weights(spec),
+    }
+    defaults: dict[str, Any] = {}
+    if current_platform.is_cpu():
+        defaults["enforce_eager"] = True  # compiling takes longer than small models on a CPU ever win back
+        # A seeded request whose prompt is cut in two kills vLLM's CPU engine (it rewinds the sampler's
+        # generator, which a CPU generator cannot do), and all our samples are seeded.
+        defaults["enable_chunked_prefill"] = False
+    elif config.members_per_replica > 1 and isinstance(spec.weights, CheckpointWeights):
+        # vLLM's own default, shared by the engines that will hold this replica's GPU together.
+        defaults["gpu_memory_utilization"] = 0.9 / config.members_per_replica
+    for key in config.extra:
+        if key in ours or key in _NOT_FOR_US:
+            raise ConfigError(
+                f"engine.extra.{key}: this is not yours to set here; alpharay sets or checks it itself"
+            )
+        if not hasattr(arguments, key):
+            raise ConfigError(
+                f"engine.extra.{key}: vLLM knows no such argument{did_you_mean(key, vars(arguments))}"
+            )
+    for key, value in (defaults | config.extra | ours).items():
+        setattr(arguments, key, value)
+    return arguments
+
+
+class _Statistics(RayPrometheusStatLogger):  # type: ignore[misc]  # vLLM is not typed for us
+    """VLLM's export of metrics through Ray, which cannot be read back here. latest: the scheduler's statistics."""
+
+    latest: Any = None
+
+    def record(self, scheduler_stats: Any, *rest: Any, **options: Any) -> None:
+        super().record(scheduler_stats, *rest, **options)
+        if scheduler_stats is not None:
+            self.latest = scheduler_stats
+
+
+def _weights(spec: EngineSpec) -> dict[str, Any]:
+    """The arguments that say what the engine loads, and under which names it answers."""
+    weights = spec.weights
+    if isinstance(weights, CheckpointWeights):
+        return {"model": str(weights.checkpoint), "served_model_name": list(spec.members)}
+    if isinstance(weights, LoraWeights):
+        return {
+            "model": str(weights.base),
+            "served_model_name": [f"{spec.members[0].partition('@')[0]}@base"],
+            "enable_lora": True,
+            "lora_modules": [LoRAModulePath(name, str(path)) for name, path in weights.adapters.items()],
+            "max_loras": len(spec.members),
+            "max_lora_rank": _rank_setting(weights.max_rank),
+        }
+    first = spec.members[0]
+    return {
+        "model": str(weights.low),
+        "tokenizer": str(weights.tokenizer or weights.low),
+        "served_model_name": list(spec.members),
+        "load_format": "alpharay",
+        "model_loader_extra_config": {
+            "high": str(weights.high),
+            "alpha": weights.alphas[first],
+            "dtype": weights.dtype,
+            "allow_config": weights.allow_config,
+        },
+        "worker_extension_cls": "alpharay.merge.engine.shift.Shifting",
+    }
+
+
+def _rank_setting(rank: int) -> int:
+    """The least rank that vLLM has a setting for and that holds `rank`. Raises ConfigError."""
+    settings: tuple[int, ...] = get_args(MaxLoRARanks)
+    if rank > settings[-1]:
+        raise ConfigError(
+            f"the merged adapters have rank {rank}, the sum of both endpoints', and vLLM holds {settings[-1]} at most; "
+            "merge them into full checkpoints, and host those by 'replicas'"
+        )
+    return min(setting for setting in settings if setting >= rank)

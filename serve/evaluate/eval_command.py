@@ -1,0 +1,182 @@
+"""`alpharay eval`: samples and judges every problem under every member, with the engines that `serve` would use."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from alpharay.serve.evaluate.sampling import Tally
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("problems", type=Path, metavar="PROBLEMS", help="problems with their tests, JSONL")
+    parser.add_argument(
+        "config",
+        nargs="?",
+        type=Path,
+        metavar="CONFIG",
+        help="configuration (YAML); without it, the embedded frontier",
+    )
+    parser.add_argument(
+        "--samples", type=_positive, required=True, metavar="N", help="of each problem and member"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where outcomes.parquet is, or will be"
+    )
+    parser.add_argument("--members", nargs="+", metavar="M", help="only these, by name or alpha")
+    parser.add_argument("--temperature", type=float, metavar="T", help="instead of the checkpoint's own")
+    parser.add_argument("--top-p", type=float, metavar="P", help="instead of the checkpoint's own")
+    parser.add_argument("--max-tokens", type=_positive, metavar="N", help="of one completion")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the whole run (default: 0)")
+    parser.add_argument(
+        "--in-flight",
+        type=_positive,
+        default=128,
+        metavar="N",
+        help="samples at once per member (default: 128)",
+    )
+    parser.add_argument(
+        "--label",
+        metavar="NAME",
+        help="record the members as NAME:MEMBER, as a baseline beside the frontier in the same folder: "
+        "`temporal` for ordinary training checkpoints, `temperature` for the same members at another one",
+    )
+    parser.add_argument("--address", help="a Ray cluster to join, instead of starting one here")
+    parser.epilog = (
+        "example:\n  alpharay eval problems.jsonl frontier.yaml --samples 64 --out run\n"
+        "  alpharay eval problems.jsonl frontier.yaml --samples 64 --out run --members 1 --temperature 1.2 "
+        "--label temperature\n  alpharay audit run/outcomes.parquet --out run/audit\n\n"
+        "Started again it goes on where it stopped, also after a kill, and with a larger N it adds to what is there."
+    )
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from alpharay.judge.command import read_problems
+    from alpharay.judge.compare import any_digits
+    from alpharay.judge.limits import Limits
+    from alpharay.merge.errors import UsageError
+    from alpharay.serve import config as configuration
+    from alpharay.serve.cluster.checks import check_engine, check_sandbox
+    from alpharay.serve.evaluate.hosting import hosted
+    from alpharay.serve.evaluate.journal import Journal
+    from alpharay.serve.evaluate.sampling import Drawn, Plan, Run
+    from alpharay.serve.evaluate.settings import keep_settings
+    from alpharay.serve.spelling import did_you_mean
+    from alpharay.serve.state.members import member_name
+
+    with any_digits():
+        problems = read_problems(arguments.problems)
+    config = configuration.load(arguments.config)
+    if arguments.members is not None:
+        names = {member_name(config.name, alpha): alpha for alpha in config.members}
+        wanted = []
+        for one in arguments.members:
+            alpha = next((a for name, a in names.items() if one in (name, f"{a:g}") or _same(one, a)), None)
+            if alpha is None:
+                raise UsageError(f"--members: {one!r} is not in the configuration{did_you_mean(one, names)}")
+            wanted.append(alpha)
+        config = config.model_copy(update={"members": tuple(sorted(set(wanted)))})
+    options = {
+        "temperature": arguments.temperature,
+        "top_p": arguments.top_p,
+        "max_tokens": arguments.max_tokens,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
+    check_engine()
+    check_sandbox(config.judge.sandbox)
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - started:6.1f} s  {line}", file=sys.stderr, flush=True)
+
+    label = f"{arguments.label}:" if arguments.label else ""
+    with Journal(arguments.out) as journal, hosted(config, arguments.address, say) as hosting:
+        members = [
+            Drawn(
+                served=member.name,
+                name=f"{label}{member.name}",
+                alpha=float("nan") if label else member.alpha,
+            )
+            for member in hosting.members
+        ]
+        keep_settings(
+            arguments.out,
+            arguments.problems,
+            {
+                one.name: {"checkpoint": member.sha256, "seed": arguments.seed, "options": options}
+                for one, member in zip(members, hosting.members, strict=True)
+            },
+        )
+        plan = Plan(
+            problems=list(problems.values()),
+            members=members,
+            samples=arguments.samples,
+            limits=Limits(cpu_s=config.judge.time_limit_s, memory_mb=config.judge.memory_limit_mb),
+            seed=arguments.seed,
+            options=options,
+            in_flight=arguments.in_flight,
+            one_by_one=config.hosting == "shift",
+        )
+        todo = Run(plan, hosting.engines, hosting.judging, journal)
+        if todo.tally.done:
+            say(f"{todo.tally.done} of {todo.tally.total} samples are there already")
+        bar = _Bar()
+        asyncio.run(todo.run(bar.show))
+        bar.end(todo.tally)
+        say(f"written: {journal.path}")
+    return 0
+
+
+def _same(text: str, alpha: float) -> bool:
+    try:
+        return float(text) == alpha
+    except ValueError:
+        return False
+
+
+class _Bar:
+    """Progress on stderr: a bar that is redrawn on a terminal, a line every half minute elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._started = self._told = time.monotonic()
+
+    def show(self, tally: Tally) -> None:
+        now = time.monotonic()
+        if self._live:
+            width = 24
+            full = width * tally.done // max(1, tally.total)
+            print(
+                f"\r\x1b[K[{'#' * full}{' ' * (width - full)}] {self._text(tally)}",
+                end="", file=sys.stderr, flush=True,
+            )  # fmt: skip
+        elif now - self._told > 30:
+            self._told = now
+            print(self._text(tally), file=sys.stderr, flush=True)
+
+    def end(self, tally: Tally) -> None:
+        print(("\r\x1b[K" if self._live else "") + self._text(tally), file=sys.stderr, flush=True)
+
+    def _text(self, tally: Tally) -> str:
+        seconds = max(time.monotonic() - self._started, 1e-3)
+        rate = tally.drawn / seconds
+        left = tally.total - tally.done
+        text = f"{tally.done} of {tally.total} samples"
+        if tally.drawn and left:
+            text += f", {rate:.1f}/s, {left / rate / 60:.0f} min left"
+        kinds = ", ".join(
+            f"{kind} {count / tally.drawn:.0%}" for kind, count in tally.verdicts.most_common(4)
+        )
+        return f"{text}: {kinds}" if kinds else text

@@ -1,0 +1,121 @@
+"""Outcomes on their way to the Parquet file: a line each, safe on disk about once a second.
+
+A Parquet file cannot be added to in place. So rows go to a journal beside it, and from there into the file, which
+is replaced whole; only then is the journal emptied. Whenever the process is killed, the two together hold every
+row that was told to be safe, and a row that is in both counts once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from alpharay.judge.verdict import VerdictKind
+from alpharay.serve.errors import OutcomesError
+from alpharay.serve.evaluate.outcomes import SCHEMA, read_table, write_outcomes
+
+Row = dict[str, Any]
+Key = tuple[str, str, int]
+
+
+class Journal:
+    """The outcomes of one folder, open for one process; threads may share it.
+
+    Raises OutcomesError: another process writes there, or a file there cannot be read or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "outcomes.parquet"
+        self._lines = folder / "outcomes.jsonl"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / ".lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutcomesError(f"another `alpharay eval` is writing to {folder}") from None
+        except OSError as error:
+            raise OutcomesError(f"{folder} cannot be written: {error.strerror}") from error
+        self._rows: dict[Key, Row] = {}
+        if self.path.exists():
+            self._take(read_table(self.path).to_pylist())
+        self._take(_whole_lines(self._lines))
+        self._waiting: list[Row] = []
+        self._adding = threading.Lock()
+        self._writing = threading.RLock()
+        self._file = self._lines.open("a", encoding="utf-8")
+        # A line that was cut off by a kill must not swallow the next one.
+        self._compact()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def done(self) -> set[Key]:
+        """(problem, member, sample) of every row there is. Those that the judge itself failed at are to be redone."""
+        return {key for key, row in self._rows.items() if row["verdict"] != VerdictKind.JUDGE_ERROR}
+
+    def add(self, row: Row) -> None:
+        """Takes a row; it is safe after the next `flush`."""
+        with self._adding:
+            self._waiting.append(row)
+
+    def flush(self) -> None:
+        """Brings what was added to the disk."""
+        with self._writing:
+            with self._adding:
+                rows, self._waiting = self._waiting, []
+            if rows:
+                self._file.write("".join(json.dumps(row) + "\n" for row in rows))
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._take(rows)
+
+    def publish(self) -> None:
+        """Writes the Parquet file anew, with everything that was flushed."""
+        with self._writing:
+            self.flush()
+            self._compact()
+
+    def close(self) -> None:
+        self.publish()
+        self._file.close()
+        if not self._lines.stat().st_size:
+            self._lines.unlink()
+        self._lock.close()
+
+    def _take(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self._rows[row["problem"], row["member"], row["sample"]] = row
+
+    def _compact(self) -> None:
+        if not self._lines.stat().st_size:
+            return
+        ordered = [self._rows[key] for key in sorted(self._rows)]
+        if ordered:
+            write_outcomes(self.path, {name: [row[name] for row in ordered] for name in SCHEMA.names})
+        self._file.truncate(0)
+        os.fsync(self._file.fileno())
+
+
+def _whole_lines(path: Path) -> Iterable[Row]:
+    """Every line that was written to its end."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and row.keys() >= set(SCHEMA.names):
+            yield row

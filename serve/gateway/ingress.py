@@ -1,0 +1,165 @@
+"""The Ray Serve replica that answers HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from alpharay.judge.supervise import Supervisor
+from alpharay.serve.config import Config
+from alpharay.serve.config import Server as ServerConfig
+from alpharay.serve.gateway.app import build_app
+from alpharay.serve.gateway.server import Server
+from alpharay.serve.learn.store import Store
+from alpharay.serve.state.members import ServedMember
+from alpharay.serve.state.revision import AnnouncedRevision
+from alpharay.serve.transport.clients import RayEngines, RayJudging
+from alpharay.serve.transport.stream_transport import StreamListener
+
+log = logging.getLogger("ray.serve")
+
+_LOOK_S = 1.0
+_CLUSTER_STATE_S = 5.0
+
+
+class Ingress:
+    """Answers every request with the revision that was the newest when it came.
+
+    Each revision has a `Server` of its own, one of which there is but for the moment of a change: an earlier one
+    ends with its last request. Ray Serve asks for the application once this is made.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self,
+        config: Config,
+        members: tuple[ServedMember, ...],
+        hosts: Mapping[str, Any],
+        judge: Any,
+        cluster_state: Any,
+        arrive: Callable[[ServerConfig], str],
+        idle: Sequence[Any] = (),
+    ) -> None:
+        """arrive: prepares this process for listening, and gives its node's address.
+
+        idle: hosts that this revision does not ask; they are here so that Ray runs them.
+        """
+        del idle
+        self._listener = StreamListener()
+        await self._listener.listen(arrive(config.server))
+        self._judge = judge
+        self._cluster_state = cluster_state
+        self._rooms: list[_Room] = []  # the newest one last
+        first = AnnouncedRevision(number=0, config=config, members=members, hosts=hosts)
+        self._rooms.append(self._room(first))
+        await self._look()  # one that is restarted comes late to what was announced before
+        self._supervisor = Supervisor(log, self._count_failure)
+        self._supervisor.keep("ingress follows revisions", self._follow_forever)
+
+    def __serve_build_asgi_app__(self) -> Any:
+        return _Door(self._rooms)
+
+    def _room(self, revision: AnnouncedRevision) -> _Room:
+        engines = RayEngines(
+            revision.hosts,
+            lambda member: room.server.is_down(member),  # noqa: PLW0108 - not there yet
+            self._listener,
+        )
+        judging = RayJudging(self._judge, lambda: room.server.judge_is_down)
+        store = Store(revision.config.store) if revision.config.store else None
+        server = Server(
+            revision.config,
+            revision.members,
+            engines,
+            judging,
+            self._cluster_state,
+            store,
+            revision=revision.number,
+        )
+        room = _Room(server, revision.number)
+        return room
+
+    def _count_failure(self, task: str) -> None:
+        self._rooms[-1].server.counts.task_failed(task)
+
+    async def _follow_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            await self._look()
+
+    async def _look(self) -> None:
+        """As `_follow`; what hinders it is logged, and it is tried again."""
+        try:
+            await self._follow()
+        except Exception:
+            log.warning("a new revision could not be asked for, or not be moved to", exc_info=True)
+
+    async def _follow(self) -> None:
+        """Moves to a revision that was announced, and leaves those that nobody is answered with any more."""
+        async with asyncio.timeout(_CLUSTER_STATE_S):
+            newer = await self._cluster_state.announced.remote(self._rooms[-1].number)
+        if newer is not None:
+            room = self._room(newer)
+            await room.server.exchange()  # who is up: it is to answer at once
+            self._rooms.append(room)
+            log.info("answering with revision %d", newer.number)
+        for room in self._rooms[:-1]:
+            if not room.inside:
+                self._rooms.remove(room)
+                await room.lease()
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_inlet"):  # it may have failed before it had any of these
+            await self._listener.close()
+        if hasattr(self, "_supervisor"):
+            await self._supervisor.close()
+        for room in getattr(self, "_rooms", ()):
+            await room.close()
+
+
+class _Door:
+    """The application that Ray Serve sees. An object: a method is taken for an application of the old interface."""
+
+    def __init__(self, rooms: list[_Room]) -> None:
+        self._rooms = rooms
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._rooms[0].app(scope, receive, send)  # the same for all, and does nothing
+            return
+        room = self._rooms[-1]
+        room.inside += 1
+        try:
+            await room.app(scope, receive, send)
+        finally:
+            room.inside -= 1
+
+
+class _Room:
+    """One revision's server and application. inside: requests that have not ended."""
+
+    def __init__(self, server: Server, number: int) -> None:
+        self.server = server
+        self.number = number
+        self.app = build_app(server)
+        self.inside = 0
+        self._supervisor = Supervisor(log, server.counts.task_failed)
+        self._supervisor.keep("ingress reports", server.exchange_forever)
+        self._supervisor.keep("ingress learns", server.learning.exchange_forever)
+        if server.config.store and server.config.store_keep_s is not None:
+            self._supervisor.keep("ingress forgets", server.learning.forget_forever)
+
+    async def lease(self) -> None:
+        """Nobody is answered here any more."""
+        try:
+            await self.close()
+        finally:
+            self.server.draining = True
+            await self.server.exchange()  # so that nobody waits for it
+
+    async def close(self) -> None:
+        await self._supervisor.close()
+        await self.server.learning.close()

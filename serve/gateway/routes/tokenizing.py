@@ -1,0 +1,45 @@
+"""vLLM's `/tokenize` and `/detokenize`: any member's engine knows, since all share one tokenizer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi.responses import Response
+
+from alpharay.serve.dialects.dialect import OURS, for_the_engine, typed, with_own
+from alpharay.serve.errors import no_capacity
+from alpharay.serve.gateway.server import Server
+from alpharay.serve.sampling.ensemble import refused
+from alpharay.serve.state.members import find_member
+from alpharay.serve.transport.clients import SampleLost
+
+PATHS = ("/tokenize", "/detokenize")
+
+
+async def tokenized(server: Server, path: str, body: dict[str, Any]) -> Response:
+    """Raises RequestError: as `any_engine`."""
+    return await any_engine(
+        server, path, body, {key: value for key, value in body.items() if key not in OURS}
+    )
+
+
+async def any_engine(server: Server, path: str, body: dict[str, Any], fields: dict[str, Any]) -> Response:
+    """What the named model's engine answers to those fields, or for the ensemble any engine that can.
+
+    Raises RequestError: 404 for a model that is not served, the engine's own refusal, or 503.
+    """
+    wanted = typed(body, "model", str) or server.config.name
+    named = find_member(server.members, wanted) if "@" in wanted else None
+    if named is None and wanted != server.config.name:
+        raise server.unknown_model(wanted)
+    rest = for_the_engine(fields)
+    for member in [named] if named else server.members:
+        try:
+            reply = await server.engines.sample(member.name, path, with_own(rest, {"model": member.name}), {})
+        except SampleLost:
+            continue
+        if reply.status != 200:
+            raise refused(reply.status, reply.body)
+        return Response(json.dumps(json.loads(reply.body)), media_type="application/json")
+    raise no_capacity("no member's engine can answer now")

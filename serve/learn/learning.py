@@ -1,0 +1,235 @@
+"""What this replica has learnt: the store's log folded into a learner, and what it adds to that log.
+
+Every replica writes what its own requests taught and, about once a second, folds what all of them wrote, in the
+order of the log: all come to the same state. Nothing of it is in a request's way. While the store is down
+requests are answered all the same; what they would have taught waits, up to a bound, and is then dropped and
+counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from alpharay.router import Candidate, RouterState
+from alpharay.serve.learn.folding import Fold, folded_to
+from alpharay.serve.learn.recording import Recorded
+from alpharay.serve.learn.store import Feedback, Record, Store, StoreDown, UnknownRequest
+from alpharay.serve.state.members import ServedMember
+from alpharay.serve.state.metrics import Counts
+
+log = logging.getLogger("ray.serve")
+
+# Requests whose records may wait for the store, and draws of them all: a draw is about a kilobyte.
+_MOST_WAITING, _MOST_DRAWS = 2000, 64_000
+_BATCH = 200
+_EVERY_S = 1.0
+# How often old records are looked for; and between two batches of them, so that others can write meanwhile.
+_FORGET_EVERY_S, _BETWEEN_S = 600.0, 0.05
+# Another replica writes its records about once a second: feedback that is quicker waits for them.
+_PATIENCE_S = 3.0
+
+
+class Learning:
+    """One ingress replica's part.
+
+    store: None keeps what is learnt in memory, for this replica alone.
+    portfolio: per member name, the part of a budget that an audit recommends. keep_s: how long the store keeps a
+        request; None: for ever.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        members: Sequence[ServedMember],
+        counts: Counts,
+        *,
+        portfolio: Mapping[str, float] | None = None,
+        keep_s: float | None = None,
+    ) -> None:
+        self._store = store
+        self._counts = counts
+        self._checkpoints = {member.name: member.sha256 for member in members}
+        self._fold = Fold(self._checkpoints, counts.skipped_rows.inc)
+        self._keep_s = keep_s
+        self._portfolio = dict(portfolio or {})
+        self._router_state = RouterState(portfolio=self._portfolio)
+        self._waiting: deque[Record] = deque()
+        self._draws = 0  # of those that wait
+        self._busy = asyncio.Lock()
+        self._opened = False
+        self.down = ""
+
+    @property
+    def checkpoints(self) -> Mapping[str, str]:
+        return self._checkpoints
+
+    def router_state(self) -> RouterState:
+        """What is known now; the same object until something is learnt."""
+        return self._router_state
+
+    def fixed(self) -> RouterState:
+        """What never changes while the server runs: for requests that are to be reproducible."""
+        return RouterState(portfolio=self._portfolio)
+
+    def record(
+        self,
+        request: str,
+        session: Recorded,
+        chosen: Sequence[Candidate],
+        levels: Sequence[int | None] = (),
+    ) -> None:
+        """Takes a finished request. Returns at once: it is written later.
+
+        chosen: the choices that are answered, in their order. levels: of the test cases.
+        """
+        rows = session.experiences(request, levels)
+        if self._store is None:
+            for row in rows:
+                self._fold.take(row)
+            self._publish()
+            return
+        if len(self._waiting) >= _MOST_WAITING or self._draws >= _MOST_DRAWS:
+            self._counts.store_records.labels("dropped").inc()
+            return
+        self._draws += len(session.draws)
+        self._waiting.append(
+            Record(
+                request=request,
+                trace=session.trace(self._checkpoints),
+                choices=[one.draw.index for one in chosen],
+                rows=rows,
+                checkpoints=self._checkpoints,
+            )
+        )
+
+    async def feedback(self, given: Feedback) -> bool:
+        """Takes what a client says of an answer; it is safely stored once this returns. False: known already.
+
+        Raises UnknownRequest, and StoreDown: it is not stored, and should be said again later.
+        """
+        if self._store is None:
+            raise StoreDown("there is no store")
+        deadline = asyncio.get_running_loop().time() + _PATIENCE_S
+        while True:
+            await self.exchange()
+            if self.down:
+                raise StoreDown(self.down)
+            try:
+                new = await asyncio.to_thread(self._store.take_feedback, given)
+            except UnknownRequest:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+                await asyncio.sleep(_EVERY_S / 2)
+            else:
+                await self.exchange()
+                return new
+
+    async def exchange_forever(self) -> None:
+        while True:
+            await self.exchange()
+            await asyncio.sleep(_EVERY_S)
+
+    async def exchange(self) -> None:
+        """Writes what waits, and learns what is new in the log. A store that is down is told once."""
+        if self._store is None:
+            return
+        async with self._busy:
+            try:
+                await asyncio.to_thread(self._open)
+                await self._write()
+                await self._learn()
+            except StoreDown as error:
+                if not self.down:
+                    log.warning("the store is unreachable, learning is paused: %s", error)
+                self.down = str(error)
+            except Exception as error:
+                # A row that cannot be read, say: serving goes on without learning, and the log tells why.
+                if not self.down:
+                    log.exception("learning is paused by internal error")
+                self.down = f"{type(error).__name__}"
+            else:
+                if self.down:
+                    log.warning("the store is back")
+                self.down = ""
+
+    @property
+    def waiting(self) -> int:
+        """Records that have not been written yet."""
+        return len(self._waiting)
+
+    async def close(self) -> None:
+        """Writes what can still be written."""
+        await self.exchange()
+        if self._store is not None:
+            await asyncio.to_thread(self._store.close)
+
+    def _open(self) -> None:
+        assert self._store is not None
+        if self._opened:
+            return
+        self._store.open()
+        self._fold.open(self._store)
+        self._opened = True
+        self._publish()
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch = [self._waiting[number] for number in range(min(_BATCH, len(self._waiting)))]
+            written = await self._append(batch)
+            for _ in batch:  # only now: a batch that failed is written again
+                self._draws -= len(self._waiting.popleft().trace["draws"])
+            self._counts.store_records.labels("written").inc(written)
+
+    async def _append(self, batch: Sequence[Record]) -> int:
+        """Returns how many were written: one that cannot be written at all must not hold up the others for ever."""
+        assert self._store is not None
+        try:
+            await asyncio.to_thread(self._store.append, batch)
+        except StoreDown:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                log.exception("a record cannot be written and is dropped: %s", type(error).__name__)
+                self._counts.store_records.labels("dropped").inc()
+                return 0
+            return sum([await self._append([record]) for record in batch])
+        return len(batch)
+
+    async def _learn(self) -> None:
+        assert self._store is not None
+        while rows := await asyncio.to_thread(self._fold.next_rows, self._store):
+            await asyncio.to_thread(self._fold.learn, rows)
+            self._publish()
+        await asyncio.to_thread(self._fold.keep, self._store)
+
+    async def forget_forever(self) -> None:
+        """Deletes what is older than it is to be kept, a little at a time."""
+        while self._store is not None and self._keep_s is not None:
+            await asyncio.sleep(_FORGET_EVERY_S)
+            before, more = time.time() - self._keep_s, self._opened
+            with suppress(StoreDown):  # which is told elsewhere
+                while more:
+                    more = await asyncio.to_thread(self._store.prune, before, self._fold.view)
+                    await asyncio.sleep(_BETWEEN_S)
+
+    def _publish(self) -> None:
+        self._router_state = replace(self._fold.learner.router_state(), portfolio=self._portfolio)
+
+
+def router_state_at(
+    store: Store, checkpoints: Mapping[str, str], folded: int, portfolio: Mapping[str, float]
+) -> RouterState:
+    """What a replica knew when it had learnt from that many rows.
+
+    checkpoints: per member name, what it served, as a recorded request's trace has them.
+
+    Raises UnknownRequest: those rows are not in the log, or not any more.
+    """
+    learner = folded_to(store, checkpoints, folded)
+    return replace(learner.router_state(), portfolio=portfolio)

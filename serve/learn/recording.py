@@ -1,0 +1,188 @@
+"""A session that writes down what it was told, so that the same decisions can be taken again.
+
+A trace is plain JSON: what the request asked, and every call of its driver in order. What was known of the
+members is not in it but in the log: `folded` says how many rows it was learnt from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.router import (
+    POLICIES,
+    Candidate,
+    Draw,
+    LoggedOutcome,
+    Member,
+    RouterState,
+    SamplingRequest,
+    Session,
+    logged_outcome_of,
+)
+from alpharay.router.draw import Evidence
+
+_VERSION = 1
+# Of an Ask: as it is. Members and standing are written differently.
+_PLAIN = [field.name for field in fields(SamplingRequest) if field.name not in ("members", "router_state")]
+
+Json = dict[str, Any]
+
+
+class Recorded(Session):
+    """A `Session` by the name of its policy, with the trace of what it was told."""
+
+    def __init__(self, sampling: SamplingRequest, policy: str) -> None:
+        super().__init__(sampling, POLICIES[policy]())
+        self.policy = policy
+        self.draws: list[Draw] = []
+        self._steps: list[list[Any]] = []
+
+    def next_wave(self) -> tuple[Draw, ...]:
+        draws = super().next_wave()
+        self._steps.append(["wave"])
+        self.draws += draws
+        return draws
+
+    def observe(self, candidate: Candidate) -> None:
+        if not self.stopped:  # later ones change nothing
+            self._steps.append(["seen", _candidate(candidate)])
+        super().observe(candidate)
+
+    def lost(self, draw: Draw) -> None:
+        self._steps.append(["lost", draw.index])
+        super().lost(draw)
+
+    def revive(self) -> None:
+        self._steps.append(["revived"])
+        super().revive()
+
+    def expire(self, unjudged: Iterable[Candidate] = ()) -> None:
+        late = list(unjudged)
+        self._steps.append(["expired", [_candidate(one) for one in late]])
+        super().expire(late)
+
+    def trace(self, checkpoints: Mapping[str, str]) -> Json:
+        """checkpoints: per served member's name, what weights it has."""
+        router_state = self.sampling.router_state
+        return {
+            "version": _VERSION,
+            "policy": self.policy,
+            "ask": {name: getattr(self.sampling, name) for name in _PLAIN}
+            | {
+                "members": [[member.name, member.alpha] for member in self.sampling.members],
+                "standing": {"folded": router_state.folded, "portfolio": dict(router_state.portfolio)},
+            },
+            "checkpoints": dict(checkpoints),
+            "draws": [asdict(draw) for draw in self.draws],
+            "steps": self._steps,
+        }
+
+    def experiences(self, request: str, levels: Sequence[int | None] = ()) -> list[LoggedOutcome]:
+        """What its judged candidates taught, in the order in which they counted. levels: of the test cases."""
+        alphas = {member.name: member.alpha for member in self.sampling.members}
+        verdicts = {one.draw.index: one.verdict for one in self.candidates}
+        rows = []
+        for one in self.candidates:
+            case = one.verdict.failed_case if one.verdict is not None else None
+            mended = verdicts.get(one.draw.repairs) if one.draw.repairs is not None else None
+            rows.append(
+                logged_outcome_of(
+                    one,
+                    request=request,
+                    alpha=alphas[one.draw.member],
+                    repaired=mended.verdict if mended is not None else None,
+                    failed_level=levels[case] if case is not None and case < len(levels) else None,
+                    features=self.sampling.features,
+                )
+            )
+        return [row for row in rows if row is not None]
+
+
+def replayed(trace: Mapping[str, Any], router_state: RouterState | None = None) -> Recorded:
+    """The recorded request decided again: a session that was told the same.
+
+    standing: what was known then: the learner's, folded to `folded_of(trace)` rows. Its draws, what counts and
+    its selection are then those of the live request.
+
+    Raises ValueError: a trace of another version.
+    """
+    if trace.get("version") != _VERSION:
+        raise ValueError(f"the trace has version {trace.get('version')!r}, this program reads {_VERSION}")
+    asked = trace["ask"]
+    sampling = SamplingRequest(
+        members=tuple(Member(name=name, alpha=alpha) for name, alpha in asked["members"]),
+        router_state=router_state or RouterState(portfolio=asked["standing"]["portfolio"]),
+        **{name: asked[name] for name in _PLAIN if name in asked} | {"features": tuple(asked["features"])},
+    )
+    session = Recorded(sampling, trace["policy"])
+    for kind, *told in trace["steps"]:
+        draws = {draw.index: draw for draw in session.draws}
+        if kind == "wave":
+            session.next_wave()
+        elif kind == "seen":
+            session.observe(_read(told[0], draws))
+        elif kind == "lost":
+            session.lost(draws[told[0]])
+        elif kind == "revived":
+            session.revive()
+        else:
+            session.expire([_read(one, draws) for one in told[0]])
+    return session
+
+
+def folded_of(trace: Mapping[str, Any]) -> int:
+    """How many rows of the log what was known had been learnt from."""
+    return int(trace["ask"]["standing"]["folded"])
+
+
+def drawn(trace: Mapping[str, Any], index: int) -> Json:
+    """What is known of one draw of a recorded request: its member, alpha, checkpoint, turn, tokens, and the verdict
+    of the attempt that it mends.
+    """
+    draw = next(one for one in trace["draws"] if one["index"] == index)
+    seen: dict[int, Json] = {}
+    for kind, *told in trace["steps"]:
+        if kind in ("seen", "expired"):
+            seen |= {one["draw"]: one for one in (told[0] if kind == "expired" else [told[0]])}
+    own = seen.get(index, {})
+    mended = seen.get(draw["repairs"], {}).get("verdict") if draw["repairs"] is not None else None
+    return {
+        "member": draw["member"],
+        "alpha": dict(trace["ask"]["members"])[draw["member"]],
+        "checkpoint": trace["checkpoints"].get(draw["member"], ""),
+        "turn": draw["turn"],
+        "prompt_tokens": own.get("prompt_tokens", 0),
+        "completion_tokens": own.get("completion_tokens", 0),
+        "repaired": mended["verdict"] if mended else None,
+    }
+
+
+def _candidate(candidate: Candidate) -> Json:
+    verdict = candidate.verdict
+    return {
+        "draw": candidate.draw.index,
+        "verdict": verdict
+        and {
+            "verdict": verdict.verdict.value,
+            "passed": verdict.passed,
+            "total": verdict.total,
+            "failed_case": verdict.failed_case,
+        },
+        "prompt_tokens": candidate.prompt_tokens,
+        "completion_tokens": candidate.completion_tokens,
+        "evidence": asdict(candidate.evidence),
+    }
+
+
+def _read(told: Mapping[str, Any], draws: Mapping[int, Draw]) -> Candidate:
+    verdict, evidence = told["verdict"], told["evidence"]
+    return Candidate(
+        draw=draws[told["draw"]],
+        verdict=verdict and Verdict(**{**verdict, "verdict": VerdictKind(verdict["verdict"])}),
+        prompt_tokens=told["prompt_tokens"],
+        completion_tokens=told["completion_tokens"],
+        evidence=Evidence(**{**evidence, "behaviour": tuple(evidence["behaviour"])}),
+    )

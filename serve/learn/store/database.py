@@ -1,0 +1,379 @@
+"""The store itself: short transactions on SQLite or PostgreSQL. Blocking: called from a thread."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, select, text, update
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+
+from alpharay.judge.verdict import VerdictKind
+from alpharay.router import LoggedOutcome
+from alpharay.serve.learn.store.place import shown_url
+from alpharay.serve.learn.store.schema import (
+    bring_up_to_date,
+    experiences,
+    feedback,
+    pruned,
+    requests,
+    snapshots,
+)
+
+# How long a statement may wait for another process that writes.
+_BUSY_S = 10.0
+# One writer at a time, so that the log's numbers become visible in their order (an arbitrary constant).
+_LOCK = 0x616C706861726179
+_KEPT_SNAPSHOTS = 2
+
+
+class StoreDown(Exception):
+    """The database cannot be used now; the text holds no secret."""
+
+
+class RecordRefused(ValueError):
+    """The database does not take these values; it would not take them later either."""
+
+
+class UnknownRequest(LookupError):
+    """There is no such request; or, where `choice` is set, it has no such choice."""
+
+    def __init__(self, message: str, *, choice: bool = False) -> None:
+        super().__init__(message)
+        self.choice = choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One finished request. trace: see serve/learn/recording.py. choices: the draws that came back, best first.
+
+    rows: what its judged draws taught. checkpoints: per member name, what weights it had.
+    """
+
+    request: str
+    trace: Mapping[str, Any]
+    choices: Sequence[int]
+    rows: Sequence[LoggedOutcome] = ()
+    checkpoints: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """One row of the log. seq: its place; later rows have larger ones.
+
+    experience: None for a row that cannot be read, for the reason `fault`.
+    """
+
+    seq: int
+    checkpoint: str
+    logged: LoggedOutcome | None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What a client says of one of the choices that it was given."""
+
+    request: str
+    choice: int
+    verdict: VerdictKind
+
+
+class Store:
+    """An open store. Threads may share it; each call is one transaction.
+
+    Every method raises StoreDown while the database cannot be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        """url: as `place.resolved` gives it. Nothing is opened yet."""
+        self.shown = shown_url(url)
+        sqlite = url.startswith("sqlite")
+        options: dict[str, Any] = (
+            {"connect_args": {"timeout": _BUSY_S}} if sqlite else {"pool_pre_ping": True}
+        )
+        self._engine = create_engine(url, **options)
+        self._postgres = self._engine.dialect.name == "postgresql"
+        if sqlite:
+            _prepare_sqlite(self._engine)
+
+    def open(self) -> None:
+        """Makes the tables, or brings those of an older version up to date. Raises StartFailed: they are newer."""
+        with self._writing() as connection:
+            bring_up_to_date(connection)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Adds requests and what they taught, all or nothing. A request that is there already is let be: a batch
+        whose commit was not confirmed may be sent again.
+        """
+        with self._writing() as connection:
+            known = set(
+                connection.scalars(
+                    select(requests.c.id).where(requests.c.id.in_([one.request for one in records]))
+                )
+            )
+            new = [one for one in records if one.request not in known]
+            if not new:
+                return
+            at = time.time()
+            connection.execute(
+                insert(requests),
+                [
+                    {
+                        "id": one.request,
+                        "at": at,
+                        "trace": json.dumps(one.trace),
+                        "choices": json.dumps(list(one.choices)),
+                    }
+                    for one in new
+                ],
+            )
+            rows = [_row(row, one.checkpoints.get(row.member, "")) for one in new for row in one.rows]
+            if rows:
+                connection.execute(insert(experiences), rows)
+
+    def take_feedback(self, given: Feedback) -> bool:
+        """Takes what a client says; it is in the log once this returns. False: it was known already.
+
+        Raises UnknownRequest.
+        """
+        with self._writing() as connection:
+            found = connection.execute(
+                select(requests.c.trace, requests.c.choices).where(requests.c.id == given.request)
+            ).first()
+            if found is None:
+                raise UnknownRequest(f"there is no answer with the id {given.request!r}")
+            trace, choices = json.loads(found.trace), json.loads(found.choices)
+            if not given.choice < len(choices):
+                raise UnknownRequest(
+                    f"that answer has {len(choices)} choices, there is no choice {given.choice}", choice=True
+                )
+            own = (feedback.c.request == given.request) & (feedback.c.choice == given.choice)
+            before = connection.scalar(select(feedback.c.verdict).where(own))
+            if before == given.verdict.value:
+                return False
+            values = {"at": time.time(), "verdict": given.verdict.value}
+            if before is None:
+                connection.execute(
+                    insert(feedback).values(request=given.request, choice=given.choice, **values)
+                )
+            else:
+                connection.execute(update(feedback).where(own).values(**values))
+            try:
+                row, checkpoint = logged_outcome_of_feedback(trace, given, choices[given.choice])
+            except (LookupError, TypeError, ValueError, StopIteration) as error:
+                raise UnknownRequest("that answer was recorded by another version of alpharay") from error
+            connection.execute(insert(experiences).values(_row(row, checkpoint)))
+        return True
+
+    def log(self, after: int, most: int = 5000, *, checkpoints: Sequence[str] | None = None) -> list[Logged]:
+        """The next rows of the log, in order. checkpoints: only rows of these; None: all."""
+        query = select(experiences).where(experiences.c.seq > after).order_by(experiences.c.seq).limit(most)
+        if checkpoints is not None:
+            query = query.where(experiences.c.checkpoint.in_(checkpoints))
+        with self._reading() as connection:
+            return [_logged(one) for one in connection.execute(query)]
+
+    def start_of_newest(self, checkpoints: Sequence[str], rows: int) -> int:
+        """The place before the newest so many rows of these checkpoints, as far as they are kept."""
+        query = (
+            select(experiences.c.seq)
+            .where(experiences.c.checkpoint.in_(checkpoints))
+            .order_by(experiences.c.seq.desc())
+            .limit(1)
+            .offset(rows)
+        )
+        with self._reading() as connection:
+            return max(connection.scalar(query) or 0, _pruned_through(connection))
+
+    def pruned_through(self) -> int:
+        """The last row that was deleted for its age; 0: none was."""
+        with self._reading() as connection:
+            return _pruned_through(connection)
+
+    def prune(self, before: float, view: str, most: int = 500) -> bool:
+        """Deletes a batch of the requests that are older than that time, with what they taught and were told.
+
+        view: of whom asks: the snapshots of others go with their age. Returns whether there may be more.
+        """
+        with self._writing() as connection:
+            old = list(
+                connection.scalars(
+                    select(requests.c.id).where(requests.c.at < before).order_by(requests.c.at).limit(most)
+                )
+            )
+            connection.execute(delete(feedback).where(feedback.c.request.in_(old)))
+            connection.execute(delete(requests).where(requests.c.id.in_(old)))
+            stale = (snapshots.c.at < before) & (snapshots.c.view != view)
+            connection.execute(delete(snapshots).where(stale))
+            if len(old) == most:
+                return True
+            return self._prune_log(connection, most)
+
+    @staticmethod
+    def _prune_log(connection: Connection, most: int) -> bool:
+        """Deletes the beginning of the log, up to the first row of a request that is kept: what is left has no gaps."""
+        kept = (
+            select(experiences.c.seq)
+            .join(requests, requests.c.id == experiences.c.request)
+            .order_by(requests.c.at, experiences.c.seq)
+            .limit(1)
+        )
+        first = connection.scalar(kept)
+        query = select(experiences.c.seq).order_by(experiences.c.seq).limit(10 * most)
+        gone = list(connection.scalars(query if first is None else query.where(experiences.c.seq < first)))
+        if gone:
+            connection.execute(delete(experiences).where(experiences.c.seq <= gone[-1]))
+            connection.execute(delete(pruned))
+            connection.execute(insert(pruned).values(through=gone[-1]))
+        return len(gone) == 10 * most
+
+    def trace(self, request: str) -> dict[str, Any]:
+        """Everything that decided a recorded request. Raises UnknownRequest."""
+        with self._reading() as connection:
+            found = connection.scalar(select(requests.c.trace).where(requests.c.id == request))
+        if found is None:
+            raise UnknownRequest(f"there is no answer with the id {request!r}")
+        return dict(json.loads(found))
+
+    def snapshots(self, view: str) -> list[tuple[int, dict[str, Any]]]:
+        """(the last row it was learnt from, the state) of each that is kept, the newest first."""
+        query = select(snapshots).where(snapshots.c.view == view).order_by(snapshots.c.seq.desc())
+        with self._reading() as connection:
+            return [(one.seq, json.loads(one.state)) for one in connection.execute(query)]
+
+    def begin(self, view: str, seq: int, state: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Keeps where that view's fold begins, unless another replica has: then gives what that one kept."""
+        query = select(snapshots).where(snapshots.c.view == view).order_by(snapshots.c.seq).limit(1)
+        with self._writing() as connection:
+            found = connection.execute(query).first()
+            if found is not None:
+                return found.seq, json.loads(found.state)
+            connection.execute(
+                insert(snapshots).values(view=view, seq=seq, at=time.time(), state=json.dumps(state))
+            )
+        return seq, dict(state)
+
+    def keep_snapshot(self, view: str, seq: int, state: Mapping[str, Any]) -> None:
+        """Keeps it, the one before it, and the first; replicas that learnt the same rows have the same state."""
+        mine = snapshots.c.view == view
+        with self._writing() as connection:
+            kept = list(
+                connection.scalars(select(snapshots.c.seq).where(mine).order_by(snapshots.c.seq.desc()))
+            )
+            if seq not in kept:
+                connection.execute(
+                    insert(snapshots).values(view=view, seq=seq, at=time.time(), state=json.dumps(state))
+                )
+                kept = sorted([*kept, seq], reverse=True)
+            connection.execute(delete(snapshots).where(mine & snapshots.c.seq.in_(kept[_KEPT_SNAPSHOTS:-1])))
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._told(), self._engine.begin() as connection:
+            if self._postgres:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._told(), self._engine.connect().execution_options(alpharay_reads=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (DataError, IntegrityError) as error:
+            raise RecordRefused(f"{self.shown}: {' '.join(str(error.orig).split())[:300]}") from None
+        except DBAPIError as error:
+            # The driver's own words, without the statement and its values.
+            raise StoreDown(f"{self.shown}: {' '.join(str(error.orig).split())[:300]}") from None
+        except SQLAlchemyError as error:
+            raise StoreDown(f"{self.shown}: {type(error).__name__}") from None
+
+
+def logged_outcome_of_feedback(
+    trace: Mapping[str, Any], given: Feedback, draw: int
+) -> tuple[LoggedOutcome, str]:
+    """The row that feedback on a recorded request's draw adds, and its member's checkpoint."""
+    from alpharay.serve.learn.recording import drawn
+
+    one = drawn(trace, draw)
+    row = LoggedOutcome.from_json(
+        {
+            "request": given.request,
+            "draw": draw,
+            "member": one["member"],
+            "alpha": one["alpha"],
+            "verdict": given.verdict,
+            "prompt_tokens": one["prompt_tokens"],
+            "completion_tokens": one["completion_tokens"],
+            "turn": one["turn"],
+            "repaired": one["repaired"],
+            "features": trace["ask"]["features"],
+            "source": "feedback",
+        }
+    )
+    return row, one["checkpoint"]
+
+
+def _logged(row: Any) -> Logged:
+    try:
+        logged = LoggedOutcome.from_json(json.loads(row.row))
+    except Exception as error:  # damaged, or of a version that writes what this one cannot read
+        fault = f"{type(error).__name__}: {error}"
+        return Logged(seq=row.seq, checkpoint=row.checkpoint, logged=None, fault=fault)
+    return Logged(seq=row.seq, checkpoint=row.checkpoint, logged=logged)
+
+
+def _pruned_through(connection: Connection) -> int:
+    return connection.scalar(select(pruned.c.through)) or 0
+
+
+def _row(logged: LoggedOutcome, checkpoint: str) -> dict[str, Any]:
+    return {
+        "request": logged.request,
+        "draw": logged.draw,
+        "checkpoint": checkpoint,
+        "row": json.dumps(logged.to_json()),
+    }
+
+
+def _to_wal(connection: sqlite3.Connection) -> None:
+    """Of several that open a new file at once SQLite refuses some right away, whatever their timeout: they try again."""
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """One writer beside any number of readers, in several processes; a commit is on the disk."""
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions by itself
+        _to_wal(connection)
+        for pragma in ("synchronous=FULL", f"busy_timeout={int(_BUSY_S * 1000)}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        # A transaction that writes takes the lock at once: one that read first could not be promoted.
+        reads = connection.get_execution_options().get("alpharay_reads")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

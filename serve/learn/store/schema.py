@@ -1,0 +1,121 @@
+"""The store's tables, and the steps that bring an older store up to date.
+
+The steps are ordinary code, run under a lock when the store is opened and counted in a table of their own:
+for a handful of tables that one program writes, a migration framework with its folder and configuration would
+be more to keep right than what it replaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+    select,
+    update,
+)
+
+from alpharay.serve.errors import StartFailed
+
+metadata = MetaData()
+
+# SQLite counts by itself only in a column of exactly this type.
+_COUNTER = BigInteger().with_variant(Integer, "sqlite")
+
+versions = Table("alpharay_schema", metadata, Column("version", Integer, primary_key=True))
+
+# trace: what the request asked and everything that its session was told, as JSON (serve/learn/recording.py).
+# choices: the draws that came back, best first, as a JSON list.
+requests = Table(
+    "alpharay_requests",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("trace", Text, nullable=False),
+    Column("choices", Text, nullable=False),
+    Index("alpharay_requests_at", "at"),
+)
+
+# The log, in the order in which everything is learnt. checkpoint: what weights the member had.
+experiences = Table(
+    "alpharay_experiences",
+    metadata,
+    Column("seq", _COUNTER, primary_key=True, autoincrement=True),
+    Column("request", String(64), nullable=False),
+    Column("draw", Integer, nullable=False),
+    Column("checkpoint", String(64), nullable=False),
+    Column("row", Text, nullable=False),
+    Index("alpharay_experiences_draw", "request", "draw"),
+    Index("alpharay_experiences_checkpoint", "checkpoint", "seq"),
+)
+
+feedback = Table(
+    "alpharay_feedback",
+    metadata,
+    Column("request", String(64), primary_key=True),
+    Column("choice", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("verdict", String(32), nullable=False),
+)
+
+# What was learnt from the rows up to `seq` by servers of the same members (`view`).
+snapshots = Table(
+    "alpharay_snapshots",
+    metadata,
+    Column("view", String(64), primary_key=True),
+    Column("seq", _COUNTER, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("state", Text, nullable=False),
+)
+
+
+# The last row of the log that was deleted for its age; no row when none was.
+pruned = Table(
+    "alpharay_pruned", metadata, Column("through", _COUNTER, primary_key=True, autoincrement=False)
+)
+
+
+def _first(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[requests, experiences, feedback, snapshots])
+
+
+def _second(connection: Connection) -> None:
+    """What old rows are found and deleted by."""
+    metadata.create_all(connection, tables=[pruned])
+    for table in (requests, experiences):
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
+
+
+# Never changed once released, only added to. A step sees the tables as the one before left them.
+STEPS: list[Callable[[Connection], None]] = [_first, _second]
+
+
+def bring_up_to_date(connection: Connection) -> None:
+    """Runs the steps that the store lacks. The connection's transaction must be the only one that does so.
+
+    Raises StartFailed: a later version of alpharay made this store.
+    """
+    metadata.create_all(connection, tables=[versions])
+    found = connection.execute(select(versions.c.version)).scalar()
+    if found is not None and found > len(STEPS):
+        raise StartFailed(
+            f"the store has schema version {found}, this alpharay knows {len(STEPS)}; "
+            "use a newer alpharay, or another store"
+        )
+    for step in STEPS[found or 0 :]:
+        step(connection)
+    if found is None:
+        connection.execute(insert(versions).values(version=len(STEPS)))
+    elif found < len(STEPS):
+        connection.execute(update(versions).values(version=len(STEPS)))

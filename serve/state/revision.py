@@ -1,0 +1,83 @@
+"""What is served at a time: a configuration, the members that came of it, and the seats of their engines."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alpharay.serve.config import Config
+from alpharay.serve.errors import ConfigError
+from alpharay.serve.state.engine_spec import EngineSpec
+from alpharay.serve.state.members import ServedMember
+
+# What a running server can be given anew. All else is fixed in its engines, its address or its cluster state.
+_MAY_CHANGE = ("endpoints", "adapters", "router")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    config: Config
+    members: tuple[ServedMember, ...]
+    specs: tuple[EngineSpec, ...]
+
+    def groups(self) -> dict[str, tuple[EngineSpec, ...]]:
+        """The engines that share a Ray Serve replica, by the name of their deployment.
+
+        The name says which weights they hold: engines of other weights are another deployment, beside which the
+        first one can go on.
+        """
+        specs, size = iter(self.specs), self.config.engine.members_per_replica
+        groups = iter(lambda: tuple(itertools.islice(specs, size)), ())
+        return {self._host(number, group): group for number, group in enumerate(groups)}
+
+    def _host(self, number: int, group: tuple[EngineSpec, ...]) -> str:
+        names = [name for spec in group for name in spec.members]
+        # Ray cuts names at dots where it shows them (`ps`, its dashboard).
+        alpha = names[0].partition("@")[2].replace(".", "_")
+        sha256s = [member.sha256 for member in self.members if member.name in names]
+        weights = hashlib.sha256(" ".join(sha256s).encode()).hexdigest()[:8]
+        return f"member-{alpha}-{weights}" if len(names) == 1 else f"members-{number}-{weights}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncedRevision:
+    """A revision as it is told to those who answer requests. number: counts up. hosts: per member name a handle."""
+
+    number: int
+    config: Config
+    members: tuple[ServedMember, ...]
+    hosts: Mapping[str, Any]
+
+
+def changed(asked: Config, wanted: Config, running: Config) -> Config:
+    """The running configuration with what the wanted one has otherwise than the one that was asked for before.
+
+    The running one has in it what its start has found out, such as the port.
+
+    Raises ConfigError: they differ in more than may change while the server runs.
+    """
+    differing = [key for key in Config.model_fields if getattr(asked, key) != getattr(wanted, key)]
+    if fixed := [key for key in differing if key not in _MAY_CHANGE]:
+        raise ConfigError(
+            f"{', '.join(fixed)} cannot change while the server runs ({', '.join(_MAY_CHANGE)} can); restart it"
+        )
+    return running.model_copy(update={key: getattr(wanted, key) for key in _MAY_CHANGE})
+
+
+def steps(old: Revision, new: Revision) -> Iterator[Revision]:
+    """From the old revision to the new one, one host of engines at a time; each step can be served as it is."""
+    groups = list(zip(old.groups().items(), new.groups().items(), strict=True))
+    members = {member.name: member for member in old.members}
+    wanted = {member.name: member for member in new.members}
+    moving = [(was, will) for (was_name, was), (will_name, will) in groups if was_name != will_name]
+    specs = {spec.members: spec for spec in old.specs}
+    for _, group in moving:
+        for spec in group:
+            specs[spec.members] = spec
+            members |= {name: wanted[name] for name in spec.members}
+        yield Revision(config=new.config, members=tuple(members.values()), specs=tuple(specs.values()))
+    if not moving:
+        yield new
