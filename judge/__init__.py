@@ -9,6 +9,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from alpharay.callable_package import make_callable
+
 if TYPE_CHECKING:
     from alpharay.judge.compile.trial import LanguageReport, examine_languages, probe_languages
     from alpharay.judge.errors import (
@@ -76,11 +78,11 @@ __all__ = [
 _PLACES = {
     "errors": "CandidateFileError JudgeError LanguageUnavailable ProblemError QueueFull RunRefused SandboxUnavailable WorkerDied",
     "limits": "Limits",
-    "pool": "JudgePool",
+    "pool.pool": "JudgePool",
     "problem": "CallCase CallTests CodeTests Problem StdioCase StdioTests Tests parse_problem parse_tests",
     "program": "Program extract_program",
     "sandbox.choice": "LayerReport examine probe",
-    "trial": "LanguageReport examine_languages probe_languages",
+    "compile.trial": "LanguageReport examine_languages probe_languages",
     "verdict": "CORRECTNESS_FAILURES EFFICIENCY_FAILURES Verdict VerdictKind",
 }
 _HOME = {name: place for place, names in _PLACES.items() for name in names.split()}
@@ -90,3 +92,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+make_callable(__name__, lambda: import_module("alpharay._judge").judge)

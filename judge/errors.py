@@ -11,8 +11,10 @@ JudgeError
 └── WorkerDied            a sandbox ended in the middle of a run
 """
 
+from alpharay.errors import AlpharayError
 
-class JudgeError(Exception):
+
+class JudgeError(AlpharayError):
     """Base of all; its text is one sentence for the user."""
 
 

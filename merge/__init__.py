@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from alpharay.callable_package import make_callable
 from alpharay.merge.errors import MergeError
 
 if TYPE_CHECKING:
@@ -27,3 +28,6 @@ def __getattr__(name: str) -> Any:
 
         return getattr(run, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+make_callable(__name__, lambda: __getattr__("merge"))

@@ -25,8 +25,10 @@ MergeError
 Every message names the file or tensor and ends with the way out.
 """
 
+from alpharay.errors import AlpharayError
 
-class MergeError(Exception):
+
+class MergeError(AlpharayError):
     """Base of everything that the merge refuses; its text is one line for the user."""
 
 

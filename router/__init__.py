@@ -10,13 +10,12 @@ from alpharay.router.learn.logged_outcome import LoggedOutcome, OutcomeClass, So
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.policies import POLICIES, Policy, PolicyState
 from alpharay.router.seeds import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER
-from alpharay.router.selection import NEEDS, SELECTORS, Need, ranked
+from alpharay.router.selection import SELECTORS, Need, needs_of, ranked
 from alpharay.router.session import SamplingRequest, Session, Stop
 
 __all__ = [
     "MAX_MEMBERS",
     "MAX_SAMPLES_PER_MEMBER",
-    "NEEDS",
     "POLICIES",
     "SELECTORS",
     "Candidate",
@@ -35,5 +34,6 @@ __all__ = [
     "Source",
     "Stop",
     "logged_outcome_of",
+    "needs_of",
     "ranked",
 ]

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from alpharay.router import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER, POLICIES
+from alpharay.router import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER, POLICIES, SELECTORS
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.portfolio_file import read_weights
 from alpharay.serve.spelling import did_you_mean
@@ -306,9 +306,12 @@ def embedded_config() -> Path:
 def load(path: Path | None) -> Config:
     """The configuration in that file, or the embedded one.
 
-    Raises ConfigError: the file is missing, is not YAML, or a key of it cannot be used.
+    Raises ConfigError: the file is missing, is not YAML, or a key of it cannot be used. Raises PluginError: an
+    installed policy or selector cannot be used.
     """
     path = path or embedded_config()
+    for plugins in (POLICIES, SELECTORS):
+        plugins.load_all()  # one that cannot be used would else be told by the first request that names it
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from alpharay.errors import AlpharayError
 
-class ServeError(Exception):
+
+class ServeError(AlpharayError):
     """Base of what `alpharay.serve` raises on purpose: one clear line, no traceback."""
 
 

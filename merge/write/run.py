@@ -51,10 +51,10 @@ class MergeResult:
 
 def merge(
     *,
-    low: Path,
-    high: Path,
+    low: str | Path,
+    high: str | Path,
     alphas: Sequence[float],
-    out: Path,
+    out: str | Path,
     dtype: str | None = None,
     rounding: str = "nearest",
     seed: int = 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from alpharay.router.learn.router_state import RouterState
+from alpharay.router.plugins import Registry
 from alpharay.router.policies.adaptive import Adaptive
 from alpharay.router.policies.bandit import Bandit
 from alpharay.router.policies.base import Policy, PolicyState
@@ -12,13 +13,17 @@ from alpharay.router.policies.portfolio import Portfolio
 from alpharay.router.policies.single import Single
 from alpharay.router.policies.uniform import Uniform
 
-POLICIES: dict[str, Callable[[], Policy]] = {
-    "uniform": Uniform,
-    "single": Single,
-    "portfolio": Portfolio,
-    "bandit": Bandit,
-    "adaptive": Adaptive,
-}
+# Any other policy is a plug-in: a package names its class under this entry point group (docs/python.md).
+POLICIES: Registry[Callable[[], Policy]] = Registry(
+    "alpharay.policies",
+    {
+        "uniform": Uniform,
+        "single": Single,
+        "portfolio": Portfolio,
+        "bandit": Bandit,
+        "adaptive": Adaptive,
+    },
+)
 
 __all__ = [
     "POLICIES",

@@ -9,10 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alpharay.router.draw import Candidate
-from alpharay.router.selection.evidence import NEEDS, Need
+from alpharay.router.selection.evidence import NEEDS, NOTHING, Need
 from alpharay.router.selection.order import SELECTORS
 
-__all__ = ["NEEDS", "SELECTORS", "Need", "ranked"]
+__all__ = ["SELECTORS", "Need", "needs_of", "ranked"]
+
+
+def needs_of(selector: str) -> frozenset[Need]:
+    """What must be gathered for the selector of that name; a plug-in says it in an attribute `needs`."""
+    if selector in NEEDS:
+        return NEEDS[selector]
+    needs: frozenset[Need] = getattr(SELECTORS[selector], "needs", NOTHING)
+    return needs
 
 
 def ranked(candidates: Sequence[Candidate], selector: str = "tests") -> list[Candidate]:

@@ -13,9 +13,10 @@ class Need(StrEnum):
     ANSWER = "answer"
 
 
+NOTHING: frozenset[Need] = frozenset()
 # What must be gathered, though it costs runs or tokens. `tests` takes ties as it finds them.
 NEEDS: dict[str, frozenset[Need]] = {
-    "tests": frozenset(),
+    "tests": NOTHING,
     "cluster": frozenset({Need.BEHAVIOUR, Need.LOGPROBS}),
     "codet": frozenset({Need.BEHAVIOUR}),
     "b4": frozenset({Need.BEHAVIOUR}),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from alpharay.router.draw import Candidate
+from alpharay.router.plugins import Registry
 from alpharay.router.selection import consensus
 
 Selector = Callable[[Sequence[Candidate]], list[Candidate]]
@@ -86,11 +87,15 @@ def _finite(value: float | None) -> float:
     return value if value is not None and math.isfinite(value) else -math.inf
 
 
-SELECTORS: dict[str, Selector] = {
-    "tests": by_tests,
-    "cluster": by_cluster,
-    "codet": by_codet,
-    "b4": by_b4,
-    "majority": by_majority,
-    "logprob": by_logprob,
-}
+# Any other selector is a plug-in: a package names its function under this entry point group (docs/python.md).
+SELECTORS: Registry[Selector] = Registry(
+    "alpharay.selectors",
+    {
+        "tests": by_tests,
+        "cluster": by_cluster,
+        "codet": by_codet,
+        "b4": by_b4,
+        "majority": by_majority,
+        "logprob": by_logprob,
+    },
+)

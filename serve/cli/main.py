@@ -8,9 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from alpharay.judge.errors import JudgeError
-from alpharay.merge.errors import MergeError, UsageError
-from alpharay.serve.errors import ServeError
+from alpharay.errors import AlpharayError
+from alpharay.merge.errors import UsageError
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except UsageError as error:
         return _fail(error, WRONG_USAGE)
-    except (MergeError, JudgeError, ServeError) as error:
+    except AlpharayError as error:
         return _fail(error, FAILED)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

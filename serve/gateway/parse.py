@@ -11,7 +11,7 @@ from alpharay.judge.errors import ProblemError
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import StdioTests, Tests, check_language, parse_tests
-from alpharay.router import NEEDS, Need, SamplingRequest
+from alpharay.router import Need, SamplingRequest, needs_of
 from alpharay.router.learn.features import features_of
 from alpharay.router.seeds import mix
 from alpharay.serve.dialects import structures
@@ -131,7 +131,8 @@ def parse_request(
             param="alpharay.turns",
         )
     selector = controls.selector or "tests"
-    check_selector(selector, NEEDS[selector], dialect, tests or public)
+    needs = needs_of(selector)
+    check_selector(selector, needs, dialect, tests or public)
     seed = own_seed if request.seed is None else request.seed
     router = server.config.router
     sampling = SamplingRequest(
@@ -154,7 +155,7 @@ def parse_request(
     plain = budget is None and tests is None and not controls.tools
     if plain and (request.prompts > 1 or (request.choices == 1 and (request.tools or request.stream))):
         return _direct(server, dialect, request, request_id, sampling, policy, caller)
-    request, hide_logprobs = asking(request, dialect, NEEDS[selector])
+    request, hide_logprobs = asking(request, dialect, needs)
     job = Job(
         request_id=request_id,
         dialect=dialect,
@@ -166,8 +167,8 @@ def parse_request(
         limits=limits,
         language=controls.language or "python",
         asked=asked if budget is not None else 0,
-        needs=NEEDS[selector],
-        probes=probes(tests or public, seed) if Need.BEHAVIOUR in NEEDS[selector] else None,
+        needs=needs,
+        probes=probes(tests or public, seed) if Need.BEHAVIOUR in needs else None,
         from_prompt=public is not None,
         hide_logprobs=hide_logprobs,
         python=bool(controls.tools),

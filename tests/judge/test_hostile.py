@@ -53,6 +53,7 @@ def room():
     """What a plain user needs, where it can be read: the judge, bubblewrap and the programs."""
     room = Path(tempfile.mkdtemp(prefix="arena-"))
     room.chmod(0o755)
+    shutil.copytree(alpharay.__path__[0], room / "alpharay")
     shutil.copytree(Path(alpharay.judge.__file__).parent, room / "alpharay" / "judge")
     shutil.copytree(CASES, room / "cases")
     shutil.copy(HERE / "arena.py", room)

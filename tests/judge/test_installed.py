@@ -77,6 +77,7 @@ def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, with_pip=False, symlinks=True)
     (packages,) = folder.glob("lib/python3*/site-packages")
+    shutil.copytree(alpharay.__path__[0], packages / "alpharay")
     shutil.copytree(Path(alpharay.judge.__file__).parent, packages / "alpharay" / "judge")
     hidden = packages / "alpharay" / "serve" / "embedded" / "problems.jsonl"
     hidden.parent.mkdir(parents=True)
