@@ -30,6 +30,7 @@ ifneq ($(ENGINE),$(HAS))
 endif
 
 serve: $(STAMP)
+	@deploy/system_packages.sh engine
 	$(BIN)/alpharay serve $(CONFIG)
 
 # Both go on where they were stopped. `make embed` puts what was trained into the package.
@@ -68,7 +69,9 @@ chaos: $(STAMP)
 bench-serve: $(STAMP)
 	$(BIN)/python bench/serve.py --out bench/results/serve.md
 
+# What is missing of Debian is installed first, where this user may; what was skipped, and why, is said at the end.
 test: $(STAMP)
+	@deploy/system_packages.sh test
 	$(BIN)/pytest
 
 # Four Ray nodes on four addresses of the loopback, one of them lost under load: minutes.
@@ -79,19 +82,21 @@ test-nodes: $(STAMP)
 test-fast: $(STAMP)
 	$(BIN)/pytest -m "not engine"
 
-lint: $(STAMP) build/types
+lint: $(STAMP) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=build/types $(BIN)/mypy -p alpharay.merge -p alpharay.judge -p alpharay.router -p alpharay.serve
+	MYPYPATH=build/types $(BIN)/mypy -p alpharay
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # mypy cannot follow an editable install that maps alpharay.serve to serve/, but it follows links.
-build/types: Makefile
-	mkdir -p build/types/alpharay
-	for part in merge judge router serve; do ln -sfn ../../../$$part build/types/alpharay/$$part; done
+.PHONY: types
+types:
+	@rm -rf build/types
+	@mkdir -p build/types/alpharay
+	@ln -s $(addprefix $(CURDIR)/,merge judge router serve $(wildcard alpharay/*.py)) build/types/alpharay/
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

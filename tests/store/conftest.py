@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pg8000.dbapi as pg8000
 import pytest
 from hypothesis import settings
 
@@ -52,9 +53,10 @@ def postgres(tmp_path_factory):
         deadline = time.monotonic() + 60
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                # It listens before it answers: only a connection of its own protocol tells that it is up.
+                pg8000.connect("alpharay", host="127.0.0.1", port=port, database="postgres").close()
                 break
-            except OSError:
+            except (OSError, pg8000.Error):
                 assert server.poll() is None, "PostgreSQL ended while it started"
                 assert time.monotonic() < deadline, "PostgreSQL did not start"
                 time.sleep(0.05)  # between two looks
