@@ -14,9 +14,9 @@ ALPHAS = (-0.5, 0.0, 0.5, 1.0, 1.5)
 
 @dataclass(frozen=True)
 class Frontier:
-    """rates: [problems, members, Fate], the true chances of each problem. contexts: [problems, features].
+    """rates: [problems, members, OutcomeClass], the true chances of each problem. contexts: [problems, features].
 
-    outcomes: [problems, members, samples], the Fate of every sample that may be drawn, the same for all
+    outcomes: [problems, members, samples], the OutcomeClass of every sample that may be drawn, the same for all
     policies, so that they are compared on the same luck. earlier: how many problems at the front are the
     log that policies learn from before they are tried on the others.
     """

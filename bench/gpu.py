@@ -37,8 +37,8 @@ from typing import Any
 import numpy as np
 
 from alpharay.merge import merge, merge_adapters
-from alpharay.serve.cluster.checks import engine_build
 from alpharay.serve.config import Engine as EngineConfig
+from alpharay.serve.engine.build import engine_build
 from alpharay.serve.environment import cpu_environment, engine_environment
 from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec, LoraWeights, MergeOnLoadWeights
 from bench.merge import write_pair
@@ -222,7 +222,7 @@ async def _hosted(pair: Pair, specs: Sequence[EngineSpec], load: Load, *, at_onc
 
 @asynccontextmanager
 async def _engines(pair: Pair, specs: Sequence[EngineSpec]):
-    """The seats' engines, started side by side as a replica starts them."""
+    """The engine specs' engines, started side by side as a replica starts them."""
     from alpharay.serve.engine.vllm_engine import VllmEngine
 
     config = EngineConfig(

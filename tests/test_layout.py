@@ -34,23 +34,34 @@ IMPORT_RAY = {
     "serve/loopback.py",
 }
 
+# What every part may import of `alpharay` itself: the root of all errors, and packages that can be called.
+BASE = {"errors", "callable_package"}
+
 # Part -> what it may import of the others.
 MAY_IMPORT = {
-    "merge": set(),
-    "judge": set(),
-    "router": {"judge.verdict"},
-    "serve": {"merge", "judge", "router"},
+    "merge": BASE,
+    "judge": BASE,
+    "router": BASE | {"judge.verdict"},
+    "serve": BASE | {"merge", "judge", "router"},
 }
+
+# The rooms of serve/, lowest first: a room imports those before it. "" is what lies in serve/ itself.
+ROOMS = (
+    "", "dialects", "state", "transport", "learn", "engine", "sampling", "gateway", "cluster", "evaluate", "cli",
+)  # fmt: skip
+# A folder that is larger, or deeper, holds more than one idea.
+MOST_FILES, MOST_FLOORS = 14, 8
 
 
 def sources():
-    return [path for part in PARTS for path in sorted((ROOT / part).rglob("*.py"))]
+    return [path for part in (*PARTS, "alpharay") for path in sorted((ROOT / part).rglob("*.py"))]
 
 
 def module_of(path):
-    """alpharay.serve.dialects for serve/dialects/__init__.py."""
+    """alpharay.serve.dialects for serve/dialects/__init__.py; alpharay.errors for alpharay/errors.py."""
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(("alpharay", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+    parts = parts[parts[0] == "alpharay" :]
+    return ".".join(("alpharay", *(parts[:-1] if parts[-1:] == ("__init__",) else parts)))
 
 
 MODULES = {module_of(path): path for path in sources()}
@@ -93,7 +104,9 @@ def test_every_folder_with_python_files_is_a_package():
 
 
 def test_every_part_is_found_under_the_installed_name():
-    assert pyproject()["tool"]["setuptools"]["package-dir"] == {f"alpharay.{part}": part for part in PARTS}
+    assert pyproject()["tool"]["setuptools"]["package-dir"] == {"alpharay": "alpharay"} | {
+        f"alpharay.{part}": part for part in PARTS
+    }
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -109,6 +122,45 @@ def test_imports_go_down_only(part):
         if bad := {n for n in others if not any(n == a or n.startswith(f"{a}.") for a in allowed)}:
             wrong[str(path.relative_to(ROOT))] = bad
     assert not wrong
+
+
+def room_of(name):
+    """state for alpharay.serve.state.keys, "" for alpharay.serve.errors."""
+    path = MODULES[name].relative_to(ROOT / "serve")
+    return path.parts[0] if len(path.parts) > 1 else ""
+
+
+def test_every_room_of_serving_has_its_floor():
+    folders = {room_of(name) for name in MODULES if name.startswith("alpharay.serve")}
+    assert folders == set(ROOMS)
+
+
+def test_a_room_of_serving_imports_only_those_below_it():
+    wrong = {
+        (name, other)
+        for name, path in MODULES.items()
+        if name.startswith("alpharay.serve.")
+        for other in imported(path) & MODULES.keys()
+        if other.startswith("alpharay.serve.") and ROOMS.index(room_of(other)) > ROOMS.index(room_of(name))
+    }
+    assert not wrong
+
+
+def folders():
+    return sorted({path.parent for path in sources()})
+
+
+@pytest.mark.parametrize("folder", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in folders()])
+def test_a_folder_fits_in_the_head(folder):
+    names = {name for name, path in MODULES.items() if path.parent == folder}
+    files = [name for name in names if MODULES[name].name != "__init__.py"]
+
+    @cache
+    def floor(name):
+        return 1 + max((floor(other) for other in imported(MODULES[name]) & names - {name}), default=0)
+
+    assert len(files) <= MOST_FILES
+    assert max(map(floor, names)) <= MOST_FLOORS
 
 
 def test_our_own_modules_are_imported_by_their_installed_name():

@@ -140,7 +140,7 @@ async def _storm(
 def _sizes(server: int) -> dict[str, tuple[float, int]]:
     """Per part of the server its resident MB and open files, summed over its processes."""
     parts = {"ingress": "alpharay:ingress", "hosts": "alpharay:member", "engines": "EngineCore",
-             "judge": "alpharay:judge", "cluster-state": "alpharay:hub", "proxy": "ProxyActor"}  # fmt: skip
+             "judge": "alpharay:judge", "cluster-state": "alpharay:cluster-state", "proxy": "ProxyActor"}  # fmt: skip
     found = {}
     for name, word in parts.items():
         sizes = []

@@ -66,12 +66,14 @@ def config_differences(left: dict[str, Any], right: dict[str, Any]) -> list[Conf
     Defaults are Transformers' own where it is installed (it comes with the engine). Without it, a field that only one
     config has counts as a difference unless it is empty.
     """
-    found = _compare(meaning(left), meaning(right))
-    if not found:
+    if dict(_flatten(meaning(left))) == dict(_flatten(meaning(right))):
         return []
-    # Importing Transformers takes seconds: only for configs that are not plainly the same.
+    # Importing Transformers takes seconds: only for configs that are not plainly the same. It also tells a field that is
+    # left out from one that is null or false: its default may be neither.
     ours, theirs = _as_read(left), _as_read(right)
-    return found if ours is None or theirs is None else _compare(meaning(ours), meaning(theirs))
+    if ours is None or theirs is None:
+        return _compare(meaning(left), meaning(right))
+    return _compare(meaning(ours), meaning(theirs))
 
 
 def meaning(config: dict[str, Any]) -> dict[str, Any]:

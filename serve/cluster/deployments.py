@@ -8,9 +8,9 @@ from typing import Any
 from ray import serve as ray_serve
 
 from alpharay.serve import logs
-from alpharay.serve.cluster.checks import engine_build
 from alpharay.serve.cluster.listening import arrive
 from alpharay.serve.config import Config
+from alpharay.serve.engine.build import engine_build
 from alpharay.serve.engine.judge_replica import Judge
 from alpharay.serve.engine.replica import EngineReplica
 from alpharay.serve.environment import cpu_environment, engine_environment, one_loop

@@ -45,7 +45,7 @@ def check_endpoints(config: Config) -> None:
 
 
 def prepare(config: Config, say: Say) -> Prepared:
-    """The members and their engines' seats, with all that the engines will load written or checked.
+    """The members and their engines' engine specs, with all that the engines will load written or checked.
 
     The merge rounds once, to the dtype that the engine computes in, so that its effective alpha is the
     truth about what is served. On a cluster of several nodes the cache folder must be shared.

@@ -76,7 +76,7 @@ class EngineReplaced(Exception):
 
 
 class VllmEngine:
-    """One seat's engine: starts it, passes requests to it, tells whether it lives.
+    """One engine spec's engine: starts it, passes requests to it, tells whether it lives.
 
     instance: differs from start to start, so that a restart can be seen from outside.
     """

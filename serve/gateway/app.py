@@ -17,9 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from alpharay.serve import spelling
-from alpharay.serve.cluster.checks import engine_build
 from alpharay.serve.dialects import chat, completions, messages, responses
 from alpharay.serve.dialects.dialect import Dialect, Origin, salted
+from alpharay.serve.engine.build import engine_build
 from alpharay.serve.errors import RequestError
 from alpharay.serve.gateway import pinned, respond
 from alpharay.serve.gateway.http.body import apart, json_body

@@ -109,10 +109,10 @@ class Ingress:
         for room in self._rooms[:-1]:
             if not room.inside:
                 self._rooms.remove(room)
-                await room.lease()
+                await room.retire()
 
     async def __del__(self) -> None:
-        if hasattr(self, "_inlet"):  # it may have failed before it had any of these
+        if hasattr(self, "_listener"):  # it may have failed before it had any of these
             await self._listener.close()
         if hasattr(self, "_supervisor"):
             await self._supervisor.close()
@@ -152,7 +152,7 @@ class _Room:
         if server.config.store and server.config.store_keep_s is not None:
             self._supervisor.keep("ingress forgets", server.learning.forget_forever)
 
-    async def lease(self) -> None:
+    async def retire(self) -> None:
         """Nobody is answered here any more."""
         try:
             await self.close()

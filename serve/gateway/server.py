@@ -295,7 +295,7 @@ def _member_note(member: ServedMember) -> Json:
 class RequestContext:
     """One request from its admission to the end of its answer; counts how it ended, once.
 
-    arrived: when it came (monotonic). leave: of its API key, if any. answer: the id within its answer's own id, once it
+    arrived: when it came (monotonic). lease: of its API key, if any. answer: the id within its answer's own id, once it
     has one. direct: samples that one engine answers by itself: they are drawn, or lost with the whole request.
 
     Use it as a context manager. An answer that is streamed ends later than its handler: `stay()` hands the end over to

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -26,6 +27,8 @@ from alpharay.serve.gateway.streaming import HEADERS_AFTER_S
 from alpharay.serve.learn.recording import Recorded
 from alpharay.serve.sampling.ensemble import Job, Outcome, engine_fault, refused
 from alpharay.serve.transport.clients import EngineFault, SampleLost
+
+log = logging.getLogger("ray.serve")
 
 
 class Choices(AsyncIterator[bytes]):
@@ -47,6 +50,7 @@ class Choices(AsyncIterator[bytes]):
         self._error: RequestError | None = None
         self._last: Json | None = None  # the last chunk that ended a choice: our summary may belong into it
         self._opened = False
+        self._left = 0  # choices that have not ended, or whose end has not been read
         self._chunks = self._merged()
 
     async def open(self) -> None:
@@ -54,6 +58,7 @@ class Choices(AsyncIterator[bytes]):
         for index, draw in enumerate(self._session.next_wave()):
             task = asyncio.create_task(self._choice(index, draw))
             self._running[task] = draw
+        self._left = len(self._running)
         news = asyncio.ensure_future(self._news.wait())
         try:
             await asyncio.wait({news}, timeout=HEADERS_AFTER_S)
@@ -75,24 +80,24 @@ class Choices(AsyncIterator[bytes]):
         await self._chunks.aclose()
 
     async def _merged(self) -> Any:
-        left = len(self._running)
-        while left:
+        while self._left:
             chunk = await self._arrived.get()
             if self._error is not None:
-                self._context.end(outcome_of(self._error))
-                yield event(error_body(self._error))
-                yield DONE
-                return
+                break
             if chunk is None:
-                left -= 1
+                self._left -= 1
             elif chunk["choices"][0].get("finish_reason") is None:
                 yield event(chunk)
             else:
                 if self._last is not None:
                     yield event(self._last)
                 self._last = chunk
-        for chunk in self._closed():
-            yield event(chunk)
+        if self._error is not None:  # also where every choice had ended before it was read
+            self._context.end(outcome_of(self._error))
+            yield event(error_body(self._error))
+        else:
+            for chunk in self._closed():
+                yield event(chunk)
         yield DONE
 
     async def _choice(self, index: int, draw: Draw) -> None:
@@ -124,9 +129,14 @@ class Choices(AsyncIterator[bytes]):
         except SampleLost as error:
             told = f"an engine was lost and is being restarted ({error}); try again"
             self._error = self._error or no_capacity(told)
-        self._running.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
-        self._arrived.put_nowait(None)
-        self._news.set()
+        except Exception as error:
+            log.exception("internal error in a choice of a stream")
+            told = f"internal error of the server, not of the request: {type(error).__name__}"
+            self._error = self._error or RequestError(500, told)
+        finally:
+            self._running.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
+            self._arrived.put_nowait(None)
+            self._news.set()
 
     def _redrawn(self, draw: Draw) -> Draw:
         """The draw in the place of a lost one. Raises RequestError (503): no member is left."""
@@ -159,8 +169,10 @@ class Choices(AsyncIterator[bytes]):
                     elif chunk.get("usage"):
                         self._outcome.sample_s += time.monotonic() - started
                         self._spent(draw, chunk)
+                        return
         finally:
             await parts.aclose()
+        raise SampleLost(f"{draw.member}: its stream ended in the middle")
 
     def _read(self, line: bytes, index: int, draw: Draw) -> Json:
         chunk: Json = json.loads(line)

@@ -40,7 +40,7 @@ async def unless_gone(http: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 class EventStream(Response):
-    """A server-sent event stream that belongs to one visit.
+    """A server-sent event stream that belongs to one request.
 
     Unlike Starlette's streamed answer it closes its source also when it is cancelled before the first
     event, so that no engine slot is left behind.

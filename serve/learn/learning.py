@@ -151,7 +151,7 @@ class Learning:
             except Exception as error:
                 # A row that cannot be read, say: serving goes on without learning, and the log tells why.
                 if not self.down:
-                    log.exception("learning is paused by internal error")
+                    log.exception("learning is paused by an internal error")
                 self.down = f"{type(error).__name__}"
             else:
                 if self.down:
@@ -206,7 +206,13 @@ class Learning:
         while rows := await asyncio.to_thread(self._fold.next_rows, self._store):
             await asyncio.to_thread(self._fold.learn, rows)
             self._publish()
-        await asyncio.to_thread(self._fold.keep, self._store)
+        try:
+            await asyncio.to_thread(self._fold.keep, self._store)
+        except StoreDown:
+            raise
+        except Exception:
+            # What was learnt is known all the same; without a snapshot only a start takes longer.
+            log.exception("a snapshot of what was learnt could not be kept")
 
     async def forget_forever(self) -> None:
         """Deletes what is older than it is to be kept, a little at a time."""

@@ -25,7 +25,7 @@ from alpharay.router import (
 from alpharay.router.draw import Evidence
 
 _VERSION = 1
-# Of an Ask: as it is. Members and standing are written differently.
+# Of a SamplingRequest: as it is. Members and router state are written differently.
 _PLAIN = [field.name for field in fields(SamplingRequest) if field.name not in ("members", "router_state")]
 
 Json = dict[str, Any]
@@ -104,7 +104,7 @@ class Recorded(Session):
 def replayed(trace: Mapping[str, Any], router_state: RouterState | None = None) -> Recorded:
     """The recorded request decided again: a session that was told the same.
 
-    standing: what was known then: the learner's, folded to `folded_of(trace)` rows. Its draws, what counts and
+    router_state: what was known then: the learner's, folded to `folded_of(trace)` rows. Its draws, what counts and
     its selection are then those of the live request.
 
     Raises ValueError: a trace of another version.

@@ -108,7 +108,7 @@ class Ensemble:
             await self._drive(run, started + job.deadline_s)
         except RequestError as error:
             # The engine's own refusal is of the request, and so of every draw that is still under way.
-            outcome_class = "refused" if error.status < 500 else outcome_class
+            outcome_class = "refused" if error.status < 500 else "lost"
             raise
         finally:
             await run.abort(outcome_class)
@@ -216,7 +216,7 @@ class _Run:
             self.outcome.judge = "unavailable"  # it gave this request no verdict in time
 
     async def abort(self, outcome_class: str) -> None:
-        """Cancels what is still under way and waits until it has let go. fate: `aborted` or `refused`."""
+        """Cancels what is still under way and waits until it has let go. outcome_class: `aborted`, `refused` or `lost`."""
         for task, draw in self._tasks.items():
             self._watch(draw, outcome_class, None)
             # A sample that was being judged has been counted as finished.

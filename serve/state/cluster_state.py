@@ -122,6 +122,7 @@ class ClusterState:
         self._reports: dict[str, tuple[float, Mapping[str, MemberReport]]] = {}
         self._left: set[str] = set()
         self._failures: dict[str, Mapping[str, int]] = {}
+        self._past_failures: Counter[str] = Counter()  # of replicas that have left
         self._judges: dict[str, tuple[float, JudgeState]] = {}
         self._ingress: dict[str, tuple[float, IngressReport]] = {}
         self._drain_s: float | None = None
@@ -130,9 +131,9 @@ class ClusterState:
         self, replica: str, reports: Mapping[str, MemberReport], failures: Mapping[str, int] | None = None
     ) -> None:
         """failures: of the replica's own tasks, by their names."""
-        self._failures[replica] = dict(failures or {})
         if replica in self._left:
             return
+        self._failures[replica] = dict(failures or {})
         now = time.monotonic()
         self._reports[replica] = (now, reports)
         for name, report in reports.items():
@@ -142,6 +143,7 @@ class ClusterState:
         """That replica ends because it is not needed any more: whoever comes later does not replace it."""
         self._left.add(replica)
         self._reports.pop(replica, None)
+        self._past_failures.update(self._failures.pop(replica, {}))
         for starts in self._starts.values():
             starts.left(replica)
 
@@ -184,7 +186,7 @@ class ClusterState:
             judge=self._judge(now),
             counted=add(
                 [
-                    of_failures(sum(map(Counter, self._failures.values()), Counter())),
+                    of_failures(sum(map(Counter, self._failures.values()), self._past_failures)),
                     *(report.counted for name, (_, report) in self._ingress.items() if name != besides),
                 ]
             ),

@@ -93,7 +93,7 @@ class RateLimitLease:
     def end(self) -> None:
         if not self._ended:
             self._ended = True
-            self._limits.lease(self.key)
+            self._limits.release(self.key)
             self._limits.give_back(self.key, self._reserved - self._drawn, self._day)
 
 
@@ -119,7 +119,7 @@ class Limits:
         account.concurrent += 1
         return RateLimitLease(self, key)
 
-    def lease(self, key: Key) -> None:
+    def release(self, key: Key) -> None:
         self._account(key).concurrent -= 1
 
     def reserve(self, key: Key, samples: int) -> int:

@@ -1,4 +1,4 @@
-"""What is served at a time: a configuration, the members that came of it, and the seats of their engines."""
+"""What is served at a time: a configuration, the members that came of it, and the engine specs of their engines."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ _OVERHEAD = 2048
 def footprint(tests: Tests) -> int:
     """Bytes of memory that such tests take: a hundred times those of their JSON text, where they are many small values."""
     if isinstance(tests, CodeTests):
-        return _OVERHEAD + sys.getsizeof(tests.code)
-    size = _OVERHEAD
+        return _OVERHEAD + sys.getsizeof(tests.preamble) + sys.getsizeof(tests.code)
+    size = _OVERHEAD + sys.getsizeof(tests.preamble)
     waiting: list[Any] = [tests.cases]
     while waiting:
         value = waiting.pop()

@@ -100,6 +100,17 @@ def test_defaults_are_those_that_transformers_fills_in(monkeypatch):
     assert not config_differences(mistral, {k: v for k, v in mistral.items() if k != "sliding_window"})
 
 
+@pytest.mark.parametrize(
+    ("model", "field", "value"),
+    [("mistral", "sliding_window", None), ("gemma2", "tie_word_embeddings", False)],
+)
+def test_a_field_that_is_off_is_not_one_that_is_left_out(model, field, value):
+    """Transformers' default is neither null nor false."""
+    pytest.importorskip("transformers")
+    [difference] = config_differences({"model_type": model, field: value}, {"model_type": model})
+    assert difference.field == field
+
+
 def test_a_refusal_names_every_field_and_an_allowed_one_is_merged_and_said(tmp_path, save, tensors, capsys):
     config = QWEN | {"hidden_act": "silu", "rms_norm_eps": 1e-6}
     low = save(tmp_path / "low", tensors(1), config=config)

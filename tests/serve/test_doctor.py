@@ -10,6 +10,7 @@ from alpharay.serve.cli import doctor
 from alpharay.serve.cli.doctor import Gpu
 from alpharay.serve.cluster import checks
 from alpharay.serve.config import Config
+from alpharay.serve.engine import build
 from alpharay.serve.errors import EngineMissing
 
 GPU = Gpu("a GPU", 80 * 1024)
@@ -21,8 +22,8 @@ def engine(monkeypatch):
     """engine(name) is a machine on which that distribution of vLLM is installed, or none."""
 
     def install(name):
-        monkeypatch.setattr(checks, "installed", lambda asked: "1.0" if asked in {name, "ray"} else None)
-        monkeypatch.setattr(doctor, "installed", checks.installed)
+        monkeypatch.setattr(build, "installed", lambda asked: "1.0" if asked in {name, "ray"} else None)
+        monkeypatch.setattr(doctor, "installed", build.installed)
         found = (lambda _: object()) if name else (lambda _: None)
         monkeypatch.setattr(importlib.util, "find_spec", found)
         monkeypatch.setattr(ctypes, "CDLL", lambda _: object())

@@ -242,7 +242,7 @@ async def test_a_drain_shortens_the_deadline_of_what_is_under_way(serving):
     assert own["seconds"]["total"] < 10
 
 
-async def test_a_drained_server_says_so_to_the_hub(serving):
+async def test_a_drained_server_says_so_to_the_cluster_state(serving):
     serving.engines.seconds = dict.fromkeys(NAMES, 10.0)
     under_way = asyncio.ensure_future(serving.chat())
     await pass_time(1)

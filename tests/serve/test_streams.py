@@ -85,6 +85,22 @@ async def test_several_choices_of_which_one_is_lost_in_the_middle_end_with_an_er
     assert told[-1][1]["error"]["code"] == "no_capacity"
 
 
+async def test_choices_that_end_before_they_are_read_are_all_there(serving):
+    chunk = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"all"},"finish_reason":%b}]}\n\n'
+    spent = (
+        b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\ndata: [DONE]\n\n'
+    )
+    serving.engines.streamed = [chunk % b"null" + chunk % b'"stop"' + spent]
+    response = await post(serving, CHUNKS[0], n=2, stream=True)
+    assert texts(events(response.text)) == {0: "allall", 1: "allall"}
+
+
+async def test_a_choice_that_cannot_be_read_ends_the_stream_with_an_error(serving):
+    serving.engines.streamed = [b"data: {no JSON\n\n"]
+    response = await post(serving, CHUNKS[0], n=2, stream=True)
+    assert "internal error" in response.text
+
+
 async def test_several_choices_that_no_engine_can_give_are_503(serving):
     serving.engines.dead = set(NAMES)
     response = await post(serving, CHUNKS[0], n=2, stream=True)

@@ -318,7 +318,7 @@ async def test_too_many_or_too_long_headers_are_a_431(serving, headers):
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "sampling",
     [
         {"json": {"model": "m" * 100_000}},
         {"json": question(alpharay={"b" * 100_000: 1})},

@@ -12,7 +12,7 @@ SOON = 5
 
 
 @asynccontextmanager
-async def trunk():
+async def transport():
     listener, senders = StreamListener(), StreamSenders()
     await listener.listen("127.0.0.1")
     try:
@@ -28,7 +28,7 @@ async def rest(incoming):
 
 
 async def test_streams_that_share_a_connection_get_their_own_bytes():
-    async with trunk() as (listener, senders):
+    async with transport() as (listener, senders):
         incoming_streams = [listener.expect() for _ in range(3)]
         opened = [await senders.to(incoming.stream_id) for incoming in incoming_streams]
         assert len(set(opened)) == 1
@@ -43,7 +43,7 @@ async def test_streams_that_share_a_connection_get_their_own_bytes():
 
 
 async def test_a_part_larger_than_any_read_arrives_whole():
-    async with trunk() as (listener, senders):
+    async with transport() as (listener, senders):
         incoming = listener.expect()
         sender = await senders.to(incoming.stream_id)
         large = bytes(range(256)) * 20_000
@@ -53,7 +53,7 @@ async def test_a_part_larger_than_any_read_arrives_whole():
 
 
 async def test_a_first_part_arrives_while_its_stream_goes_on():
-    async with trunk() as (listener, senders):
+    async with transport() as (listener, senders):
         incoming = listener.expect()
         sender = await senders.to(incoming.stream_id)
         sender.send(incoming.stream_id.number, b"first")
@@ -62,7 +62,7 @@ async def test_a_first_part_arrives_while_its_stream_goes_on():
 
 
 async def test_what_arrives_for_a_stream_that_was_closed_harms_nobody():
-    async with trunk() as (listener, senders):
+    async with transport() as (listener, senders):
         gone, there = listener.expect(), listener.expect()
         sender = await senders.to(gone.stream_id)
         gone.close()
@@ -73,7 +73,7 @@ async def test_what_arrives_for_a_stream_that_was_closed_harms_nobody():
 
 
 async def test_a_stream_whose_host_dies_fails_after_what_has_arrived():
-    async with trunk() as (listener, senders):
+    async with transport() as (listener, senders):
         incoming = listener.expect()
         (await senders.to(incoming.stream_id)).send(incoming.stream_id.number, b"half")
         parts = incoming.parts()
@@ -85,7 +85,7 @@ async def test_a_stream_whose_host_dies_fails_after_what_has_arrived():
 
 
 async def test_a_host_whose_ingress_is_gone_is_told_and_connects_to_the_next():
-    async with trunk() as (listener, senders):
+    async with transport() as (listener, senders):
         incoming = listener.expect()
         sender = await senders.to(incoming.stream_id)
         sender.send(incoming.stream_id.number, b"x")
@@ -97,7 +97,7 @@ async def test_a_host_whose_ingress_is_gone_is_told_and_connects_to_the_next():
             sender.send(incoming.stream_id.number, b"y")
         with pytest.raises(ConnectionRefusedError):
             await senders.to(incoming.stream_id)
-    async with trunk() as (other, _):
+    async with transport() as (other, _):
         incoming = other.expect()
         (await senders.to(incoming.stream_id)).send(incoming.stream_id.number, b"")
         assert await rest(incoming) == b""
@@ -105,7 +105,7 @@ async def test_a_host_whose_ingress_is_gone_is_told_and_connects_to_the_next():
 
 
 async def test_who_does_not_know_the_secret_is_shut_out():
-    async with trunk() as (listener, senders):
+    async with transport() as (listener, senders):
         incoming = listener.expect()
         forged = dataclasses.replace(incoming.stream_id, secret=bytes(32))
         sender = await senders.to(forged)
