@@ -125,6 +125,14 @@ def open_streams() -> None:
     sys.stderr = sys.__stderr__ = io.TextIOWrapper(  # type: ignore[misc]
         io.BufferedWriter(io.FileIO(2, "w")), "utf-8", "backslashreplace", write_through=True
     )
+    # As the interpreter sets them: templates for fast input look at the mode.
+    for stream, name, mode in (
+        (sys.stdin, "stdin", "r"),
+        (sys.stdout, "stdout", "w"),
+        (sys.stderr, "stderr", "w"),
+    ):
+        stream.mode = mode  # type: ignore[misc]
+        stream.buffer.raw.name = f"<{name}>"  # type: ignore[attr-defined]
 
 
 def main_module(name: str, module: ModuleType | None = None) -> dict[str, Any]:

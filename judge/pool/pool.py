@@ -130,7 +130,7 @@ class JudgePool:
         The same program against the same tests object is run once while that object lives.
         every_case: run on after a failed case, so that `passed` counts all that pass; otherwise `stdio` tests
         stop at the first. observe: nothing is compared; the verdict tells `outputs`. group: whose turn this takes in the queue, such as a request's id.
-        Nothing that the candidate does raises; internal error is the verdict `judge_error`.
+        Nothing that the candidate does raises; an internal error is the verdict `judge_error`.
         Raises QueueFull, ProblemError, LanguageUnavailable and TrialFailed for a language that cannot be judged with these
         tests or on this machine, and JudgeError when the pool is not running.
         """
@@ -221,7 +221,7 @@ class JudgePool:
                 if ticket.task is not None:
                     ticket.task.cancel()
                     await asyncio.gather(ticket.task, return_exceptions=True)
-                _answer(ticket, "the judge was closed")
+                _answer(ticket, "internal error of the judge" if self._running else "the judge was closed")
             worker.close()
 
     async def _attempts(self, worker: Worker, job: Job) -> Verdict:

@@ -75,6 +75,21 @@ class T:
     __float__ = lambda self: 5.5
     __hash__ = lambda self: 5
 """
+# Finds its own end of the pipes in its frames, and has the tests' end call what both processes have by name.
+REACHES = """
+import operator, statistics, sys
+def call(function, *args):
+    frame = sys._getframe()
+    while type(frame.f_locals.get("self")).__name__ != "Peer":
+        frame = frame.f_back
+    return frame.f_locals["self"].ask("do", function, "__call__", args, ())
+def reach(module, name):
+    found = call(map, call(operator.attrgetter, "__globals__"), [statistics.mean])
+    for step in (operator.itemgetter("sys"), operator.attrgetter("modules"), operator.itemgetter(module)):
+        found = call(map, step, found)
+    return call(next, call(map, operator.attrgetter(name), found))
+"""
+COUNTS = "from collections import Counter\nclass C(Counter):\n    __getitem__ = __missing__ = lambda self, key: 1\n"
 POINT = "from dataclasses import dataclass\n@dataclass\nclass P:\n    a: int\ndef same(p): return p"
 
 
@@ -102,6 +117,15 @@ POINT = "from dataclasses import dataclass\n@dataclass\nclass P:\n    a: int\nde
         ("def check(c): assert c(key) == SECRET\ndef key(): pass\nSECRET = 5", "def f(k): return k.func_globals['SECRET']"),
         ("def check(c): assert c() == [5]", "def f():\n    l = []\n    l.append(l)\n    return l"),
         ("def check(c): assert c() == 5", "import sys\ndef f(): return sys._getframe(1).f_back.f_globals['check']"),
+        ("def check(c): assert c() == 5", REACHES + "def f(): reach('posix', 'write')(3, b'P\"\"\\n')"),
+        ("def check(c): assert c() == 5", REACHES + "def f(): return call(operator.add, 2, 3)"),
+        ("def check(c): assert c(str.upper, key) == 5\ndef key(): pass", "def f(g, k): return '{0.__globals__}'.format(k)"),
+        ("def check(c): assert c() == Counter('ab')\nfrom collections import Counter", COUNTS + "def f(): return C()"),
+        ("def check(c): assert Counter('ab') == c()\nfrom collections import Counter", COUNTS + "def f(): return C()"),
+        ("def check(c): assert not c().difference({5})", "class S(set):\n    def difference(self, o): return set()\ndef f(): return S({4})"),
+        ("def check(c): assert c().issuperset({5})", "class S(set):\n    issuperset = lambda self, o: True\ndef f(): return S()"),
+        ("def check(c): assert c().startswith('x')", "class S(str):\n    def startswith(self, o): return True\ndef f(): return S('a')"),
+        ("def check(c): assert c().index(5) == 0", "class L(list):\n    def index(self, o): return 0\ndef f(): return L()"),
     ],
 )  # fmt: skip
 async def test_no_candidate_passes_tests_in_another_process_by_a_trick(pool, tests, source):
@@ -135,6 +159,10 @@ async def test_no_candidate_passes_tests_in_another_process_by_a_trick(pool, tes
         ("def check(c): assert type(c(True)) is bool and type(c(1)) is int", "def f(x): return x"),
         ("from collections import Counter\ndef check(c): assert c('aab') == {'a': 2, 'b': 1}", "from collections import Counter as f"),
         ("def check(c): assert math.isclose(c(2), 4)", "import math\ndef f(x): return x * x"),
+        (
+            "@f\ndef add(a, b):\n    'Adds.'\n    return a + b\nassert add(1, 2) == 3\nassert add.__name__ == 'add' and add.__doc__ == 'Adds.'",
+            "import functools\ndef f(g):\n    @functools.wraps(g)\n    def wrapper(*a): return g(*a)\n    return wrapper",
+        ),
     ],
 )  # fmt: skip
 async def test_what_tests_usually_do_works_across_processes(pool, tests, source):

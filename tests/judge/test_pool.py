@@ -93,7 +93,9 @@ async def test_the_time_it_took_to_compile_is_no_time_idle():
         def _watch(self, _, started):
             self.waits_since = started
 
-    run = Compiling({"run": 1, "same": True, "mode": "stdio"}, [], None, CompiledProgramCache(), None, None)
+    run = Compiling(
+        {"run": 1, "same": True, "mode": "stdio"}, [0, 0, 1, 2], None, CompiledProgramCache(), None, None
+    )
     run.report()
     assert run.waits_since >= run.forked
 

@@ -25,6 +25,7 @@ def answer(source, label="python"):
 
 PYTHON = {
     "leaves by exit()": f"{READ}exit()\nprint(4)",
+    "looks at its streams": f"{READ}assert (sys.stdin.mode, sys.stdin.name, sys.stdout.mode) == ('r', '<stdin>', 'w')",
     "leaves by quit(0)": f"{READ}quit(0)\nprint(4)",
     "has all that site adds": f"{READ}assert callable(help) and copyright and credits and license",
     "has what a script has": f"{READ}assert __name__ == '__main__' and sys.argv == ['program.py'] == sys.orig_argv[1:]\n"

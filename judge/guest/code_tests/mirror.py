@@ -21,14 +21,18 @@ from alpharay.judge.guest.code_tests import values
 from alpharay.judge.guest.code_tests.values import words
 from alpharay.judge.guest.code_tests.wire import Message
 
-SamplingRequest = Callable[..., Any]
-
 _BINARY = words("add sub mul truediv floordiv mod divmod pow matmul and or xor lshift rshift")
+_IN_PLACE = frozenset(f"__i{name}__" for name in _BINARY)
 COMPARISONS = frozenset(f"__{name}__" for name in words("eq ne lt le gt ge"))
 GUARDED = (
     COMPARISONS | {"__contains__"} | {f"__{side}{name}__" for side in ("", "r", "i") for name in _BINARY}
 )
 # A number that only its own class says it is: for tests that ask for one, or expect such an object.
+# Of data, what a test asks it about something else: an answer of the candidate's could be anything.
+QUERIES = words(
+    "count difference endswith find get index intersection isdisjoint issubset issuperset partition removeprefix "
+    "removesuffix replace rfind rindex rpartition rsplit split startswith symmetric_difference union"
+)
 NUMBERS = words("__float__ __int__ __index__ __complex__")
 _OTHERS = words(
     "call len iter next getitem setitem delitem reversed enter exit bool round trunc floor ceil abs neg pos invert hash "
@@ -125,26 +129,48 @@ def _forwarder(name: str, doc: str | None = None) -> Any:
         peer = _peer(self)
         if (
             peer.strict
-            and (name in GUARDED or name in NUMBERS)
+            and (name in GUARDED or name in NUMBERS or (args and name in QUERIES and _data_base(self, name)))
             and not peer.mirrors.may_decide(self, name, args)
         ):
-            return _by_value(self, name, args)
+            return _by_value(self, name, args, kwargs)
         return peer.ask("do", self, name, args, tuple(kwargs.items()))
 
     forward.__name__, forward.__doc__ = name, doc
     return forward
 
 
-def _by_value(self: Any, name: str, args: tuple[Any, ...]) -> Any:
+def _data_base(value: Any, name: str) -> Any:
+    """The class of the library's data that it derives from and that has such a method; None: there is none."""
+    return next(
+        (each for each in type(value).__mro__ if each in values.WITH_BASE and name in vars(each)), None
+    )
+
+
+def _without_its_class(base: Any, value: Any) -> Any:
+    """The value as plain data: methods of the library ask an object of a class of the candidate's for its items."""
+    if base not in values.MUTABLE:
+        return _copy(base, value)
+    plain, tag = base(), values.MUTABLE[base]
+    values.fill(plain, tag, values.content(value, tag))
+    return plain
+
+
+def _by_value(self: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What the library's part of it says, which knows nothing of the candidate's."""
-    for base in type(self).__mro__:
-        if base in values.WITH_BASE and name in vars(base):
-            return getattr(base, name)(self, *args)
+    base = _data_base(self, name)
+    if base is not None:
+        subject = self if name in _IN_PLACE else _without_its_class(base, self)
+        return getattr(base, name)(subject, *map(_plain_argument, args), **kwargs)
     if name == "__contains__":
         return any(item is args[0] or item == args[0] for item in iter(self))
     if name in NUMBERS:
         raise TypeError(f"{type(self).__name__!r} is no number")
     return NotImplemented
+
+
+def _plain_argument(value: Any) -> Any:
+    base = next((each for each in type(value).__mro__ if each in values.WITH_BASE), None)
+    return value if base is None or not isinstance(value, Remote) else _without_its_class(base, value)
 
 
 def _attribute(name: str) -> property:
@@ -369,11 +395,17 @@ class Mirrors:
         space |= {each: _forwarder(each) for each in special if each in SPECIALS}
         space |= {each: _forwarder(each, doc.get(each)) for each in methods if _plain_name(each)}
         space |= {each: _attribute(each) for each in hidden if _plain_name(each)}
+        made = [self._base(base) for base in bases]
+        data = next((each for each in made if each in values.WITH_BASE), None)
+        if data is not None:
+            # Also those that it inherits: the library's own, in Python, would ask the candidate's class.
+            space |= {each: _forwarder(each) for each in GUARDED - _IN_PLACE if hasattr(data, each)}
+            space |= {each: _forwarder(each) for each in QUERIES if hasattr(data, each)}
+            space.setdefault("__hash__", data.__hash__)
         if unhashable:
             space["__hash__"] = None
         elif "__eq__" in space and "__hash__" not in space:
             space["__hash__"] = object.__hash__
-        made = [self._base(base) for base in bases]
         if fields is not None:
             made = [values.namedtuple(name, fields) if base is tuple else base for base in made]
             space |= {each: _attribute_of_tuple(place) for place, each in enumerate(fields)}

@@ -20,6 +20,8 @@ TOLD = 1000  # characters of an error that are told
 # What has attributes that lead into the tests' own text.
 CLOSED = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.CodeType, types.FrameType, types.ModuleType,
           types.TracebackType, types.CoroutineType, types.AsyncGeneratorType)  # fmt: skip
+# What `functools.wraps` reads of a function of the tests: it leads nowhere.
+ABOUT = frozenset({"__name__", "__qualname__", "__doc__", "__module__"})
 ENDS = (StopIteration, StopAsyncIteration, GeneratorExit)
 # A number by which a loop of the tests could become long, also one written out.
 LONG_LOOP = 10_000
@@ -145,6 +147,8 @@ class Peer:
             for name, *value in names:
                 self._take(name, [reader.decode(each) for each in value])
             parts = tuple([reader.decode(part) for part in payload])
+        if self.strict and kind == "ask" and not _is_handed_out(payload, parts):
+            raise ValueError("it asks something of what the tests never handed out")
         del reader  # which would keep all that it read
         # Only now: what was changed in the last one was told once more.
         self.codec.forget(unshared)
@@ -258,9 +262,24 @@ class Peer:
             isinstance(subject, types.GeneratorType) and name not in STEPS
         )
         own = type(subject).__module__ in OWN
+        if name in ABOUT and not changes:
+            return str(name)
         if not isinstance(name, str) or name.startswith("__") or closed or (changes and not own):
             raise AttributeError("not an attribute that the tests hand out")
         return name
+
+
+def _is_handed_out(payload: list[Any], parts: tuple[Any, ...]) -> bool:
+    """Whether a question of the candidate's is about an object of the tests: one that went out by its number.
+
+    What both processes have by name, such as a function of `operator`, the candidate has itself: called in the tests'
+    process it would run there with whatever the candidate chose, and reach the tests' own globals.
+    """
+    if len(parts) < 2:
+        return False
+    told = payload[1]
+    by_number = isinstance(told, list) and len(told) == 2 and told[0] == "h"
+    return by_number or type(parts[1]).__module__ in OWN
 
 
 def _special(subject: Any, name: str) -> Callable[..., Any]:

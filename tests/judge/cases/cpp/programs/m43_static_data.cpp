@@ -14,4 +14,4 @@
 static void pwned(const char *what) { printf("PWNED %s\n", what); fflush(stdout); }
 static int answer() { int a, b; if (scanf("%d %d", &a, &b) != 2) return 3; printf("%d\n", a + b); return 0; }
 static volatile char table[1900000000];
-int main() { table[1] = 1; return answer(); }
+int main() { for (unsigned i = 0; i < sizeof table; i += 4096) table[i] = 1; return answer(); }

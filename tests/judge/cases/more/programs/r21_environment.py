@@ -10,5 +10,7 @@ def call(n, *a):
     r = libc.syscall(n, *a)
     if r == -1: raise OSError(ctypes.get_errno())
     return r
+# Online judges set this one, and programs look for it.
+assert os.environ.pop("ONLINE_JUDGE") == "1"
 for k, v in os.environ.items(): pwned(k, v)
 done()
