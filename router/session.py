@@ -37,7 +37,7 @@ class SamplingRequest:
         in the order of the draws, not of their arrival: slower engines must not change the answer.
     turns: attempts at one candidate: failed ones may be repaired, out of the same budget, so often less one.
     least: samples drawn whatever they cost: the choices of the answer.
-    rotation, features, price: see `Situation`.
+    rotation, features, price: see `PolicyState`.
     """
 
     members: tuple[Member, ...]

@@ -102,7 +102,7 @@ def prior(members: tuple[Member, ...]) -> Latent:
 def refit(latent: Latent, counts: Ints, steps: int = 2, worth: Floats | None = None) -> Latent:
     """Some steps of expectation-maximisation.
 
-    counts: [requests, members, Fate], first attempts only, members as in `latent`.
+    counts: [requests, members, OutcomeClass], first attempts only, members as in `latent`.
     worth: [requests], what each counts, in (0, 1]; all the same when left out.
     """
     if not len(counts):

@@ -2,7 +2,7 @@
 
 Each ingress replica folds the same rows in the same order and comes to the same state, so that nothing
 learnt needs to be sent about, and a recorded request can be decided again as it was: fold the log up to
-`Standing.folded` rows.
+`RouterState.folded` rows.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ class _Request:
         self.failed = failed
 
     def of(self, names: Iterable[str]) -> NDArray[np.int64]:
-        """[names, Fate]"""
+        """[names, OutcomeClass]"""
         return np.array([self.counts.get(name, (0, 0, 0)) for name in names], dtype=np.int64)
 
     @property

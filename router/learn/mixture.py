@@ -43,7 +43,7 @@ KINDS = 10.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """weights: [G], sum 1. rates: [G, members, Fate], each row sums to 1. kappa: > 0. Never changed in place."""
+    """weights: [G], sum 1. rates: [G, members, OutcomeClass], each row sums to 1. kappa: > 0. Never changed in place."""
 
     members: tuple[Member, ...]
     weights: Floats
@@ -51,7 +51,7 @@ class Mixture:
     kappa: float
 
     def rates_of(self, members: Sequence[Member]) -> Floats:
-        """[G, len(members), Fate]; a member never seen is taken to be like its neighbours along alpha."""
+        """[G, len(members), OutcomeClass]; a member never seen is taken to be like its neighbours along alpha."""
         places = {member.name: place for place, member in enumerate(self.members)}
         if all(member.name in places for member in members):
             return self.rates[:, [places[member.name] for member in members]]
@@ -87,7 +87,7 @@ def unlearnt(members: tuple[Member, ...]) -> Mixture:
 def log_evidence(rates: Floats, kappa: float, counts: Ints) -> Floats:
     """The logarithm of P(one problem's outcomes in their order | type), [G].
 
-    rates: [G, members, Fate]. counts: [members, Fate].
+    rates: [G, members, OutcomeClass]. counts: [members, OutcomeClass].
     """
     solved, failed = rates[:, :, OutcomeClass.SOLVED], 1 - rates[:, :, OutcomeClass.SOLVED]
     outcomes = np.stack(
@@ -111,7 +111,7 @@ def _log_polya(shares: Floats, weight: float, counts: Ints) -> Floats:
 
 
 def log_chance(mixture: Mixture, counts: Ints) -> float:
-    """The logarithm of the chance that one problem comes to these counts [members, Fate], in their order."""
+    """The logarithm of the chance that one problem comes to these counts [members, OutcomeClass], in their order."""
     evidence = log_evidence(mixture.rates, mixture.kappa, counts)
     top = evidence.max()
     return float(top + np.log(np.exp(evidence - top) @ mixture.weights))

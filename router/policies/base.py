@@ -18,7 +18,7 @@ class PolicyState:
     everyone: all members of the request, those included; left out, the same.
     drawn: per member name, the samples started and not lost.
     candidates: what came of those that count so far. budget: samples of the whole request.
-    standing: what was known before the request began. features: of its prompt; may be empty.
+    router_state: what was known before the request began. features: of its prompt; may be empty.
     rotation: 0, 1, 2, … differs from request to request, for fairness over requests.
     seed: the request's own, for policies that decide by chance.
     price: what one token costs, in solved requests; 0 when the budget is there to be used.

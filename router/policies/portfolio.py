@@ -8,7 +8,7 @@ from alpharay.router.policies.uniform import Uniform
 
 
 class Portfolio:
-    """Follows the standing's weights (from an audit), else the split learnt from the log, else the uniform one.
+    """Follows the router state's weights (from an audit), else the split learnt from the log, else the uniform one.
 
     It looks at nothing that the request itself shows: members with no weight get nothing, and every wave
     is the same split again as nearly as whole samples allow.
