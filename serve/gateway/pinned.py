@@ -140,7 +140,7 @@ class PassThroughStream(AsyncIterator[bytes]):
                     yield one_line(out)
         except (SampleLost, EngineError) as error:
             self._settled = True
-            ours = _told(self._server, self._pinned, error)
+            ours = _told(self._server, self._pinned, error, begun=self._opened)
             if not self._opened:
                 raise ours from error
             self._context.end(outcome_of(ours))
@@ -183,12 +183,17 @@ def _renamed(pinned: PinnedRequest) -> tuple[bytes, bytes] | None:
     return f'"model":"{pinned.member.name}"'.encode(), f'"model":{json.dumps(pinned.model)}'.encode()
 
 
-def _told(server: Server, pinned: PinnedRequest, error: SampleLost | EngineError) -> RequestError:
+def _told(
+    server: Server, pinned: PinnedRequest, error: SampleLost | EngineError, *, begun: bool
+) -> RequestError:
     """What broke a stream off. The engine may have refused the request, which is no fault of its own."""
     if isinstance(error, SampleLost):
         return _lost(server, pinned, error)
     if error.status < 500 or error.status == 501:
         return refused(error.status, error.body, pinned.request)
+    if pinned.others and not begun and engine_fault(pinned.request).status >= 500:
+        # An engine that is dying fails before its death is noticed, and another member may answer.
+        return _lost(server, pinned, SampleLost(f"{pinned.member.name}: {error}"))
     return _lost(server, pinned, EngineFault(f"{pinned.member.name}: {error}"))
 
 

@@ -139,6 +139,24 @@ async def test_an_error_that_is_the_first_event_has_its_status(serving):
     assert (response.status_code, response.json()["error"]["type"]) == (500, "server_error")
 
 
+async def test_a_request_for_any_member_whose_engine_fails_at_once_is_answered_by_another(serving):
+    others, asked = serving.engines.stream, []
+
+    async def stream(member, path, body, headers):
+        asked.append(member)
+        if len(asked) > 1:
+            async for part in others(member, path, body, headers):
+                yield part
+            return
+        yield 200, "text/event-stream; charset=utf-8"
+        yield chat.event({"error": {"message": "", "code": 500}})
+
+    serving.engines.stream = stream
+    events, _ = await serving.events()
+    assert len(set(asked)) == 2
+    assert "error" not in events[-1]
+
+
 async def test_a_stream_that_is_refused_counts_as_invalid(serving):
     serving.engines.faults = {PINNED: [refusal(404, "no such tool")]}
     response = await serving.chat(model=PINNED, stream=True)
