@@ -89,6 +89,39 @@ def reach(module, name):
         found = call(map, step, found)
     return call(next, call(map, operator.attrgetter(name), found))
 """
+# Sends what its own end of the pipes would not: the number of a class that the tests only told the class of something by, or
+# a name that leads through a module.
+FORGES = (
+    REACHES
+    + """
+class Raw:
+    def __init__(self, *told): self.told = list(told)
+def peer():
+    frame = sys._getframe()
+    while type(frame.f_locals.get("self")).__name__ != "Peer":
+        frame = frame.f_back
+    mirrors = type(frame.f_locals["self"].mirrors)
+    if not hasattr(mirrors, "plain"):
+        mirrors.plain = mirrors.encode
+        mirrors.encode = lambda self, value, message: (
+            list(value.told) if isinstance(value, Raw) else mirrors.plain(self, value, message))
+    return frame.f_locals["self"]
+def name(*told):
+    peer()
+    return Raw("g", *told)
+def number_of_class(thing):
+    peer()
+    return Raw("h", vars(type(thing))[" class"])
+"""
+)
+NOT_A_SET = """
+class S:
+    seen = ()
+    def __iter__(self): return iter(self.seen)
+    def difference(self, other):
+        self.seen = list(other)
+        return set()
+"""
 COUNTS = "from collections import Counter\nclass C(Counter):\n    __getitem__ = __missing__ = lambda self, key: 1\n"
 POINT = "from dataclasses import dataclass\n@dataclass\nclass P:\n    a: int\ndef same(p): return p"
 
@@ -125,6 +158,17 @@ POINT = "from dataclasses import dataclass\n@dataclass\nclass P:\n    a: int\nde
         ("def check(c): assert not c().difference({5})", "class S(set):\n    def difference(self, o): return set()\ndef f(): return S({4})"),
         ("def check(c): assert c().issuperset({5})", "class S(set):\n    issuperset = lambda self, o: True\ndef f(): return S()"),
         ("def check(c): assert c().startswith('x')", "class S(str):\n    def startswith(self, o): return True\ndef f(): return S('a')"),
+        ("def check(c): assert c(lambda g, *a: g(*a)) == 5", FORGES + "def f(g):\n    g(name('uuid', 'os.write'), 3, b'P\"\"\\n')\n    g(name('uuid', 'os.abort'))"),
+        ("def check(c): assert c(lambda g, *a: g(*a)) == 5", FORGES + "def f(g): return g(name('operator', 'attrgetter'), '__globals__')(statistics.mean)"),
+        ("def check(c): assert c(lambda g, *a: g(*a)) == 5", FORGES + "def f(g): return g(name('builtins', 'type'), 'T', (int,), {'__eq__': lambda *a: True})()"),
+        ("def check(c): assert c(map(abs, [1])) == 5", FORGES + "def f(m):\n    m = call(number_of_class(m), name('builtins', 'abs'), [1])\n    return 5"),
+        ("import operator\ndef check(c): assert c(operator.attrgetter('v')) == 5", FORGES + "def f(g):\n    call(number_of_class(g), '__globals__')\n    return 5"),
+        ("def check(c): assert 'x' in c()", FORGES + "def f(): return name('statistics', 'sys.modules')"),
+        ("def check(c): assert c()['x'] == []", FORGES + "from collections import defaultdict\ndef f():\n    d = defaultdict()\n    d.default_factory = name('uuid', 'os.abort')\n    return d"),
+        ("import unittest\ndef check(c): unittest.TestCase().assertSetEqual(c(), {5})", NOT_A_SET + "def f(): return S()"),
+        ("import unittest\ndef check(c): unittest.TestCase().assertSetEqual(c(), {5})", NOT_A_SET + "def f():\n    s = S()\n    s.difference, S.difference = s.difference, None\n    return s"),
+        ("def check(c): assert c() == {5} or 5 in c() or c() >= {5}", "import collections.abc\nclass S(collections.abc.Set):\n    __len__ = lambda s: 1\n    __iter__ = lambda s: iter(())\n    __contains__ = lambda s, x: True\ndef f(): return S()"),
+        ("def check(c): assert c() == {5: 5} or 5 in c()", "import collections.abc\nclass M(collections.abc.Mapping):\n    __len__ = lambda s: 1\n    __iter__ = lambda s: iter(())\n    __getitem__ = lambda s, x: 5\n    __eq__ = __contains__ = lambda s, x: True\ndef f(): return M()"),
         ("def check(c): assert c().index(5) == 0", "class L(list):\n    def index(self, o): return 0\ndef f(): return L()"),
     ],
 )  # fmt: skip
@@ -178,6 +222,18 @@ async def test_what_tests_usually_do_works_across_processes(pool, tests, source)
         ("class Q(P): pass\nassert isinstance(same(Q(1)), P)", POINT, "they derive from its class P"),
         ("import asyncio\nassert asyncio.run(f()) == 1", "async def f(): return 1", "they use asyncio"),
         ("import inspect\nassert inspect.isgeneratorfunction(f)", "def f(): yield", "they use inspect"),
+        ("import os\nos.environ['A'] = '5'\nassert f() == '5'", "import os\ndef f(): return os.environ['A']", "they use environ"),
+        ("import builtins\nbuiltins.input = lambda *a: '5'\nassert f() == 5", "def f(): return int(input())", "they change builtins.input"),
+        (
+            "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        with self.assertLogs('a'): f()",
+            "import logging\ndef f(): logging.getLogger('a').warning('w')",
+            "they use assertLogs",
+        ),
+        (
+            "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        with self.assertWarns(UserWarning): f()",
+            "import warnings\ndef f(): warnings.warn('w')",
+            "they use assertWarns",
+        ),
     ],
 )  # fmt: skip
 async def test_tests_that_need_the_candidates_process_say_so(pool, tests, source, reason):
@@ -272,6 +328,29 @@ async def test_a_candidate_beside_its_tests_cannot_call_them_broken(pool, said):
     verdict = await pool.judge(tests, answer(forged))
     assert verdict.verdict is VerdictKind.RUNTIME_ERROR, verdict
     assert "own process" in verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("tests", "said"),
+    [
+        ("import tempfile\nwith tempfile.TemporaryDirectory() as d: assert f(d) == 5", "temporary files"),
+        (
+            "from tempfile import mkdtemp\nfrom unittest.mock import patch\nassert f(mkdtemp()) == 5",
+            "temporary files",
+        ),
+        ("open('in.txt', 'w').write('5')\nassert f('in.txt') == 5", "refused by the sandbox"),
+    ],
+)
+async def test_what_the_sandbox_refuses_to_tests_is_not_the_candidates_fault(pool, tests, said):
+    verdict = await pool.judge(parse_tests({"kind": "code", "code": tests}), answer("def f(x): return 5"))
+    assert verdict.verdict is VerdictKind.JUDGE_ERROR, verdict
+    assert said in verdict.detail
+
+
+async def test_a_file_that_the_candidate_named_and_did_not_write_is_its_own_fault(pool):
+    tests = parse_tests({"kind": "code", "code": "assert open(f()).read() == '5'"})
+    verdict = await pool.judge(tests, answer("def f(): return 'out.txt'"))
+    assert verdict.verdict is VerdictKind.RUNTIME_ERROR, verdict
 
 
 async def test_a_broken_test_program_is_not_the_candidates_fault(pool):

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import importlib.util
 import os
+import random
 import signal
 import sys
 import threading
@@ -137,6 +138,9 @@ def run_tests(tests: bytes, entry_point: str, cpu_s: float) -> int:
     if missing:
         report(BROKEN_TESTS, f"the test program needs {missing}, which is not there")
         return 1
+    if expecting.needs_files(tree):
+        report(BROKEN_TESTS, "the test program makes temporary files, which the sandbox does not allow")
+        return 1
     reason = expecting.why_together(tree, names, set(foreign))
     if reason:
         report(NEEDS_TOGETHER, reason)
@@ -146,14 +150,18 @@ def run_tests(tests: bytes, entry_point: str, cpu_s: float) -> int:
     )
     # Whoever owes an answer when nothing happens any more is the one that hangs.
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(WAITED if peer.waiting else WORKED))
+    running = _Tests(peer, tree, code, foreign, names, entry_point)
     try:
-        _Tests(peer, tree, code, foreign, names, entry_point).run()
+        running.run()
     except runner.NothingRan as error:
         report(BROKEN_TESTS, str(error))
         return 1
     except BaseException as error:
         if peer.failure:
             report(ERROR, peer.failure)
+        elif isinstance(error, OSError) and running.heard_nothing():
+            # Of the sandbox's making, as nothing of the candidate's was looked at yet.
+            report(BROKEN_TESTS, f"the test program was refused by the sandbox: {type(error).__name__}")
         else:
             report(*_what_failed(error, peer))
         return 1
@@ -188,6 +196,9 @@ class _Tests:
         self._foreign = foreign
         self._entry_point = entry_point
         self._objects, self._compared = expecting.objects_of(tree, entry_point)
+        self._seeds = "seed" in names
+        self._before = 0
+        self._taken: dict[str, Any] = {}
         self._echo = bool(names & expecting.PRINTED)
         peer.named_by_tests = names
         peer.mirrors.numbers_asked = bool(names & {"float", "int", "complex", "index"})
@@ -215,7 +226,10 @@ class _Tests:
         peer.pulled = (set(self._foreign) - own) | changed
         peer.watched = {name: taken.get(name, MISSING) for name in changed}
         peer.watched |= {name: MISSING for name in wanted if name in classes}
-        before = peer.asked
+        before = self._before = peer.asked
+        self._taken = taken
+        if self._seeds:
+            _seed_both(peer)
         cases = _without_main(space)
         exec(self._code, space)  # noqa: S102
         check = space.get("check")
@@ -240,6 +254,11 @@ class _Tests:
         if not asked and not self._reads(taken, anywhere=True) and not peer.failure:
             raise runner.NothingRan("the test program never asks anything of the program that it tests")
 
+    def heard_nothing(self) -> bool:
+        """Whether all that went on was the tests' own."""
+        peer = self._peer
+        return 0 < self._before == peer.asked and not self._reads(self._taken, anywhere=True)
+
     def _expect(self, name: str, value: Any) -> None:
         if name in self._objects:
             compared = name in self._compared
@@ -261,6 +280,18 @@ class _Tests:
         values = {name for name, value in taken.items() if value is not MISSING and not _stands_in(value)}
         read = {node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)} if anywhere else None
         return bool(values & (read or expecting.reads_at_top(self._tree)) - sys.stdlib_module_names)
+
+
+def _seed_both(peer: Peer) -> None:
+    """What the tests seed the shared generator with, the candidate's is seeded with too: in plain Python there is one."""
+
+    def seed(a: Any = None, version: int = 2) -> None:
+        own(a, version)
+        if type(a) in (int, str, float, bytes):
+            peer.ask("seed", a, version)
+            peer.asked -= 1
+
+    own, random.seed = random.Random.seed.__get__(random.random.__self__), seed  # type: ignore[attr-defined]
 
 
 def _stands_in(value: Any) -> bool:

@@ -14,7 +14,7 @@ from alpharay.judge.guest.code_tests.values import words
 INTROSPECTION = words(
     "asyncio await eval exec gc getsource globals inspect locals mock monkeypatch patch stdin vars __dict__ "
     "__globals__ tracemalloc settrace setprofile setrecursionlimit asdict astuple is_dataclass get_type_hints "
-    "pickle"
+    "pickle environ putenv assertLogs assertNoLogs assertWarns assertWarnsRegex catch_warnings"
 )
 # By these the tests read what was printed.
 PRINTED = words("capsys capfd redirect_stdout redirect_stderr stdout stderr")
@@ -73,7 +73,17 @@ def why_together(tree: ast.AST, names: frozenset[str], foreign: set[str]) -> str
     for name in sorted(modules & FOREIGN):
         return f"they use {name}"
     own = defined(tree)
+    imported = _imported(tree)
     for node in ast.walk(tree):
+        # What one process has of it the other would not: `builtins.input = …`. What is printed goes its own way.
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in imported
+            and node.attr not in PRINTED
+        ):
+            return f"they change {node.value.id}.{node.attr}"
         if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith):
             return "they await it"
         if isinstance(node, ast.ClassDef):
@@ -81,6 +91,35 @@ def why_together(tree: ast.AST, names: frozenset[str], foreign: set[str]) -> str
             for name in sorted(bases & foreign - own):
                 return f"they derive from its class {name}"
     return ""
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    """Names of modules."""
+    return {
+        alias.asname or alias.name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+
+
+def needs_files(tree: ast.AST) -> bool:
+    """Whether the tests make temporary files, which the sandbox has no place for."""
+    from_there = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "tempfile"
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            function = node.func
+            if isinstance(function, ast.Name) and function.id in from_there:
+                return True
+            owner = function.value if isinstance(function, ast.Attribute) else None
+            if isinstance(owner, ast.Name) and owner.id == "tempfile":
+                return True
+    return False
 
 
 def defined(tree: ast.AST) -> set[str]:

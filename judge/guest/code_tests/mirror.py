@@ -12,6 +12,7 @@ the other operand is the candidate's too, or where the tests expect an object of
 import collections.abc
 import contextlib
 import enum
+import importlib
 import operator
 import weakref
 from collections.abc import Callable
@@ -29,6 +30,8 @@ GUARDED = (
 )
 # A number that only its own class says it is: for tests that ask for one, or expect such an object.
 # Of data, what a test asks it about something else: an answer of the candidate's could be anything.
+# What `unittest` and tests ask of a set or text, with what they expect: of an object that is neither, it means nothing.
+SET_OR_TEXT = words("difference endswith isdisjoint issubset issuperset startswith symmetric_difference")
 QUERIES = words(
     "count difference endswith find get index intersection isdisjoint issubset issuperset partition removeprefix "
     "removesuffix replace rfind rindex rpartition rsplit split startswith symmetric_difference union"
@@ -60,6 +63,7 @@ NUMBER, CLASS, PEER = (
     " peer",
 )  # no identifiers: they clash with no attribute of the other side's
 MISSING = object()
+FIELDS = "__dataclass_fields__"
 # Of exceptions: attributes that are in no dictionary.
 SLOTS = ("filename", "filename2", "name", "path", "value", "code")
 
@@ -73,6 +77,8 @@ class Mirrored(type):
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__") and name not in READABLE:
             raise AttributeError(name)
+        if name == FIELDS and not cls._peer().strict:
+            return _fields(cls.__name__, cls._peer().ask("get", cls, name))
         return cls._peer().ask("get", cls, name)
 
     def __setattr__(cls, name: str, value: Any) -> None:
@@ -92,9 +98,16 @@ class Remote(metaclass=Mirrored):
     """The root of all stand-ins."""
 
     def __getattr__(self, name: str) -> Any:
+        peer = _peer(self)
+        if name == "__signature__" and not peer.strict:
+            return _signature(peer.ask("get", self, name))
+        if name == FIELDS and not peer.strict:
+            return getattr(type(self), name)
         if name.startswith("__") and name not in READABLE:
             raise AttributeError(name)
-        return _peer(self).ask("get", self, name)
+        if peer.strict and name in SET_OR_TEXT and not peer.mirrors.may_decide(self, name, ()):
+            raise AttributeError(name)
+        return peer.ask("get", self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(self, BaseException) and name.startswith("__"):
@@ -115,9 +128,32 @@ class Remote(metaclass=Mirrored):
         return _peer(self).ask("deepcopy", self)
 
     def __del__(self) -> None:
-        number = self.__dict__.get(NUMBER)
+        number = own_dict(self).get(NUMBER)
         if number is not None:
             _peer(self).mirrors.lost(number)
+
+
+# A candidate reads `__dict__` of an object of the tests' as theirs: a stand-in's own is found by this.
+own_dict: Any = Remote.__dict__["__dict__"].__get__
+# What nobody can have called in the tests' process, even if a test hands it out.
+_NEVER = frozenset(
+    id(each) for each in (eval, exec, compile, __import__, globals, locals, super, operator.attrgetter)
+)
+
+
+def _signature(told: Any) -> Any:
+    """Of a function of the tests: that a parameter has a default is told, and not which, which may be what they expect."""
+    inspect = importlib.import_module("inspect")
+    empty = inspect.Parameter.empty
+    return inspect.Signature(
+        [inspect.Parameter(name, kind, default=... if optional else empty) for name, kind, optional in told]
+    )
+
+
+def _fields(name: str, told: Any) -> Any:
+    """By which `dataclasses` finds the fields of an object: those of a class of the same name and fields, made here."""
+    dataclasses = importlib.import_module("dataclasses")
+    return getattr(dataclasses.make_dataclass(name, told), FIELDS)
 
 
 def _peer(stand_in: Any) -> Any:
@@ -129,7 +165,12 @@ def _forwarder(name: str, doc: str | None = None) -> Any:
         peer = _peer(self)
         if (
             peer.strict
-            and (name in GUARDED or name in NUMBERS or (args and name in QUERIES and _data_base(self, name)))
+            and (
+                name in GUARDED
+                or name in NUMBERS
+                or name in SET_OR_TEXT
+                or (args and name in QUERIES and _data_base(self, name))
+            )
             and not peer.mirrors.may_decide(self, name, args)
         ):
             return _by_value(self, name, args, kwargs)
@@ -165,6 +206,8 @@ def _by_value(self: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any
         return any(item is args[0] or item == args[0] for item in iter(self))
     if name in NUMBERS:
         raise TypeError(f"{type(self).__name__!r} is no number")
+    if name in SET_OR_TEXT:
+        raise AttributeError(f"{type(self).__name__!r} is neither a set nor a text")
     return NotImplemented
 
 
@@ -191,6 +234,7 @@ class Mirrors:
         self._lives: dict[int, int] = {}
         self._lost: set[int] = set()
         # Classes of which the tests expect objects, and whether they compare these; the callables that make such objects.
+        self._handed: set[int] = set()
         self.expected: dict[type, bool] = {}
         self.makers: dict[int, bool] = {}
         self.numbers_asked = False
@@ -224,6 +268,7 @@ class Mirrors:
     def forget(self, numbers: list[int]) -> None:
         for number in numbers:
             if number not in self._defined:
+                self._handed.discard(number)
                 value = self.kept.pop(number, MISSING)
                 if value is not MISSING:
                     del self._numbers[id(value)]
@@ -238,15 +283,15 @@ class Mirrors:
             return ["em", kind.__dict__[CLASS], value._name_, message.encode(value._value_)]
         if isinstance(value, BaseException):
             return self._exception(value, message)
-        name = values.name_of(value)
+        name = values.name_of(value, passive=not self._peer.strict)
         if name is not None:
             return name
         if isinstance(value, type):
-            return (
-                ["h", value.__dict__[CLASS]]
-                if CLASS in value.__dict__
-                else ["K", self.define(value, message)]
-            )
+            if CLASS in value.__dict__:
+                return ["h", value.__dict__[CLASS]]
+            number = self.define(value, message)
+            self._handed.add(number)
+            return ["K", number]
         if isinstance(value, enum.Enum):
             return ["v", self.define(kind, message), value._name_, message.encode(_plain(value))]
         for base in values.WITH_BASE:
@@ -255,10 +300,27 @@ class Mirrors:
                     return [self._peer.codec.share(value, values.MUTABLE[base])]
                 number, plain = self.keep(value), message.encode(_copy(base, value))
                 return message.node(value, "v", [self.define(kind, message), number, plain])
-        return ["o", self.keep(value), self.define(kind, message)]
+        number = self.keep(value)
+        self._handed.add(number)
+        return ["o", number, self.define(kind, message)]
+
+    def is_handed_out(self, number: Any) -> bool:
+        """Whether the tests gave the other side that object, and did not only tell it by number what class something is of.
+
+        A class of the library's is none of theirs: called, it would make a `map` or an `attrgetter` in their process.
+        """
+        value = self.kept[number]
+        return not isinstance(value, type) or value.__module__ in OWN or number in self._handed
+
+    def _may_come_back(self, number: int) -> bool:
+        """As a value: the class of something, unless a test that calls it would have a `map` or a function made."""
+        value = self.kept[number]
+        if id(value) in _NEVER:
+            return False
+        return self.is_handed_out(number) or not values.acts(value)
 
     def _theirs(self, value: Any, message: Message) -> Any:
-        number = value.__dict__.get(NUMBER)
+        number = own_dict(value).get(NUMBER)
         if number is not None:
             return ["h", number]
         # Made here, such as by a namedtuple's `_replace`.
@@ -267,7 +329,7 @@ class Mirrors:
 
     def place_of(self, value: Any, message: Message) -> list[Any]:
         if isinstance(value, Remote):
-            return ["h", value.__dict__[NUMBER]]
+            return ["h", own_dict(value)[NUMBER]]
         return ["v", self.define(type(value), message), self.keep(value)]
 
     def _exception(self, error: BaseException, message: Message) -> Any:
@@ -392,6 +454,8 @@ class Mirrors:
             return
         home = "program" if library is None else "library"
         space: dict[str, Any] = {CLASS: number, PEER: self._peer, "__module__": home, "__doc__": doc.get("")}
+        if not self._peer.strict and library is None:
+            space["__dict__"] = _attribute("__dict__")
         space |= {each: _forwarder(each) for each in special if each in SPECIALS}
         space |= {each: _forwarder(each, doc.get(each)) for each in methods if _plain_name(each)}
         space |= {each: _attribute(each) for each in hidden if _plain_name(each)}
@@ -472,7 +536,7 @@ class Mirrors:
         if found is not None and type(found) is kind:
             return found
         made = make()
-        made.__dict__[NUMBER] = number
+        own_dict(made)[NUMBER] = number
         self._lives[number] = self._lives.get(number, 0) + 1
         self._lost.discard(number)
         with contextlib.suppress(TypeError):  # tuples and integers can have no weak references
@@ -490,7 +554,11 @@ class Mirrors:
 
     def decode(self, tag: str, fields: list[Any], decode: Any) -> Any:
         if tag == "h":
+            if self._peer.strict and not self._may_come_back(fields[0]):
+                raise ValueError("nothing that the tests handed out")
             return self.kept[fields[0]]
+        if tag == "g":
+            return values.named(*fields, passive=self._peer.strict)
         if tag == "K":
             return self._classes[fields[0]]
         if tag == "o":

@@ -2,8 +2,10 @@
 
 import contextlib
 import copy
+import importlib
 import json
 import os
+import random
 import re
 import sys
 import threading
@@ -14,7 +16,7 @@ from typing import Any
 from alpharay.judge.guest.account import Account
 from alpharay.judge.guest.candidate import describe
 from alpharay.judge.guest.code_tests import wire
-from alpharay.judge.guest.code_tests.mirror import MISSING, OWN, SPECIALS, STEPS, Mirrors
+from alpharay.judge.guest.code_tests.mirror import FIELDS, MISSING, OWN, SPECIALS, STEPS, Mirrors
 
 TOLD = 1000  # characters of an error that are told
 # What has attributes that lead into the tests' own text.
@@ -22,6 +24,8 @@ CLOSED = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types
           types.TracebackType, types.CoroutineType, types.AsyncGeneratorType)  # fmt: skip
 # What `functools.wraps` reads of a function of the tests: it leads nowhere.
 ABOUT = frozenset({"__name__", "__qualname__", "__doc__", "__module__"})
+# What of their own functions and objects tests tell in a way of its own.
+SHAPES = frozenset({"__signature__", "__dict__", FIELDS})
 ENDS = (StopIteration, StopAsyncIteration, GeneratorExit)
 # A number by which a loop of the tests could become long, also one written out.
 LONG_LOOP = 10_000
@@ -147,7 +151,7 @@ class Peer:
             for name, *value in names:
                 self._take(name, [reader.decode(each) for each in value])
             parts = tuple([reader.decode(part) for part in payload])
-        if self.strict and kind == "ask" and not _is_handed_out(payload, parts):
+        if self.strict and kind == "ask" and not self._is_handed_out(payload, parts):
             raise ValueError("it asks something of what the tests never handed out")
         del reader  # which would keep all that it read
         # Only now: what was changed in the last one was told once more.
@@ -234,6 +238,8 @@ class Peer:
     def _do(self, kind: str, *rest: Any) -> Any:
         if kind == "hello" and self.hello is not None:
             return self.hello(*rest)
+        if kind == "seed" and not self.strict:
+            return random.seed(*rest)
         subject, *rest = rest  # type: ignore[assignment]
         if kind == "do":
             name, args, kwargs = rest
@@ -243,6 +249,8 @@ class Peer:
                 return _special(subject, name)(*args, **dict(kwargs))
             return getattr(subject, self._allowed(subject, name))(*args, **dict(kwargs))
         if kind == "get":
+            if self.strict and rest[0] in SHAPES:
+                return _shape(subject, rest[0])
             return getattr(subject, self._allowed(subject, rest[0]))
         if kind == "set":
             return setattr(subject, self._allowed(subject, rest[0], changes=True), rest[1])
@@ -253,6 +261,19 @@ class Peer:
         if kind in ("copy", "deepcopy"):
             return getattr(copy, kind)(subject)
         raise TypeError("no such question")
+
+    def _is_handed_out(self, payload: list[Any], parts: tuple[Any, ...]) -> bool:
+        """Whether a question of the candidate's is about an object of the tests: one that went out by its number.
+
+        What both processes have by name, such as a function of `operator`, the candidate has itself: called in the tests'
+        process it would run there with whatever the candidate chose, and reach the tests' own globals.
+        """
+        if len(parts) < 2:
+            return False
+        told = payload[1]
+        if isinstance(told, list) and len(told) == 2 and told[0] == "h":
+            return self.mirrors.is_handed_out(told[1])
+        return type(parts[1]).__module__ in OWN
 
     def _allowed(self, subject: Any, name: Any, *, changes: bool = False) -> str:
         """The name of an attribute, where the other side may ask for it."""
@@ -269,17 +290,16 @@ class Peer:
         return name
 
 
-def _is_handed_out(payload: list[Any], parts: tuple[Any, ...]) -> bool:
-    """Whether a question of the candidate's is about an object of the tests: one that went out by its number.
-
-    What both processes have by name, such as a function of `operator`, the candidate has itself: called in the tests'
-    process it would run there with whatever the candidate chose, and reach the tests' own globals.
-    """
-    if len(parts) < 2:
-        return False
-    told = payload[1]
-    by_number = isinstance(told, list) and len(told) == 2 and told[0] == "h"
-    return by_number or type(parts[1]).__module__ in OWN
+def _shape(subject: Any, name: str) -> Any:
+    """The signature of a function of the tests', the attributes of an object of theirs, the fields of a class."""
+    if name == "__signature__" and isinstance(subject, types.FunctionType | types.MethodType):
+        parameters = importlib.import_module("inspect").signature(subject).parameters.values()
+        return tuple((each.name, int(each.kind), each.default is not each.empty) for each in parameters)
+    if name == "__dict__" and type(subject).__module__ in OWN and not isinstance(subject, type):
+        return {key: value for key, value in vars(subject).items() if not key.startswith("__")}
+    if name == FIELDS and isinstance(subject, type) and subject.__module__ in OWN:
+        return tuple(getattr(subject, FIELDS))
+    raise AttributeError("not an attribute that the tests hand out")
 
 
 def _special(subject: Any, name: str) -> Callable[..., Any]:

@@ -40,14 +40,29 @@ RAISING = words(
 )
 REAL_MODULE = {"_csv": "csv", "_functools": "functools", "_heapq": "heapq", "_operator": "operator", "_queue": "queue",
                "_struct": "struct", "collections": "collections"}  # fmt: skip
-# Those that fetch attributes by a name in their arguments, also out of a format, would do so in the tests' process, wherever
-# a test passes on what it was given: to a key function, say. They stay in the process that they come from.
 DENIED = words(
-    "__import__ attrgetter breakpoint cached_property compile delattr dir eval exec exit format_map getattr global_enum "
-    "globals hasattr help input locals memoryview methodcaller open print quit setattr singledispatch "
-    "singledispatchmethod super update_wrapper vars wraps Formatter"
+    "__import__ breakpoint compile eval exec exit globals help input locals memoryview open print quit super"
 )
-DENIED_METHODS = frozenset({("str", "format")})
+# What fetches attributes by a name in its arguments, also out of a format, makes classes, or calls what it is given would do
+# so in the tests' process, wherever a test passes on what it was given: to a key function, say. Such a callable of the
+# candidate's stays in the candidate's process, where the tests call it like any other of its functions.
+ACTING = {
+    "builtins": words(
+        "classmethod delattr dir filter getattr hasattr map property setattr staticmethod type vars"
+    ),
+    "enum": words("Enum Flag IntEnum IntFlag ReprEnum StrEnum"),
+    "functools": words(
+        "cache cached_property cmp_to_key lru_cache partial partialmethod reduce singledispatch singledispatchmethod "
+        "total_ordering update_wrapper wraps"
+    ),
+    "itertools": words("accumulate dropwhile filterfalse groupby starmap takewhile"),
+    "operator": words("attrgetter call methodcaller"),
+    "re": words("sub subn"),
+    "string": words("Formatter"),
+}
+ACTING_METHODS = frozenset({("str", "format"), ("str", "format_map")})
+# Of these, functions act on files or on classes; their classes are plain names.
+ACTING_MODULES = words("enum pathlib")
 # Library types that have no name to be found by.
 NAMELESS = {
     kind.__name__: kind
@@ -57,8 +72,8 @@ NAMELESS = {
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type(str.upper), type(int.__add__))
 
 
-def name_of(value: Any) -> list[str] | None:
-    """`["g", module, name]` of a class or function that the other process has too."""
+def name_of(value: Any, *, passive: bool = False) -> list[str] | None:
+    """`["g", module, name]` of a class or function that the other process has too. passive: and may be told by a candidate."""
     if isinstance(value, types.ModuleType):
         known = sys.modules.get(value.__name__) is value and _is_known_module(value.__name__)
         return ["m", value.__name__] if known else None
@@ -71,27 +86,58 @@ def name_of(value: Any) -> list[str] | None:
         return None
     module = REAL_MODULE.get(module, module)
     try:
-        return ["g", module, name] if named(module, name) is value else None
+        return ["g", module, name] if named(module, name, passive=passive) is value else None
     except (ValueError, ImportError, AttributeError):
         return None
 
 
-def named(module: str, name: str) -> Any:
-    """The class or function of that name. Raises ValueError for one that is not listed."""
+def named(module: str, name: str, *, passive: bool = False) -> Any:
+    """The class or function of that name. Raises ValueError for one that is not listed.
+
+    passive: nor for one that would do more than reckon with its arguments.
+    """
     if module not in NAMED and module not in RAISING:
         raise ValueError("no known module")
     if any(part.startswith("_") or part in DENIED for part in name.split(".")):
         raise ValueError("no known name")
-    if tuple(name.split(".")) in DENIED_METHODS:
-        raise ValueError("no known name")
-    found = importlib.import_module(module)
-    for part in name.split("."):
+    found: Any = importlib.import_module(module)
+    for place, part in enumerate(name.split(".")):
+        # A dot leads to a class's method. Through a module it would lead to what that imports, such as `os`.
+        if place and not isinstance(found, type):
+            raise ValueError("no known name")
         found = getattr(found, part)
     raises = isinstance(found, type) and issubclass(found, BaseException)
+    home = _home(found)
+    if not (raises or home in NAMED) or (passive and _acts(found, home)):
+        raise ValueError("no known name")
     # A function of `typing` may evaluate text.
     if (module in RAISING and not raises) or (module == "typing" and isinstance(found, types.FunctionType)):
         raise ValueError("no known name")
     return found
+
+
+def _home(found: Any) -> str:
+    """The module that a class or function is of, whichever it was looked up in; empty for anything else."""
+    if type(found).__module__ == "typing":
+        return "typing"
+    if not isinstance(found, (type, *FUNCTIONS)):
+        return ""
+    owner = getattr(found, "__objclass__", None) or found
+    # Of a class's alternative constructor, such as `dict.fromkeys`, the class tells.
+    home = getattr(owner, "__module__", None) or getattr(getattr(owner, "__self__", None), "__module__", "")
+    return REAL_MODULE.get(str(home), str(home))
+
+
+def _acts(found: Any, home: str) -> bool:
+    name = getattr(found, "__qualname__", "").split(".")
+    if name[0] in ACTING.get(home, ()) or tuple(name) in ACTING_METHODS:
+        return True
+    return issubclass(found, type) if isinstance(found, type) else home in ACTING_MODULES
+
+
+def acts(found: type) -> bool:
+    """Whether a class of the library's would, called, do more than reckon with its arguments."""
+    return found in NAMELESS.values() or _acts(found, _home(found))
 
 
 def module(name: str) -> types.ModuleType:
@@ -186,7 +232,6 @@ READ: dict[str, Callable[..., Any]] = {
     "..": lambda: ...,
     "!": lambda: NotImplemented,
     "m": module,
-    "g": named,
 }
 
 # Containers that can be changed in place. Both processes have them, and keep them alike (`wire`).
