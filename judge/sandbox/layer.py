@@ -221,7 +221,7 @@ def _view(paths: list[str]) -> list[str]:
 
     The standard library as a whole, for the sake of a quick start, with what is installed into it covered.
     """
-    libraries = readable.library_folders()
+    libraries = readable.stdlib_folders()
     links: dict[str, str] = {}
     entries = {str(library): library for library in libraries}
     for path in paths:

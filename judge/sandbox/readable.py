@@ -35,7 +35,7 @@ def interpreter() -> Path:
     return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
 
 
-def library_folders() -> list[Path]:
+def stdlib_folders() -> list[Path]:
     """The folders of the standard library, in which packages may be installed as well."""
     base = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
     folders = {Path(sysconfig.get_path(name, vars=base)).resolve() for name in ("stdlib", "platstdlib")}
@@ -45,12 +45,10 @@ def library_folders() -> list[Path]:
 @functools.cache
 def for_programs() -> tuple[str, ...]:
     """For Python programs: the interpreter, the standard library and the shared libraries of both."""
-    entries = [
-        entry for folder in library_folders() for entry in sorted(folder.iterdir()) if _standard(entry)
-    ]
+    entries = [entry for folder in stdlib_folders() for entry in sorted(folder.iterdir()) if _standard(entry)]
     extensions = sorted(
         str(extension)
-        for folder in library_folders()
+        for folder in stdlib_folders()
         for extension in folder.glob("lib-dynload/*.so")
         if not extension.name.startswith(LEFT_OUT)
     )

@@ -49,7 +49,6 @@ class Choices(AsyncIterator[bytes]):
         self._news = asyncio.Event()
         self._error: RequestError | None = None
         self._last: Json | None = None  # the last chunk that ended a choice: our summary may belong into it
-        self._opened = False
         self._left = 0  # choices that have not ended, or whose end has not been read
         self._chunks = self._merged()
 
@@ -66,7 +65,6 @@ class Choices(AsyncIterator[bytes]):
             news.cancel()
         if self._error is not None:
             raise self._error
-        self._opened = True
 
     async def __anext__(self) -> bytes:
         return await anext(self._chunks)

@@ -93,7 +93,7 @@ def installed(tmp_path_factory):
 
 def test_nothing_on_the_lists_holds_installed_packages():
     packages = [Path(path).resolve() for path in sys.path if path.endswith(readable.PACKAGES)]
-    packages += [folder / name for folder in readable.library_folders() for name in readable.PACKAGES]
+    packages += [folder / name for folder in readable.stdlib_folders() for name in readable.PACKAGES]
     listed = [*readable.for_programs(), *toolchain.find().read]
     assert [
         entry for entry in listed for path in packages if path.is_relative_to(Path(entry).resolve())
