@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from alpharay._judge import AnyTests, AsyncJudge
+from alpharay.driver import drive
 from alpharay.errors import AlpharayError
 from alpharay.judge.problem import Problem, parse_tests
 from alpharay.judge.verdict import Verdict
@@ -18,7 +19,6 @@ Sample = Callable[[str, int], Awaitable[str]]
 
 # Failures of a sampler that another try may not have: the sample goes back into the budget.
 LOST = (ConnectionError, TimeoutError)
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 8.0
 
 
 class NothingDrawn(AlpharayError):
@@ -92,6 +92,7 @@ async def best_of(
         selector=selector,
     )
     session = Session(request, POLICIES[policy]())
+    deadline = math.inf if deadline_s is None else time.monotonic() + deadline_s
     async with AsyncExitStack() as stack:
         judging = await stack.enter_async_context(AsyncJudge()) if judge is None else judge
 
@@ -102,7 +103,9 @@ async def best_of(
             )
             return Candidate(draw=draw, payload=text, verdict=verdict)
 
-        error = await _drive(session, candidate, deadline_s)
+        candidates = _Candidates(candidate)
+        await drive(session, candidates, lambda: deadline)
+    error = candidates.lost
     if not session.candidates:
         raise NothingDrawn(f"no sample could be drawn: {error or 'the deadline came first'}") from error
     ranked = tuple((one.payload, one.draw.member, one.verdict) for one in session.select())
@@ -117,37 +120,21 @@ async def best_of(
     )
 
 
-async def _drive(
-    session: Session, candidate: Callable[[Draw], Awaitable[Candidate]], deadline_s: float | None
-) -> BaseException | None:
-    """Runs the session to its end. Returns the last error of a lost sample."""
-    deadline = None if deadline_s is None else time.monotonic() + deadline_s
-    tasks: dict[asyncio.Future[Candidate], Draw] = {}
-    wait_s, error = _FIRST_WAIT_S, None
-    try:
-        while not session.stopped:
-            for draw in session.next_wave():
-                tasks[asyncio.ensure_future(candidate(draw))] = draw
-            if session.stopped:  # the policy expects nothing of the samples that are left
-                break
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                session.expire()
-            elif session.stalled:
-                await asyncio.sleep(wait_s if left is None else min(wait_s, left))
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-                session.revive()
-            else:
-                done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                for task in sorted(done, key=lambda task: tasks[task].index):
-                    draw = tasks.pop(task)
-                    try:
-                        session.observe(task.result())
-                    except LOST as lost:
-                        error = lost
-                        session.lost(draw)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return error
+class _Candidates:
+    """lost: the last error of a lost sample."""
+
+    waits = True
+
+    def __init__(self, start: Callable[[Draw], Awaitable[Candidate]]) -> None:
+        self.start = start
+        self.lost: Exception | None = None
+
+    def is_lost(self, draw: Draw, error: Exception) -> bool:  # noqa: ARG002 - the protocol's signature
+        self.lost = error
+        return isinstance(error, LOST)
+
+    def drop(self, draw: Draw, error: BaseException | None) -> None:
+        pass
+
+    def sampled(self) -> Iterable[Candidate]:
+        return ()

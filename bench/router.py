@@ -40,6 +40,7 @@ from alpharay.router import (
     RouterState,
     SamplingRequest,
     Session,
+    Stop,
     logged_outcome_of,
 )
 from alpharay.router.policies import Adaptive, Bandit, Portfolio, Single, Uniform
@@ -88,12 +89,13 @@ def play(
         policy,
     )
     waiting: list = []
-    while not one.stopped:
-        waiting += one.next_wave()
+    events: list = []
+    while not isinstance(draws := one.step(events), Stop):
+        waiting += draws
         draw = waiting.pop(0)
         outcome_class = int(frontier.outcomes[problem, places[draw.member], draw.sample])
         verdict = Verdict(KINDS[outcome_class], int(outcome_class == 0), 1)
-        one.observe(Candidate(draw=draw, verdict=verdict, completion_tokens=100))
+        events = [Candidate(draw=draw, verdict=verdict, completion_tokens=100)]
     return one
 
 
@@ -210,11 +212,11 @@ def regret(explore: str | None, seed: int, rounds: int, *, drift: bool) -> np.nd
             router_state=learner.router_state(), features=tuple(frontier.contexts[problem]),
         )  # fmt: skip
         one = Session(sampling, policy)
-        (draw,) = one.next_wave()
+        (draw,) = one.step()
         gained = chance[problem, names.index(draw.member)]
         lost[problem] = best[problem] - gained
         solved = luck[problem] < gained
-        one.observe(Candidate(draw=draw, verdict=Verdict(KINDS[0 if solved else 1], int(solved), 1)))
+        one.step([Candidate(draw=draw, verdict=Verdict(KINDS[0 if solved else 1], int(solved), 1))])
         teach(learner, frontier, problem, one)
     return lost.cumsum()
 

@@ -1,7 +1,7 @@
 """What to draw next, when to stop, and which answer wins: decided without I/O, clock or Ray.
 
 One request is one `Session`. The server, offline replay and the tests drive the same object:
-ask it for a wave of draws, report what became of each, and take its selection at the end.
+`step(events)` takes what became of its draws and returns the next ones, until it returns a `Stop`.
 """
 
 from alpharay.router.draw import Candidate, Draw, Evidence, Member
@@ -11,7 +11,7 @@ from alpharay.router.learn.router_state import RouterState
 from alpharay.router.policies import POLICIES, Policy, PolicyState
 from alpharay.router.seeds import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER
 from alpharay.router.selection import SELECTORS, Need, needs_of, ranked
-from alpharay.router.session import SamplingRequest, Session, Stop
+from alpharay.router.session import Down, Event, Expired, Lost, Revived, SamplingRequest, Session, Stop
 
 __all__ = [
     "MAX_MEMBERS",
@@ -19,15 +19,20 @@ __all__ = [
     "POLICIES",
     "SELECTORS",
     "Candidate",
+    "Down",
     "Draw",
+    "Event",
     "Evidence",
+    "Expired",
     "Learner",
     "LoggedOutcome",
+    "Lost",
     "Member",
     "Need",
     "OutcomeClass",
     "Policy",
     "PolicyState",
+    "Revived",
     "RouterState",
     "SamplingRequest",
     "Session",

@@ -21,7 +21,7 @@ from alpharay.router.learn.router_state import RouterState
 from alpharay.router.outcomes import CODE, VERDICTS, Outcomes
 from alpharay.router.policies import POLICIES
 from alpharay.router.seeds import mix
-from alpharay.router.session import SamplingRequest, Session
+from alpharay.router.session import SamplingRequest, Session, Stop
 
 FOLDS = 5
 _NO_FOLD = -1
@@ -165,8 +165,9 @@ class Replay:
             for number in (numbers[member.name],)
         }
         waiting: list[Candidate] = []
-        while not session.stopped:
-            for draw in session.next_wave():
+        events: list[Candidate] = []
+        while not isinstance(draws := session.step(events), Stop):
+            for draw in draws:
                 rows = order[draw.member]
                 if draw.sample >= len(rows):
                     raise NotRecorded(
@@ -180,8 +181,7 @@ class Replay:
                 )
                 waiting.append(candidate)
                 yield candidate
-            if not session.stopped:  # by the price, before anything was drawn
-                session.observe(waiting.pop(0))
+            events = [waiting.pop(0)]
 
     def _at(self, row: int) -> tuple[Verdict, int, int]:
         outcomes = self._outcomes

@@ -38,6 +38,8 @@ class SamplingRequest:
     turns: attempts at one candidate: failed ones may be repaired, out of the same budget, so often less one.
     least: samples drawn whatever they cost: the choices of the answer.
     rotation, features, price: see `PolicyState`.
+    prefer: the member that is drawn from first while it can answer, whatever the policy says: the engine that has
+        the conversation in its prefix cache.
     """
 
     members: tuple[Member, ...]
@@ -53,6 +55,7 @@ class SamplingRequest:
     router_state: RouterState = field(default_factory=RouterState)
     features: tuple[float, ...] = ()
     price: float = 0.0
+    prefer: str = ""
 
     def __post_init__(self) -> None:
         if not self.members:
@@ -76,11 +79,44 @@ GIVE_UP_AFTER = 5
 _LATE = 0.25
 
 
-class Session:
-    """Decides the draws of one request. No I/O and no clock: its driver has both.
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Event: our side failed to finish a draw. Its sample goes back into the budget.
 
-    The driver starts the draws of `next_wave()`, reports each by `observe()` or `lost()`, asks again
-    after every report, and is done once `stopped` is set.
+    Its member is not drawn from again until `Revived`, and after GIVE_UP_AFTER losses never.
+    """
+
+    draw: Draw
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """Event: these members cannot answer now, so that nothing is drawn from them until `Revived`."""
+
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revived:
+    """Event: members that lost a draw may be drawn from again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """Event: the time is up. What has been observed is all there is, and `unjudged` candidates count as they are."""
+
+    unjudged: tuple[Candidate, ...] = ()
+
+
+Event = Candidate | Lost | Down | Revived | Expired
+"""What happens to a session. A `Candidate` is a finished draw."""
+
+
+class Session:
+    """Decides the draws of one request. No I/O and no clock: its driver has both (`alpharay/driver.py`).
+
+    The driver calls `step` with what has happened since the last call, and starts the draws that it returns, until it
+    returns a `Stop`.
 
     drawn: per member name, the samples started and not lost.
     candidates: those that count so far, in the order in which they came to count.
@@ -106,25 +142,40 @@ class Session:
         self._early: dict[int, Candidate] = {}
         self._repairing: set[int] = set()
 
-    def next_wave(self) -> tuple[Draw, ...]:
-        """The draws to start now; none while a wave is under way, or when no member can be drawn from."""
+    def step(self, events: Iterable[Event] = ()) -> tuple[Draw, ...] | Stop:
+        """Takes events in their order; returns the draws to start now, or why there are no more.
+
+        No draws are returned while a wave is under way. Where nothing is under way either, every member that could be
+        drawn from is down: wait, then report `Revived`. Events after the stop change nothing.
+        """
+        for event in events:
+            match event:
+                case Candidate():
+                    self._observe(event)
+                case Lost(draw):
+                    self._lost(draw)
+                case Down(members):
+                    self._down.update(members)
+                case Revived():
+                    self._down.clear()
+                case Expired(unjudged):
+                    self._expire(unjudged)
+        draws = self._next_wave()
+        return self.stopped or draws
+
+    def _next_wave(self) -> tuple[Draw, ...]:
         self._decide()
         draws, self._decided = tuple(self._decided), []
         self.drawn.update(draw.member for draw in draws)
         return draws
 
-    def observe(self, candidate: Candidate) -> None:
-        """Takes a finished draw. What comes after the stop does not change the answer."""
+    def _observe(self, candidate: Candidate) -> None:
         self._pending.discard(candidate.draw.index)
         self._early[candidate.draw.index] = candidate
         self._take_in_order()
         self._stop_when_spent()
 
-    def lost(self, draw: Draw) -> None:
-        """A draw that our side failed to finish: its sample goes back into the budget.
-
-        Its member is not drawn from again until `revive()`, and after GIVE_UP_AFTER losses never.
-        """
+    def _lost(self, draw: Draw) -> None:
         self._undo(draw)
         self.drawn[draw.member] -= 1
         if draw.member not in self._down:  # one death of an engine loses all that it had: that counts once
@@ -133,21 +184,11 @@ class Session:
         self._take_in_order()
         self._stop_when_spent()
 
-    def revive(self) -> None:
-        """Members that lost a draw may be drawn from again."""
-        self._down.clear()
-
-    def expire(self, unjudged: Iterable[Candidate] = ()) -> None:
-        """Time is up: what has been observed is all there is, and what was sampled but not judged in time."""
+    def _expire(self, unjudged: Iterable[Candidate]) -> None:
         if not self.stopped:
             self._early |= {candidate.draw.index: candidate for candidate in unjudged}
             self._take(sorted(self._early))
             self._stop(Stop.DEADLINE)
-
-    @property
-    def stalled(self) -> bool:
-        """Samples are left and nothing is under way, but the members that could be drawn from are down."""
-        return not (self.stopped or self._pending) and self._left() > 0
 
     @property
     def passes(self) -> int:
@@ -198,6 +239,8 @@ class Session:
             names = self._policy.allocate(owed, replace(state, price=0.0))
         if not names and not waiting:
             self._stop(Stop.COST)
+        if names and self.sampling.prefer in (member.name for member in members):
+            names = [self.sampling.prefer, *names[1:]]
         if self.sampling.greedy:
             names = list(dict.fromkeys(names))
         return [self._draw(name) for name in names]

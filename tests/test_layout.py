@@ -36,13 +36,15 @@ IMPORT_RAY = {
 
 # What every part may import of `alpharay` itself: the root of all errors, and packages that can be called.
 BASE = {"errors", "callable_package"}
+# What drives a session, of which serving and `best_of` are two users.
+DRIVER = {"driver"}
 
 # Part -> what it may import of the others.
 MAY_IMPORT = {
     "merge": BASE,
     "judge": BASE,
     "router": BASE | {"judge.verdict"},
-    "serve": BASE | {"merge", "judge", "router"},
+    "serve": BASE | DRIVER | {"merge", "judge", "router"},
 }
 
 # The rooms of serve/, lowest first: a room imports those before it. "" is what lies in serve/ itself.

@@ -86,6 +86,92 @@ class ChunkPassage:
         yield DONE
 
 
+class MergedChunks:
+    """The chunks of several streams as those of one answer, of which each stream is a choice."""
+
+    def __init__(self, request: ApiRequest, origin: Origin) -> None:
+        self.origin = origin
+        self._include_usage = request.include_usage
+        self._last: Json = {}  # the last chunk that ended a choice: the summary may belong into it
+        self._prompt_tokens = 0
+        self._completion_tokens = 0
+
+    def choice(self, index: int, note: Json, closing: Closing) -> ChoicePassage:
+        """closing: called with what the choice spent, once that is known."""
+        return ChoicePassage(self, index, note, closing)
+
+    def end(self, chunk: Json) -> Iterator[bytes]:
+        """The chunk that ends a choice waits until another choice ends."""
+        if self._last:
+            yield event(self._last)
+        self._last = chunk
+
+    def spend(self, prompt_tokens: int, completion_tokens: int) -> None:
+        self._prompt_tokens = max(self._prompt_tokens, prompt_tokens)  # the choices share their prompt
+        self._completion_tokens += completion_tokens
+
+    def finish(self, summary: Json) -> Iterator[bytes]:
+        """The last events, once every choice has ended."""
+        if self._include_usage:
+            yield event(self._last)
+            spent = {
+                "prompt_tokens": self._prompt_tokens,
+                "completion_tokens": self._completion_tokens,
+                "total_tokens": self._prompt_tokens + self._completion_tokens,
+            }
+            yield event({**self._last, "choices": [], "usage": spent, "alpharay": summary})
+        else:
+            yield event({**self._last, "alpharay": summary})
+        yield DONE
+
+
+class ChoicePassage:
+    """One of several streams on its way into one answer."""
+
+    def __init__(self, merged: MergedChunks, index: int, note: Json, closing: Closing) -> None:
+        self.texted = False
+        self.begun = True
+        self._merged = merged
+        self._index = index
+        self._note = note
+        self._closing = closing
+
+    def through(self, event_: bytes) -> Iterator[bytes]:
+        line = data_of(event_)
+        if line is None or line == b"[DONE]":
+            return
+        chunk: Json = json.loads(line)
+        if "error" in chunk:
+            raise EngineError(line)
+        if chunk.get("choices"):
+            yield from self._renumbered(chunk)
+        elif chunk.get("usage"):
+            spent = usage(chunk)
+            self._merged.spend(*spent)
+            self._closing(spent)
+
+    def _renumbered(self, chunk: Json) -> Iterator[bytes]:
+        origin, ended = self._merged.origin, False
+        prefix = str(chunk.get("id")).partition("-")[0]
+        chunk |= {"id": f"{prefix}-{origin.request_id}", "model": origin.model, "created": origin.created}
+        for choice in chunk["choices"]:
+            choice["index"] = self._index
+            # Chat's opening event names the role and has no text yet.
+            self.texted = (
+                self.texted or bool(choice.get("text")) or "role" not in choice.get("delta", {"role": ""})
+            )
+            if choice.get("finish_reason") is not None:
+                choice["alpharay"], ended = self._note, True
+        if ended:
+            yield from self._merged.end(chunk)
+        else:
+            yield event(chunk)
+
+    def fail(self, error: RequestError) -> Iterator[bytes]:
+        yield event(error_body(error))
+        yield DONE
+
+
 def usage(response: Json) -> Spent:
     spent = response.get("usage") or {}
     return number(spent.get("prompt_tokens")), number(spent.get("completion_tokens"))

@@ -20,7 +20,7 @@ from alpharay.serve.dialects.dialect import (
 )
 from alpharay.serve.dialects.messages_input import OUR_SIGNATURE, tidied
 from alpharay.serve.dialects.openai import data_of, named_event
-from alpharay.serve.dialects.too_long import PromptTooLong
+from alpharay.serve.dialects.refusals import PromptTooLong
 from alpharay.serve.errors import RequestError, malformed
 
 __all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "offered", "passage", "read",

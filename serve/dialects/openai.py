@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 
 from alpharay.serve.dialects.dialect import Json
 from alpharay.serve.errors import RequestError
@@ -58,3 +59,11 @@ def data_of(event: bytes) -> bytes | None:
         if line.startswith(b"data: "):
             return line.removeprefix(b"data: ")
     return None
+
+
+async def events_of(parts: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """The server-sent events that each part completes, however the bytes were cut."""
+    rest = b""
+    async for part in parts:
+        *whole, rest = (rest + part).split(b"\n\n")
+        yield whole

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import secrets
 import uuid
-from collections.abc import Coroutine, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -18,21 +16,23 @@ from starlette.types import Scope
 
 from alpharay.serve import spelling
 from alpharay.serve.dialects import chat, completions, messages, responses
-from alpharay.serve.dialects.dialect import Dialect, Origin, salted
+from alpharay.serve.dialects.dialect import Dialect, salted
 from alpharay.serve.engine.build import engine_build
 from alpharay.serve.errors import RequestError
-from alpharay.serve.gateway import pinned, respond
+from alpharay.serve.gateway.admission import ClientGone, RequestContext
+from alpharay.serve.gateway.direct import WholeAnswer
+from alpharay.serve.gateway.direct_stream import StreamedAnswer
 from alpharay.serve.gateway.http.body import apart, json_body
 from alpharay.serve.gateway.http.gate import Gate
-from alpharay.serve.gateway.parse import EnsembleRequest, PinnedRequest, Several, parse_request
+from alpharay.serve.gateway.parse import parse_request
 from alpharay.serve.gateway.routes import feedback, front_page, model_list, tokenizing
 from alpharay.serve.gateway.routes.count_tokens import COUNT_PATH, count_tokens
+from alpharay.serve.gateway.routes.metrics_page import metrics_page
 from alpharay.serve.gateway.routes.openapi import endpoint
-from alpharay.serve.gateway.server import ClientGone, RequestContext, Server, outcome_of
-from alpharay.serve.gateway.several import Choices
-from alpharay.serve.gateway.streaming import HEADERS_AFTER_S, EventStream, Waiting, unless_gone
-from alpharay.serve.sampling.ensemble import Outcome
-from alpharay.serve.sampling.progress import Progress, Watch, both, unwatched
+from alpharay.serve.gateway.selected import SelectedStream, selected
+from alpharay.serve.gateway.server import Server
+from alpharay.serve.gateway.streaming import EventStream, unless_gone
+from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.state import metrics
 
 log = logging.getLogger("ray.serve")
@@ -57,7 +57,8 @@ def build_app(server: Server) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(Gate, config=server.config.server, refuse=_refusal, load=server.load)
+    admission, cluster = server.admission, server.cluster
+    app.add_middleware(Gate, config=server.config.server, refuse=_refusal, load=cluster.load)
 
     @app.exception_handler(RequestError)
     async def refused(http: Request, error: RequestError) -> Response:
@@ -87,15 +88,15 @@ def build_app(server: Server) -> FastAPI:
         "/ready", summary="Whether requests are answered; 503 until every member could, and while draining"
     )
     async def ready(http: Request) -> Response:
-        problem = server.not_ready()
+        problem = cluster.not_ready()
         if problem:
             return _error(http, RequestError(503, problem, code="not_ready", retry_after_s=2))
-        degraded = server.degraded()
+        degraded = cluster.degraded()
         return JSONResponse({"status": "ready"} | ({"degraded": degraded} if degraded else {}))
 
     @app.get("/metrics", summary="Prometheus metrics, summed over all ingress replicas")
     async def scrape() -> Response:
-        return Response(await server.metrics_page(), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Response(await metrics_page(server), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     @app.post("/ping", include_in_schema=False)
     @app.get("/ping", summary="As /health, without a body")
@@ -109,34 +110,32 @@ def build_app(server: Server) -> FastAPI:
 
     @app.get("/load", summary="Requests under way at this ingress replica, as vLLM tells them")
     async def load() -> Json:
-        return {"server_load": server.in_flight}
+        return {"server_load": admission.in_flight}
 
     front_page.add_routes(app)
 
     async def known(http: Request) -> None:
-        server.key_of(http.headers.items())
+        admission.key_of(http.headers.items())
 
     @app.get("/v1/models", summary="The ensemble and its members", dependencies=[Depends(known)])
     async def models(http: Request) -> Json:
         if model_list.ASKED_BY in http.headers:
-            return model_list.page(server.models(), http.query_params)
-        return {"object": "list", "data": server.models()}
+            return model_list.page(model_list.models(server), http.query_params)
+        return {"object": "list", "data": model_list.models(server)}
 
     @app.get("/v1/models/{name:path}", summary="The ensemble or one member", dependencies=[Depends(known)])
     async def model(http: Request, name: str) -> Json:
-        found = server.model(name)
+        found = model_list.model(server, name)
         return model_list.of_anthropic(found) if model_list.ASKED_BY in http.headers else found
 
     for dialect in DIALECTS:
-        _add_endpoint(app, server, dialect)
+        _add_dialect(app, server, dialect)
 
     @app.post(
         COUNT_PATH, summary="How many tokens a request to Messages would have", **endpoint("count_tokens")
     )
     async def counted(http: Request) -> Response:
-        key = server.key_of(http.headers.items())
-        with server.admit("count_tokens") as context:
-            context.lease = server.allow(key)
+        with admission.admit("count_tokens", http.headers.items()) as context:
             return await unless_gone(http, count_tokens(server, await _body(server, http, context)))
 
     for path in tokenizing.PATHS:
@@ -144,21 +143,18 @@ def build_app(server: Server) -> FastAPI:
 
     @app.post(feedback.PATH, **feedback.DESCRIBED)
     async def taught(http: Request) -> Json:
-        key = server.key_of(http.headers.items())
-        with server.admit("feedback") as context:
-            context.lease = server.allow(key)
+        with admission.admit("feedback", http.headers.items()) as context:
             return await feedback.take(server, await _body(server, http, context))
 
     return app
 
 
-def _add_endpoint(app: FastAPI, server: Server, dialect: Dialect) -> None:
+def _add_dialect(app: FastAPI, server: Server, dialect: Dialect) -> None:
     @app.post(dialect.PATH, name=dialect.NAME, **endpoint(dialect.NAME))
     async def answered(http: Request) -> Response:
-        key = server.key_of(http.headers.items())
-        with server.admit(dialect.NAME) as context:
-            context.lease = server.allow(key)
-            return await _answered(server, http, context, dialect)
+        with server.admission.admit(dialect.NAME, http.headers.items()) as context:
+            parsed = await _parsed(server, http, context, dialect)
+            return await _answer(server, http, context, parsed)
 
 
 def _add_tokenizing(app: FastAPI, server: Server, path: str) -> None:
@@ -166,14 +162,12 @@ def _add_tokenizing(app: FastAPI, server: Server, path: str) -> None:
 
     @app.post(path, name=name, **endpoint(name))
     async def answered(http: Request) -> Response:
-        key = server.key_of(http.headers.items())
-        with server.admit(name) as context:
-            context.lease = server.allow(key)
+        with server.admission.admit(name, http.headers.items()) as context:
             body = await _body(server, http, context)
             return await unless_gone(http, tokenizing.tokenized(server, path, body))
 
 
-async def _answered(server: Server, http: Request, context: RequestContext, dialect: Dialect) -> Response:
+async def _parsed(server: Server, http: Request, context: RequestContext, dialect: Dialect) -> ParsedRequest:
     try:
         body = await _body(server, http, context)
         request = await apart(context.body, dialect.read, body)
@@ -181,120 +175,45 @@ async def _answered(server: Server, http: Request, context: RequestContext, dial
         if key is not None:
             request = salted(request, key.cache_salt)
         context.answer = uuid.uuid4().hex
-        todo = parse_request(
-            server, dialect, request, http.headers, context.answer, secrets.randbits(62), key
+        parsed = parse_request(
+            server.served, dialect, request, http.headers, context.answer, secrets.randbits(62), key
         )
     except RequestError as error:
         server.counts.rejections.labels("bodies_full" if error.status == 503 else "invalid").inc()
         raise
     if context.lease is not None:
-        server.charge(context.lease, todo.samples)
-    if isinstance(todo, PinnedRequest):
-        context.draws_directly(todo.samples)
-        return await _single(server, http, todo, context)
-    if isinstance(todo, Several):
-        context.draws_directly(todo.samples)
-        return await _several(server, http, todo, context)
-    if request.stream:
-        return await _streamed(server, http, todo, context)
-    outcome = await unless_gone(http, _run(server, todo, context))
-    return JSONResponse(_finished(server, todo, outcome, respond.origin(todo.job, server.config.name)))
+        server.admission.charge(context.lease, parsed.samples)
+    if request.tools and parsed.agent:
+        server.conversations.calls_tools(parsed.agent)
+    return parsed
 
 
-def _run(
-    server: Server, todo: EnsembleRequest, context: RequestContext, watch: Watch = unwatched
-) -> Coroutine[Any, Any, Outcome]:
-    """The job, its time counted from the request's arrival and its draws charged to the request's key."""
-    if context.lease is not None:
-        watch = both(watch, context.lease.watch)
-    return server.ensemble.run(todo.job, watch, arrived=context.arrived)
+async def _answer(server: Server, http: Request, context: RequestContext, parsed: ParsedRequest) -> Response:
+    """Raises RequestError, and ClientGone."""
+    if parsed.direct:
+        context.draws_directly(parsed.samples)
+        if parsed.request.stream:
+            return await _opened(http, context, StreamedAnswer(server, parsed, context))
+        return JSONResponse(await unless_gone(http, WholeAnswer(server, parsed).answer()))
+    if parsed.request.stream:
+        return await _opened(http, context, SelectedStream(server, parsed, context))
+    return JSONResponse(await unless_gone(http, selected(server, parsed, context)))
+
+
+async def _opened(
+    http: Request, context: RequestContext, stream: StreamedAnswer | SelectedStream
+) -> EventStream:
+    """The stream, once it is known not to be a refusal."""
+    try:
+        await unless_gone(http, stream.open())
+    except BaseException:
+        await stream.aclose()
+        raise
+    return EventStream(context, stream)
 
 
 async def _body(server: Server, http: Request, context: RequestContext) -> Json:
     return await json_body(http, context.body, server.config.server.max_request_mb)
-
-
-async def _single(server: Server, http: Request, todo: PinnedRequest, context: RequestContext) -> Response:
-    """One member's own answer; of another one where that may be, when its engine is lost before anything was sent."""
-    while True:
-        try:
-            return await _pinned(server, http, todo, context)
-        except pinned.EngineLost:
-            elsewhere = todo.elsewhere()
-            if elsewhere is None:
-                raise
-            todo = elsewhere
-
-
-async def _pinned(server: Server, http: Request, todo: PinnedRequest, context: RequestContext) -> Response:
-    if not todo.request.stream:
-        return JSONResponse(await unless_gone(http, pinned.answer(server, todo)))
-    passing = pinned.PassThroughStream(server, todo, context)
-    try:
-        content_type = await unless_gone(http, passing.open())
-    except BaseException:
-        await passing.aclose()
-        raise
-    return EventStream(context, passing, content_type=content_type)
-
-
-async def _several(server: Server, http: Request, todo: Several, context: RequestContext) -> Response:
-    choices = Choices(server, todo.job, context)
-    try:
-        await unless_gone(http, choices.open())
-    except BaseException:
-        await choices.aclose()
-        raise
-    return EventStream(context, choices)
-
-
-async def _streamed(
-    server: Server, http: Request, todo: EnsembleRequest, context: RequestContext
-) -> Response:
-    """A budget's answer as a stream: kept alive while candidates are drawn and run, then the winner's events."""
-    progress = Progress()
-    origin = respond.origin(todo.job, server.config.name)
-    replay = todo.job.dialect.replay(todo.job.request, origin)
-    working = asyncio.ensure_future(_run(server, todo, context, progress.watch))
-
-    def events(done: asyncio.Future[Outcome]) -> Iterator[bytes]:
-        try:
-            whole = _finished(server, todo, done.result(), origin)
-        except RequestError as error:
-            # The headers are out: the error can only be told as the stream's last event.
-            context.end(outcome_of(error))
-            yield from replay.fail(error)
-            return
-        context.first_text()
-        yield from replay.finish(whole)
-
-    waiting = Waiting(working, events, replay, server.config.server.keep_alive_s, progress)
-    try:
-        await unless_gone(http, _first(working, progress))
-    except BaseException:
-        await waiting.aclose()
-        raise
-    return EventStream(context, waiting)
-
-
-async def _first(working: asyncio.Future[Outcome], progress: Progress) -> None:
-    """Waits a moment for a first sample; raises what it ended with, so that a refusal gets its proper status."""
-    begun = asyncio.ensure_future(progress.begun.wait())
-    either: set[asyncio.Future[Any]] = {working, begun}
-    try:
-        await asyncio.wait(either, timeout=HEADERS_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        begun.cancel()
-    if working.done():
-        working.result()
-
-
-def _finished(server: Server, todo: EnsembleRequest, outcome: Outcome, origin: Origin) -> Json:
-    chosen = respond.returned(todo.job, outcome, todo.returns)
-    respond.count(server.counts, outcome, chosen)
-    levels = [case.level for case in getattr(todo.job.tests, "cases", ())]
-    server.learning.record(todo.job.request_id, outcome.session, chosen, levels)
-    return respond.whole(todo.job, outcome, chosen, server.by_name, origin)
 
 
 def _error(http: Request, error: RequestError) -> Response:

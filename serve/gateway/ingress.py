@@ -65,10 +65,10 @@ class Ingress:
     def _room(self, revision: AnnouncedRevision) -> _Room:
         engines = RayEngines(
             revision.hosts,
-            lambda member: room.server.is_down(member),  # noqa: PLW0108 - not there yet
+            lambda member: room.server.cluster.is_down(member),  # noqa: PLW0108 - not there yet
             self._listener,
         )
-        judging = RayJudging(self._judge, lambda: room.server.judge_is_down)
+        judging = RayJudging(self._judge, lambda: room.server.cluster.judge_is_down)
         store = Store(revision.config.store) if revision.config.store else None
         server = Server(
             revision.config,
@@ -157,7 +157,7 @@ class _Room:
         try:
             await self.close()
         finally:
-            self.server.draining = True
+            self.server.admission.draining = True
             await self.server.exchange()  # so that nobody waits for it
 
     async def close(self) -> None:

@@ -1,9 +1,9 @@
-"""From a request's body and headers to what is to be done: a job for the ensemble, or one pinned member."""
+"""From a request's body and headers to what is run. Reads nothing but its arguments, and changes nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from alpharay.judge.behaviour import examples
@@ -14,175 +14,129 @@ from alpharay.judge.problem import StdioTests, Tests, check_language, parse_test
 from alpharay.router import Need, SamplingRequest, needs_of
 from alpharay.router.learn.features import features_of
 from alpharay.router.seeds import mix
+from alpharay.serve.config import Config
 from alpharay.serve.dialects import structures
 from alpharay.serve.dialects.dialect import ApiRequest, Dialect, for_the_engine
-from alpharay.serve.dialects.too_long import LIMITS
+from alpharay.serve.dialects.refusals import LIMITS
 from alpharay.serve.errors import malformed
 from alpharay.serve.gateway.controls import Controls, read_controls
-from alpharay.serve.gateway.server import Server
 from alpharay.serve.sampling import python_tool
-from alpharay.serve.sampling.direct import digest, order, spread
-from alpharay.serve.sampling.ensemble import Job
+from alpharay.serve.sampling.conversations import digest
 from alpharay.serve.sampling.evidence import asking, check_selector, probes
 from alpharay.serve.sampling.prompt_text import prompt_text
+from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.spelling import shown
 from alpharay.serve.state.keys import Key
-from alpharay.serve.state.members import ServedMember, find_member, members_asked
+from alpharay.serve.state.members import ServedMember, find_member, members_asked, unknown_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsembleRequest:
-    """A request for the ensemble. returns: `best`, `passing` or `all`."""
+class Served:
+    """What parsing needs to know of the server. is_agent: whether that caller has sent tools before."""
 
-    job: Job
-    returns: str
-
-    @property
-    def samples(self) -> int:
-        """The most that it may draw."""
-        return self.job.sampling.effective_budget
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Several:
-    """A streamed request for several choices, each of which its member's engine answers by itself."""
-
-    job: Job
-
-    @property
-    def samples(self) -> int:
-        return self.job.sampling.effective_budget
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PinnedRequest:
-    """A request that one member's engine answers by itself.
-
-    seed: of its first choice. model: the name it was asked under. others: where it may go when the member's
-    engine is lost before anything was sent, with the seed there; empty where the caller named the member.
-    """
-
-    request_id: str
-    seed: int
-    dialect: Dialect
-    request: ApiRequest
-    member: ServedMember
-    model: str
-    others: tuple[tuple[ServedMember, int], ...] = ()
-
-    def elsewhere(self) -> PinnedRequest | None:
-        if not self.others:
-            return None
-        (member, seed), *rest = self.others
-        return replace(self, member=member, seed=seed, others=tuple(rest))
-
-    @property
-    def samples(self) -> int:
-        return self.request.choices * self.request.prompts
+    config: Config
+    members: tuple[ServedMember, ...]
+    is_agent: Callable[[str], bool]
 
 
 def parse_request(
-    server: Server,
+    served: Served,
     dialect: Dialect,
     request: ApiRequest,
     headers: Mapping[str, str],
     request_id: str,
     own_seed: int,
     key: Key | None = None,
-) -> EnsembleRequest | PinnedRequest | Several:
+) -> ParsedRequest:
     """What the request asks for, with every default filled in.
 
     headers: with lower-case names. own_seed: used when the caller gave none. key: whose cap cuts the budget.
 
-    Raises RequestError: 404 for a model that is not served, 400 for what cannot be done.
+    Raises RequestError: 404 for a model that is not served, 400 for what is malformed or unsupported.
     """
+    config = served.config
     structures.check(request.body)
-    request = _fitted(request, server.config.engine.max_model_len)
+    request = _fitted(request, config.engine.max_model_len)
     controls = read_controls(request.body, headers)
-    pinned, members = _who(server, request, controls)
+    pinned, members = _members(served, request, controls)
     if controls.tools:
-        request = python_tool.offered(request, dialect, server.config.engine.extra)
+        request = python_tool.offered(request, dialect, config.engine.extra)
     caller = digest(key.name if key else "", headers.get("user-agent", ""))
     agent = _agent(request, key, caller)
-    if request.tools and agent:
-        server.conversations.calls_tools(agent)
-    elif agent and _is_inherited(request, controls) and server.conversations.is_agent(agent):
+    if not request.tools and agent and _is_inherited(request, controls) and served.is_agent(agent):
         controls = controls.model_copy(update={"budget": None})
         request = replace(request, changed=(*request.changed, "budget: a side request of an agent's"))
-    budget = _budget(server, request, controls)
+    budget = _budget(config, request, controls)
     asked = budget or request.choices * request.prompts
     allowed = _allowed(asked, request, key)
-    if pinned is not None and budget is None and not controls.tools:
-        seed = own_seed if request.seed is None else request.seed
-        return PinnedRequest(
-            request_id=request_id,
-            seed=seed,
-            dialect=dialect,
-            request=request,
-            member=pinned,
-            model=pinned.name,
-        )
-    _check_room(dialect, request, controls, budget)
-    tests, limits = _tests(server, controls)
+    seed = own_seed if request.seed is None else request.seed
+    passes_through = pinned is not None and budget is None and not controls.tools
+    if not passes_through:
+        _check_room(dialect, request, controls, budget)
+    tests, limits = _tests(config, controls)
     public = _public(request, controls) if tests is None and budget is not None else None
-    if tests is None and (controls.turns or 1) > 1:
+    if tests is None and (controls.turns or 1) > 1 and not passes_through:
         raise malformed(
             f"alpharay.turns={controls.turns}: only a failed test leads to another turn; send `alpharay.tests` too",
             param="alpharay.turns",
         )
     selector = controls.selector or "tests"
     needs = needs_of(selector)
-    check_selector(selector, needs, dialect, tests or public)
-    seed = own_seed if request.seed is None else request.seed
-    router = server.config.router
-    sampling = SamplingRequest(
-        members=tuple(member.as_member for member in members),
-        budget=request.choices if budget is None else allowed,
-        seed=seed,
-        stop_after_passes=_stop(request, controls, tests, public),
-        greedy=request.greedy,
-        reproducible=request.seed is not None,
-        turns=1 if tests is None else controls.turns or router.turns,
-        least=request.choices,
-        price=router.price / 1000,
-        rotation=next(server.rotation) if request.seed is None else mix(seed),
-        selector=selector,
-        # What was learned meanwhile must not change the answer to a request that is to be reproducible.
-        router_state=server.router_state() if request.seed is None else server.learning.fixed(),
-        features=features_of(prompt_text(request.body)),
-    )
-    policy = controls.policy or router.policy
+    if not passes_through:
+        check_selector(selector, needs, dialect, tests or public)
     plain = budget is None and tests is None and not controls.tools
-    if plain and (request.prompts > 1 or (request.choices == 1 and (request.tools or request.stream))):
-        return _direct(server, dialect, request, request_id, sampling, policy, caller)
-    request, hide_logprobs = asking(request, dialect, needs)
-    job = Job(
+    one_call = passes_through or (
+        plain and (request.prompts > 1 or (request.choices == 1 and (request.tools or request.stream)))
+    )
+    # What a selector compares must be there whole.
+    direct = one_call or (plain and request.stream and selector == "tests")
+    if not direct:
+        request, hide_logprobs = asking(request, dialect, needs)
+    router = config.router
+    return ParsedRequest(
         request_id=request_id,
         dialect=dialect,
         request=request,
-        sampling=sampling,
-        policy=policy,
+        model=pinned.name if pinned and passes_through else request.model or config.name,
+        sampling=SamplingRequest(
+            members=tuple(member.as_member for member in members),
+            budget=1 if one_call else request.choices if budget is None else allowed,
+            seed=seed,
+            stop_after_passes=_stop(request, controls, tests, public),
+            greedy=request.greedy,
+            reproducible=request.seed is not None,
+            turns=1 if tests is None else controls.turns or router.turns,
+            least=1 if one_call else request.choices,
+            price=router.price / 1000,
+            rotation=mix(seed),
+            selector=selector,
+            features=features_of(prompt_text(request.body)),
+        ),
+        policy=controls.policy or router.policy,
         deadline_s=controls.deadline_s or router.deadline_s,
-        tests=tests or public,
         limits=limits,
+        tests=tests or public,
         language=controls.language or "python",
         asked=asked if budget is not None else 0,
         needs=needs,
-        probes=probes(tests or public, seed) if Need.BEHAVIOUR in needs else None,
+        probes=probes(tests or public, seed) if Need.BEHAVIOUR in needs and not direct else None,
         from_prompt=public is not None,
-        hide_logprobs=hide_logprobs,
+        hide_logprobs=not direct and hide_logprobs,
         python=bool(controls.tools),
+        returns=controls.returns or "best",
+        direct=direct,
+        pinned=passes_through,
+        agent=agent,
+        conversation=digest(caller, dialect.NAME, request.conversation)
+        if direct and request.tools and not pinned
+        else "",
     )
-    # What a selector compares must be there whole.
-    if plain and request.stream and selector == "tests":
-        return Several(job=job)
-    return EnsembleRequest(job=job, returns=controls.returns or "best")
 
 
-def _agent(request: ApiRequest, key: Key | None, caller: str) -> str | None:
+def _agent(request: ApiRequest, key: Key | None, caller: str) -> str:
     """What tells one agent from another: its key, else the session that it names in the body.
 
-    None: nothing does. A `User-Agent` alone is shared by everybody who uses the same client library.
+    "": nothing does. A `User-Agent` alone is shared by everybody who uses the same client library.
     """
     if key is not None:
         return caller
@@ -192,7 +146,7 @@ def _agent(request: ApiRequest, key: Key | None, caller: str) -> str | None:
         metadata.get("user_id") if isinstance(metadata, dict) else None,
     )
     session = next((value for value in named if isinstance(value, str) and value), None)
-    return digest(caller, session) if session else None
+    return digest(caller, session) if session else ""
 
 
 def _fitted(request: ApiRequest, context: int) -> ApiRequest:
@@ -222,39 +176,6 @@ def _is_inherited(request: ApiRequest, controls: Controls) -> bool:
     return controls.budget is not None and controls.tests is None and not named
 
 
-def _direct(
-    server: Server,
-    dialect: Dialect,
-    request: ApiRequest,
-    request_id: str,
-    sampling: SamplingRequest,
-    policy: str,
-    caller: str,
-) -> PinnedRequest:
-    """What one member answers, streamed as its engine makes it; with tools, the member its conversation is with."""
-    sampling = replace(sampling, budget=1)
-    conversation = digest(caller, dialect.NAME, request.conversation)
-    if request.tools and not sampling.reproducible:
-        sampling = replace(sampling, rotation=spread(conversation))
-    draws = [draw for draw in order(sampling, policy) if not server.is_down(draw.member)] or order(
-        sampling, policy
-    )
-    if request.tools:
-        with_whom = server.conversations.member(conversation)
-        draws = sorted(draws, key=lambda draw: draw.member != with_whom)
-        server.conversations.stay(conversation, draws[0].member)
-    (first, *others) = [(server.by_name[draw.member], draw.seed) for draw in draws]
-    return PinnedRequest(
-        request_id=request_id,
-        seed=first[1],
-        dialect=dialect,
-        request=request,
-        member=first[0],
-        model=request.model or server.config.name,
-        others=tuple(others),
-    )
-
-
 def _check_room(dialect: Dialect, request: ApiRequest, controls: Controls, budget: int | None) -> None:
     """Raises RequestError (400): the dialect's answer has no room for what is asked."""
     if dialect.SINGLE and controls.returns not in (None, "best"):
@@ -269,17 +190,18 @@ def _check_room(dialect: Dialect, request: ApiRequest, controls: Controls, budge
         )
 
 
-def _who(
-    server: Server, request: ApiRequest, controls: Controls
+def _members(
+    served: Served, request: ApiRequest, controls: Controls
 ) -> tuple[ServedMember | None, tuple[ServedMember, ...]]:
     """The pinned member, if any, and all that may be drawn from."""
-    wanted = request.model or server.config.name
-    members = members_asked(server.members, controls.members)
-    if wanted == server.config.name:
+    name = served.config.name
+    wanted = request.model or name
+    members = members_asked(served.members, controls.members)
+    if wanted == name:
         return None, members
-    pinned = find_member(server.members, wanted) if "@" in wanted else None
+    pinned = find_member(served.members, wanted) if "@" in wanted else None
     if pinned is None:
-        raise server.unknown_model(wanted)
+        raise unknown_model(wanted, name, served.members)
     if pinned not in members:
         raise malformed(
             f"the model {wanted!r} is one member, alpharay.members names others; drop one of the two",
@@ -288,9 +210,9 @@ def _who(
     return pinned, (pinned,)
 
 
-def _budget(server: Server, request: ApiRequest, controls: Controls) -> int | None:
+def _budget(config: Config, request: ApiRequest, controls: Controls) -> int | None:
     """The samples asked for; None when the request asks for no more than its choices."""
-    cap = server.config.router.max_budget
+    cap = config.router.max_budget
     field, budget = "alpharay.budget", controls.budget
     if budget is None:
         field, budget = "best_of", request.budget
@@ -301,7 +223,7 @@ def _budget(server: Server, request: ApiRequest, controls: Controls) -> int | No
     if budget is None:
         if controls.tests is None:
             return None
-        return max(server.config.router.budget, request.choices)
+        return max(config.router.budget, request.choices)
     if budget > cap:
         raise malformed(
             f"{field}={shown(budget)} is more than max_budget={cap} samples; ask for fewer", param=field
@@ -345,14 +267,14 @@ def _public(request: ApiRequest, controls: Controls) -> Tests | None:
     return found if kind in LANGUAGES[controls.language or "python"].kinds else None
 
 
-def _tests(server: Server, controls: Controls) -> tuple[Tests | None, Limits]:
+def _tests(config: Config, controls: Controls) -> tuple[Tests | None, Limits]:
     try:
         tests = None if controls.tests is None else parse_tests(controls.tests)
         if tests is not None:
             check_language(controls.language or "python", tests)
     except ProblemError as error:
         raise malformed(f"alpharay.{error}", param="alpharay.tests") from error
-    judge = server.config.judge
+    judge = config.judge
     limits = Limits(
         cpu_s=controls.time_limit_s or judge.time_limit_s,
         memory_mb=controls.memory_limit_mb or judge.memory_limit_mb,

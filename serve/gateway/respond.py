@@ -9,29 +9,31 @@ from typing import Any
 
 from alpharay.router import Candidate
 from alpharay.serve.dialects.dialect import Origin
+from alpharay.serve.gateway.server import Server
 from alpharay.serve.sampling import tool_turns
-from alpharay.serve.sampling.ensemble import Job, Outcome
+from alpharay.serve.sampling.ensemble import Outcome
+from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.state.metrics import Counts
 
 Json = dict[str, Any]
 
 
-def returned(job: Job, outcome: Outcome, returns: str) -> list[Candidate]:
+def returned(parsed: ParsedRequest, outcome: Outcome) -> list[Candidate]:
     """The candidates that come back, best first; never none, also when no one passed."""
-    order, choices = _order(job, outcome), job.request.choices
-    if returns == "all":
+    order, choices = _order(parsed, outcome), parsed.request.choices
+    if parsed.returns == "all":
         return order
-    if returns == "passing":
+    if parsed.returns == "passing":
         return [candidate for candidate in order if candidate.accepted] or order[:choices]
     return order[:choices]
 
 
-def _order(job: Job, outcome: Outcome) -> list[Candidate]:
+def _order(parsed: ParsedRequest, outcome: Outcome) -> list[Candidate]:
     """Best first: as the session selects, or by their calls where tools were offered and nothing was judged."""
-    if job.tests is None and job.request.tools:
-        offered = job.dialect.offered(job.request)
-        return tool_turns.ranked(outcome.session.candidates, job.dialect.calls, offered)
+    if parsed.tests is None and parsed.request.tools:
+        offered = parsed.dialect.offered(parsed.request)
+        return tool_turns.ranked(outcome.session.candidates, parsed.dialect.calls, offered)
     return outcome.session.select()
 
 
@@ -51,16 +53,17 @@ def choice_note(candidate: Candidate, members: Mapping[str, ServedMember]) -> Js
     }
 
 
-def summary(job: Job, outcome: Outcome) -> Json:
-    """The `alpharay` object of the whole answer."""
+def summary(parsed: ParsedRequest, outcome: Outcome) -> Json:
+    """The `alpharay` object of the whole answer: what was spent, and what about the request was not as it was asked."""
     session = outcome.session
     verdicts: dict[str, Counter[str]] = {name: Counter() for name in session.drawn}
     for candidate in session.candidates:
         if candidate.verdict is not None:
             verdicts[candidate.draw.member][candidate.verdict.verdict.value] += 1
-    return {
-        "budget": max(job.asked, job.sampling.budget),
-        "effective_budget": job.sampling.effective_budget,
+    sampling = session.sampling  # of a direct answer with all its choices
+    fields: Json = {
+        "budget": max(parsed.asked, sampling.budget),
+        "effective_budget": sampling.effective_budget,
         "drawn": session.drawn.total(),
         "members": {
             name: {"drawn": drawn, "verdicts": dict(verdicts[name])}
@@ -76,41 +79,46 @@ def summary(job: Job, outcome: Outcome) -> Json:
             "total": round(outcome.total_s, 4),
         },
     }
+    if parsed.from_prompt:
+        fields["tests"] = "from_prompt"
+    if parsed.asked > sampling.budget:
+        fields["clamped"] = "the key's max_budget"
+    if parsed.request.changed:
+        fields["left_out"] = list(parsed.request.changed)
+    return fields
 
 
-def origin(job: Job, model: str) -> Origin:
-    """model: the frontier's name, where the request names none."""
-    return Origin(request_id=job.request_id, model=job.request.model or model, created=int(time.time()))
+def origin(parsed: ParsedRequest) -> Origin:
+    return Origin(request_id=parsed.request_id, model=parsed.model, created=int(time.time()))
 
 
 def whole(
-    job: Job, outcome: Outcome, chosen: list[Candidate], members: Mapping[str, ServedMember], origin: Origin
+    parsed: ParsedRequest,
+    outcome: Outcome,
+    chosen: list[Candidate],
+    members: Mapping[str, ServedMember],
+    origin: Origin,
 ) -> Json:
     """The finished answer in the caller's dialect."""
-    return job.dialect.answer(
+    return parsed.dialect.answer(
         origin,
         [candidate.payload for candidate in chosen],
         [choice_note(candidate, members) | _calls(outcome, candidate) for candidate in chosen],
-        told(job, outcome),
+        summary(parsed, outcome),
     )
-
-
-def told(job: Job, outcome: Outcome) -> Json:
-    """The summary, and what about the request was not as it was asked."""
-    own = summary(job, outcome)
-    if job.from_prompt:
-        own["tests"] = "from_prompt"
-    if job.asked > job.sampling.budget:
-        own["clamped"] = "the key's max_budget"
-    if job.request.changed:
-        own["left_out"] = list(job.request.changed)
-    return own
 
 
 def _calls(outcome: Outcome, candidate: Candidate) -> Json:
     """Of a candidate that may call `python`, the programs that it had run and what they gave."""
     ran = outcome.ran.get(candidate.draw.index)
     return {} if ran is None else {"python": [{"code": one.code, "output": one.output} for one in ran]}
+
+
+def record(server: Server, parsed: ParsedRequest, outcome: Outcome, chosen: list[Candidate]) -> None:
+    """Counts the finished request, and hands it to what is learnt. chosen: the choices of its answer."""
+    count(server.counts, outcome, chosen)
+    levels = [case.level for case in getattr(parsed.tests, "cases", ())]
+    server.learning.record(parsed.request_id, outcome.session, chosen, levels)
 
 
 def count(counts: Counts, outcome: Outcome, chosen: list[Candidate]) -> None:

@@ -10,17 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from alpharay.serve.dialects.dialect import Replay
-from alpharay.serve.gateway.server import ClientGone, RequestContext, outcome_of
-from alpharay.serve.sampling.progress import Progress
+from alpharay.serve.gateway.admission import ClientGone, RequestContext, outcome_of
 
 T = TypeVar("T")
 
 # How long a streamed request may go unanswered before its headers are sent: long enough for an engine
 # to refuse it with a proper status, short enough for every client.
 HEADERS_AFTER_S = 2.0
-# Each message costs two hops between processes: steps that come close together share one.
-_GATHER_S = 0.1
 
 
 async def unless_gone(http: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -36,7 +32,7 @@ async def unless_gone(http: Request, work: Coroutine[Any, Any, T]) -> T:
             raise ClientGone
         return working.result()
     finally:
-        await _let_go(working, leaving)
+        await let_go(working, leaving)
 
 
 class EventStream(Response):
@@ -46,18 +42,9 @@ class EventStream(Response):
     event, so that no engine slot is left behind.
     """
 
-    def __init__(
-        self,
-        context: RequestContext,
-        source: AsyncIterator[bytes],
-        *,
-        content_type: str = "text/event-stream",
-    ) -> None:
+    def __init__(self, context: RequestContext, source: AsyncIterator[bytes]) -> None:
         super().__init__(
-            headers={
-                "Content-Type": f"{content_type.partition(';')[0]}; charset=utf-8",
-                "Cache-Control": "no-cache",
-            }
+            headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
         )
         del self.headers["content-length"]
         self._context = context
@@ -96,69 +83,19 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _close(self, *tasks: asyncio.Future[None]) -> None:
-        await _let_go(*tasks)
+        await let_go(*tasks)
         close = getattr(self._source, "aclose", None)
         if close is not None:
             await close()
 
 
-class Waiting(AsyncIterator[bytes]):
-    """Progress, or keep-alive chunks, until `work` is done; then the events made of its result.
-
-    work is cancelled by `aclose()`, started or not.
-    """
-
-    def __init__(
-        self, work: asyncio.Future[T], events: Any, replay: Replay, every_s: float, progress: Progress
-    ) -> None:
-        self._work = work
-        self._events = events
-        self._replay = replay
-        self._every_s = every_s
-        self._opened = False
-        self._alive_at = asyncio.get_running_loop().time()
-        self._progress = progress
-        self._rest: Any = None
-
-    async def __anext__(self) -> bytes:
-        if not self._opened:
-            self._opened = True
-            if opening := self._replay.open():
-                return opening
-        while self._rest is None:
-            if not self._work.done():
-                await self._work_or_news()
-            # Steps are comments, which not every client counts as a sign of life.
-            if out := self._progress.take() + self._keep_alive():
-                return out
-            if self._work.done():
-                self._rest = iter(self._events(self._work))
-        for chunk in self._rest:
-            return bytes(chunk)
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        await _let_go(self._work)
-
-    def _keep_alive(self) -> bytes:
-        """Once every `every_s`, while work is under way."""
-        now = asyncio.get_running_loop().time()
-        if self._work.done() or now - self._alive_at < self._every_s:
-            return b""
-        self._alive_at = now
-        return self._replay.keep_alive()
-
-    async def _work_or_news(self) -> None:
-        """Waits for either, at most until the next keep-alive is due; after news a moment more, so that few messages carry it."""
-        news = asyncio.ensure_future(self._progress.news.wait())
-        either: set[asyncio.Future[Any]] = {self._work, news}
-        try:
-            due = self._alive_at + self._every_s - asyncio.get_running_loop().time()
-            await asyncio.wait(either, timeout=max(0.0, due), return_when=asyncio.FIRST_COMPLETED)
-            if news.done():
-                await asyncio.wait({self._work}, timeout=_GATHER_S)
-        finally:
-            news.cancel()
+async def either(work: asyncio.Future[Any], event: asyncio.Event, at_most_s: float | None) -> None:
+    """Waits for the end of the work or the event, at most so long."""
+    happening = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({work, happening}, timeout=at_most_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        happening.cancel()
 
 
 async def _left(receive: Receive) -> None:
@@ -166,7 +103,7 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-async def _let_go(*tasks: Awaitable[Any]) -> None:
+async def let_go(*tasks: Awaitable[Any]) -> None:
     """Cancels those that still run and waits until they have cleaned up."""
     for task in tasks:
         if isinstance(task, asyncio.Future) and not task.done():

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from alpharay.router import Candidate, RouterState
 from alpharay.serve.learn.folding import Fold, folded_to
-from alpharay.serve.learn.recording import Recorded
+from alpharay.serve.learn.recording import RecordedSession
 from alpharay.serve.learn.store import Feedback, Record, Store, StoreDown, UnknownRequest
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.state.metrics import Counts
@@ -80,7 +80,7 @@ class Learning:
     def record(
         self,
         request: str,
-        session: Recorded,
+        session: RecordedSession,
         chosen: Sequence[Candidate],
         levels: Sequence[int | None] = (),
     ) -> None:

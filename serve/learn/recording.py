@@ -14,12 +14,18 @@ from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router import (
     POLICIES,
     Candidate,
+    Down,
     Draw,
+    Event,
+    Expired,
     LoggedOutcome,
+    Lost,
     Member,
+    Revived,
     RouterState,
     SamplingRequest,
     Session,
+    Stop,
     logged_outcome_of,
 )
 from alpharay.router.draw import Evidence
@@ -31,7 +37,7 @@ _PLAIN = [field.name for field in fields(SamplingRequest) if field.name not in (
 Json = dict[str, Any]
 
 
-class Recorded(Session):
+class RecordedSession(Session):
     """A `Session` by the name of its policy, with the trace of what it was told."""
 
     def __init__(self, sampling: SamplingRequest, policy: str) -> None:
@@ -40,29 +46,14 @@ class Recorded(Session):
         self.draws: list[Draw] = []
         self._steps: list[list[Any]] = []
 
-    def next_wave(self) -> tuple[Draw, ...]:
-        draws = super().next_wave()
-        self._steps.append(["wave"])
-        self.draws += draws
-        return draws
-
-    def observe(self, candidate: Candidate) -> None:
+    def step(self, events: Iterable[Event] = ()) -> tuple[Draw, ...] | Stop:
+        events = list(events)
         if not self.stopped:  # later ones change nothing
-            self._steps.append(["seen", _candidate(candidate)])
-        super().observe(candidate)
-
-    def lost(self, draw: Draw) -> None:
-        self._steps.append(["lost", draw.index])
-        super().lost(draw)
-
-    def revive(self) -> None:
-        self._steps.append(["revived"])
-        super().revive()
-
-    def expire(self, unjudged: Iterable[Candidate] = ()) -> None:
-        late = list(unjudged)
-        self._steps.append(["expired", [_candidate(one) for one in late]])
-        super().expire(late)
+            self._steps += [*map(_recorded, events), ["wave"]]
+        draws = super().step(events)
+        if not isinstance(draws, Stop):
+            self.draws += draws
+        return draws
 
     def trace(self, checkpoints: Mapping[str, str]) -> Json:
         """checkpoints: per served member's name, what weights it has."""
@@ -101,7 +92,7 @@ class Recorded(Session):
         return [row for row in rows if row is not None]
 
 
-def replayed(trace: Mapping[str, Any], router_state: RouterState | None = None) -> Recorded:
+def replayed(trace: Mapping[str, Any], router_state: RouterState | None = None) -> RecordedSession:
     """The recorded request decided again: a session that was told the same.
 
     router_state: what was known then: the learner's, folded to `folded_of(trace)` rows. Its draws, what counts and
@@ -117,19 +108,26 @@ def replayed(trace: Mapping[str, Any], router_state: RouterState | None = None) 
         router_state=router_state or RouterState(portfolio=asked["standing"]["portfolio"]),
         **{name: asked[name] for name in _PLAIN if name in asked} | {"features": tuple(asked["features"])},
     )
-    session = Recorded(sampling, trace["policy"])
-    for kind, *told in trace["steps"]:
+    session = RecordedSession(sampling, trace["policy"])
+    events: list[Event] = []
+    for kind, *values in trace["steps"]:
         draws = {draw.index: draw for draw in session.draws}
-        if kind == "wave":
-            session.next_wave()
-        elif kind == "seen":
-            session.observe(_read(told[0], draws))
-        elif kind == "lost":
-            session.lost(draws[told[0]])
-        elif kind == "revived":
-            session.revive()
-        else:
-            session.expire([_read(one, draws) for one in told[0]])
+        match kind:
+            case "wave":
+                session.step(events)
+                events = []
+            case "seen":
+                events.append(_read(values[0], draws))
+            case "lost":
+                events.append(Lost(draws[values[0]]))
+            case "down":
+                events.append(Down(tuple(values[0])))
+            case "revived":
+                events.append(Revived())
+            case _:
+                events.append(Expired(tuple(_read(candidate, draws) for candidate in values[0])))
+    if events:
+        session.step(events)
     return session
 
 
@@ -158,6 +156,20 @@ def drawn(trace: Mapping[str, Any], index: int) -> Json:
         "completion_tokens": own.get("completion_tokens", 0),
         "repaired": mended["verdict"] if mended else None,
     }
+
+
+def _recorded(event: Event) -> list[Any]:
+    match event:
+        case Candidate():
+            return ["seen", _candidate(event)]
+        case Lost(draw):
+            return ["lost", draw.index]
+        case Down(members):
+            return ["down", list(members)]
+        case Revived():
+            return ["revived"]
+        case Expired(candidates):
+            return ["expired", [_candidate(candidate) for candidate in candidates]]
 
 
 def _candidate(candidate: Candidate) -> Json:

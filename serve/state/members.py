@@ -63,3 +63,14 @@ def members_asked(
             )
         found.append(member)
     return tuple(member for member in members if member in found)
+
+
+def unknown_model(wanted: str, frontier: str, members: Iterable[ServedMember]) -> RequestError:
+    """404: no model of that name is served."""
+    known = [frontier, *(member.name for member in members)]
+    return RequestError(
+        404,
+        f"the model {shown(wanted)} is not served here{did_you_mean(wanted, known)}",
+        param="model",
+        code="model_not_found",
+    )

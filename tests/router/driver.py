@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from random import Random
 
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.router import POLICIES, Candidate, Draw, Member, RouterState, SamplingRequest, Session
+from alpharay.router import (
+    POLICIES,
+    Candidate,
+    Draw,
+    Expired,
+    Member,
+    Revived,
+    RouterState,
+    SamplingRequest,
+    Session,
+    Stop,
+)
+from alpharay.router import Lost as LostDraw
 
 # A driver that needs more steps than this hangs.
 MANY = 20_000
@@ -30,8 +42,32 @@ def sampling(budget: int = 5, members: Sequence[Member] = FIVE, seed: int = 1, *
     return SamplingRequest(members=tuple(members), budget=budget, seed=seed, **rest)
 
 
-def session(policy: str = "uniform", **asked) -> Session:
-    return Session(sampling(**asked), POLICIES[policy]())
+class ByHand(Session):
+    """A session whose step is taken in two: a test reports events one by one, and then asks for the next wave."""
+
+    def next_wave(self) -> tuple[Draw, ...]:
+        return self._next_wave()
+
+    def observe(self, candidate: Candidate) -> None:
+        self._observe(candidate)
+
+    def lost(self, draw: Draw) -> None:
+        self._lost(draw)
+
+    def revive(self) -> None:
+        self._down.clear()
+
+    def expire(self, unjudged: Sequence[Candidate] = ()) -> None:
+        self._expire(unjudged)
+
+    @property
+    def stalled(self) -> bool:
+        """Samples are left and nothing is under way: the members that could be drawn from are down."""
+        return not (self.stopped or self._pending) and self._left() > 0
+
+
+def session(policy: str = "uniform", **asked) -> ByHand:
+    return ByHand(sampling(**asked), POLICIES[policy]())
 
 
 def accepted(total: int = 4) -> Verdict:
@@ -71,32 +107,29 @@ def drive(
     expire_after: int | None = None,
 ) -> Log:
     """Runs a session to its end; draws end in the order in which they began, or shuffled by `order`."""
-    log, under_way = Log(), []
+    log, under_way, events = Log(), [], []
     for _ in range(MANY):
-        if one.stopped:
+        wave = one.step(events)
+        if isinstance(wave, Stop):
             return log
-        wave = one.next_wave()
         log.started += wave
         log.waves += [len(wave)] if wave else []
         under_way += wave
-        if one.stopped:
-            continue
         if expire_after is not None and len(log.finished) >= expire_after:
-            one.expire()
-        elif one.stalled:
+            events = [Expired()]
+        elif not under_way:
             log.revivals += 1
-            one.revive()
+            events = [Revived()]
         else:
-            assert under_way, "the session neither draws nor stops nor says that it is stalled"
             draw = under_way.pop(order.randrange(len(under_way)) if order else 0)
             try:
                 verdict = outcome_class(draw)
             except Lost:
                 log.lost.append(draw)
-                one.lost(draw)
+                events = [LostDraw(draw)]
             else:
                 log.finished.append(draw)
-                one.observe(Candidate(draw=draw, verdict=verdict))
+                events = [Candidate(draw=draw, verdict=verdict)]
     raise AssertionError(f"no end after {MANY} steps: {one.drawn} of {one.sampling.budget}")
 
 

@@ -85,10 +85,10 @@ def test_a_standing_never_changes_once_it_is_handed_out():
     learner = folded(log(300))
     router_state = learner.router_state()
     one, two = Session(sampling(budget=20, router_state=router_state), POLICIES["adaptive"]()), None
-    draws = one.next_wave()
+    draws = one.step()
     folded(log(300, seed=5), learner)
     two = Session(sampling(budget=20, router_state=router_state), POLICIES["adaptive"]())
-    assert two.next_wave() == draws
+    assert two.step() == draws
     assert learner.router_state() is not router_state
 
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from alpharay.router import POLICIES, Candidate, Session, Stop
+from alpharay.router import POLICIES, Candidate, Stop
 from alpharay.router.session import GIVE_UP_AFTER
 
-from .driver import FIVE, Lost, accepted, by_seed, drive, failed, frontier, rates, sampling, session
+from .driver import FIVE, ByHand, Lost, accepted, by_seed, drive, failed, frontier, rates, sampling, session
 
 BUDGETS = st.integers(1, 60)
 MEMBERS = st.integers(1, 6).map(lambda count: frontier(*range(count)))
@@ -158,7 +158,7 @@ def test_a_seeded_request_counts_and_selects_the_same_whatever_arrives_first(
     )
     runs = []
     for order in (None, one_order, other_order):
-        one = Session(asked, POLICIES[policy]())
+        one = ByHand(asked, POLICIES[policy]())
         drive(one, by_seed(share, salt), order=order)
         runs.append((one.stopped, one.candidates, one.select()))
     assert runs[0] == runs[1] == runs[2]
@@ -457,9 +457,9 @@ TestAnyInterleaving = AnyInterleaving.TestCase
 
 def test_a_seeded_request_draws_the_same_seeds_again():
     asked = sampling(budget=16, seed=7, reproducible=True)
-    first, second = (drive(Session(asked, POLICIES["uniform"]())).started for _ in range(2))
+    first, second = (drive(ByHand(asked, POLICIES["uniform"]())).started for _ in range(2))
     assert first == second
-    other = drive(Session(replace(asked, seed=8), POLICIES["uniform"]())).started
+    other = drive(ByHand(replace(asked, seed=8), POLICIES["uniform"]())).started
     assert not {draw.seed for draw in first} & {draw.seed for draw in other}
 
 
@@ -467,7 +467,7 @@ def test_a_seeded_request_draws_the_same_seeds_again():
 @pytest.mark.parametrize("reproducible", [False, True])
 @pytest.mark.parametrize("greedy", [False, True])
 def test_at_any_price_an_answer_has_its_choices(policy, reproducible, greedy):
-    one = Session(
+    one = ByHand(
         sampling(
             budget=12, least=3, price=1e3, stop_after_passes=3, reproducible=reproducible, greedy=greedy
         ),

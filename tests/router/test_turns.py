@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.router import POLICIES, Candidate, RouterState, Session, Stop
+from alpharay.router import POLICIES, Candidate, RouterState, Stop
 from alpharay.router.learn.turns import TurnRates, repairable, to_repair
 
-from .driver import FIVE, accepted, by_seed, drive, failed, frontier, sampling, session
+from .driver import FIVE, ByHand, accepted, by_seed, drive, failed, frontier, sampling, session
 
 NAMES = st.sampled_from(sorted(POLICIES))
 ORDERS = st.integers(0, 2**32).map(Random)
@@ -89,7 +89,7 @@ def test_a_seeded_request_mends_the_same_whatever_arrives_first(budget, one_orde
     asked = sampling(budget=budget, turns=turns, stop_after_passes=1, reproducible=True)
     runs = []
     for order in (None, one_order, other_order):
-        one = Session(asked, POLICIES["uniform"]())
+        one = ByHand(asked, POLICIES["uniform"]())
         drive(one, by_seed(share), order=order)
         runs.append((one.stopped, one.candidates))
     assert runs[0] == runs[1] == runs[2]

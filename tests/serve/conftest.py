@@ -12,13 +12,15 @@ def pytest_asyncio_loop_factories(config, item):
 def jumping_clock(monkeypatch):
     """The files that look at the clock themselves look at the jumping one."""
     for name in (
-        "sampling.ensemble",
-        "state.cluster_state",
-        "state.limits",
-        "gateway.pinned",
-        "gateway.server",
+        "driver",
+        "serve.sampling.ensemble",
+        "serve.state.cluster_state",
+        "serve.state.limits",
+        "serve.gateway.admission",
+        "serve.gateway.direct",
+        "serve.gateway.direct_stream",
     ):
-        monkeypatch.setattr(f"alpharay.serve.{name}.time", loop_time())
+        monkeypatch.setattr(f"alpharay.{name}.time", loop_time())
 
 
 @pytest.fixture

@@ -271,10 +271,10 @@ class Serving:
 
     def nothing_is_held(self):
         """Whether every engine slot, judge run and place in the server is free again."""
-        return not (self.engines.held or self.judging.held or self.server.in_flight)
+        return not (self.engines.held or self.judging.held or self.server.admission.in_flight)
 
     def finish(self):
-        assert self.nothing_is_held(), (self.engines.held, self.judging.held, self.server.in_flight)
+        assert self.nothing_is_held(), (self.engines.held, self.judging.held, self.server.admission.in_flight)
 
 
 def question(**body):

@@ -43,7 +43,7 @@ async def test_feedback_is_stored_before_it_is_acknowledged_and_teaches(stored, 
     }  # fmt: skip
     assert [row.logged.verdict for row in Store(url).log(0)] == ["accepted"]
     member = answer["choices"][0]["alpharay"]["member"]
-    assert dict(stored.server.router_state().solved) == {member: 1}
+    assert dict(stored.server.learning.router_state().solved) == {member: 1}
 
 
 async def test_saying_it_again_changes_nothing_and_another_verdict_replaces_it(stored):
@@ -54,7 +54,7 @@ async def test_saying_it_again_changes_nothing_and_another_verdict_replaces_it(s
         for verdict in ("accepted", "accepted", "wrong_answer")
     ]
     assert news == [True, False, True]
-    router_state = stored.server.router_state()
+    router_state = stored.server.learning.router_state()
     assert (router_state.judged[member], router_state.solved[member]) == (1, 0)
 
 
@@ -63,14 +63,16 @@ async def test_feedback_on_a_judged_candidate_corrects_it(stored):
     answer = await stored.answer(alpharay={"tests": TESTS, "budget": 1})
     await feedback(stored, id=answer["id"], choice=0, verdict="wrong_answer")
     member = answer["choices"][0]["alpharay"]["member"]
-    router_state = stored.server.router_state()
+    router_state = stored.server.learning.router_state()
     assert (router_state.judged[member], router_state.solved[member]) == (1, 0)
 
 
 async def test_feedback_names_the_choice_that_was_answered(stored):
     answer = await stored.answer(n=3, alpharay={"budget": 5})
     await feedback(stored, id=answer["id"], choice=2, verdict="time_limit")
-    assert dict(stored.server.router_state().judged) == {answer["choices"][2]["alpharay"]["member"]: 1}
+    assert dict(stored.server.learning.router_state().judged) == {
+        answer["choices"][2]["alpharay"]["member"]: 1
+    }
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -87,7 +89,7 @@ async def test_an_answer_of_a_pinned_member_takes_feedback(stored, stream):
         name = (await stored.answer(model="frontier@1.5"))["id"]
     response = await feedback(stored, id=name, verdict="runtime_error")
     assert response.status_code == 200, response.text
-    assert dict(stored.server.router_state().judged) == {"frontier@1.5": 1}
+    assert dict(stored.server.learning.router_state().judged) == {"frontier@1.5": 1}
 
 
 async def test_an_id_that_no_answer_has_is_not_found(stored):
@@ -118,7 +120,7 @@ async def test_feedback_that_cannot_be_is_refused_by_its_field(stored, change, p
     error = response.json()["error"]
     assert error["param"] == param
     assert says in error["message"]
-    assert not stored.server.router_state().judged
+    assert not stored.server.learning.router_state().judged
 
 
 async def test_feedback_without_a_store_that_answers_is_not_acknowledged(serve):
@@ -156,7 +158,7 @@ async def test_a_store_that_comes_back_gets_what_waited(serve, url, monkeypatch)
     await serving.server.learning.exchange()
     assert not serving.server.learning.down
     assert len(store.log(0)) == 2
-    assert sum(serving.server.router_state().judged.values()) == 2
+    assert sum(serving.server.learning.router_state().judged.values()) == 2
 
 
 async def test_replicas_learn_what_the_others_wrote(serve, url):
@@ -168,7 +170,7 @@ async def test_replicas_learn_what_the_others_wrote(serve, url):
         await first.answer(alpharay={"tests": TESTS, "budget": 20})
     await first.server.learning.exchange()
     await second.server.learning.exchange()
-    assert second.server.router_state().judged
+    assert second.server.learning.router_state().judged
     assert second.server.learning._fold.learner.snapshot() == first.server.learning._fold.learner.snapshot()
 
 
@@ -205,7 +207,7 @@ async def test_a_record_that_cannot_be_written_is_dropped_and_holds_up_no_other(
     assert (stored.server.learning.waiting, stored.server.learning.down) == (0, "")
     assert stored.counted("alpharay_store_records_total", outcome="written") == 2
     assert stored.counted("alpharay_store_records_total", outcome="dropped") == 1
-    assert sum(stored.server.router_state().judged.values()) == 4
+    assert sum(stored.server.learning.router_state().judged.values()) == 4
 
 
 async def test_a_row_of_the_log_that_cannot_be_read_stops_no_learning_and_is_counted(stored, url):

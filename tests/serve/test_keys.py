@@ -125,7 +125,7 @@ async def test_samples_of_a_day_are_reserved_and_what_was_not_drawn_is_given_bac
 
 
 def used(serving):
-    return serving.server.limits.used()["alice"].samples
+    return serving.server.admission.limits.used()["alice"].samples
 
 
 MALFORMED = Reply(400, "application/json", b'{"error": {"message": "no such token"}}')
@@ -172,7 +172,7 @@ async def test_a_fault_of_ours_costs_only_what_was_drawn(guarded, monkeypatch):
     assert used(serving) == 12
     serving.server.ensemble.run = None
     assert (await serving.chat(headers=headers, n=2)).status_code == 429
-    serving.server.limits._accounts.clear()
+    serving.server.admission.limits._accounts.clear()
     assert (await serving.chat(headers=headers, n=2)).status_code == 500
     assert used(serving) == 0
 
@@ -186,7 +186,7 @@ async def test_a_key_that_has_sent_tools_does_not_change_what_others_budgets_are
     assert len(serving.engines.calls) == 1
     other, entry = keys.make("bob")
     write(serving.path, entry)
-    serving.server.keys.look()
+    serving.server.admission.keys.look()
     await serving.chat({"x-api-key": other, "X-Alpharay-Budget": "3"})
     assert len(serving.engines.calls) == 4
 
@@ -206,15 +206,15 @@ async def test_limits_hold_over_several_ingress_replicas(guarded):
     cluster_state = ClusterState(list(NAMES))
     one, headers = await guarded(cluster_state=cluster_state, requests_per_minute=2, samples_per_day=100)
     other, _ = await guarded(cluster_state=cluster_state, requests_per_minute=2, samples_per_day=100)
-    write(other.path, *one.server.keys._keys)
+    write(other.path, *one.server.admission.keys._keys)
     await asyncio.sleep(0)
-    other.server.keys.look()
+    other.server.admission.keys.look()
     assert (await one.chat(headers)).status_code == 200
     assert (await one.chat(headers)).status_code == 200
     await one.server.exchange()
     await other.server.exchange()
     assert (await other.chat(headers)).status_code == 429
-    assert other.server.limits.others["alice"].samples == 2
+    assert other.server.admission.limits.others["alice"].samples == 2
 
 
 async def test_of_a_replica_that_is_gone_only_the_samples_count():
@@ -231,14 +231,14 @@ async def test_a_changed_file_counts_from_the_next_look_and_a_bad_one_never(guar
     serving, headers = await guarded()
     key, entry = keys.make("bob")
     write(serving.path, entry)
-    serving.server.keys.look()
+    serving.server.admission.keys.look()
     assert (await serving.chat(headers)).status_code == 401
     assert (await serving.chat({"x-api-key": key})).status_code == 200
     with caplog.at_level(logging.WARNING, "ray.serve"):
         serving.path.write_text("- name: eve\n  sha256: topsecret\n")
-        serving.server.keys.look()
+        serving.server.admission.keys.look()
         serving.path.unlink()
-        serving.server.keys.look()
+        serving.server.admission.keys.look()
     assert (await serving.chat({"x-api-key": key})).status_code == 200
     assert "stay as they were" in caplog.text
     assert "topsecret" not in caplog.text
@@ -247,8 +247,8 @@ async def test_a_changed_file_counts_from_the_next_look_and_a_bad_one_never(guar
 async def test_each_key_has_a_prefix_cache_of_its_own(guarded):
     serving, headers = await guarded()
     other, entry = keys.make("bob")
-    write(serving.path, entry, *serving.server.keys._keys)
-    serving.server.keys.look()
+    write(serving.path, entry, *serving.server.admission.keys._keys)
+    serving.server.admission.keys.look()
     for way in (headers, {"x-api-key": other}):
         for path in ALL_PATHS:
             for model in ("frontier", NAMES[0]):
@@ -257,7 +257,7 @@ async def test_each_key_has_a_prefix_cache_of_its_own(guarded):
     salts = [sent["cache_salt"] for _, sent, _ in serving.engines.calls]
     assert len(set(salts)) == 2
     assert set(salts[:8]) & set(salts[8:]) == set()
-    assert not any(key.sha256 in salt for salt in salts for key in serving.server.keys._keys)
+    assert not any(key.sha256 in salt for salt in salts for key in serving.server.admission.keys._keys)
 
 
 async def test_no_secret_reaches_engines_logs_metrics_or_errors(guarded, caplog):

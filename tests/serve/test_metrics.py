@@ -196,7 +196,7 @@ async def test_what_the_judge_itself_got_wrong_does_not_sway_the_policy(serve):
         alpharay={"tests": TESTS, "budget": 50, "policy": "uniform", "stop_after_passes": 50}
     )
     await serving.server.exchange()
-    router_state = serving.server.router_state()
+    router_state = serving.server.learning.router_state()
     assert (dict(router_state.judged), dict(router_state.solved)) == ({NAMES[3]: 10}, {NAMES[3]: 0})
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from alpharay.serve.dialects import chat
 from alpharay.serve.errors import RequestError
-from alpharay.serve.gateway.parse import EnsembleRequest, PinnedRequest, parse_request
+from alpharay.serve.gateway.parse import parse_request
 
 from .fakes import NAMES, TESTS, Serving, question
 
@@ -16,7 +16,7 @@ def understood():
     def make(body=None, headers=None, **options):
         server = Serving(**options).server
         request = chat.read(question(**(body or {})))
-        return parse_request(server, chat, request, headers or {}, "id", OWN_SEED)
+        return parse_request(server.served, chat, request, headers or {}, "id", OWN_SEED)
 
     return make
 
@@ -32,8 +32,8 @@ def refused(understood):
 
 
 def ask_of(todo):
-    assert isinstance(todo, EnsembleRequest)
-    return todo.job.sampling
+    assert not todo.pinned
+    return todo.sampling
 
 
 def test_a_plain_request_is_one_sample_of_any_member(understood):
@@ -72,9 +72,9 @@ def test_best_of_is_a_budget(understood):
 
 def test_the_body_beats_the_header_and_the_header_the_configuration(understood):
     headers = {"x-alpharay-deadline-s": "9", "x-alpharay-budget": "8"}
-    job = understood({"alpharay": {"budget": 7}}, headers, router={"deadline_s": 60}).job
+    job = understood({"alpharay": {"budget": 7}}, headers, router={"deadline_s": 60})
     assert (job.sampling.budget, job.deadline_s) == (7, 9)
-    assert understood(router={"deadline_s": 60}).job.deadline_s == 60
+    assert understood(router={"deadline_s": 60}).deadline_s == 60
 
 
 def test_stop_after_passes_may_be_asked_for(understood):
@@ -99,10 +99,8 @@ def test_without_a_seed_the_server_gives_its_own(understood):
 
 def test_requests_without_a_seed_take_turns_among_the_members():
     server = Serving().server
-    rotations = [
-        parse_request(server, chat, chat.read(question()), {}, "id", OWN_SEED).job.sampling.rotation
-        for _ in range(5)
-    ]
+    parsed = parse_request(server.served, chat, chat.read(question()), {}, "id", OWN_SEED)
+    rotations = [server.begin(parsed).sampling.rotation for _ in range(5)]
     assert {rotation % 5 for rotation in rotations} == set(range(5))
 
 
@@ -115,10 +113,10 @@ def test_temperature_zero_is_greedy(understood, zero):
 
 def test_policy_and_limits_come_from_the_request_else_from_the_configuration(understood):
     config = {"router": {"policy": "single"}, "judge": {"time_limit_s": 2, "memory_limit_mb": 100}}
-    job = understood({"alpharay": {"tests": TESTS}}, **config).job
+    job = understood({"alpharay": {"tests": TESTS}}, **config)
     assert (job.policy, job.limits.cpu_s, job.limits.memory_mb) == ("single", 2, 100)
     asked = {"tests": TESTS, "policy": "uniform", "time_limit_s": 1.5, "memory_limit_mb": 64}
-    job = understood({"alpharay": asked}, **config).job
+    job = understood({"alpharay": asked}, **config)
     assert (job.policy, job.limits.cpu_s, job.limits.memory_mb) == ("uniform", 1.5, 64)
 
 
@@ -128,8 +126,8 @@ def test_policy_and_limits_come_from_the_request_else_from_the_configuration(und
 @pytest.mark.parametrize("name", ["frontier@1.5", "frontier@1.50", "frontier@+1.5"])
 def test_a_member_is_pinned_by_its_name_however_its_alpha_is_written(understood, name):
     todo = understood({"model": name})
-    assert isinstance(todo, PinnedRequest)
-    assert todo.member.name == "frontier@1.5"
+    assert todo.pinned
+    assert [member.name for member in todo.sampling.members] == ["frontier@1.5"]
 
 
 @pytest.mark.parametrize("asked", [{"budget": 4}, {"tests": TESTS}])
@@ -140,7 +138,7 @@ def test_a_pinned_member_with_a_budget_or_tests_is_an_ensemble_of_one(understood
 
 def test_a_pinned_member_may_be_named_among_the_members_too(understood):
     todo = understood({"model": "frontier@0", "alpharay": {"members": [0, 1]}})
-    assert isinstance(todo, PinnedRequest)
+    assert todo.pinned
 
 
 def test_a_pinned_member_that_the_members_leave_out_is_refused(refused):

@@ -266,7 +266,7 @@ async def test_all_bodies_together_are_bounded_and_room_is_given_back(serve):
     assert serving.counted("alpharay_rejections_total", reason="bodies_full") == 1
     assert (await serving.chat()).status_code == 200
     assert (await first).status_code == 200
-    assert serving.server.bodies.held == 0
+    assert serving.server.admission.bodies.held == 0
     assert (await serving.chat(padding="x" * 900_000)).status_code == 200
 
 
@@ -274,10 +274,10 @@ async def test_a_client_that_leaves_gives_its_room_back(serving):
     serving.engines.seconds = dict.fromkeys(NAMES, 20.0)
     call = Call(serving.app, question(padding="x" * 100_000))
     await asyncio.sleep(1)
-    assert serving.server.bodies.held > 100_000
+    assert serving.server.admission.bodies.held > 100_000
     call.leave()
     await call.end()
-    assert serving.server.bodies.held == 0
+    assert serving.server.admission.bodies.held == 0
 
 
 async def test_what_many_small_values_take_in_memory_counts(serve):

@@ -8,8 +8,19 @@ from random import Random
 import pytest
 
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.router import POLICIES, Candidate, Member, RouterState, SamplingRequest
-from alpharay.serve.learn.recording import Recorded, drawn, folded_of, replayed
+from alpharay.router import (
+    POLICIES,
+    Candidate,
+    Down,
+    Expired,
+    Lost,
+    Member,
+    Revived,
+    RouterState,
+    SamplingRequest,
+    Stop,
+)
+from alpharay.serve.learn.recording import RecordedSession, drawn, folded_of, replayed
 
 MEMBERS = tuple(Member(name=f"frontier@{alpha:g}", alpha=alpha) for alpha in (-0.5, 0.0, 0.5, 1.0, 1.5))
 KINDS = [VerdictKind.WRONG_ANSWER, VerdictKind.TIME_LIMIT, VerdictKind.JUDGE_ERROR, VerdictKind.RUNTIME_ERROR]
@@ -24,28 +35,29 @@ def lived_through(dice, policy, *, share=0.1, **asked):
         "stop_after_passes": 2,
         **asked,
     }
-    session = Recorded(SamplingRequest(**settings), policy)
-    under_way, steps = [], 0
-    while not session.stopped:
-        under_way += session.next_wave()
+    session = RecordedSession(SamplingRequest(**settings), policy)
+    under_way, steps, events = [], 0, []
+    while not isinstance(draws := session.step(events), Stop):
+        under_way += draws
         steps += 1
         assert steps < 5000
         if steps > 40 and dice.random() < 0.02:
-            late = [Candidate(draw=draw) for draw in under_way[:2]]
-            session.expire(late)
-        elif session.stalled:
-            session.revive()
-        elif under_way:
+            events = [Expired(tuple(Candidate(draw=draw) for draw in under_way[:2]))]
+        elif not under_way:
+            events = [Revived()]
+        elif dice.random() < 0.02:
+            events = [Down((dice.choice(MEMBERS).name,))]
+        else:
             draw = under_way.pop(dice.randrange(len(under_way)))
             if dice.random() < 0.05:
-                session.lost(draw)
+                events = [Lost(draw)]
             else:
                 passed = dice.random() < share
                 kind = VerdictKind.ACCEPTED if passed else dice.choice(KINDS)
                 verdict = (
                     None if dice.random() < 0.1 else Verdict(kind, 4 if passed else dice.randrange(4), 4)
                 )
-                session.observe(Candidate(draw=draw, verdict=verdict, prompt_tokens=5, completion_tokens=9))
+                events = [Candidate(draw=draw, verdict=verdict, prompt_tokens=5, completion_tokens=9)]
     return session
 
 
@@ -69,8 +81,10 @@ def test_a_recorded_session_is_decided_again_draw_for_draw(policy, reproducible)
 
 def test_what_was_known_decides_and_is_named_by_its_place_in_the_log():
     known = RouterState({"frontier@0": 90}, {"frontier@0": 100}, folded=100)
-    session = Recorded(SamplingRequest(members=MEMBERS, budget=4, seed=1, router_state=known), "single")
-    assert {draw.member for draw in session.next_wave()} == {"frontier@0"}
+    session = RecordedSession(
+        SamplingRequest(members=MEMBERS, budget=4, seed=1, router_state=known), "single"
+    )
+    assert {draw.member for draw in session.step()} == {"frontier@0"}
     trace = session.trace({})
     assert folded_of(trace) == 100
     assert {draw.member for draw in replayed(trace, known).draws} == {"frontier@0"}
@@ -87,9 +101,11 @@ def test_a_draw_can_be_looked_up():
 
 
 def test_experiences_carry_the_level_of_the_first_failure():
-    session = Recorded(SamplingRequest(members=MEMBERS[:1], budget=3, seed=1, stop_after_passes=3), "uniform")
-    for draw in session.next_wave():
-        session.observe(Candidate(draw=draw, verdict=Verdict(VerdictKind.TIME_LIMIT, 2, 4, failed_case=2)))
+    session = RecordedSession(
+        SamplingRequest(members=MEMBERS[:1], budget=3, seed=1, stop_after_passes=3), "uniform"
+    )
+    verdict = Verdict(VerdictKind.TIME_LIMIT, 2, 4, failed_case=2)
+    session.step([Candidate(draw=draw, verdict=verdict) for draw in session.step()])
     rows = session.experiences("r", [1, 1, 2, 3])
     assert [row.failed_level for row in rows] == [2] * len(rows) == [2, 2, 2]
     assert rows[0].request == "r"

@@ -14,7 +14,7 @@ import pytest
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router import Candidate, Member, SamplingRequest
 from alpharay.serve.errors import ConfigError, StartFailed
-from alpharay.serve.learn.recording import Recorded
+from alpharay.serve.learn.recording import RecordedSession
 from alpharay.serve.learn.store import (
     Feedback,
     Record,
@@ -32,15 +32,17 @@ CHECKPOINTS = {"frontier@0": "a" * 64, "frontier@1": "b" * 64}
 
 
 def record(request, *, budget=2, judged=True):
-    session = Recorded(
+    session = RecordedSession(
         SamplingRequest(
             members=MEMBERS, budget=budget, seed=7, stop_after_passes=budget, features=(0.5, -1.0)
         ),
         "uniform",
     )
-    for draw in session.next_wave():
-        verdict = Verdict(VerdictKind.WRONG_ANSWER, 1, 4, failed_case=1) if judged else None
-        session.observe(Candidate(draw=draw, verdict=verdict, prompt_tokens=3, completion_tokens=11))
+    verdict = Verdict(VerdictKind.WRONG_ANSWER, 1, 4, failed_case=1) if judged else None
+    session.step(
+        Candidate(draw=draw, verdict=verdict, prompt_tokens=3, completion_tokens=11)
+        for draw in session.step()
+    )
     return Record(
         request=request,
         trace=session.trace(CHECKPOINTS),

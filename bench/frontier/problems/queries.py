@@ -68,13 +68,13 @@ def range_sum(rng: random.Random) -> Draft:
     start, keep = TOTALS[word]
     left, right = _ends(first)
     keep = among(keep, [text for _, text in TOTALS.values()]) if word != "total" else keep
-    sampling = f"\nans = {start}\nfor _ in range(q):\n    l, r = map(int, input().split())\n    s = "
+    loop = f"\nans = {start}\nfor _ in range(q):\n    l, r = map(int, input().split())\n    s = "
     return Draft(
         given="an array a of n integers and q queries",
         task=f"Each query l r asks for the sum of the values from position l to r (included), positions start at {first}. Find the {word + ' query result' if word != 'total' else 'total of all query results'}.",
         layouts=query_layouts(),
-        simple=Way("O(n^2)", f"{sampling.strip()} sum(a[{left}:{right}])\n    ans = {keep}"),
-        fast=Way("O(n)", f"p = [0]\nfor v in a:\n    p.append(p[-1]+v){sampling}p[{right}]-p[{left}]\n    ans = {keep}"),
+        simple=Way("O(n^2)", f"{loop.strip()} sum(a[{left}:{right}])\n    ans = {keep}"),
+        fast=Way("O(n)", f"p = [0]\nfor v in a:\n    p.append(p[-1]+v){loop}p[{right}]-p[{left}]\n    ans = {keep}"),
         values=_ranges(first), little=60, large=8000, sizes=SIZES, bounded="n",
     )  # fmt: skip
 
@@ -98,13 +98,13 @@ def count_below(rng: random.Random) -> Draft:
     fast = {"<": "bisect_left(a, x)", "<=": "bisect_right(a, x)", ">": "n-bisect_right(a, x)", ">=": "n-bisect_left(a, x)"}  # fmt: skip
     word = rng.choice(list(TOTALS))
     start, keep = TOTALS[word]
-    sampling = f"ans = {start}\nfor _ in range(q):\n    x = int(input())\n    s = "
+    loop = f"ans = {start}\nfor _ in range(q):\n    x = int(input())\n    s = "
     return Draft(
         given="an array a of n integers and q queries",
         task=f"Each query x asks how many values are {words} x. Find the {word + ' query result' if word != 'total' else 'total of all query results'}.",
         layouts=query_layouts(),
-        simple=Way("O(n^2)", f"{sampling}sum(1 for v in a if v {among(op, list(fast))} x)\n    ans = {keep}"),
-        fast=Way("O(n log n)", f"{pick('a.sort()', 'a = sorted(set(a))')}\n{sampling}{among(fast[op], list(fast.values()))}\n    ans = {keep}", "from bisect import *"),
+        simple=Way("O(n^2)", f"{loop}sum(1 for v in a if v {among(op, list(fast))} x)\n    ans = {keep}"),
+        fast=Way("O(n log n)", f"{pick('a.sort()', 'a = sorted(set(a))')}\n{loop}{among(fast[op], list(fast.values()))}\n    ans = {keep}", "from bisect import *"),
         values=lambda r, n: {"a": values_up_to(30)(r, n), "q": [[r.randint(3, 27)] for _ in range(n if n > 20 else r.randint(1, 2))]},
         little=60, large=4500, sizes=SIZES, hard=True,
     )  # fmt: skip
@@ -113,13 +113,13 @@ def count_below(rng: random.Random) -> Draft:
 def range_even(rng: random.Random) -> Draft:
     """Held out: prefix sums of a property instead of the values."""
     left, right = _ends(0)
-    sampling = "ans = 0\nfor _ in range(q):\n    l, r = map(int, input().split())\n    s = "
+    loop = "ans = 0\nfor _ in range(q):\n    l, r = map(int, input().split())\n    s = "
     return Draft(
         given="an array a of n integers and q queries",
         task="Each query l r asks for the number of even values from position l to r (included), positions start at 0. Find the total of all query results.",
         layouts=query_layouts(),
-        simple=Way("O(n^2)", f"{sampling}sum(1 for v in a[{left}:{right}] if v%2 == 0)\n    ans = ans+s"),
-        fast=Way("O(n)", f"p = [0]\nfor v in a:\n    p.append(p[-1]+{pick('(v%2 == 0)', 'v%2', 'v')})\n{sampling}p[{right}]-p[{left}]\n    ans = ans+s"),
+        simple=Way("O(n^2)", f"{loop}sum(1 for v in a[{left}:{right}] if v%2 == 0)\n    ans = ans+s"),
+        fast=Way("O(n)", f"p = [0]\nfor v in a:\n    p.append(p[-1]+{pick('(v%2 == 0)', 'v%2', 'v')})\n{loop}p[{right}]-p[{left}]\n    ans = ans+s"),
         values=_ranges(0), little=60, large=4500, sizes=SIZES,
     )  # fmt: skip
 

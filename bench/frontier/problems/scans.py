@@ -96,7 +96,7 @@ def records(rng: random.Random) -> Draft:
 
 def water(rng: random.Random) -> Draft:
     return Draft(
-        given="the heights a of n policy",
+        given="the heights a of n walls",
         task=rng.choice(["How much rain stays between them?", "Find the number of units of rain that they hold."]),
         layouts=array_layouts(),
         simple=Way("O(n^2)", f"ans = 0\nfor i in range(n):\n    ans += {pick('min', 'max')}(max(a[:{pick('i+1', 'i+2')}]), max(a[i:]))-a[i]"),

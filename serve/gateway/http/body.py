@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from alpharay.serve.errors import RequestError, malformed
+from alpharay.serve.gateway.admission import ClientGone
 from alpharay.serve.gateway.http.bodies import Share
 from alpharay.serve.gateway.http.decompress import decompressed, is_known, unknown_encoding
-from alpharay.serve.gateway.server import ClientGone
 
 T = TypeVar("T")
 

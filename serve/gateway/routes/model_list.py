@@ -1,4 +1,4 @@
-"""`/v1/models` in the form that Anthropic's clients read."""
+"""`/v1/models`: the ensemble and its members, in OpenAI's form and in the one that Anthropic's clients read."""
 
 from __future__ import annotations
 
@@ -7,13 +7,56 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alpharay.serve.errors import malformed
+from alpharay.serve.gateway.server import Server
 from alpharay.serve.spelling import shown
+from alpharay.serve.state.members import ServedMember, find_member, unknown_model
 
 Json = dict[str, Any]
 
 ASKED_BY = "anthropic-version"
 _MOST = 1000
 _DEFAULT = 20
+
+
+def models(server: Server) -> list[Json]:
+    """The ensemble first, then its members, as `/v1/models` lists them."""
+    alphas = [member.alpha for member in server.members]
+    ensemble = {"kind": "ensemble", "alphas": alphas, "members": [member.name for member in server.members]}
+    return [
+        _model(server, server.config.name, ensemble),
+        *(_model(server, m.name, _member_note(m)) for m in server.members),
+    ]
+
+
+def model(server: Server, name: str) -> Json:
+    """Raises RequestError (404)."""
+    wanted = find_member(server.members, name)
+    for model in models(server):
+        if model["id"] == (wanted.name if wanted else name):
+            return model
+    raise unknown_model(name, server.config.name, server.members)
+
+
+def _model(server: Server, name: str, note: Json) -> Json:
+    return {
+        "id": name,
+        "object": "model",
+        "created": server.started,
+        "owned_by": "alpharay",
+        "root": name,
+        "parent": None,
+        "max_model_len": server.config.engine.max_model_len,
+        "alpharay": note,
+    }
+
+
+def _member_note(member: ServedMember) -> Json:
+    return {
+        "kind": "member",
+        "alpha": member.alpha,
+        "effective_alpha": member.effective_alpha,
+        "checkpoint": member.sha256,
+    }
 
 
 def of_anthropic(model: Json) -> Json:

@@ -8,10 +8,10 @@ from typing import Any
 from fastapi.responses import Response
 
 from alpharay.serve.dialects.dialect import OURS, for_the_engine, typed, with_own
+from alpharay.serve.dialects.refusals import refused
 from alpharay.serve.errors import no_capacity
 from alpharay.serve.gateway.server import Server
-from alpharay.serve.sampling.ensemble import refused
-from alpharay.serve.state.members import find_member
+from alpharay.serve.state.members import find_member, unknown_model
 from alpharay.serve.transport.clients import SampleLost
 
 PATHS = ("/tokenize", "/detokenize")
@@ -32,7 +32,7 @@ async def any_engine(server: Server, path: str, body: dict[str, Any], fields: di
     wanted = typed(body, "model", str) or server.config.name
     named = find_member(server.members, wanted) if "@" in wanted else None
     if named is None and wanted != server.config.name:
-        raise server.unknown_model(wanted)
+        raise unknown_model(wanted, server.config.name, server.members)
     rest = for_the_engine(fields)
     for member in [named] if named else server.members:
         try:

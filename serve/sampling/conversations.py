@@ -1,6 +1,4 @@
-"""Requests for the ensemble that one member answers by itself: no budget, no tests, one choice.
-
-A conversation with tools stays with one member: an agent's turns build on each other, and its engine has the
+"""A conversation with tools stays with one member: an agent's turns build on each other, and its engine has the
 conversation in its prefix cache. Which member is the policy's choice, at the conversation's first turn.
 """
 
@@ -10,18 +8,7 @@ import hashlib
 from collections import OrderedDict
 from typing import Any
 
-from alpharay.router import POLICIES, Draw, SamplingRequest, Session
-
 _REMEMBERED = 4096
-
-
-def order(sampling: SamplingRequest, policy: str) -> tuple[Draw, ...]:
-    """The draw of one sample at each member, in the order in which the policy would turn to them."""
-    session, found = Session(sampling, POLICIES[policy]()), []
-    while wave := session.next_wave():
-        found.append(wave[0])
-        session.lost(wave[0])  # as if its engine were gone: who is next?
-    return tuple(found)
 
 
 class Conversations:
@@ -31,8 +18,9 @@ class Conversations:
         self._members: OrderedDict[str, str] = OrderedDict()
         self._agents: OrderedDict[str, bool] = OrderedDict()
 
-    def member(self, conversation: str) -> str | None:
-        return self._members.get(conversation)
+    def member(self, conversation: str) -> str:
+        """The member that it is with; "" where that is not known."""
+        return self._members.get(conversation, "")
 
     def stay(self, conversation: str, member: str) -> None:
         _remember(self._members, conversation, member)

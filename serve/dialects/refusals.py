@@ -1,13 +1,16 @@
-"""The engine's refusal of a prompt that does not fit the model, in the words by which agents know that they must compact.
+"""An engine's refusals and faults as errors of ours.
 
-OpenAI's clients look for the code `context_length_exceeded`, Anthropic's for "prompt is too long: N tokens > M maximum".
+The refusal of a prompt that does not fit the model is in the words by which agents know that they must compact: OpenAI's
+clients look for the code `context_length_exceeded`, Anthropic's for "prompt is too long: N tokens > M maximum".
 """
 
 from __future__ import annotations
 
+import json
 import re
 
 from alpharay.serve.dialects.dialect import ApiRequest
+from alpharay.serve.dialects.structures import unusable
 from alpharay.serve.errors import RequestError
 
 CODE = "context_length_exceeded"
@@ -36,7 +39,7 @@ class PromptTooLong(RequestError):
         self.limit = limit
 
 
-def prompt_too_long(message: str, param: str | None) -> PromptTooLong | None:
+def _too_long(message: str, param: str | None) -> PromptTooLong | None:
     """The refusal, where the engine's message is one of that kind."""
     for wording in _WORDINGS:
         if found := re.search(wording, message, re.DOTALL):
@@ -51,7 +54,7 @@ def prompt_too_long(message: str, param: str | None) -> PromptTooLong | None:
     return PromptTooLong(message, tokens=max(tokens, limit + 1), limit=limit, param=param)
 
 
-def fills_the_model(message: str, request: ApiRequest) -> PromptTooLong | None:
+def _fills_the_model(message: str, request: ApiRequest) -> PromptTooLong | None:
     """The refusal of a prompt that leaves no room for a token."""
     limit = request.context
     if not limit or not message.startswith(_NO_ROOM) or any(request.body.get(name) == 0 for name in LIMITS):
@@ -61,3 +64,35 @@ def fills_the_model(message: str, request: ApiRequest) -> PromptTooLong | None:
         "for output tokens. Please reduce the length of the input prompt."
     )
     return PromptTooLong(told, tokens=limit + 1, limit=limit, param="input_tokens")
+
+
+def engine_fault(request: ApiRequest) -> RequestError:
+    """Living engines fail on this very request, so that drawing again would not help: 500, or 400 where it asks for a
+    structure, since then the structure is what they cannot use.
+    """
+    return unusable(request.body) or RequestError(
+        500, "the engine fails on this request; an unusual field of it may be the reason"
+    )
+
+
+def refused(status: int, body: bytes, request: ApiRequest | None = None) -> RequestError:
+    """The engine's own refusal (a prompt longer than the model, say) as ours. request: what it refused."""
+    try:
+        response = json.loads(body)
+    except ValueError:
+        response = None
+    error = response.get("error") if isinstance(response, dict) else None
+    if not isinstance(error, dict):
+        return RequestError(
+            400 if status == 422 else status,
+            f"the engine refused the request: {body[:500].decode(errors='replace')}",
+        )
+    message = str(error.get("message"))
+    if "--tool-call-parser" in message:
+        message = (
+            "the model is served without a parser for tool calls; name vLLM's under engine.extra, such as "
+            "{enable_auto_tool_choice: true, tool_call_parser: hermes}, or send no tools"
+        )
+    param = error.get("param")
+    too_long = _too_long(message, param) or (request and _fills_the_model(message, request))
+    return too_long or RequestError(400 if status == 422 else status, message, param=param)

@@ -1,0 +1,160 @@
+"""Who may come in: one ingress replica's room for requests, API keys and their rate limits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from alpharay.serve import logs
+from alpharay.serve.config import Server as ServerConfig
+from alpharay.serve.errors import RequestError, no_capacity
+from alpharay.serve.gateway.http.bodies import Bodies
+from alpharay.serve.state.keys import Key, KeyRing
+from alpharay.serve.state.limits import Limits, RateLimitLease
+from alpharay.serve.state.metrics import Counts
+
+
+class ClientGone(Exception):
+    """The client closed its connection before its answer was ready."""
+
+
+class Admission:
+    """in_flight: requests that have not ended. draining: nothing more comes in."""
+
+    def __init__(self, config: ServerConfig, counts: Counts) -> None:
+        self.counts = counts
+        self.in_flight = 0
+        self.draining = False
+        self.keys = KeyRing(config.api_keys_file) if config.api_keys_file is not None else None
+        self.limits = Limits()
+        self.bodies = Bodies(config.held_mb)
+        self._most = config.max_queued
+
+    def admit(self, endpoint: str, headers: Iterable[tuple[str, str]]) -> RequestContext:
+        """A place for one request, in the name of its API key.
+
+        Raises RequestError: 401 for an unknown key, 503 when full or draining, 429 over the key's limits.
+        """
+        key = self.key_of(headers)
+        problem = None
+        if self.draining:
+            problem, reason = "the server is shutting down", "draining"
+        elif self.in_flight >= self._most:
+            problem, reason = f"{self.in_flight} requests are already under way or waiting", "queue_full"
+        if problem:
+            self.counts.rejections.labels(reason).inc()
+            self.counts.requests.labels(endpoint, "refused").inc()
+            raise no_capacity(problem)
+        context = RequestContext(self, endpoint)
+        if key is not None:
+            with context.ended_by_errors(), self._limited():
+                context.lease = self.limits.enter(key)
+        return context
+
+    def key_of(self, headers: Iterable[tuple[str, str]]) -> Key | None:
+        """The key that a request brings; None where the server asks for none. Raises RequestError (401)."""
+        if self.keys is None:
+            return None
+        try:
+            return self.keys.find(headers)
+        except RequestError:
+            self.counts.rejections.labels("unauthorized").inc()
+            raise
+
+    def charge(self, lease: RateLimitLease, samples: int) -> None:
+        """Reserves samples of the key's day. Raises RequestError (429)."""
+        with self._limited():
+            lease.spend(samples)
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        try:
+            yield
+        except RequestError:
+            self.counts.rejections.labels("key_limit").inc()
+            raise
+
+
+class RequestContext:
+    """One request from its admission to the end of its answer; counts how it ended, once.
+
+    arrived: when it came (monotonic). lease: of its API key, if any. answer: the id within its answer's own id, once it
+    has one. direct: samples that one engine answers by itself: they are drawn, or lost with the whole request.
+
+    Use it as a context manager. An answer that is streamed ends later than its handler: `stay()` hands the end over to
+    whoever calls `end()`.
+    """
+
+    def __init__(self, admission: Admission, endpoint: str) -> None:
+        self._admission = admission
+        self._endpoint = endpoint
+        self.arrived = time.monotonic()
+        self._ended = False
+        self._stays = False
+        self._texted = False
+        self.lease: RateLimitLease | None = None
+        self.answer = ""
+        self.direct = 0
+        admission.in_flight += 1
+        self.body = admission.bodies.share()  # what its body holds of the room for all
+
+    @contextmanager
+    def ended_by_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.end(outcome_of(error))
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None or not self._stays:
+            self.end(outcome_of(error))
+
+    def stay(self) -> None:
+        self._stays = True
+
+    def draws_directly(self, samples: int) -> None:
+        if self.lease is not None:
+            self.direct = samples
+            self.lease.drew(samples)
+
+    def first_text(self) -> None:
+        """The first text of a streamed answer goes out."""
+        if not self._texted:
+            self._texted = True
+            self._admission.counts.first_token.observe(time.monotonic() - self.arrived)
+
+    def end(self, outcome: str) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._admission.in_flight -= 1
+        if self.lease is not None:
+            if self.direct and outcome not in {"ok", "client_gone"}:
+                self.lease.lost(self.direct)
+            self.lease.end()
+        seconds = time.monotonic() - self.arrived
+        self._admission.counts.requests.labels(self._endpoint, outcome).inc()
+        self._admission.counts.duration.labels(self._endpoint).observe(seconds)
+        logs.ended(self._endpoint, outcome, seconds, self.answer)
+        self.body.release()
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """The `outcome` label of a request that ended so."""
+    if error is None:
+        return "ok"
+    if isinstance(error, asyncio.CancelledError | ClientGone | GeneratorExit):
+        return "client_gone"
+    if isinstance(error, RequestError):
+        return "invalid" if error.status < 500 else "unavailable"
+    return "fault"

@@ -1,0 +1,207 @@
+"""Answers that engines write by themselves, without budget and tests: passed through, with our notes added.
+
+One draw carries the whole request; several streamed choices of the ensemble are each a draw of their own. Where an engine
+is lost before anything of its draw was sent, the session's next member answers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Coroutine, Iterable
+from dataclasses import replace
+from typing import Any
+
+from alpharay.driver import drive
+from alpharay.router import Candidate, Down, Draw, Event, SamplingRequest
+from alpharay.serve.dialects.dialect import EngineError, Json, Spent
+from alpharay.serve.dialects.refusals import engine_fault, refused
+from alpharay.serve.errors import RequestError
+from alpharay.serve.gateway import respond
+from alpharay.serve.gateway.server import Server
+from alpharay.serve.learn.recording import RecordedSession
+from alpharay.serve.sampling.ensemble import Outcome
+from alpharay.serve.sampling.request import ParsedRequest
+from alpharay.serve.transport.clients import EngineFault, SampleLost
+
+
+class DirectSampler:
+    """The draws of one direct request. Subclasses say how an engine is asked."""
+
+    waits = False  # where no member can answer, the client is told at once
+
+    def __init__(self, server: Server, parsed: ParsedRequest) -> None:
+        self.parsed = parsed
+        self.origin = respond.origin(parsed)
+        self.session = server.begin(parsed)
+        self._server = server
+        self._started = time.monotonic()
+        self._lost = "no member is up"
+
+    async def run(self) -> None:
+        """Raises RequestError: the engine's own refusal, or 503 where no member can answer."""
+        names = [member.name for member in self.parsed.sampling.members]
+        down = tuple(name for name in names if self._server.cluster.is_down(name))
+        # Where all are, one is asked all the same: it may have come back a moment ago.
+        first: list[Event] = [Down(down)] if len(down) < len(names) else []
+        await drive(self.session, self, lambda: math.inf, first)
+        if len(self.session.candidates) < self.parsed.sampling.effective_budget:
+            raise _restarting(self._lost)
+
+    async def sample(self, draw: Draw) -> Spent:
+        """Has the engine answer. Raises SampleLost, EngineError, and RequestError: its refusal."""
+        raise NotImplementedError
+
+    def is_begun(self, draw: Draw) -> bool:
+        """Whether something of it was sent, so that no other member can answer in its place."""
+        raise NotImplementedError
+
+    def start(self, draw: Draw) -> Coroutine[Any, Any, Candidate]:
+        if self.parsed.conversation:
+            self._server.conversations.stay(self.parsed.conversation, draw.member)
+        return self._candidate(draw)
+
+    def is_lost(self, draw: Draw, error: Exception) -> bool:
+        if isinstance(error, SampleLost):
+            self._lost = f"the engine of {draw.member} was lost ({error})"
+        return isinstance(error, SampleLost)
+
+    def drop(self, draw: Draw, error: BaseException | None) -> None:
+        """It counts itself when it is cancelled."""
+
+    def sampled(self) -> Iterable[Candidate]:
+        return ()
+
+    def body(self, draw: Draw, request_id: str) -> bytes:
+        """The request as the draw's engine gets it."""
+        request = self.parsed.request
+        if self.parsed.sampling.budget > 1:
+            request = replace(request, choices=1)
+        return self.parsed.dialect.engine_body(
+            request, draw.member, seed=self._seed(draw), draw=False, request_id=request_id
+        )
+
+    def note(self, draw: Draw, index: int = 0) -> Json:
+        """The `alpharay` object of a choice. index: of the choice among those of its draw."""
+        # As vLLM seeds the choices of one request; several prompts share their seeds.
+        seed = self._seed(draw) + index % self.parsed.request.choices
+        return respond.choice_note(Candidate(draw=replace(draw, seed=seed)), self._server.by_name)
+
+    def finish(self, draw: Draw, spent: Spent) -> Json:
+        """Counts and records a request of one draw; returns the `alpharay` object of the whole answer."""
+        session = _one_member(self.parsed, draw, spent)
+        return self.record(session, session.candidates, spent, time.monotonic() - self._started)
+
+    def record(
+        self, session: RecordedSession, chosen: list[Candidate], spent: Spent, sample_s: float
+    ) -> Json:
+        """As `finish`. chosen: the choices of the answer, in their order."""
+        outcome = Outcome(
+            session,
+            "not_asked",
+            prompt_tokens=spent[0],
+            completion_tokens=spent[1],
+            sample_s=sample_s,
+            total_s=time.monotonic() - self._started,
+        )
+        respond.record(self._server, self.parsed, outcome, chosen)
+        return respond.summary(self.parsed, outcome)
+
+    async def _candidate(self, draw: Draw) -> Candidate:
+        """The draw, counted by what became of it. Raises SampleLost: another member may answer; RequestError."""
+        outcome = "aborted"
+        try:
+            prompt, completion = await self.sample(draw)
+            outcome = "finished"
+        except (SampleLost, EngineError) as error:
+            failure = self._failure(draw, error)
+            outcome = "" if isinstance(failure, RequestError) and failure.status < 500 else "lost"
+            raise failure from error
+        except RequestError:
+            outcome = ""
+            raise
+        finally:
+            if outcome:
+                samples = self._server.counts.samples.labels(draw.member, outcome)
+                samples.inc(self.parsed.choices_a_draw)
+        tokens = self._server.counts.tokens
+        tokens.labels(draw.member, "prompt").inc(prompt)
+        tokens.labels(draw.member, "completion").inc(completion)
+        return Candidate(draw=draw, prompt_tokens=prompt, completion_tokens=completion)
+
+    def _failure(self, draw: Draw, error: SampleLost | EngineError) -> Exception:
+        if isinstance(error, EngineError) and (error.status < 500 or error.status == 501):
+            return refused(error.status, error.body, self.parsed.request)
+        fault = engine_fault(self.parsed.request)
+        if isinstance(error, EngineError):
+            # An engine that is dying fails before its death is noticed, and another member may answer.
+            others = len(self.parsed.sampling.members) > 1 and fault.status >= 500
+            if self.is_begun(draw) or not others:
+                return fault
+        elif isinstance(error, EngineFault):
+            return fault
+        if self.is_begun(draw):
+            return _restarting(f"the engine of {draw.member} was lost in the middle of its answer")
+        return SampleLost(str(error))
+
+    def _seed(self, draw: Draw) -> int:
+        """A pinned member's engine gets the caller's own, as a bare vLLM server would."""
+        return self.parsed.sampling.seed if self.parsed.pinned else draw.seed
+
+
+class WholeAnswer(DirectSampler):
+    """An unstreamed answer: one draw for the whole request."""
+
+    def __init__(self, server: Server, parsed: ParsedRequest) -> None:
+        super().__init__(server, parsed)
+        self._answer: Json = {}
+
+    async def answer(self) -> Json:
+        """Raises RequestError."""
+        await self.run()
+        return self._answer
+
+    async def sample(self, draw: Draw) -> Spent:
+        parsed, request_id = self.parsed, self.parsed.request_id
+        reply = await self._server.engines.sample(
+            draw.member, parsed.dialect.PATH, self.body(draw, request_id), {"x-request-id": request_id}
+        )
+        if reply.status != 200:
+            raise refused(reply.status, reply.body, parsed.request)
+        response: Json = json.loads(reply.body)
+        spent = parsed.dialect.usage(response)
+        summary = self.finish(draw, spent)
+        self._answer = parsed.dialect.noted(
+            self.origin, response, lambda index: self.note(draw, index), summary
+        )
+        return spent
+
+    def is_begun(self, draw: Draw) -> bool:  # noqa: ARG002 - as in the base
+        return False
+
+
+def _restarting(reason: str) -> RequestError:
+    return RequestError(
+        503,
+        f"{reason}, and no other can finish this answer; it is being restarted, try again",
+        code="no_capacity",
+        retry_after_s=5,
+    )
+
+
+def _one_member(parsed: ParsedRequest, draw: Draw, spent: Spent) -> RecordedSession:
+    """The choices of one engine call as draws of a session, so that feedback finds what it is about."""
+    samples = parsed.choices_a_draw
+    member = next(member for member in parsed.sampling.members if member.name == draw.member)
+    sampling = SamplingRequest(
+        members=(member,), budget=samples, seed=parsed.sampling.seed, features=parsed.sampling.features
+    )
+    session = RecordedSession(sampling, "single")
+    draws = session.step()
+    if isinstance(draws, tuple):
+        session.step(
+            Candidate(draw=each, prompt_tokens=spent[0] // samples, completion_tokens=spent[1] // samples)
+            for each in draws
+        )
+    return session

@@ -1,0 +1,165 @@
+"""A direct answer as a stream: the engines' own events, only the last of which wait to have our notes added."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+from typing import Any
+
+from alpharay.router import Draw
+from alpharay.serve.dialects.chunks import MergedChunks
+from alpharay.serve.dialects.dialect import Closing, EngineError, Json, Passage, Spent
+from alpharay.serve.dialects.openai import events_of, one_line
+from alpharay.serve.dialects.refusals import refused
+from alpharay.serve.errors import RequestError
+from alpharay.serve.gateway.admission import RequestContext, outcome_of
+from alpharay.serve.gateway.direct import DirectSampler
+from alpharay.serve.gateway.server import Server
+from alpharay.serve.gateway.streaming import HEADERS_AFTER_S, either
+from alpharay.serve.sampling.request import ParsedRequest
+from alpharay.serve.transport.clients import SampleLost
+
+log = logging.getLogger("ray.serve")
+
+
+class StreamedAnswer(DirectSampler, AsyncIterator[bytes]):
+    """The events of a direct answer.
+
+    `open()` it first: until then nothing has been sent, and a refusal has its proper status, also one that the
+    engine tells as the first event of its stream.
+    """
+
+    def __init__(self, server: Server, parsed: ParsedRequest, context: RequestContext) -> None:
+        super().__init__(server, parsed)
+        self._context = context
+        self._merged = MergedChunks(parsed.request, self.origin) if parsed.sampling.budget > 1 else None
+        self._choices: dict[int, int] = {}  # per draw the choice that it is
+        self._free = list(range(parsed.sampling.budget))  # choices without a draw
+        self._begun: set[int] = set()  # draws of which something was sent
+        self._passage: Passage | None = None
+        self._held: dict[
+            int, bytes
+        ] = {}  # what an engine says before it begins to answer: it may still refuse
+        self._sample_s = 0.0
+        self._ready: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._taken = asyncio.Event()  # an engine has taken the request
+        self._first = asyncio.Event()  # something can be sent
+        self._opened = False
+        self._working: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Waits for an engine to take the request, and a moment for the first event. Raises RequestError."""
+        self._working = asyncio.create_task(self._work())
+        await either(self._working, self._taken, None)
+        await either(self._working, self._first, HEADERS_AFTER_S)
+        self._opened = True
+        if self._working.done():
+            self._working.result()
+
+    async def __anext__(self) -> bytes:
+        part = await self._ready.get()
+        if part is None:
+            raise StopAsyncIteration
+        return part
+
+    async def aclose(self) -> None:
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.gather(self._working, return_exceptions=True)
+
+    async def _work(self) -> None:
+        """Draws to the end. An error is raised until the stream is open, and from then on its last event."""
+        try:
+            await self.run()
+            if self._merged is not None:
+                self._send(self._merged.finish(self._recorded()))
+        except RequestError as error:
+            self._fail(error)
+        except Exception as error:
+            log.exception("internal error in a stream")
+            told = f"internal error of the server, not of the request: {type(error).__name__}"
+            self._fail(RequestError(500, told))
+        finally:
+            self._ready.put_nowait(None)
+
+    def _fail(self, error: RequestError) -> None:
+        if not self._opened:
+            raise error
+        self._context.end(outcome_of(error))
+        if self._passage is not None:
+            self._send([*self._held.values(), *self._passage.fail(error)])
+
+    def _recorded(self) -> Json:
+        """Of several choices."""
+        chosen = sorted(self.session.candidates, key=lambda each: self._choices[each.draw.index])
+        spent = sum(each.prompt_tokens for each in chosen), sum(each.completion_tokens for each in chosen)
+        return self.record(self.session, chosen, spent, self._sample_s)
+
+    async def sample(self, draw: Draw) -> Spent:
+        request_id, started = self.parsed.request_id, time.monotonic()
+        if self._merged is not None:
+            request_id = f"{request_id}-{draw.index}"
+            self._choices[draw.index] = self._free.pop(0)
+        body, headers = self.body(draw, request_id), {"x-request-id": request_id}
+        stream: Any = self._server.engines.stream(draw.member, self.parsed.dialect.PATH, body, headers)
+        try:
+            async with aclosing(stream) as parts:
+                status, _ = await anext(parts)
+                if status != 200:
+                    raise refused(status, b"".join([part async for part in parts]), self.parsed.request)
+                self._taken.set()
+                return await self._pass(draw, parts)
+        except (SampleLost, EngineError):
+            if not self.is_begun(draw) and self._merged is not None:
+                self._free.insert(0, self._choices[draw.index])
+            raise
+        finally:
+            self._sample_s += time.monotonic() - started
+
+    def is_begun(self, draw: Draw) -> bool:
+        return draw.index in self._begun
+
+    async def _pass(self, draw: Draw, parts: AsyncIterator[bytes]) -> Spent:
+        """Sends the draw's events on. Raises EngineError, and SampleLost: they end in the middle."""
+        spent: Spent | None = None
+
+        def closing(total: Spent) -> Json:
+            nonlocal spent
+            spent = total
+            return {} if self._merged is not None else self.finish(draw, total)
+
+        passage = self._passage = self._new_passage(draw, closing)
+        asked, answered = (
+            f'"model":"{draw.member}"'.encode(),
+            f'"model":{json.dumps(self.origin.model)}'.encode(),
+        )
+        self._held[draw.index] = b""
+        async for events in events_of(parts):
+            # The text of an answer cannot hold the engine's name of the model: its quotes are escaped.
+            named = (event.replace(asked, answered) for event in events)
+            self._held[draw.index] += b"".join(part for event in named for part in passage.through(event))
+            if passage.texted:
+                self._context.first_text()
+            if passage.begun and self._held[draw.index]:
+                self._begun.add(draw.index)
+                self._send([self._held.pop(draw.index)])
+                self._held[draw.index] = b""
+        if spent is None:
+            raise SampleLost(f"{draw.member}: its stream ended in the middle")
+        return spent
+
+    def _new_passage(self, draw: Draw, closing: Closing) -> Passage:
+        parsed = self.parsed
+        if self._merged is not None:
+            return self._merged.choice(self._choices[draw.index], self.note(draw), closing)
+        return parsed.dialect.passage(
+            parsed.request, self.origin, lambda index: self.note(draw, index), closing
+        )
+
+    def _send(self, parts: Iterable[bytes]) -> None:
+        self._ready.put_nowait(one_line(b"".join(parts)))
+        self._first.set()

@@ -1,0 +1,105 @@
+"""Answers that are selected among candidates: whole, or as a stream that is kept alive until the winner's events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+from alpharay.serve.dialects.dialect import Json, Origin
+from alpharay.serve.errors import RequestError
+from alpharay.serve.gateway import respond
+from alpharay.serve.gateway.admission import RequestContext, outcome_of
+from alpharay.serve.gateway.server import Server
+from alpharay.serve.gateway.streaming import HEADERS_AFTER_S, either, let_go
+from alpharay.serve.sampling.progress import Progress, Watch, both, unwatched
+from alpharay.serve.sampling.request import ParsedRequest
+
+# Each message costs two hops between processes: steps that come close together share one.
+_GATHER_S = 0.1
+
+
+async def selected(
+    server: Server,
+    parsed: ParsedRequest,
+    context: RequestContext,
+    watch: Watch = unwatched,
+    origin: Origin | None = None,
+) -> Json:
+    """The whole answer. Its time counts from the request's arrival, its draws are charged to the request's key."""
+    if context.lease is not None:
+        watch = both(watch, context.lease.watch)
+    session = server.begin(parsed)
+    outcome = await server.ensemble.run(parsed, session, watch, arrived=context.arrived)
+    chosen = respond.returned(parsed, outcome)
+    respond.record(server, parsed, outcome, chosen)
+    return respond.whole(parsed, outcome, chosen, server.by_name, origin or respond.origin(parsed))
+
+
+class SelectedStream(AsyncIterator[bytes]):
+    """Progress, or keep-alive chunks, until the answer is there; then its events.
+
+    `open()` it first: until then nothing has been sent, and a refusal has its proper status.
+    """
+
+    def __init__(self, server: Server, parsed: ParsedRequest, context: RequestContext) -> None:
+        origin = respond.origin(parsed)
+        self._context = context
+        self._every_s = server.config.server.keep_alive_s
+        self._progress = Progress()
+        self._replay = parsed.dialect.replay(parsed.request, origin)
+        self._work = asyncio.ensure_future(selected(server, parsed, context, self._progress.watch, origin))
+        self._alive_at = asyncio.get_running_loop().time()
+        self._headers = True
+        self._rest: Iterator[bytes] | None = None
+
+    async def open(self) -> None:
+        """Waits a moment for a first sample. Raises RequestError."""
+        await either(self._work, self._progress.begun, HEADERS_AFTER_S)
+        if self._work.done():
+            self._work.result()
+
+    async def __anext__(self) -> bytes:
+        if self._headers:
+            self._headers = False
+            if opening := self._replay.open():
+                return opening
+        while self._rest is None:
+            if not self._work.done():
+                await self._work_or_news()
+            # Steps are comments, which not every client counts as a sign of life.
+            if out := self._progress.take() + self._keep_alive():
+                return out
+            if self._work.done():
+                self._rest = self._events()
+        for chunk in self._rest:
+            return chunk
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        await let_go(self._work)
+
+    def _events(self) -> Iterator[bytes]:
+        try:
+            whole = self._work.result()
+        except RequestError as error:
+            # The headers are out: the error can only be told as the stream's last event.
+            self._context.end(outcome_of(error))
+            yield from self._replay.fail(error)
+            return
+        self._context.first_text()
+        yield from self._replay.finish(whole)
+
+    def _keep_alive(self) -> bytes:
+        """Once every `keep_alive_s`, while work is under way."""
+        now = asyncio.get_running_loop().time()
+        if self._work.done() or now - self._alive_at < self._every_s:
+            return b""
+        self._alive_at = now
+        return self._replay.keep_alive()
+
+    async def _work_or_news(self) -> None:
+        """Waits for either, at most until the next keep-alive is due; after news a moment more, so that few messages carry it."""
+        due = self._alive_at + self._every_s - asyncio.get_running_loop().time()
+        await either(self._work, self._progress.news, max(0.0, due))
+        if self._progress.news.is_set():
+            await asyncio.wait({self._work}, timeout=_GATHER_S)

@@ -1,0 +1,65 @@
+"""A request as it is run: parsed, with every default filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alpharay.judge.limits import Limits
+from alpharay.judge.problem import Tests
+from alpharay.router import Need, SamplingRequest
+from alpharay.serve.dialects.dialect import ApiRequest, Dialect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedRequest:
+    """What one request asks for.
+
+    request_id: the id within its answer's own id. model: the name it was asked under. sampling: rotation and learnt
+    state are filled in when it is run. deadline_s: wall seconds from its arrival.
+    asked: the budget that was asked for, of which the key's cap may have left less; 0 where none was.
+    needs: what its selector goes by. probes: the inputs on which candidates are compared.
+    from_prompt: the tests are the prompt's own examples. hide_logprobs: the caller did not ask for them.
+    python: members may call the tool of `python_tool.py`, which is in the request already.
+    returns: `best`, `passing` or `all`.
+
+    direct: engines answer by themselves, without budget and tests. Their answers pass through as they are: one draw for
+    the whole request, or one a choice where several choices of the ensemble are streamed.
+    pinned: the caller named the member, whose engine gets the caller's seed itself.
+
+    agent: what tells one coding agent from another; "" where nothing does. conversation: the same for every
+    turn of one conversation with tools; "" elsewhere.
+    """
+
+    request_id: str
+    dialect: Dialect
+    request: ApiRequest
+    model: str
+    sampling: SamplingRequest
+    policy: str
+    deadline_s: float
+    limits: Limits
+    tests: Tests | None = None
+    language: str = "python"
+    asked: int = 0
+    needs: frozenset[Need] = frozenset()
+    probes: Tests | None = None
+    from_prompt: bool = False
+    hide_logprobs: bool = False
+    python: bool = False
+    returns: str = "best"
+    direct: bool = False
+    pinned: bool = False
+    agent: str = ""
+    conversation: str = ""
+
+    @property
+    def samples(self) -> int:
+        """The most that it may draw."""
+        return self.sampling.effective_budget * self.choices_a_draw
+
+    @property
+    def choices_a_draw(self) -> int:
+        """Choices that one engine call answers."""
+        if self.direct and self.sampling.budget == 1:
+            return self.request.choices * self.request.prompts
+        return 1
