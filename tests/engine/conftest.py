@@ -23,8 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.processes import holding
 
-START_S = 400
-PATIENCE_S = 120
+START_S = 900
+PATIENCE_S = 300
 
 
 def _wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:

@@ -20,7 +20,8 @@ def in_background(work) -> tuple[threading.Thread, list]:
 
 def test_an_engine_killed_under_a_request_is_replaced_and_the_answer_comes(server, sampling, wait_until):
     restarts = server.metric("alpharay_replica_restarts_total")
-    body = sampling(controls={"budget": 64, "stop_after_passes": 64})
+    # Long enough to be met half-way: each sample goes on to its last token.
+    body = sampling(controls={"budget": 64, "stop_after_passes": 64}, max_tokens=400, ignore_eos=True)
     thread, results = in_background(lambda: server.post(body))
     wait_until(lambda: server.metric("alpharay_engine_requests") > 0, "samples in the engines")
     server.processes("EngineCore")[0].send_signal(signal.SIGKILL)

@@ -109,16 +109,16 @@ def test_every_adapter_answers_from_one_engine(adapted, sampling):
     assert len({models[f"one@{alpha}"]["checkpoint"] for alpha in ("-0.5", "0", "1.5")}) == 3
 
 
-def test_a_member_runs_programs_in_the_sandbox_while_it_answers(adapted):
+def test_a_member_runs_programs_in_the_sandbox_while_it_answers(shifting):
     """The embedded model knows no tools: what it writes is forced; its parsing, running and going on are not."""
     call = '<tool_call>{"name": "python", "arguments": {"code": "print(6 * 7)"}}</tool_call>'
     body = {
-        "model": "one",
+        "model": "one@0",
         "messages": [{"role": "user", "content": "6 * 7?"}],
         "structured_outputs": {"choice": [call]},
         "alpharay": {"tools": ["python"], "budget": 3, "return": "all"},
     }
-    response = adapted.post(body)
+    response = shifting.post(body)
     assert response.status_code == 200, response.text
     answer = response.json()
     assert answer["alpharay"]["drawn"] == 3

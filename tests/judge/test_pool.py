@@ -410,7 +410,8 @@ async def test_a_killed_sandbox_is_replaced_and_its_run_repeated(layer):
         source = f"import time\ntime.sleep(0.5)\n{GOOD}"
         runs = [asyncio.create_task(own.judge(ADD, answer(f"{source}  # {n}"))) for n in range(2)]
         await until(lambda: len(set(children_of(os.getpid())) - before) >= len(runs))
-        for pid in set(children_of(os.getpid())) - others:
+        # Parents first: a program that is killed alone has a runtime error, and its sandbox would say so.
+        for pid in [pid for pid in children_of(os.getpid()) if pid not in others]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
