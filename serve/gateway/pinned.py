@@ -239,9 +239,7 @@ def _count_samples(server: Server, pinned: PinnedRequest, outcome: str) -> None:
 def _note(pinned: PinnedRequest, index: int) -> Json:
     member: ServedMember = pinned.member
     return {
-        "member": member.name,
-        "alpha": member.alpha,
-        "checkpoint": member.sha256,
+        **member.origin,
         # As vLLM seeds the choices of one request; several prompts share their seeds.
         "seed": pinned.seed + index % pinned.request.choices,
         "turn": 1,

@@ -231,9 +231,9 @@ class Server:
                           ["member"], [([name], share) for name, share in self._weights().items()]),
             metrics.gauge("alpharay_store_up", "1 while the scraped replica reaches the store; 0: learning is paused.", [],
                           [([], not self.learning.down)]),
-            metrics.gauge("alpharay_checkpoint_info", "1 for every member served, with its alpha and checkpoint.",
-                          ["member", "alpha", "sha256"],
-                          [([m.name, f"{m.alpha:g}", m.sha256], 1) for m in self.members]),
+            metrics.gauge("alpharay_checkpoint_info", "1 for every member served, with its alpha, weights and checkpoint.",
+                          ["member", "alpha", "weights", "sha256"],
+                          [(m.labels, 1) for m in self.members]),
         ]  # fmt: skip
 
     def _weights(self) -> dict[str, float]:
@@ -250,7 +250,7 @@ class Server:
         ensemble = {"kind": "ensemble", "alphas": alphas, "members": [member.name for member in self.members]}
         return [
             self._model(self.config.name, ensemble),
-            *(self._model(m.name, _member_note(m)) for m in self.members),
+            *(self._model(m.name, m.note) for m in self.members),
         ]
 
     def model(self, name: str) -> Json:
@@ -281,15 +281,6 @@ class Server:
             "max_model_len": self.config.engine.max_model_len,
             "alpharay": note,
         }
-
-
-def _member_note(member: ServedMember) -> Json:
-    return {
-        "kind": "member",
-        "alpha": member.alpha,
-        "effective_alpha": member.effective_alpha,
-        "checkpoint": member.sha256,
-    }
 
 
 class RequestContext:
