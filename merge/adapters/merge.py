@@ -95,9 +95,7 @@ def merge_adapters(
     values = check_alphas(alphas)
     settings = read_settings(dtype=dtype, rounding=rounding, seed=seed)
     points = tuple(
-        _Point(
-            name=alpha_name(alpha), alpha=alpha, weights=tuple(line_weights(alpha).values()), on_line=True
-        )
+        _Point(name=alpha_name(alpha), alpha=alpha, weights=tuple(line_weights(alpha).values()), on_line=True)
         for alpha in values
     )
     identity = _identity("ewa of adapters", settings, base) | {"alphas": list(values)}
@@ -272,9 +270,7 @@ def _write(job: _Job, point: _Point, partial: Path) -> OutputRecord:
     )
 
 
-def _sums(
-    job: _Job, point: _Point, module: str, exact: Factors | None, stored: StoredFactors | None
-) -> Sums:
+def _sums(job: _Job, point: _Point, module: str, exact: Factors | None, stored: StoredFactors | None) -> Sums:
     """What rounding the factors did to the products, from Gram matrices: no product is ever formed.
 
     exact, stored: None where nothing was rounded.

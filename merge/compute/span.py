@@ -16,6 +16,7 @@ from alpharay.merge.errors import UsageError
 
 # What decimals that were rounded by hand may be off, such as three times 0.33333.
 _SUM_TOLERANCE = 2e-5
+_LINE = ("low", "high")
 
 
 def line_weights(alpha: float) -> dict[str, float]:
@@ -25,7 +26,7 @@ def line_weights(alpha: float) -> dict[str, float]:
 
 def line_alpha(weights: Mapping[str, float]) -> float | None:
     """The alpha of a point that lies on the line low..high; None elsewhere."""
-    return weights.get("high", 0.0) if weights.keys() <= {"low", "high"} else None
+    return weights.get("high", 0.0) if weights.keys() <= set(_LINE) else None
 
 
 def shown_weights(weights: Mapping[str, float], digits: str = "g") -> str:
@@ -51,8 +52,9 @@ def check_weights(weights: Mapping[str, float], known: Collection[str]) -> None:
 
 
 def involved(order: Collection[str], weights: Mapping[str, float]) -> tuple[str, ...]:
-    """The checkpoints that a point is computed from, in that order."""
-    return tuple(name for name in order if weights.get(name, 0.0) != 0.0)
+    """The checkpoints that a point is computed from, in that order: of the line low..high both ends, also for an end."""
+    ends = _LINE if line_alpha(weights) is not None else ()
+    return tuple(name for name in order if weights.get(name, 0.0) != 0.0 or name in ends)
 
 
 def plan_span(
@@ -68,7 +70,7 @@ def plan_span(
     for (name, path), (other, twin) in itertools.combinations(checkpoints.items(), 2):
         if same_file(path, twin):
             raise UsageError(f"the checkpoints {name} and {other} are both {path}; name it once")
-    first, *others = checkpoints
+    others = list(checkpoints)[1:]
     planned = []
     for name, weights in outputs.items():
         check_weights(weights, checkpoints)
@@ -87,5 +89,5 @@ def plan_point(*, checkpoints: Mapping[str, Path], weights: Mapping[str, float],
     check_weights(weights, checkpoints)
     taken = {name: checkpoints[name] for name in involved(checkpoints, weights)}
     return plan_span(
-        checkpoints=taken, outputs={"theta": {name: weights[name] for name in taken}}, settings=settings
+        checkpoints=taken, outputs={"theta": {n: weights.get(n, 0.0) for n in taken}}, settings=settings
     )

@@ -47,9 +47,7 @@ class AlphaLoader(BaseModelLoader):  # type: ignore[misc]  # vllm is not there w
         model.load_weights(torch_weights(plan))  # type: ignore[operator]
 
 
-def plan_of(
-    model_config: Any, load_config: Any, point: float | Mapping[str, float] | None = None
-) -> Plan:
+def plan_of(model_config: Any, load_config: Any, point: float | Mapping[str, float] | None = None) -> Plan:
     """What an engine of that configuration loads; at another alpha, or other weights, where given. Raises MergeError."""
     extra = dict(load_config.model_loader_extra_config)
     named = extra.keys() - OPTIONAL
@@ -59,7 +57,10 @@ def plan_of(
             f"{', '.join(sorted(OPTIONAL))}; given were {', '.join(sorted(extra)) or 'none'}"
         )
     if named == LINE:
-        extra |= {"checkpoints": {"low": model_config.model, "high": extra["high"]}, "weights": extra["alpha"]}
+        extra |= {
+            "checkpoints": {"low": model_config.model, "high": extra["high"]},
+            "weights": extra["alpha"],
+        }
     weights = extra["weights"] if point is None else point
     return plan_point(
         checkpoints={name: Path(path) for name, path in extra["checkpoints"].items()},

@@ -140,9 +140,7 @@ def _output_record(plan: Plan, k: int, files: Sequence[FileRecord], sums: dict[s
         effective_alpha=whole.effective_alpha,
         rounding_error=whole.rounding_error,
         effective_weights=plan.effective_weights(whole),
-        groups={
-            group: plan.realised(output, part).effective_alpha for group, part in by_group(sums).items()
-        },
+        groups={group: plan.realised(output, part).effective_alpha for group, part in by_group(sums).items()},
         files=tuple(files),
     )
 

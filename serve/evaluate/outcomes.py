@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -33,15 +34,22 @@ SCHEMA = pa.schema(
         pa.field("completion_tokens", pa.int64(), nullable=False),
         pa.field("cpu_s", pa.float64(), nullable=False),
         pa.field("text_sha256", pa.string(), nullable=False),
+        # Of the member's checkpoints, a JSON object; null where it is no point of their span, as of a baseline.
+        pa.field("weights", pa.string()),
     ]
 )
+# What files of earlier versions, and of others, lack.
+OPTIONAL = frozenset({"weights"})
 
 
 def write_outcomes(path: Path, columns: Mapping[str, list[Any]]) -> None:
-    """Writes the columns of SCHEMA to that file, which appears or changes only as a whole."""
-    table = pa.table(
-        {field.name: pa.array(columns[field.name], field.type) for field in SCHEMA}, schema=SCHEMA
-    )
+    """Writes the columns of SCHEMA to that file, which appears or changes only as a whole.
+
+    Those in OPTIONAL may be left out.
+    """
+    nothing = [None] * len(columns["problem"])
+    whole = dict.fromkeys(OPTIONAL, nothing) | columns
+    table = pa.table({field.name: pa.array(whole[field.name], field.type) for field in SCHEMA}, schema=SCHEMA)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         pq.write_table(table, part, compression="zstd")
@@ -69,12 +77,19 @@ def read_outcomes(path: Path) -> Outcomes:
     problem, problems = _indexed(table["problem"])
     member, names = _indexed(table["member"])
     alphas = table["alpha"].to_numpy(zero_copy_only=False).astype(np.float64)
+    weights, texts = _indexed(pc.fill_null(table["weights"], ""))
     members = [
-        Member(name=name, alpha=_alpha(path, name, alphas[member == n])) for n, name in enumerate(names)
+        Member(
+            name=name,
+            alpha=_alpha(path, name, alphas[member == n]),
+            weights=_weights(path, name, {texts[code] for code in np.unique(weights[member == n])}),
+        )
+        for n, name in enumerate(names)
     ]
     # The frontier's order; what has no alpha comes last.
     place = sorted(
-        range(len(members)), key=lambda n: (math.isnan(members[n].alpha), members[n].alpha, names[n])
+        range(len(members)),
+        key=lambda n: (members[n].alpha is None, members[n].alpha or 0.0, names[n]),
     )
     member = np.argsort(place)[member]
     columns = {
@@ -105,12 +120,15 @@ def read_table(path: Path) -> Any:
         raise OutcomesError(f"{path} cannot be read: {error.strerror or error}") from error
     except pa.ArrowException as error:
         raise OutcomesError(f"{path} is not a Parquet file: {error}") from error
-    missing = [name for name in SCHEMA.names if name not in found.column_names]
+    needed = [name for name in SCHEMA.names if name not in OPTIONAL]
+    missing = [name for name in needed if name not in found.column_names]
     if missing:
         others = ", ".join(found.column_names) or "none"
         raise OutcomesError(
-            f"{path} has no column {missing[0]!r}; an outcomes file has {', '.join(SCHEMA.names)}, this one {others}"
+            f"{path} has no column {missing[0]!r}; an outcomes file has {', '.join(needed)}, this one {others}"
         )
+    for name in OPTIONAL.difference(found.column_names):
+        found = found.append_column(name, pa.nulls(found.num_rows, SCHEMA.field(name).type))
     if not found.num_rows:
         raise OutcomesError(f"{path} holds no outcome")
     return pa.table({field.name: _typed(path, field, found[field.name]) for field in SCHEMA}, schema=SCHEMA)
@@ -148,7 +166,7 @@ def _indexed(column: Any) -> tuple[Any, list[str]]:
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def _alpha(path: Path, name: str, alphas: Any) -> float:
+def _alpha(path: Path, name: str, alphas: Any) -> float | None:
     first = float(alphas[0])
     if not (np.isnan(alphas).all() or (alphas == first).all()):
         others = sorted({float(alpha) for alpha in alphas})
@@ -157,7 +175,25 @@ def _alpha(path: Path, name: str, alphas: Any) -> float:
         )
     if math.isinf(first):
         raise OutcomesError(f"{path}: the member {name!r} has the alpha {first}, which is not finite")
-    return first
+    return None if math.isnan(first) else first
+
+
+def _weights(path: Path, name: str, texts: set[str]) -> tuple[tuple[str, float], ...]:
+    """The weights that the rows of a member tell; rows of earlier versions beside them tell none."""
+    told = [text for text in texts if text]
+    if len(told) > 1:
+        raise OutcomesError(f"{path}: the member {name!r} has more than one weights: {told[0]}, {told[1]}")
+    if not told:
+        return ()
+    try:
+        weights = {str(key): float(value) for key, value in json.loads(told[0]).items()}
+    except (ValueError, TypeError, AttributeError):
+        weights = {"": math.nan}
+    if not all(map(math.isfinite, weights.values())):
+        raise OutcomesError(
+            f"{path}: the member {name!r} has the weights {shown(told[0])}, which are no numbers by checkpoint"
+        )
+    return tuple(weights.items())
 
 
 def _codes(path: Path, column: Any) -> Any:
