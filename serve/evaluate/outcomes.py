@@ -34,22 +34,18 @@ SCHEMA = pa.schema(
         pa.field("completion_tokens", pa.int64(), nullable=False),
         pa.field("cpu_s", pa.float64(), nullable=False),
         pa.field("text_sha256", pa.string(), nullable=False),
-        # Of the member's checkpoints, a JSON object; null where it is no point of their span, as of a baseline.
-        pa.field("weights", pa.string()),
     ]
 )
-# What files of earlier versions, and of others, lack.
-OPTIONAL = frozenset({"weights"})
+# Of the member's checkpoints, a JSON object; null where it is no point of their span, as of a baseline. Files of earlier
+# versions, and of others, lack the column.
+WEIGHTS = pa.field("weights", pa.string())
+_WHOLE = SCHEMA.append(WEIGHTS)
 
 
 def write_outcomes(path: Path, columns: Mapping[str, list[Any]]) -> None:
-    """Writes the columns of SCHEMA to that file, which appears or changes only as a whole.
-
-    Those in OPTIONAL may be left out.
-    """
-    nothing = [None] * len(columns["problem"])
-    whole = dict.fromkeys(OPTIONAL, nothing) | columns
-    table = pa.table({field.name: pa.array(whole[field.name], field.type) for field in SCHEMA}, schema=SCHEMA)
+    """Writes the columns of SCHEMA, and `weights` where given, to that file, which appears or changes only as a whole."""
+    whole = {WEIGHTS.name: [None] * len(columns["problem"]), **columns}
+    table = pa.table({field.name: pa.array(whole[field.name], field.type) for field in _WHOLE}, schema=_WHOLE)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         pq.write_table(table, part, compression="zstd")
@@ -112,7 +108,7 @@ def read_outcomes(path: Path) -> Outcomes:
 
 
 def read_table(path: Path) -> Any:
-    """The file as an Arrow table of SCHEMA. Raises OutcomesError."""
+    """The file as an Arrow table of SCHEMA and `weights`. Raises OutcomesError."""
     try:
         with path.open("rb") as file:
             found = pq.read_table(file)
@@ -120,18 +116,17 @@ def read_table(path: Path) -> Any:
         raise OutcomesError(f"{path} cannot be read: {error.strerror or error}") from error
     except pa.ArrowException as error:
         raise OutcomesError(f"{path} is not a Parquet file: {error}") from error
-    needed = [name for name in SCHEMA.names if name not in OPTIONAL]
-    missing = [name for name in needed if name not in found.column_names]
+    missing = [name for name in SCHEMA.names if name not in found.column_names]
     if missing:
         others = ", ".join(found.column_names) or "none"
         raise OutcomesError(
-            f"{path} has no column {missing[0]!r}; an outcomes file has {', '.join(needed)}, this one {others}"
+            f"{path} has no column {missing[0]!r}; an outcomes file has {', '.join(SCHEMA.names)}, this one {others}"
         )
-    for name in OPTIONAL.difference(found.column_names):
-        found = found.append_column(name, pa.nulls(found.num_rows, SCHEMA.field(name).type))
+    if WEIGHTS.name not in found.column_names:
+        found = found.append_column(WEIGHTS, pa.nulls(found.num_rows, WEIGHTS.type))
     if not found.num_rows:
         raise OutcomesError(f"{path} holds no outcome")
-    return pa.table({field.name: _typed(path, field, found[field.name]) for field in SCHEMA}, schema=SCHEMA)
+    return pa.table({field.name: _typed(path, field, found[field.name]) for field in _WHOLE}, schema=_WHOLE)
 
 
 def _typed(path: Path, field: Any, column: Any) -> Any:

@@ -79,7 +79,7 @@ def test_audit_says_plainly_when_an_ensemble_does_not_pay(alpharay, tmp_path):
 def test_members_that_say_so_by_their_names_are_baselines(alpharay, tmp_path):
     solve = np.concatenate([complementary(), np.full((PROBLEMS, 2), 0.2)], axis=1)
     names = ["frontier@0", "frontier@1", "temporal:step-400", "temperature-1.2"]
-    path = outcomes_file(tmp_path / "o.parquet", solve, names=names, alphas=[0.0, 1.0, np.nan, np.nan])
+    path = outcomes_file(tmp_path / "o.parquet", solve, names=names, alphas=[0.0, 1.0, None, None])
     code, _, err = alpharay("audit", path, "--out", tmp_path / "audit")
     assert code == 0, err
     report = json.loads((tmp_path / "audit/report.json").read_text())

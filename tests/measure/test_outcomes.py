@@ -64,9 +64,7 @@ def test_rows_come_in_order_whatever_the_file_s(tmp_path):
 
 def test_members_stand_in_the_order_of_their_alpha_those_without_one_last(tmp_path):
     names = ["c", "b", "a"]
-    path = outcomes_file(
-        tmp_path / "o.parquet", np.full((2, 3), 0.5), alphas=[1.5, math.nan, -0.5], names=names
-    )
+    path = outcomes_file(tmp_path / "o.parquet", np.full((2, 3), 0.5), alphas=[1.5, None, -0.5], names=names)
     assert [member.name for member in read_outcomes(path).members] == ["a", "c", "b"]
 
 
