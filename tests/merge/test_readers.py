@@ -117,13 +117,16 @@ def test_the_engine_serves_a_merge_a_merge_on_load_a_shift_and_adapters(
     point = answer(vllm.LLM(str(output.path), **common))
     assert point[1] != written[1]
     spanning = {"checkpoints": {name: str(path) for name, path in three.items()}, "dtype": "bf16"}
+    kept = []  # the end of an in-process engine ends what the next one shares with it
     for weights_at in (wide, {"init": 0.5, "high": 0.5}):
-        engine = vllm.LLM(
-            str(three["init"]),
-            load_format="alpharay",
-            model_loader_extra_config=spanning | {"weights": weights_at},
-            worker_extension_cls="alpharay.merge.engine.shift.Shifting",
-            **common,
+        kept.append(
+            engine := vllm.LLM(
+                str(three["init"]),
+                load_format="alpharay",
+                model_loader_extra_config=spanning | {"weights": weights_at},
+                worker_extension_cls="alpharay.merge.engine.shift.Shifting",
+                **common,
+            )
         )
         assert (answer(engine) == point) == (weights_at is wide)
         engine.collective_rpc("shift_to", args=(wide,))
