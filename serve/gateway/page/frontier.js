@@ -48,7 +48,8 @@ export function draw(chart, body, all) {
   const svg = element("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img" });
   svg.setAttribute("aria-label", "Correctness failures against efficiency failures by member; the table below has the figures.");
   svg.append(...levels(x, y), ...axes(x, y));
-  const onLine = known.filter((one) => one.alpha !== null); // only alphas are a line: others stand by themselves
+  // Only alphas are a line: others stand by themselves.
+  const onLine = known.filter((one) => one.alpha !== null).sort((one, other) => one.alpha - other.alpha);
   if (onLine.length > 1) {
     const line = onLine.map((one) => `${x.at(one.slow)},${y.at(one.incorrect)}`).join(" ");
     svg.append(element("polyline", { class: "path", points: line }));
@@ -139,7 +140,7 @@ function tableRow(one) {
   const row = document.createElement("tr");
   const head = document.createElement("th");
   head.scope = "row";
-  head.textContent = one.alpha ?? one.label;
+  head.textContent = one.label.replace("α ", "");
   head.title = one.made;
   const shares = one.judged ? [one.solved, one.incorrect, one.slow].map((share) => percent(share, 1)) : ["–", "–", "–"];
   for (const shown of [one.judged, ...shares]) {

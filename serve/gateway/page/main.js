@@ -36,12 +36,12 @@ async function learnWhatIsServed() {
   await refreshTotals();
 }
 
-/** How a member is called: by its alpha, or off the line from low to high by its name; `made` says of what it is made. */
+/** How a member is called: by its alpha, or by the name that it was given; `made` says of what it is made. */
 function named(id, alpha, weights) {
   const made = Object.entries(weights).map(([name, weight]) => `${name} ${weight}`).join(", ");
-  if (alpha !== null) return { label: `α ${alpha}`, said: `alpha ${alpha}`, made };
   const name = id.slice(id.indexOf("@") + 1);
-  return { label: name, said: name, made };
+  // No name that was given reads as a number.
+  return Number.isNaN(Number(name)) ? { label: name, said: name, made } : { label: `α ${alpha}`, said: `alpha ${alpha}`, made };
 }
 
 async function refreshTotals() {
