@@ -95,7 +95,7 @@ class Server:
         assert self._folder is not None
         # Beside nothing: paths within a configuration file count from its folder.
         path = Path(self._folder.name) / "config.yaml"
-        path.write_text(yaml.safe_dump(_absolute(dict(self._config))), encoding="utf-8")
+        path.write_text(yaml.safe_dump(_absolute(dict(self._config)), sort_keys=False), encoding="utf-8")
         return [str(path)]
 
     def _ready(self) -> str:
@@ -143,7 +143,13 @@ def _last_error(log: Path) -> str:
     return f" ({said[-1].removeprefix('error: ')})" if said else ""
 
 
-_PATHS = {"endpoints": None, "adapters": None, "router": "portfolio", "server": "api_keys_file"}
+_PATHS = {
+    "endpoints": None,
+    "adapters": None,
+    "checkpoints": None,
+    "router": "portfolio",
+    "server": "api_keys_file",
+}
 
 
 def _absolute(config: dict[str, Any]) -> dict[str, Any]:
@@ -156,4 +162,11 @@ def _absolute(config: dict[str, Any]) -> dict[str, Any]:
                 else value
                 for name, value in config[section].items()
             }
+    if isinstance(checkpoints := config.get("checkpoints"), Mapping):
+        config["checkpoints"] = {
+            name: {**value, "adapter": str(Path(value["adapter"]).absolute())}
+            if isinstance(value, Mapping) and isinstance(value.get("adapter"), str | Path)
+            else value
+            for name, value in checkpoints.items()
+        }
     return config

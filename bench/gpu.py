@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from alpharay.merge import merge, merge_adapters
+from alpharay.merge.compute.span import line_weights
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.engine.build import engine_build
 from alpharay.serve.environment import cpu_environment, engine_environment
@@ -277,9 +278,8 @@ def _name(alpha: float) -> str:
 
 def _moving(pair: Pair, *alphas: float) -> MergeOnLoadWeights:
     return MergeOnLoadWeights(
-        low=pair.low,
-        high=pair.high,
-        alphas={_name(alpha): alpha for alpha in alphas or ALPHAS},
+        checkpoints={"low": pair.low, "high": pair.high},
+        points={_name(alpha): line_weights(alpha) for alpha in alphas or ALPHAS},
         dtype=_DTYPES[pair.dtype],
     )
 

@@ -41,13 +41,19 @@ class Combination:
 class Sums:
     """What the rounding did to one block of one output, as float64 sums over its elements.
 
-    With `direction` the delta of two checkpoints, or else the output's ideal move away from the anchor, and
-    `error` the written minus the exact value: error_direction = sum(error * direction), and so on.
+    The directions are the deltas of all checkpoints from the anchor, or else one: the output's ideal move away from
+    the anchor. With `error` the written minus the exact value, error_along[i] = sum(error * direction_i),
+    gram[i][j] = sum(direction_i * direction_j), and error_error = sum(error * error).
     """
 
-    error_direction: float
-    direction_direction: float
+    error_along: tuple[float, ...]
+    gram: tuple[tuple[float, ...], ...]
     error_error: float
+
+    @property
+    def unmoved(self) -> bool:
+        """Whether every direction is zero."""
+        return not any(row[i] for i, row in enumerate(self.gram))
 
 
 class NonFiniteBlock(ArithmeticError):
@@ -85,11 +91,21 @@ def widen(stored: NDArray[Any], dtype: Dtype, out: Float64, scratch: NDArray[np.
         np.copyto(out, stored)
 
 
+def _gram(deltas: Float64, lengths: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+    """The inner products of the deltas, whose own lengths (squared) are known."""
+    rows = [[0.0] * len(deltas) for _ in deltas]
+    for i, length in enumerate(lengths):
+        rows[i][i] = length
+        for j in range(i):
+            rows[i][j] = rows[j][i] = dot(deltas[i], deltas[j])
+    return tuple(map(tuple, rows))
+
+
 class Kernel:
     """Computes blocks of all outputs from blocks of all checkpoints. Holds scratch memory: one per thread."""
 
     def __init__(self, sources: int, *, rounding: Rounding, seed: int, along_delta: bool) -> None:
-        """sources: how many checkpoints. along_delta: what Sums.direction is, see there."""
+        """sources: how many checkpoints. along_delta: whether directions of Sums are the deltas, see there."""
         self.rounding: Rounding = rounding
         self.seed = seed
         self.along_delta = along_delta
@@ -127,6 +143,7 @@ class Kernel:
             lengths = [dot(delta, delta) for delta in deltas]
             if not np.isfinite(lengths or dot(wide[0], wide[0])).all():
                 self._refuse_non_finite(wide)
+        gram = _gram(deltas, lengths) if self.along_delta else ()
         unchanged = len(deltas) > 0 and not any(lengths) and not deltas.any()
         random = draws(self.seed, tensor, block, size) if rounder.stochastic else None
         sums = []
@@ -136,8 +153,8 @@ class Kernel:
                 source = 0
             if source is not None and dtypes[source] is dtype:
                 outs[k][:] = stored[source]
-                moved = lengths[0] if self.along_delta else lengths[source - 1] if source else 0.0
-                sums.append(Sums(error_direction=0.0, direction_direction=moved, error_error=0.0))
+                along = gram if self.along_delta else ((lengths[source - 1] if source else 0.0,),)
+                sums.append(Sums(error_along=(0.0,) * len(along), gram=along, error_error=0.0))
                 continue
             exact = self._combine(combination, source, wide, deltas)
             try:
@@ -145,15 +162,15 @@ class Kernel:
             except FloatingPointError:
                 raise OverflowedBlock(k, float(np.abs(exact).max())) from None
             if self.along_delta:
-                direction, moved = deltas[0], lengths[0]
+                directions, along = list(deltas), gram
             else:
-                direction = np.subtract(exact, wide[0], out=self._move[:size])
-                moved = dot(direction, direction)
+                directions = [np.subtract(exact, wide[0], out=self._move[:size])]
+                along = ((dot(directions[0], directions[0]),),)
             error = np.subtract(realised, exact, out=exact)
             sums.append(
                 Sums(
-                    error_direction=dot(error, direction),
-                    direction_direction=moved,
+                    error_along=tuple(dot(error, direction) for direction in directions),
+                    gram=along,
                     error_error=dot(error, error),
                 )
             )

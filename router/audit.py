@@ -49,7 +49,7 @@ class Interval:
 class MemberAudit:
     """One member alone. samples: judged ones in all. Failures: shares of those samples."""
 
-    alpha: float
+    alpha: float | None
     samples: int
     pass_at: Mapping[int, float]
     incorrect: Interval

@@ -12,11 +12,22 @@ from alpharay.judge.verdict import Verdict, VerdictKind
 class Member:
     """One served point of the frontier.
 
-    alpha: unitless, counted from the endpoint `low`; outside [0, 1] it extrapolates.
+    alpha: unitless, counted from the endpoint `low`; outside [0, 1] it extrapolates. None off the line low..high.
+    weights: of the named checkpoints, (name, weight) each; empty where they are not known or alpha says it all.
     """
 
     name: str
-    alpha: float
+    alpha: float | None = None
+    weights: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def point(self) -> dict[str, float]:
+        """Its weights by checkpoint. Without weights and alpha it is a checkpoint of its own, like no other."""
+        if self.weights:
+            return dict(self.weights)
+        if self.alpha is not None:
+            return {"low": 1.0 - self.alpha, "high": self.alpha}
+        return {self.name: 1.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

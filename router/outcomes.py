@@ -26,8 +26,8 @@ Floats = NDArray[np.float64]
 class Outcomes:
     """One row a sample. Rows of a problem and member are in the order of their samples.
 
-    problems, members: what the columns `problem` and `member` are indices into. A member without a place on
-    the frontier (an ordinary training checkpoint, say) has the alpha NaN.
+    problems, members: what the columns `problem` and `member` are indices into. A member that is not on the line
+    low..high has no alpha, and an ordinary training checkpoint, say, no weights either.
     verdict: indices into VERDICTS. failed_level: of the first case that failed, -1 where there is none.
     seed: the engine's. cpu_s: CPU seconds of the slowest case. text_sha256: of the completion, hexadecimal.
     """

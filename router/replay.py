@@ -145,6 +145,7 @@ class Replay:
                             draw=draw,
                             member=member.name,
                             alpha=member.alpha,
+                            weights=member.weights,
                             verdict=verdict.verdict,
                             passed=verdict.passed,
                             total=verdict.total,

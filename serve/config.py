@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import importlib.resources
-import math
 import os
 import re
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from alpharay.router import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER, POLICIES, SELECTORS
+from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES, SELECTORS
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.portfolio_file import read_weights
+from alpharay.serve.span import (
+    TAGS,
+    AdapterCheckpoint,
+    Checkpoint,
+    MemberEntry,
+    NamedMember,
+    Point,
+    Section,
+    check_members,
+    check_span,
+    point_of,
+)
 from alpharay.serve.spelling import did_you_mean
 
 _UNITS_S = {"h": 3600.0, "d": 86400.0, "w": 604800.0}
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Endpoints(Section):
@@ -224,6 +231,10 @@ class Server(Section):
 class Config(Section):
     """One served frontier.
 
+    checkpoints: by name a checkpoint, or an adapter and the name of its base; relative paths count from the configuration
+        file. `endpoints` is the short form for two named low and high, `adapters` for two adapters and their base.
+    members: each an alpha on the line low..high, or a name and the weights of checkpoints.
+    allow_config: fields of config.json that may differ between the checkpoints.
     hosting: `replicas`, one engine a member; `shift`, one engine that moves between the members' weights;
         `adapters`, one engine that holds every member as a LoRA adapter of one base.
     store_keep: how long the store keeps a request and what it taught: hours, days or weeks, such as `36h`, `30d` or
@@ -233,7 +244,9 @@ class Config(Section):
     name: str = Field("frontier", min_length=1, pattern=r"^[^@\s]+$")
     endpoints: Endpoints | None = None
     adapters: Adapters | None = None
-    members: tuple[float, ...] = (-0.5, 0.0, 0.5, 1.0, 1.5)
+    checkpoints: dict[str, Checkpoint] | None = Field(None, min_length=1)
+    allow_config: tuple[str, ...] = ()
+    members: tuple[MemberEntry, ...] = (-0.5, 0.0, 0.5, 1.0, 1.5)
     hosting: Literal["replicas", "shift", "adapters"] = "replicas"
     engine: Engine = Engine()
     router: Router = Router()
@@ -241,6 +254,32 @@ class Config(Section):
     server: Server = Server()
     store: str | None = Field(None, pattern=r"^[a-z0-9+_]+://")
     store_keep: str | None = "90d"
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The members, each as its name within the frontier and its weights."""
+        return tuple(map(point_of, self.members))
+
+    @property
+    def named_checkpoints(self) -> dict[str, Path | AdapterCheckpoint]:
+        """The checkpoints by name, whichever form gives them, in the order that counts: `low` is before `high`."""
+        if self.endpoints is not None:
+            return {"low": self.endpoints.low, "high": self.endpoints.high}
+        if self.adapters is not None:
+            ends = {"low": self.adapters.low, "high": self.adapters.high}
+            made = {name: AdapterCheckpoint(adapter=path, base="base") for name, path in ends.items()}
+            return {"base": self.adapters.base, **made}
+        found: dict[str, Path | AdapterCheckpoint] = dict(self.checkpoints or {})
+        names = list(found)
+        if {"low", "high"} <= found.keys() and names.index("high") < names.index("low"):
+            swapped = {"low": "high", "high": "low"}
+            found = {name: found[name] for name in (swapped.get(name, name) for name in names)}
+        return found
+
+    @property
+    def differing_config(self) -> tuple[str, ...]:
+        """Fields of config.json that may differ between the checkpoints."""
+        return (*(self.endpoints.allow_config if self.endpoints else ()), *self.allow_config)
 
     @property
     def store_keep_s(self) -> float | None:
@@ -270,32 +309,48 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _what_hosting_needs(self) -> Config:
-        if self.endpoints is not None and self.adapters is not None:
-            raise ValueError("name the checkpoints under `endpoints` or under `adapters`, not under both")
-        if self.hosting == "adapters" and self.adapters is None:
+        forms = [name for name in ("endpoints", "adapters", "checkpoints") if getattr(self, name) is not None]
+        if len(forms) > 1:
             raise ValueError(
-                "hosting 'adapters' needs `adapters: {base, low, high}`, two LoRA adapters of one base; "
-                "full checkpoints are hosted by 'replicas' or 'shift'"
+                f"name the checkpoints under {' or under '.join(f'`{n}`' for n in forms)}, not under both"
             )
+        if self.hosting == "adapters" and self.endpoints is not None:
+            raise ValueError(
+                "hosting 'adapters' needs `adapters: {base, low, high}`, two LoRA adapters of one base, or `checkpoints` "
+                "that are a base and adapters of it; full checkpoints are hosted by 'replicas' or 'shift'"
+            )
+        if self.hosting == "adapters" and self.checkpoints is not None:
+            _check_one_base(self.named_checkpoints, self.points)
         if self.hosting != "adapters" and self.adapters is not None:
             raise ValueError(
                 f"`adapters` are hosted by 'adapters', not by {self.hosting!r}; set `hosting: adapters`"
             )
-        if self.endpoints is None and self.adapters is None:
+        if not forms:
             raise ValueError("'endpoints' is missing")
+        return self
+
+    @model_validator(mode="after")
+    def _points_of_the_span(self) -> Config:
+        if self.named_checkpoints:
+            check_span(self.named_checkpoints, self.members)
         return self
 
     @field_validator("members")
     @classmethod
-    def _distinct_finite(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not 1 <= len(value) <= MAX_MEMBERS:
-            raise ValueError(f"between 1 and {MAX_MEMBERS} alphas can be served, got {len(value)}")
-        for alpha in value:
-            if not math.isfinite(alpha):
-                raise ValueError(f"an alpha must be a finite number, got {alpha}")
-            if [f"{other:g}" for other in value].count(f"{alpha:g}") > 1:
-                raise ValueError(f"alpha {alpha:g} is named twice (six digits count)")
-        return tuple(sorted(value))
+    def _distinct(cls, value: tuple[MemberEntry, ...]) -> tuple[MemberEntry, ...]:
+        return check_members(value)
+
+
+def _check_one_base(checkpoints: dict[str, Path | AdapterCheckpoint], points: tuple[Point, ...]) -> None:
+    """Raises ValueError: the members are not all of one base and adapters of it."""
+    used = {name for point in points for name, weight in point.weights.items() if weight}
+    adapters = {name: value for name, value in checkpoints.items() if isinstance(value, AdapterCheckpoint)}
+    bases = {value.base for name, value in adapters.items() if name in used} | (used - adapters.keys())
+    if len(bases) != 1 or not adapters:
+        raise ValueError(
+            "hosting 'adapters' needs members of one base and LoRA adapters of it, these are of "
+            f"{', '.join(sorted(bases))}; host them by 'replicas' or 'shift'"
+        )
 
 
 def embedded_config() -> Path:
@@ -329,7 +384,7 @@ def load(path: Path | None) -> Config:
         config = Config.model_validate(found)
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(map(_line, error.errors()))}") from error
-    places: dict[str, Section] = {
+    places: dict[str, Any] = {
         section: value.model_copy(
             update={
                 name: _resolved(path, f"{section}.{name}", place)
@@ -346,11 +401,22 @@ def load(path: Path | None) -> Config:
         if (place := getattr(config.server, name)) is not None
     }
     places["server"] = config.server.model_copy(update=found)
+    if config.checkpoints is not None:
+        places["checkpoints"] = {
+            name: _resolved_checkpoint(path, name, value) for name, value in config.checkpoints.items()
+        }
     if config.router.portfolio is not None:
         file = _resolved(path, "router.portfolio", config.router.portfolio)
-        read_weights(file, [f"{config.name}@{alpha:g}" for alpha in config.members])
+        read_weights(file, [f"{config.name}@{point.name}" for point in config.points])
         places["router"] = config.router.model_copy(update={"portfolio": file})
     return config.model_copy(update=places)
+
+
+def _resolved_checkpoint(path: Path, name: str, value: Path | AdapterCheckpoint) -> Path | AdapterCheckpoint:
+    if isinstance(value, Path):
+        return _resolved(path, f"checkpoints.{name}", value)
+    adapter = _resolved(path, f"checkpoints.{name}.adapter", value.adapter)
+    return value.model_copy(update={"adapter": adapter})
 
 
 def _resolved(path: Path, name: str, place: Path) -> Path:
@@ -363,15 +429,34 @@ def _resolved(path: Path, name: str, place: Path) -> Path:
 
 def _line(error: Any) -> str:
     """One of pydantic's errors as a clause that names the key as the user wrote it."""
-    where = ".".join(str(part) for part in error["loc"])
+    loc = _written(error["loc"])
+    where = ".".join(str(part) for part in loc)
     if error["type"] == "extra_forbidden":
-        section: Any = Config
-        for part in error["loc"][:-1]:
-            section = section.model_fields[part].annotation
-            # A section that may be left out is one of two types, itself and None.
-            section = next((one for one in get_args(section) if one is not NoneType), section)
-        return f"unknown key {where!r}{did_you_mean(str(error['loc'][-1]), section.model_fields)}"
+        return (
+            f"unknown key {where!r}{did_you_mean(str(loc[-1]), _section_at(error['loc'][:-1]).model_fields)}"
+        )
     if error["type"] == "missing":
         return f"{where!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
     return f"{where}: {message[:1].lower()}{message[1:]}" if where else message
+
+
+def _written(loc: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The place of an error without the tags of pydantic's unions, which follow a member's number or checkpoint's name."""
+    if len(loc) > 2 and loc[0] in ("members", "checkpoints") and loc[2] in (*TAGS, "[key]"):
+        return (*loc[:2], *loc[3:])
+    return loc
+
+
+def _section_at(loc: tuple[Any, ...]) -> type[Section]:
+    """The section that an error lies in."""
+    if loc[:1] == ("members",):
+        return NamedMember
+    if loc[:1] == ("checkpoints",):
+        return AdapterCheckpoint
+    section: Any = Config
+    for part in loc:
+        section = section.model_fields[part].annotation
+        # A section that may be left out is one of two types, itself and None.
+        section = next((one for one in get_args(section) if one is not NoneType), section)
+    return cast("type[Section]", section)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -56,7 +57,7 @@ def read(outcomes: Outcomes) -> Set:
         raise ValueError("some problem has no sample of some member; gather outcomes of whole parts only")
     return Set(
         names=tuple(member.name for member in outcomes.members),
-        alphas=tuple(member.alpha for member in outcomes.members),
+        alphas=tuple(math.nan if member.alpha is None else member.alpha for member in outcomes.members),
         budgets=tuple(budgets_up_to(samples)),
         failures=failure_curve(counts.samples, counts.solved, samples),
         counts=np.stack([counts.samples, counts.solved], axis=-1),

@@ -30,7 +30,8 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableOptio
 TARGET = Path(__file__).with_name("alpharay.json")
 SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 RATE, WINDOW = "$__rate_interval", "$window"
-ALPHA = "* on (member) group_left (alpha) max by (member, alpha) (alpharay_checkpoint_info)"
+# Only members that are served now; a member's name tells its alpha, or is the name of a point off the line.
+SERVED = "* on (member) group_left () max by (member) (alpharay_checkpoint_info)"
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,16 @@ def quantile(q: float, histogram: str, by: str = "le") -> str:
 
 
 def share(part: str, window: str = WINDOW) -> str:
-    """By alpha, the share of judged samples that are `part` (a label matcher); our own faults left out."""
+    """By member, the share of judged samples that are `part` (a label matcher); our own faults left out."""
     judged = f'sum by (member) (increase(alpharay_verdicts_total{{verdict!="judge_error"}}[{window}]))'
     found = f"sum by (member) (increase(alpharay_verdicts_total{{{part}}}[{window}]))"
-    return f"({found} or 0 * {judged}) / ({judged} > 0) {ALPHA}"
+    return f"({found} or 0 * {judged}) / ({judged} > 0) {SERVED}"
 
 
 def portion(metric: str) -> str:
-    """By alpha, its portion of all that the metric counted."""
+    """By member, its portion of all that the metric counted."""
     own = f"sum by (member) (increase({metric}[{WINDOW}]))"
-    return f"{own} / on () group_left () (sum(increase({metric}[{WINDOW}])) > 0) {ALPHA}"
+    return f"{own} / on () group_left () (sum(increase({metric}[{WINDOW}])) > 0) {SERVED}"
 
 
 CORRECTNESS = 'verdict=~"wrong_answer|runtime_error|compile_error|no_program|output_limit|security_violation"'
@@ -91,17 +92,17 @@ ROWS: dict[str, list[Panel]] = {
               {"{{reason}}": f"sum by (reason) (rate(alpharay_rejections_total[{RATE}]))"}, stacked=True),
     ],
     "Frontier": [
-        Panel("Solve rate by alpha", units.PercentUnit, {"alpha {{alpha}}": share('verdict="accepted"')},
+        Panel("Solve rate by member", units.PercentUnit, {"{{member}}": share('verdict="accepted"')},
               "Of the judged samples. Members differ in what they solve, too: the ensemble may solve more than its best member."),
-        Panel("Correctness failures by alpha", units.PercentUnit, {"alpha {{alpha}}": share(CORRECTNESS)}),
-        Panel("Efficiency failures by alpha", units.PercentUnit, {"alpha {{alpha}}": share(EFFICIENCY)},
+        Panel("Correctness failures by member", units.PercentUnit, {"{{member}}": share(CORRECTNESS)}),
+        Panel("Efficiency failures by member", units.PercentUnit, {"{{member}}": share(EFFICIENCY)},
               "Out of time or memory. Along the frontier these fall where correctness failures rise."),
-        Panel("Share of the budget", units.PercentUnit, {"alpha {{alpha}}": portion("alpharay_samples_total")},
+        Panel("Share of the budget", units.PercentUnit, {"{{member}}": portion("alpharay_samples_total")},
               "A member whose share of the wins stays far below its share of the budget is money spent in vain.", bars=True),
-        Panel("Share of the wins", units.PercentUnit, {"alpha {{alpha}}": portion("alpharay_selected_total")},
+        Panel("Share of the wins", units.PercentUnit, {"{{member}}": portion("alpharay_selected_total")},
               "Whose sample was the first choice of an answer.", bars=True),
         Panel("Split of the configured policy", units.PercentUnit,
-              {"alpha {{alpha}}": f"max by (member) (alpharay_router_weight) {ALPHA}"}, bars=True),
+              {"{{member}}": f"max by (member) (alpharay_router_weight) {SERVED}"}, bars=True),
         Panel("Samples to the first pass", units.Short,
               {"p50": quantile(0.5, "alpharay_samples_to_first_pass"), "p90": quantile(0.9, "alpharay_samples_to_first_pass")},
               "Of the requests that had one. A budget beyond the p90 is seldom of use.", width=12),
@@ -109,7 +110,7 @@ ROWS: dict[str, list[Panel]] = {
               {"{{verdict}}": f"sum by (verdict) (increase(alpharay_verdicts_total[{WINDOW}])) / on () group_left () (sum(increase(alpharay_verdicts_total[{WINDOW}])) > 0)"},
               stacked=True, width=12),
     ],
-    "Engines by alpha": [
+    "Engines by member": [
         Panel("Requests running", units.Short, {"{{model_name}}": "sum by (model_name) (ray_vllm_num_requests_running)"}),
         Panel("Requests waiting", units.Short, {"{{model_name}}": "sum by (model_name) (ray_vllm_num_requests_waiting)"},
               "Samples that wait for a place in the engine's batch."),
@@ -143,8 +144,8 @@ ROWS: dict[str, list[Panel]] = {
     ],
     "Spend": [
         Panel("Tokens a second", units.Short, {"{{kind}}": f"sum by (kind) (rate(alpharay_tokens_total[{RATE}]))"}, stacked=True),
-        Panel("Completion tokens by alpha", units.Short,
-              {"alpha {{alpha}}": f'sum by (member) (rate(alpharay_tokens_total{{kind="completion"}}[{RATE}])) {ALPHA}'}, stacked=True),
+        Panel("Completion tokens by member", units.Short,
+              {"{{member}}": f'sum by (member) (rate(alpharay_tokens_total{{kind="completion"}}[{RATE}])) {SERVED}'}, stacked=True),
         Panel("Tokens not returned", units.PercentUnit,
               {"{{reason}}": f'sum by (reason) (rate(alpharay_wasted_tokens_total[{WINDOW}])) / on () group_left () (sum(rate(alpharay_tokens_total{{kind="completion"}}[{WINDOW}])) > 0)'},
               "The price of choosing: failed samples, and passing ones that were not needed.", stacked=True),

@@ -11,8 +11,9 @@ from typing import Any, get_args
 from alpharay.merge.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from alpharay.merge.checkpoints.compatible import check_compatible
 from alpharay.merge.checkpoints.delta import Delta, is_delta, open_delta
-from alpharay.merge.combine import Combination
+from alpharay.merge.combine import Combination, Sums
 from alpharay.merge.dtypes import WRITABLE, Dtype
+from alpharay.merge.effective import Realised, realised
 from alpharay.merge.errors import UsageError
 from alpharay.merge.rounding import Rounding
 
@@ -68,8 +69,8 @@ class Source:
 class Plan:
     """A merge whose inputs have been checked. Source 0 is the anchor of all combinations.
 
-    companions_from: the source whose tokenizer and configs are carried over. along_delta: effective alphas are measured along the delta of exactly two sources;
-    else along each output's own intended move, of which 1 is the whole.
+    companions_from: the source whose tokenizer and configs are carried over. along_delta: what rounding left is measured
+    along the delta of each source from the anchor; else along each output's own intended move, of which 1 is the whole.
     """
 
     method: str
@@ -78,6 +79,19 @@ class Plan:
     settings: Settings
     companions_from: int = 0
     along_delta: bool = True
+
+    def realised(self, output: Output, sums: Sums) -> Realised:
+        """What rounding left of an output."""
+        ideal = output.combination.coefficients if self.along_delta else (output.alpha,)
+        return realised(sums, output.alpha, ideal)
+
+    def effective_weights(self, found: Realised) -> dict[str, float]:
+        """The weight of each source, by its role; empty where rounding was not measured source by source."""
+        if not self.along_delta:
+            return {}
+        roles = [source.role for source in self.sources]
+        anchor = 1.0 - math.fsum(found.coefficients)
+        return dict(zip(roles, (anchor, *found.coefficients), strict=True))
 
     @property
     def companion_path(self) -> Path:

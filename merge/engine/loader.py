@@ -1,13 +1,16 @@
 """Merge on load: the vLLM load format `alpharay`, so that K engines need no K copies on disk.
 
     LLM("low/", load_format="alpharay", model_loader_extra_config={"high": "high/", "alpha": 1.5})
+    LLM("init/", load_format="alpharay", model_loader_extra_config={
+        "checkpoints": {"init": "init/", "low": "low/", "high": "high/"},
+        "weights": {"init": 0.75, "low": -0.25, "high": 0.5}})
 
-starts an engine at theta(1.5), bit for bit as from the written merge. `high` may be a sparse delta. Optional:
+starts an engine at that point, bit for bit as from the written merge. `high` may be a sparse delta. Optional:
 `dtype`, `rounding`, `seed` and `allow_config` as for merge(). vLLM finds `register` by the entry point group
 `vllm.general_plugins` in every one of its processes; only those import this file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,8 @@ import torch
 from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.base_loader import BaseModelLoader
 
-from alpharay.merge.compute.methods import plan_ewa
 from alpharay.merge.compute.plan import Plan, read_settings
+from alpharay.merge.compute.span import line_weights, plan_point
 from alpharay.merge.compute.theta import weights
 from alpharay.merge.errors import UsageError
 
@@ -26,14 +29,15 @@ TORCH = {
     "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64,
     "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
-KNOWN = {"high", "alpha", "dtype", "rounding", "seed", "allow_config"}
+LINE, SPAN = {"high", "alpha"}, {"checkpoints", "weights"}
+OPTIONAL = {"dtype", "rounding", "seed", "allow_config"}
 
 
 class AlphaLoader(BaseModelLoader):  # type: ignore[misc]  # vllm is not there where this is checked
-    """Loads theta(alpha) of the model's directory (low) and `high`."""
+    """Loads a point of the span of named checkpoints, or of the line from the model's directory (low) to `high`."""
 
     def download_model(self, model_config: Any) -> None:
-        """Endpoints are local directories; missing ones are refused here, before memory is taken."""
+        """Checkpoints are local directories; missing ones are refused here, before memory is taken."""
         plan_of(model_config, self.load_config)
 
     def load_weights(self, model: torch.nn.Module, model_config: Any) -> None:
@@ -43,19 +47,24 @@ class AlphaLoader(BaseModelLoader):  # type: ignore[misc]  # vllm is not there w
         model.load_weights(torch_weights(plan))  # type: ignore[operator]
 
 
-def plan_of(model_config: Any, load_config: Any, alpha: float | None = None) -> Plan:
-    """What an engine of that configuration loads; at another alpha where one is given. Raises MergeError."""
+def plan_of(model_config: Any, load_config: Any, point: float | Mapping[str, float] | None = None) -> Plan:
+    """What an engine of that configuration loads; at another alpha, or other weights, where given. Raises MergeError."""
     extra = dict(load_config.model_loader_extra_config)
-    unknown = sorted(extra.keys() - KNOWN)
-    if unknown or not {"high", "alpha"} <= extra.keys():
+    named = extra.keys() - OPTIONAL
+    if named not in (LINE, SPAN):
         raise UsageError(
-            f"model_loader_extra_config needs high and alpha and knows {', '.join(sorted(KNOWN))}; "
-            f"given were {', '.join(sorted(extra)) or 'none'}"
+            f"model_loader_extra_config needs high and alpha, or checkpoints and weights, and also knows "
+            f"{', '.join(sorted(OPTIONAL))}; given were {', '.join(sorted(extra)) or 'none'}"
         )
-    return plan_ewa(
-        low=Path(model_config.model),
-        high=Path(extra["high"]),
-        alphas=[extra["alpha"] if alpha is None else alpha],
+    if named == LINE:
+        extra |= {
+            "checkpoints": {"low": model_config.model, "high": extra["high"]},
+            "weights": extra["alpha"],
+        }
+    weights = extra["weights"] if point is None else point
+    return plan_point(
+        checkpoints={name: Path(path) for name, path in extra["checkpoints"].items()},
+        weights=weights if isinstance(weights, Mapping) else line_weights(weights),
         settings=read_settings(
             dtype=extra.get("dtype"),
             rounding=extra.get("rounding", "nearest"),

@@ -79,6 +79,7 @@ class Journal:
 def journal_key(plan: Plan, layout: Layout, companions: Sequence[FileRecord]) -> dict[str, Any]:
     """What must be the same for finished shards to be of use."""
     return {
+        "format": 2,
         "identity": plan.identity(),
         "inputs": [
             [str(shard.path), *shard.stat] for source in plan.sources for shard in source.checkpoint.shards
@@ -113,6 +114,14 @@ def _read(content: dict[str, Any]) -> FinishedShard:
     return FinishedShard(
         name=content["name"],
         sha256=tuple(content["sha256"]),
-        sums=tuple({name: Sums(**part) for name, part in sums.items()} for sums in content["sums"]),
+        sums=tuple({name: _sums(part) for name, part in sums.items()} for sums in content["sums"]),
         inputs=content["inputs"],
+    )
+
+
+def _sums(content: dict[str, Any]) -> Sums:
+    return Sums(
+        error_along=tuple(content["error_along"]),
+        gram=tuple(map(tuple, content["gram"])),
+        error_error=content["error_error"],
     )

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,11 @@ class InputRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRecord:
-    """One checkpoint that was written; `groups` maps a layer group to its effective alpha."""
+    """One checkpoint that was written.
+
+    groups: of each layer group its effective alpha. effective_weights: of each input, by its role; empty where they were
+    not measured.
+    """
 
     name: str
     alpha: float
@@ -47,6 +51,7 @@ class OutputRecord:
     rounding_error: float
     groups: dict[str, float]
     files: tuple[FileRecord, ...]
+    effective_weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from alpharay.merge.checkpoints.inputs import Inputs
 from alpharay.merge.checkpoints.layout import Layout, plan_layout
 from alpharay.merge.combine import Sums
-from alpharay.merge.compute.plan import Plan
+from alpharay.merge.compute.plan import Output, Plan
 from alpharay.merge.compute.stream import Piece, run_pieces
-from alpharay.merge.effective import Realised, add, by_group, realised
+from alpharay.merge.effective import Realised, add, by_group
 from alpharay.merge.rounding import BLOCK
 from alpharay.merge.write.manifest import companion_records, find_done
 from alpharay.merge.write.target import check_space, check_target
@@ -58,7 +58,7 @@ def preview(plan: Plan, out: Path | None, *, threads: int = 2) -> Preview:
             for k, sums in enumerate(tensors):
                 sums[part.piece.tensors[0].name] = add(block[k] for block in part.sums)
     records = [
-        (output.name, realised(add(sums.values()), output.alpha), _groups(sums, output.alpha))
+        (output.name, plan.realised(output, add(sums.values())), _groups(plan, output, sums))
         for output, sums in zip(plan.outputs, tensors, strict=True)
     ]
     return Preview(
@@ -88,5 +88,5 @@ def sample(plan: Plan) -> Iterator[Piece]:
         yield Piece(tensors=twins, begin=begin, end=min(begin + BLOCK, tensor.size))
 
 
-def _groups(sums: dict[str, Sums], alpha: float) -> dict[str, float]:
-    return {group: realised(part, alpha).effective_alpha for group, part in by_group(sums).items()}
+def _groups(plan: Plan, output: Output, sums: dict[str, Sums]) -> dict[str, float]:
+    return {group: plan.realised(output, part).effective_alpha for group, part in by_group(sums).items()}

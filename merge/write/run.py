@@ -1,7 +1,7 @@
 """Merging: from two endpoints to one checkpoint per alpha, all or nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from alpharay.merge.checkpoints.layout import plan_layout
@@ -23,7 +23,8 @@ class MergedCheckpoint:
     alpha: as its method counts it; 1, the whole of the intended move, where a method has none. sha256:
     identifies its weights, as `checkpoint_sha256(path)` does. effective_alpha: what alpha became by
     rounding to the output's dtype. rounding_error: rms rounding error over rms delta (unitless). groups:
-    the effective alpha of every layer group.
+    the effective alpha of every layer group. effective_weights: what became of the weight of each input, by its
+    role; empty where that was not measured.
     """
 
     name: str
@@ -33,6 +34,7 @@ class MergedCheckpoint:
     effective_alpha: float
     rounding_error: float
     groups: dict[str, float]
+    effective_weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,7 @@ def _result(plan: Plan, manifest: Manifest, out: Path, *, written: bool) -> Merg
                 effective_alpha=record.effective_alpha,
                 rounding_error=record.rounding_error,
                 groups=record.groups,
+                effective_weights=record.effective_weights,
             )
             for record in manifest.outputs
         ),

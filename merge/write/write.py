@@ -14,7 +14,7 @@ from alpharay.merge.combine import Sums
 from alpharay.merge.compute.notes import input_notes
 from alpharay.merge.compute.plan import Plan
 from alpharay.merge.compute.stream import cut, run_pieces
-from alpharay.merge.effective import add, by_group, off, realised, warning
+from alpharay.merge.effective import add, by_group, off, warning
 from alpharay.merge.write.journal import FinishedShard, Journal
 from alpharay.merge.write.manifest import FileRecord, Manifest, OutputRecord, input_record
 from alpharay.merge.write.target import sync
@@ -132,27 +132,27 @@ def _write_shard(
 
 def _output_record(plan: Plan, k: int, files: Sequence[FileRecord], sums: dict[str, Sums]) -> OutputRecord:
     output = plan.outputs[k]
-    whole = realised(add(sums.values()), output.alpha)
+    whole = plan.realised(output, add(sums.values()))
     return OutputRecord(
         name=output.name,
         alpha=output.alpha,
         sha256=combine_sha256((file.name, file.sha256) for file in files),
         effective_alpha=whole.effective_alpha,
         rounding_error=whole.rounding_error,
-        groups={
-            group: realised(part, output.alpha).effective_alpha for group, part in by_group(sums).items()
-        },
+        effective_weights=plan.effective_weights(whole),
+        groups={group: plan.realised(output, part).effective_alpha for group, part in by_group(sums).items()},
         files=tuple(files),
     )
 
 
 def find_warnings(plan: Plan, effective: Sequence[float], sums: dict[str, Sums]) -> tuple[str, ...]:
     """What the user should know, given each output's effective alpha and the sums of the first one."""
-    if plan.along_delta and not add(sums.values()).direction_direction:
+    if plan.along_delta and len(plan.sources) > 1 and add(sums.values()).unmoved:
         equal = (
             "the endpoints have equal weights, so every alpha is the same checkpoint; is HIGH the right one?"
         )
         return (equal, *input_notes(plan))
     pairs = [(output.alpha, value) for output, value in zip(plan.outputs, effective, strict=True)]
     wrong = [pair for pair in pairs if off(*pair)]
-    return (*([warning(plan.dtype_name, wrong)] if wrong else []), *input_notes(plan))
+    what = "a point's whole move from its first checkpoint" if plan.method == "span" else "alpha"
+    return (*([warning(plan.dtype_name, wrong, what)] if wrong else []), *input_notes(plan))

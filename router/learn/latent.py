@@ -2,12 +2,12 @@
 
 Every problem has a vector z of 2 * members logits: for member m, sigmoid(z[m]) is its chance to solve it, and
 sigmoid(z[M + m]) the share of its failures that are inefficient. Over problems z ~ N(mean, covariance). The
-covariance holds all that carries over: hard problems are hard for all; neighbours along alpha solve alike; who
+covariance holds all that carries over: hard problems are hard for all; members that lie near one another solve alike; who
 runs out of time at 0.5 tells of a solution at 1.5; and what a member has of its own is on the diagonal.
 
 It is fitted by expectation-maximisation with a Laplace approximation per problem (as in multi-output logistic
 Gaussian-process classification: Rasmussen and Williams 2006, section 3.4), under an inverse-Wishart prior
-that knows the alphas. The likelihood is also right for requests that stopped at their first pass,
+that knows where the members lie (`placing.py`). The likelihood is also right for requests that stopped at their first pass,
 because when to stop depended on nothing but what was seen.
 """
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from alpharay.router.draw import Member
 from alpharay.router.learn.logged_outcome import OutcomeClass
 from alpharay.router.learn.mixture import Mixture, unlearnt
+from alpharay.router.learn.placing import along, distances, placed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,7 +37,7 @@ _MOST_COUNTED = 64  # samples of one member on one problem; more are scaled down
 _PRIOR_PROBLEMS = 15.0
 _MEAN_PROBLEMS = 4.0
 _SOLVE, _INEFFICIENT = -1.5, -0.5  # logits
-# Variances of the solve logits: of the problem, along alpha, of each member alone; then of the failures'.
+# Variances of the solve logits: of the problem, by place, of each member alone; then of the failures'.
 _DIFFICULTY, _ALONG, _OWN = 3.0, 0.8, 0.5
 _KIND, _KIND_OWN = 1.5, 0.3
 
@@ -84,19 +85,28 @@ class Latent:
 def prior(members: tuple[Member, ...]) -> Latent:
     """All members alike in mean and variance; neighbours alike on the same problem."""
     size = len(members)
-    alphas = np.array([member.alpha for member in members])
-    along = (alphas - alphas.mean()) / ((alphas.max() - alphas.min()) or 1.0)
-    near = np.exp(-((along[:, None] - along[None, :]) ** 2) / (2 * 0.35**2))
+    ways = along(members)
+    way = (ways - ways.mean()) / ((ways.max() - ways.min()) or 1.0)
+    near = np.exp(-(_apart(members, way) ** 2) / (2 * 0.35**2))
     solve = _DIFFICULTY + _ALONG * near + _OWN * np.eye(size)
     kind = _KIND + _KIND_OWN * np.eye(size)
-    # A problem whose failures are inefficient is better solved above where it failed, at higher alpha.
-    cross = 1.2 * along[:, None] * np.ones((1, size))
+    # A problem whose failures are inefficient is better solved above where it failed, on the way to high.
+    cross = 1.2 * way[:, None] * np.ones((1, size))
     covariance = np.block([[solve, cross], [cross.T, kind]])
     # The cross terms may ask for more than the blocks hold; shrinking them keeps it a covariance.
     while np.linalg.eigvalsh(covariance)[0] < 0.05:
         cross = cross * 0.9
         covariance = np.block([[solve, cross], [cross.T, kind]])
     return Latent(members, np.repeat([_SOLVE, _INEFFICIENT], size), covariance)
+
+
+def _apart(members: tuple[Member, ...], way: Floats) -> Floats:
+    """[members, members]: how far they lie from one another; the two farthest are 1 apart."""
+    if all(member.alpha is not None for member in members):
+        return np.asarray(way[:, None] - way[None, :])
+    places = placed(members)
+    distance = distances(places, places)
+    return np.asarray(distance / (distance.max() or 1.0))
 
 
 def refit(latent: Latent, counts: Ints, steps: int = 2, worth: Floats | None = None) -> Latent:

@@ -123,7 +123,7 @@ class Learner:
             "fresh": self._fresh,
             "touched": list(self._touched),
             "foretold": list(self._foretold),
-            "members": [[member.name, member.alpha] for member in self._members.values()],
+            "members": [[m.name, m.alpha, dict(m.weights)] for m in self._members.values()],
             "solved": dict(self._solved),
             "judged": dict(self._judged),
             "tokens": dict(self._tokens),
@@ -152,7 +152,9 @@ class Learner:
             )
         self.__init__()  # type: ignore[misc]  # every field anew
         self.folded, self._fresh = snapshot["folded"], snapshot["fresh"]
-        self._members = {name: Member(name=name, alpha=alpha) for name, alpha in snapshot["members"]}
+        for name, alpha, *weights in snapshot["members"]:  # without weights in earlier versions
+            point = tuple(weights[0].items()) if weights else ()
+            self._members[name] = Member(name=name, alpha=alpha, weights=point)
         self._solved, self._judged = dict(snapshot["solved"]), dict(snapshot["judged"])
         self._tokens = dict(snapshot["tokens"])
         for name, (spread, targets, row) in snapshot["arms"].items():
@@ -183,7 +185,7 @@ class Learner:
         if name not in self._members:
             if len(self._members) >= MAX_MEMBERS:
                 return False
-            self._members[name] = Member(name=name, alpha=logged.alpha)
+            self._members[name] = Member(name=name, alpha=logged.alpha, weights=logged.weights)
         return True
 
     def _count(self, logged: LoggedOutcome, outcome_class: OutcomeClass) -> None:

@@ -44,7 +44,7 @@ class LoggedOutcome:
     """One judged draw.
 
     request, draw: the request's id and the draw's index in it; feedback on a draw carries the same two.
-    alpha: of the member. passed, total: test cases. failed_level: level of the first case that failed.
+    alpha, weights: of the member; the weights by checkpoint, (name, weight) each. passed, total: test cases. failed_level: level of the first case that failed.
     turn: 1 for a first attempt. repaired: for a later turn, the verdict of the attempt that it mends.
     features: of the prompt (`router/learn/features.py`); empty when none were taken. Within a million of zero.
     """
@@ -52,8 +52,9 @@ class LoggedOutcome:
     request: str
     draw: int
     member: str
-    alpha: float
+    alpha: float | None
     verdict: VerdictKind
+    weights: tuple[tuple[str, float], ...] = ()
     passed: int = 0
     total: int = 0
     failed_level: int | None = None
@@ -65,8 +66,11 @@ class LoggedOutcome:
     source: Source = Source.JUDGE
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.alpha):
+        if self.alpha is not None and not math.isfinite(self.alpha):
             raise ValueError(f"alpha must be a finite number, got {self.alpha}")
+        for name, weight in self.weights:
+            if not (isinstance(name, str) and math.isfinite(weight)):
+                raise ValueError(f"the weight of {name!r} must be a finite number, got {weight!r}")
         if not all(abs(value) <= _LARGEST_FEATURE for value in self.features):
             raise ValueError(f"features must be finite numbers of at most {_LARGEST_FEATURE:g}")
         for name in ("draw", "passed", "total", "prompt_tokens", "completion_tokens", "turn"):
@@ -82,7 +86,7 @@ class LoggedOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; floats come back exactly."""
-        return asdict(self) | {"features": list(self.features)}
+        return asdict(self) | {"features": list(self.features), "weights": dict(self.weights)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -95,6 +99,7 @@ class LoggedOutcome:
                 "verdict": VerdictKind(known["verdict"]),
                 "repaired": None if repaired is None else VerdictKind(repaired),
                 "features": tuple(map(float, known.get("features", ()))),
+                "weights": tuple((known.get("weights") or {}).items()),
                 "source": Source(known.get("source", Source.JUDGE)),
             }
         )
@@ -104,7 +109,8 @@ def logged_outcome_of(
     candidate: Candidate,
     *,
     request: str,
-    alpha: float,
+    alpha: float | None,
+    weights: Sequence[tuple[str, float]] = (),
     repaired: VerdictKind | None = None,
     failed_level: int | None = None,
     features: Sequence[float] = (),
@@ -118,6 +124,7 @@ def logged_outcome_of(
         draw=candidate.draw.index,
         member=candidate.draw.member,
         alpha=alpha,
+        weights=tuple(weights),
         verdict=verdict.verdict,
         passed=verdict.passed,
         total=verdict.total,

@@ -12,9 +12,9 @@ what remains: failing again and again speaks against a member itself. The second
 drowning whether they did: with fifty failures of a problem, fifty independent tellings of their kind would say
 with certainty at which alpha it is solved, and be wrong wherever the kinds are not quite what the model takes
 them for. Types are points of the learnt
-Gaussian (`latent.py`); before anything is learnt they are the grid of `unlearnt`: how difficult, and at which
-alpha best solved. Below that alpha attempts tend to run out of time, above it to be wrong, and no
-member is better than another.
+Gaussian (`latent.py`); before anything is learnt they are the grid of `unlearnt`: how difficult, and where best
+solved: at which alpha, or off the line near which member. Below that alpha attempts tend to run out of time, above it to
+be wrong, and no member is better than another.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from numpy.typing import NDArray
 
 from alpharay.router.draw import Member
 from alpharay.router.learn.logged_outcome import OutcomeClass
+from alpharay.router.learn.placing import along, distances, placed, spread_out
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _DIFFICULTIES = (0.6, 0.3, 0.12, 0.03, 0.005)
 _POSITIONS = 4
-TYPES = len(_DIFFICULTIES) * _POSITIONS
 _LEAST = 1e-4  # of any rate, so that nothing is ever quite impossible
 _KAPPA = 20.0
 # How alike the kinds of failures are among problems of a type; low: the hundredth failure says less than the first.
@@ -51,11 +51,11 @@ class Mixture:
     kappa: float
 
     def rates_of(self, members: Sequence[Member]) -> Floats:
-        """[G, len(members), OutcomeClass]; a member never seen is taken to be like its neighbours along alpha."""
+        """[G, len(members), OutcomeClass]; a member never seen is taken to be like its neighbours."""
         places = {member.name: place for place, member in enumerate(self.members)}
         if all(member.name in places for member in members):
             return self.rates[:, [places[member.name] for member in members]]
-        near = _kernel([m.alpha for m in members], [m.alpha for m in self.members])
+        near = _kernel(members, self.members)
         columns = [
             self.rates[:, places[member.name]]
             if member.name in places
@@ -68,20 +68,35 @@ class Mixture:
 @lru_cache(maxsize=64)
 def unlearnt(members: tuple[Member, ...]) -> Mixture:
     """The grid for these members, in which all are equally good."""
-    alphas = np.array([member.alpha for member in members])
-    low, high = alphas.min(), alphas.max()
-    span = (high - low) or 1.0
-    centres = low + span * (np.arange(_POSITIONS) + 0.5) / _POSITIONS
-    away = (alphas[None, :] - centres[:, None]) / span  # [position, member]
-    shape = np.exp(-((away / 0.5) ** 2))
+    away, distance = _from_centres(members)
+    shape = np.exp(-((distance / 0.5) ** 2))  # [position, member]
     shape /= shape.mean(axis=0)
     solve = 1 - (1 - np.array(_DIFFICULTIES)[:, None, None]) ** shape[None]  # [difficulty, position, member]
     solve *= np.array(_DIFFICULTIES)[:, None, None] / solve.mean(axis=1, keepdims=True)
     solve = np.clip(solve, _LEAST, 0.98)
     inefficient = np.clip(1 / (1 + np.exp(4 * away)), 0.02, 0.98)[None]
     rates = np.stack([solve, (1 - solve) * (1 - inefficient), (1 - solve) * inefficient], axis=-1)
-    rates = np.maximum(rates.reshape(TYPES, len(members), 3), _LEAST)
-    return Mixture(members, np.full(TYPES, 1 / TYPES), rates / rates.sum(-1, keepdims=True), _KAPPA)
+    types = len(_DIFFICULTIES) * len(away)
+    rates = np.maximum(rates.reshape(types, len(members), 3), _LEAST)
+    return Mixture(members, np.full(types, 1 / types), rates / rates.sum(-1, keepdims=True), _KAPPA)
+
+
+def _from_centres(members: tuple[Member, ...]) -> tuple[Floats, Floats]:
+    """[position, member] twice: how far each member lies beyond each position on the way from low to high, and in all.
+
+    On the line the positions divide it evenly; elsewhere they are members far from one another. The whole reach is 1.
+    """
+    ways = along(members)
+    low, high = ways.min(), ways.max()
+    reach = (high - low) or 1.0
+    if all(member.alpha is not None for member in members):
+        centres = low + reach * (np.arange(_POSITIONS) + 0.5) / _POSITIONS
+        away = (ways[None, :] - centres[:, None]) / reach
+        return away, away
+    places = placed(members)
+    distance = distances(places, places)
+    chosen = spread_out(distance, _POSITIONS)
+    return (ways[None, :] - ways[chosen, None]) / reach, distance[chosen] / (distance.max() or 1.0)
 
 
 def log_evidence(rates: Floats, kappa: float, counts: Ints) -> Floats:
@@ -117,12 +132,12 @@ def log_chance(mixture: Mixture, counts: Ints) -> float:
     return float(top + np.log(np.exp(evidence - top) @ mixture.weights))
 
 
-def _kernel(to: Sequence[float], of: Sequence[float]) -> Floats:
-    """[to, of], rows sum to 1: how much each member says of another, by their distance along alpha."""
-    here, there = np.array(to)[:, None], np.array(of)[None, :]
-    every = np.concatenate([here.ravel(), there.ravel()])
-    width = 0.25 * ((every.max() - every.min()) or 1.0)
-    near = np.exp(-(((here - there) / width) ** 2) / 2) + 1e-9
+def _kernel(to: Sequence[Member], of: Sequence[Member]) -> Floats:
+    """[to, of], rows sum to 1: how much each member says of another, by how far apart they lie."""
+    every = placed([*to, *of])
+    width = 0.25 * (distances(every, every).max() or 1.0)
+    apart = distances(every[: len(to)], every[len(to) :])
+    near = np.exp(-((apart / width) ** 2) / 2) + 1e-9
     return np.asarray(near / near.sum(axis=1, keepdims=True))
 
 

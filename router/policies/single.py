@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alpharay.router.learn.placing import to_high
 from alpharay.router.policies.base import PolicyState
 
 
@@ -20,7 +21,7 @@ class Single:
             key=lambda member: (
                 state.drawn.get(member.name, 0),
                 state.router_state.solve_rate(member.name),
-                -abs(member.alpha - 1),
+                -to_high(member),
             ),
         )
         return [best.name] * samples

@@ -154,12 +154,14 @@ def _configuration(path: Path | None) -> Iterator[Finding]:
 
 def _checkpoints(config: Config) -> Iterator[Finding]:
     from alpharay.merge import MergeError, checkpoint_sha256
-    from alpharay.serve.cluster.prepare import check_endpoints
+    from alpharay.serve.cluster.prepare import check_checkpoints
 
     weights = 0
-    kind = "endpoint" if config.adapters is None else "adapter"
-    given = config.adapters or config.endpoints or ()
-    for name, folder in ((name, value) for name, value in given if isinstance(value, Path)):
+    kinds = {"endpoints": config.endpoints, "adapters": config.adapters}
+    form = next((name for name, section in kinds.items() if section is not None), "checkpoints")
+    kind = form.removesuffix("s")
+    for name, value in config.named_checkpoints.items():
+        folder = value if isinstance(value, Path) else value.adapter
         try:
             sha256 = checkpoint_sha256(folder)
         except MergeError as error:
@@ -168,9 +170,9 @@ def _checkpoints(config: Config) -> Iterator[Finding]:
         weights = max(weights, sum(file.stat().st_size for file in folder.glob("*.safetensors")))
         yield Finding(f"{kind} {name}", well=True, detail=f"{folder} ({sha256[:12]})")
     try:
-        check_endpoints(config)
+        check_checkpoints(config)
     except MergeError as error:
-        yield Finding("endpoints", well=False, detail=str(error))
+        yield Finding(form, well=False, detail=str(error))
         return
     yield from _fit(config, weights)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from alpharay.merge.compute.span import shown_weights
 from alpharay.serve import logs
 from alpharay.serve.cluster.ray_cluster import log_folder
 from alpharay.serve.config import Config
@@ -28,9 +29,10 @@ _TELL_EVERY_S = 10.0
 def tell_members(members: tuple[ServedMember, ...], say: Say) -> None:
     """One line for each member that is served."""
     for member in members:
-        say(
-            f"  {member.name}  alpha {member.alpha:g}  effective {member.effective_alpha:.3f}  {member.sha256[:12]}"
-        )
+        meant, effective = shown_weights(member.weights), shown_weights(member.effective_weights, ".3f")
+        if member.alpha is not None and member.effective_alpha is not None:
+            meant, effective = f"alpha {member.alpha:g}", f"{member.effective_alpha:.3f}"
+        say(f"  {member.name}  {meant}  effective {effective}  {member.sha256[:12]}")
 
 
 def deploy(revision: Revision, say: Say, *beside: Revision, watch: bool = True) -> None:

@@ -5,26 +5,34 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from alpharay.merge import MergeResult, checkpoint_sha256, merge, merge_adapters
-from alpharay.merge.adapters.adapter import check_same_base, open_adapter
+from alpharay.merge import MergeResult, checkpoint_sha256, merge_adapters
+from alpharay.merge.adapters.adapter import open_adapter
+from alpharay.merge.adapters.apply import apply_adapter
+from alpharay.merge.adapters.merge import merge_adapter_span
 from alpharay.merge.checkpoints.companions import has_tokenizer
 from alpharay.merge.checkpoints.prompting import prompting_differences
-from alpharay.merge.compute.methods import plan_ewa
-from alpharay.merge.compute.plan import Plan, read_settings
 from alpharay.merge.errors import TargetExists
 from alpharay.merge.write.preview import preview
+from alpharay.merge.write.run import run_plan
+from alpharay.serve.cluster.span import (
+    Group,
+    adapters_of,
+    check_adapters,
+    check_architecture,
+    grouped,
+    plan_of,
+)
 from alpharay.serve.config import Config
 from alpharay.serve.errors import StartFailed
+from alpharay.serve.span import AdapterCheckpoint, Point
 from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec, LoraWeights, MergeOnLoadWeights
-from alpharay.serve.state.members import ServedMember, member_name
+from alpharay.serve.state.members import ServedMember
 
 Say = Callable[[str], None]
 Prepared = tuple[tuple[ServedMember, ...], tuple[EngineSpec, ...]]
-
-_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
 def cache_folder() -> Path:
@@ -35,127 +43,161 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alpharay"
 
 
-def check_endpoints(config: Config) -> None:
-    """Raises MergeError: what merging the endpoints would be refused for, without reading the weights."""
-    if config.adapters is not None:
-        low, high = open_adapter(config.adapters.low), open_adapter(config.adapters.high)
-        check_same_base(low, high, str(config.adapters.base))
+def check_checkpoints(config: Config) -> None:
+    """Raises MergeError: what merging the checkpoints would be refused for, without reading the weights."""
+    if config.hosting == "adapters":
+        check_adapters(config)
         return
-    _plan(config, config.members)
+    check_architecture(config)
+    made = {n for n, value in config.named_checkpoints.items() if isinstance(value, AdapterCheckpoint)}
+    full = {n: value for n, value in config.named_checkpoints.items() if isinstance(value, Path)}
+    for group in grouped(config):
+        if not made.intersection(group.checkpoints):
+            plan_of(config, group, full)
 
 
 def prepare(config: Config, say: Say) -> Prepared:
     """The members and their engines' engine specs, with all that the engines will load written or checked.
 
-    The merge rounds once, to the dtype that the engine computes in, so that its effective alpha is the
+    The merge rounds once, to the dtype that the engine computes in, so that its effective weights are the
     truth about what is served. On a cluster of several nodes the cache folder must be shared.
 
-    Raises MergeError: the endpoints cannot be merged; the message names the file or tensor.
+    Raises MergeError: the checkpoints cannot be merged; the message names the file or tensor.
     Raises StartFailed: there is no place to keep them.
     """
+    check_checkpoints(config)
     return {"replicas": _replicas, "adapters": _adapters, "shift": _shift}[config.hosting](config, say)
 
 
 def _replicas(config: Config, say: Say) -> Prepared:
     """Every member's checkpoint written, in the engine's dtype."""
-    low, high = _endpoints(config)
-    dtype = _DTYPES[config.engine.dtype]
-    out = _place(
-        "members", checkpoint_sha256(low), checkpoint_sha256(high), dtype, *map(repr, config.members)
-    )
-    result = _afresh(
-        out,
-        lambda: merge(
-            low=low,
-            high=high,
-            alphas=config.members,
-            out=out,
-            dtype=dtype,
-            allow_config=_allowed(config),
-        ),
-    )
-    members = _members(config, result, say)
-    specs = tuple(
-        EngineSpec(members=(member.name,), weights=CheckpointWeights(checkpoint=output.path))
-        for member, output in zip(members, result.outputs, strict=True)
-    )
-    return members, specs
+    paths = _full_checkpoints(config, say)
+    hashes = {name: checkpoint_sha256(path) for name, path in paths.items()}
+    members: dict[str, ServedMember] = {}
+    specs: dict[str, EngineSpec] = {}
+    for group in grouped(config):
+        plan = plan_of(config, group, paths)
+        sources = [f"{name}={hashes[name]}" for name in group.checkpoints]
+        out = _place("members", *sources, plan.dtype_name, *group.shown)
+        result = _afresh(out, lambda plan=plan, out=out: run_plan(plan, out))  # type: ignore[misc]
+        _tell(result, "checkpoints", say)
+        for point, name in group.outputs.items():
+            output = next(output for output in result.outputs if output.name == name)
+            member = _member(config, group.point(point), output.sha256, output.effective_weights)
+            members[point] = member
+            weights = CheckpointWeights(checkpoint=output.path)
+            specs[point] = EngineSpec(members=(member.name,), weights=weights)
+    order = [point.name for point in config.points]
+    return tuple(members[name] for name in order), tuple(specs[name] for name in order)
 
 
 def _adapters(config: Config, say: Say) -> Prepared:
     """Every member as one exact adapter of the base."""
-    assert config.adapters is not None
-    base, low, high = config.adapters.base, config.adapters.low, config.adapters.high
+    base_name, base, adapters = adapters_of(config)
     if not (base / "config.json").is_file():
-        raise StartFailed(f"adapters.base: {base} is not a checkpoint, it has no config.json")
-    out = _place("adapters", checkpoint_sha256(low), checkpoint_sha256(high), *map(repr, config.members))
-    result = _afresh(
-        out,
-        lambda: merge_adapters(low=low, high=high, alphas=config.members, out=out, base=str(base)),
-    )
-    for line in (line for end in (low, high) for line in prompting_differences(base, end, base)):
+        where = "adapters.base" if config.adapters is not None else f"checkpoints.{base_name}"
+        raise StartFailed(f"{where}: {base} is not a checkpoint, it has no config.json")
+    for line in (line for path in adapters.values() for line in prompting_differences(base, path, base)):
         say(f"warning: {line}")
-    members = _members(config, result, say)
-    weights = LoraWeights(
+    hashes = {name: checkpoint_sha256(path) for name, path in adapters.items()}
+    members: dict[str, ServedMember] = {}
+    paths: dict[str, Path] = {}
+    for group in grouped(config):
+        parts = {name: adapters[name] for name in group.checkpoints if name in adapters} or adapters
+        out = _place("adapters", base_name, *(f"{name}={hashes[name]}" for name in parts), *group.shown)
+
+        def written(group: Group = group, parts: Mapping[str, Path] = parts, out: Path = out) -> MergeResult:
+            if group.line and parts.keys() == {"low", "high"}:
+                return merge_adapters(
+                    low=parts["low"], high=parts["high"], alphas=group.alphas, out=out, base=str(base)
+                )
+            return merge_adapter_span(
+                adapters=parts, base_name=base_name, outputs=group.weights, out=out, base=str(base)
+            )
+
+        result = _afresh(out, written)
+        _tell(result, "adapters", say)
+        for point, name in group.outputs.items():
+            output = next(output for output in result.outputs if output.name == name)
+            weights = output.effective_weights
+            if not group.line and base_name in group.checkpoints:
+                weights = {base_name: 1.0 - sum(weights.values())} | weights
+            members[point] = _member(config, group.point(point), output.sha256, weights)
+            paths[point] = output.path
+    order = [point.name for point in config.points]
+    served = tuple(members[name] for name in order)
+    lora = LoraWeights(
         base=base,
-        adapters={member.name: output.path for member, output in zip(members, result.outputs, strict=True)},
-        max_rank=max(_rank(output.path) for output in result.outputs),
+        adapters={members[name].name: paths[name] for name in order},
+        max_rank=max(_rank(path) for path in paths.values()),
     )
-    return members, (EngineSpec(members=tuple(member.name for member in members), weights=weights),)
+    return served, (EngineSpec(members=tuple(member.name for member in served), weights=lora),)
 
 
 def _shift(config: Config, say: Say) -> Prepared:
-    """Nothing is written: the engine computes each member from the endpoints, when it moves there.
+    """Nothing is written: the engine computes each member from the checkpoints, when it moves there.
 
-    A member's hash is that of what determines its weights, the endpoints' hashes, alpha and dtype: hashing
-    the weights themselves would take a merge. Its effective alpha is from a sample of them.
+    A member's hash is that of what determines its weights, the checkpoints' hashes, its weights and dtype: hashing
+    the weights themselves would take a merge. Its effective weights are from a sample of them.
     """
-    low, high = _endpoints(config)
-    dtype = _DTYPES[config.engine.dtype]
-    found = preview(_plan(config, config.members), out=None)
-    ends = (checkpoint_sha256(low), checkpoint_sha256(high))
-    for warning in found.warnings:
-        say(f"warning: {warning}")
-    members = tuple(
-        ServedMember(
-            name=member_name(config.name, alpha),
-            alpha=alpha,
-            sha256=hashlib.sha256(" ".join((*ends, dtype, repr(alpha))).encode()).hexdigest(),
-            effective_alpha=realised.effective_alpha,
-        )
-        for alpha, (_, realised, _) in zip(config.members, found.outputs, strict=True)
-    )
-    alphas = {member.name: member.alpha for member in members}
+    paths = _full_checkpoints(config, say)
+    hashes = {name: checkpoint_sha256(path) for name, path in paths.items()}
+    members: dict[str, ServedMember] = {}
+    dtype = ""
+    for group in grouped(config):
+        plan = plan_of(config, group, paths)
+        dtype = plan.dtype_name
+        seen = preview(plan, out=None)
+        for warning in seen.warnings:
+            say(f"warning: {warning}")
+        realised = {name: plan.effective_weights(found) for name, found, _ in seen.outputs}
+        for point in group.points:
+            sha256 = _shifted_sha256(point, group, hashes, dtype)
+            members[point.name] = _member(config, point, sha256, realised[group.outputs[point.name]])
+    served = tuple(members[point.name] for point in config.points)
     weights = MergeOnLoadWeights(
-        low=low,
-        high=high,
-        alphas=alphas,
+        checkpoints=paths,
+        points={member.name: member.weights for member in served},
         dtype=dtype,
         # One input may have been saved without.
-        tokenizer=next((end for end in (low, high) if has_tokenizer(end)), None),
-        allow_config=_allowed(config),
+        tokenizer=next((path for path in paths.values() if has_tokenizer(path)), None),
+        allow_config=config.differing_config,
     )
-    return members, (EngineSpec(members=tuple(alphas), weights=weights),)
+    return served, (EngineSpec(members=tuple(member.name for member in served), weights=weights),)
+
+
+def _shifted_sha256(point: Point, group: Group, hashes: Mapping[str, str], dtype: str) -> str:
+    own = (
+        [repr(point.alpha)]
+        if group.line
+        else [f"{n}={point.weights.get(n, 0.0)!r}" for n in group.checkpoints]
+    )
+    parts = [*(hashes[name] for name in group.checkpoints), dtype, *own]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def _full_checkpoints(config: Config, say: Say) -> dict[str, Path]:
+    """Every checkpoint that a member is made of, as a full one: those that adapters make are written first."""
+    named = config.named_checkpoints
+    used = {name for group in grouped(config) for name in group.checkpoints}
+    paths: dict[str, Path] = {}
+    for name, value in named.items():
+        if name not in used:
+            continue
+        if isinstance(value, Path):
+            paths[name] = value
+            continue
+        base = named[value.base]
+        assert isinstance(base, Path)
+        out = _place("adapted", checkpoint_sha256(base), checkpoint_sha256(value.adapter))
+        if not out.is_dir():
+            say(f"writing the checkpoint {name}, what {value.adapter} makes of {value.base}, to {out}")
+        paths[name] = apply_adapter(base=base, adapter=value.adapter, out=out)
+    return paths
 
 
 def _rank(adapter: Path) -> int:
     return max(int(factors.a.shape[0]) for factors in open_adapter(adapter).modules.values())
-
-
-def _endpoints(config: Config) -> tuple[Path, Path]:
-    assert config.endpoints is not None
-    return config.endpoints.low, config.endpoints.high
-
-
-def _allowed(config: Config) -> tuple[str, ...]:
-    assert config.endpoints is not None
-    return config.endpoints.allow_config
-
-
-def _plan(config: Config, alphas: Sequence[float]) -> Plan:
-    low, high = _endpoints(config)
-    settings = read_settings(dtype=_DTYPES[config.engine.dtype], allow_config=_allowed(config))
-    return plan_ewa(low=low, high=high, alphas=alphas, settings=settings)
 
 
 def _place(kind: str, *identity: str) -> Path:
@@ -179,17 +221,19 @@ def _afresh(out: Path, run: Callable[[], MergeResult]) -> MergeResult:
         return run()
 
 
-def _members(config: Config, result: MergeResult, say: Say) -> tuple[ServedMember, ...]:
+def _tell(result: MergeResult, kind: str, say: Say) -> None:
     for warning in result.warnings:
         say(f"warning: {warning}")
-    kind = "adapters" if config.hosting == "adapters" else "checkpoints"
     say(f"{len(result.outputs)} {kind} {'merged into' if result.written else 'found in'} {result.out}")
-    return tuple(
-        ServedMember(
-            name=member_name(config.name, output.alpha),
-            alpha=output.alpha,
-            sha256=output.sha256,
-            effective_alpha=output.effective_alpha,
-        )
-        for output in result.outputs
+
+
+def _member(config: Config, point: Point, sha256: str, effective: Mapping[str, float]) -> ServedMember:
+    on_line = point.alpha is not None and "high" in effective
+    return ServedMember(
+        name=f"{config.name}@{point.name}",
+        alpha=point.alpha,
+        sha256=sha256,
+        effective_alpha=effective["high"] if on_line else None,
+        weights=point.weights,
+        effective_weights=effective,
     )

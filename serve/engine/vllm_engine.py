@@ -221,7 +221,7 @@ class VllmEngine:
         try:
             # Aborts what a client left behind in the engine, and drops all that was cached under the old weights.
             await engine.pause_generation(mode="abort", clear_cache=True)
-            await engine.collective_rpc("shift_to", args=(weights.alphas[member],))
+            await engine.collective_rpc("shift_to", args=(dict(weights.points[member]),))
             await engine.resume_generation()
         except BaseException:
             await self.stop()  # part of its weights may have moved: its host starts a new one
@@ -354,21 +354,22 @@ def _weights(spec: EngineSpec) -> dict[str, Any]:
     if isinstance(weights, LoraWeights):
         return {
             "model": str(weights.base),
-            "served_model_name": [f"{spec.members[0].partition('@')[0]}@base"],
+            # No member's name begins so.
+            "served_model_name": [f"{spec.members[0].partition('@')[0]}@-base"],
             "enable_lora": True,
             "lora_modules": [LoRAModulePath(name, str(path)) for name, path in weights.adapters.items()],
             "max_loras": len(spec.members),
             "max_lora_rank": _rank_setting(weights.max_rank),
         }
-    first = spec.members[0]
+    first = next(iter(weights.checkpoints.values()))
     return {
-        "model": str(weights.low),
-        "tokenizer": str(weights.tokenizer or weights.low),
+        "model": str(first),
+        "tokenizer": str(weights.tokenizer or first),
         "served_model_name": list(spec.members),
         "load_format": "alpharay",
         "model_loader_extra_config": {
-            "high": str(weights.high),
-            "alpha": weights.alphas[first],
+            "checkpoints": {name: str(path) for name, path in weights.checkpoints.items()},
+            "weights": dict(weights.points[spec.members[0]]),
             "dtype": weights.dtype,
             "allow_config": weights.allow_config,
         },
@@ -381,7 +382,7 @@ def _rank_setting(rank: int) -> int:
     settings: tuple[int, ...] = get_args(MaxLoRARanks)
     if rank > settings[-1]:
         raise ConfigError(
-            f"the merged adapters have rank {rank}, the sum of both endpoints', and vLLM holds {settings[-1]} at most; "
+            f"the merged adapters have rank {rank}, the sum of those that a member is made of, and vLLM holds {settings[-1]} at most; "
             "merge them into full checkpoints, and host those by 'replicas'"
         )
     return min(setting for setting in settings if setting >= rank)

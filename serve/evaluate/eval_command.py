@@ -74,20 +74,23 @@ def run(arguments: argparse.Namespace) -> int:
     from alpharay.serve.evaluate.sampling import Drawn, Plan, Run
     from alpharay.serve.evaluate.settings import keep_settings
     from alpharay.serve.spelling import did_you_mean
-    from alpharay.serve.state.members import member_name
 
     with any_digits():
         problems = read_problems(arguments.problems)
     config = configuration.load(arguments.config)
     if arguments.members is not None:
-        names = {member_name(config.name, alpha): alpha for alpha in config.members}
-        wanted = []
+        names = [f"{config.name}@{point.name}" for point in config.points]
+        kept = set()
         for one in arguments.members:
-            alpha = next((a for name, a in names.items() if one in (name, f"{a:g}") or _same(one, a)), None)
-            if alpha is None:
+            number = next(
+                (n for n, point in enumerate(config.points) if one in (names[n], point.name)),
+                next((n for n, point in enumerate(config.points) if _same(one, point.alpha)), None),
+            )
+            if number is None:
                 raise UsageError(f"--members: {one!r} is not in the configuration{did_you_mean(one, names)}")
-            wanted.append(alpha)
-        config = config.model_copy(update={"members": tuple(sorted(set(wanted)))})
+            kept.add(number)
+        members = tuple(entry for n, entry in enumerate(config.members) if n in kept)
+        config = config.model_copy(update={"members": members})
     options = {
         "temperature": arguments.temperature,
         "top_p": arguments.top_p,
@@ -103,11 +106,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     label = f"{arguments.label}:" if arguments.label else ""
     with Journal(arguments.out) as journal, hosted(config, arguments.address, say) as hosting:
-        members = [
+        drawn = [
             Drawn(
                 served=member.name,
                 name=f"{label}{member.name}",
-                alpha=float("nan") if label else member.alpha,
+                alpha=None if label else member.alpha,
+                weights=None if label else member.weights,
             )
             for member in hosting.members
         ]
@@ -116,12 +120,12 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.problems,
             {
                 one.name: {"checkpoint": member.sha256, "seed": arguments.seed, "options": options}
-                for one, member in zip(members, hosting.members, strict=True)
+                for one, member in zip(drawn, hosting.members, strict=True)
             },
         )
         plan = Plan(
             problems=list(problems.values()),
-            members=members,
+            members=drawn,
             samples=arguments.samples,
             limits=Limits(cpu_s=config.judge.time_limit_s, memory_mb=config.judge.memory_limit_mb),
             seed=arguments.seed,
@@ -139,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _same(text: str, alpha: float) -> bool:
+def _same(text: str, alpha: float | None) -> bool:
     try:
         return float(text) == alpha
     except ValueError:

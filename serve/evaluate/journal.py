@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from alpharay.judge.verdict import VerdictKind
 from alpharay.serve.errors import OutcomesError
-from alpharay.serve.evaluate.outcomes import SCHEMA, read_table, write_outcomes
+from alpharay.serve.evaluate.outcomes import SCHEMA, WEIGHTS, read_table, write_outcomes
 
 Row = dict[str, Any]
 Key = tuple[str, str, int]
@@ -103,7 +103,10 @@ class Journal:
             return
         ordered = [self._rows[key] for key in sorted(self._rows)]
         if ordered:
-            write_outcomes(self.path, {name: [row[name] for row in ordered] for name in SCHEMA.names})
+            write_outcomes(
+                self.path,
+                {name: [row.get(name) for row in ordered] for name in (*SCHEMA.names, WEIGHTS.name)},
+            )
         self._file.truncate(0)
         os.fsync(self._file.fileno())
 

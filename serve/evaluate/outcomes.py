@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -35,13 +36,16 @@ SCHEMA = pa.schema(
         pa.field("text_sha256", pa.string(), nullable=False),
     ]
 )
+# Of the member's checkpoints, a JSON object; null where it is no point of their span, as of a baseline. Files of earlier
+# versions, and of others, lack the column.
+WEIGHTS = pa.field("weights", pa.string())
+_WHOLE = SCHEMA.append(WEIGHTS)
 
 
 def write_outcomes(path: Path, columns: Mapping[str, list[Any]]) -> None:
-    """Writes the columns of SCHEMA to that file, which appears or changes only as a whole."""
-    table = pa.table(
-        {field.name: pa.array(columns[field.name], field.type) for field in SCHEMA}, schema=SCHEMA
-    )
+    """Writes the columns of SCHEMA, and `weights` where given, to that file, which appears or changes only as a whole."""
+    whole = {WEIGHTS.name: [None] * len(columns["problem"]), **columns}
+    table = pa.table({field.name: pa.array(whole[field.name], field.type) for field in _WHOLE}, schema=_WHOLE)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         pq.write_table(table, part, compression="zstd")
@@ -69,12 +73,19 @@ def read_outcomes(path: Path) -> Outcomes:
     problem, problems = _indexed(table["problem"])
     member, names = _indexed(table["member"])
     alphas = table["alpha"].to_numpy(zero_copy_only=False).astype(np.float64)
+    weights, texts = _indexed(pc.fill_null(table["weights"], ""))
     members = [
-        Member(name=name, alpha=_alpha(path, name, alphas[member == n])) for n, name in enumerate(names)
+        Member(
+            name=name,
+            alpha=_alpha(path, name, alphas[member == n]),
+            weights=_weights(path, name, {texts[code] for code in np.unique(weights[member == n])}),
+        )
+        for n, name in enumerate(names)
     ]
     # The frontier's order; what has no alpha comes last.
     place = sorted(
-        range(len(members)), key=lambda n: (math.isnan(members[n].alpha), members[n].alpha, names[n])
+        range(len(members)),
+        key=lambda n: (members[n].alpha is None, members[n].alpha or 0.0, names[n]),
     )
     member = np.argsort(place)[member]
     columns = {
@@ -97,7 +108,7 @@ def read_outcomes(path: Path) -> Outcomes:
 
 
 def read_table(path: Path) -> Any:
-    """The file as an Arrow table of SCHEMA. Raises OutcomesError."""
+    """The file as an Arrow table of SCHEMA and `weights`. Raises OutcomesError."""
     try:
         with path.open("rb") as file:
             found = pq.read_table(file)
@@ -111,9 +122,11 @@ def read_table(path: Path) -> Any:
         raise OutcomesError(
             f"{path} has no column {missing[0]!r}; an outcomes file has {', '.join(SCHEMA.names)}, this one {others}"
         )
+    if WEIGHTS.name not in found.column_names:
+        found = found.append_column(WEIGHTS, pa.nulls(found.num_rows, WEIGHTS.type))
     if not found.num_rows:
         raise OutcomesError(f"{path} holds no outcome")
-    return pa.table({field.name: _typed(path, field, found[field.name]) for field in SCHEMA}, schema=SCHEMA)
+    return pa.table({field.name: _typed(path, field, found[field.name]) for field in _WHOLE}, schema=_WHOLE)
 
 
 def _typed(path: Path, field: Any, column: Any) -> Any:
@@ -148,7 +161,7 @@ def _indexed(column: Any) -> tuple[Any, list[str]]:
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def _alpha(path: Path, name: str, alphas: Any) -> float:
+def _alpha(path: Path, name: str, alphas: Any) -> float | None:
     first = float(alphas[0])
     if not (np.isnan(alphas).all() or (alphas == first).all()):
         others = sorted({float(alpha) for alpha in alphas})
@@ -157,7 +170,25 @@ def _alpha(path: Path, name: str, alphas: Any) -> float:
         )
     if math.isinf(first):
         raise OutcomesError(f"{path}: the member {name!r} has the alpha {first}, which is not finite")
-    return first
+    return None if math.isnan(first) else first
+
+
+def _weights(path: Path, name: str, texts: set[str]) -> tuple[tuple[str, float], ...]:
+    """The weights that the rows of a member tell; rows of earlier versions beside them tell none."""
+    told = [text for text in texts if text]
+    if len(told) > 1:
+        raise OutcomesError(f"{path}: the member {name!r} has more than one weights: {told[0]}, {told[1]}")
+    if not told:
+        return ()
+    try:
+        weights = {str(key): float(value) for key, value in json.loads(told[0]).items()}
+    except (ValueError, TypeError, AttributeError):
+        weights = {"": math.nan}
+    if not all(map(math.isfinite, weights.values())):
+        raise OutcomesError(
+            f"{path}: the member {name!r} has the weights {shown(told[0])}, which are no numbers by checkpoint"
+        )
+    return tuple(weights.items())
 
 
 def _codes(path: Path, column: Any) -> Any:

@@ -80,11 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
     frontier = tuple(
         member.name
         for member in outcomes.members
-        if member.name not in besides and member.alpha == member.alpha
+        if member.name not in besides and (member.alpha is not None or member.weights)
     )
     if not frontier:
         raise OutcomesError(
-            f"{arguments.outcomes} has no member with an alpha: there is no frontier to draw from"
+            f"{arguments.outcomes} has no member with an alpha or weights: there is no frontier to draw from"
         )
     replay = Replay(outcomes.only(frontier), features=_features(arguments.problems))
     wanted = [(name, *_policy(name, replay.members)) for name in dict.fromkeys(arguments.policy)]
@@ -135,7 +135,8 @@ def _policy(text: str, members: tuple[Member, ...]) -> tuple[str, tuple[Member, 
     if not wanted:
         return name, ()
     for member in members:
-        if wanted in (member.name, f"{member.alpha:g}"):
+        alpha = None if member.alpha is None else f"{member.alpha:g}"
+        if wanted in (member.name, member.name.rpartition("@")[2], alpha):
             return name, (member,)
     raise UsageError(
         f"--policy {text}: there is no member {wanted!r}{did_you_mean(wanted, [m.name for m in members])}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ def as_json(result: Audit) -> str:
         "problems": result.problems,
         "members": {
             name: {
-                "alpha": None if math.isnan(member.alpha) else member.alpha,
+                "alpha": member.alpha,
                 "samples": member.samples,
                 "pass_at": _by_k(member.pass_at),
                 "correctness_failures": round(member.incorrect.value, 6),
@@ -226,8 +225,8 @@ def _range(share: Interval) -> str:
     return f"{100 * share.value:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
 
 
-def _alpha(alpha: float) -> str:
-    return "" if math.isnan(alpha) else f"{alpha:g}"
+def _alpha(alpha: float | None) -> str:
+    return "" if alpha is None else f"{alpha:g}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,11 +38,12 @@ class JudgeClient(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """One member as it is sampled. served: its name in the engines. name, alpha: as the outcomes call it."""
+    """One member as it is sampled. served: its name in the engines. name, alpha, weights: as the outcomes call it."""
 
     served: str
     name: str
-    alpha: float
+    alpha: float | None
+    weights: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,8 @@ class Run:
         return {
             "problem": problem.id,
             "member": member.name,
-            "alpha": None if math.isnan(member.alpha) else member.alpha,
+            "alpha": member.alpha,
+            "weights": None if member.weights is None else json.dumps(dict(member.weights)),
             "sample": sample,
             "seed": seed,
             "verdict": verdict.verdict.value,

@@ -41,9 +41,7 @@ def choice_note(candidate: Candidate, members: Mapping[str, ServedMember]) -> Js
     """The `alpharay` object of one choice."""
     member, verdict = members[candidate.draw.member], candidate.verdict
     return {
-        "member": member.name,
-        "alpha": member.alpha,
-        "checkpoint": member.sha256,
+        **member.origin,
         "seed": candidate.draw.seed,
         "turn": candidate.draw.turn,
         "verdict": verdict.verdict.value if verdict else None,

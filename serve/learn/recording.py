@@ -63,7 +63,7 @@ class RecordedSession(Session):
             "policy": self.policy,
             "ask": {name: getattr(self.sampling, name) for name in _PLAIN}
             | {
-                "members": [[member.name, member.alpha] for member in self.sampling.members],
+                "members": [[m.name, m.alpha, dict(m.weights)] for m in self.sampling.members],
                 "standing": {"folded": router_state.folded, "portfolio": dict(router_state.portfolio)},
             },
             "checkpoints": dict(checkpoints),
@@ -73,7 +73,7 @@ class RecordedSession(Session):
 
     def experiences(self, request: str, levels: Sequence[int | None] = ()) -> list[LoggedOutcome]:
         """What its judged candidates taught, in the order in which they counted. levels: of the test cases."""
-        alphas = {member.name: member.alpha for member in self.sampling.members}
+        members = {member.name: member for member in self.sampling.members}
         verdicts = {one.draw.index: one.verdict for one in self.candidates}
         rows = []
         for one in self.candidates:
@@ -83,7 +83,8 @@ class RecordedSession(Session):
                 logged_outcome_of(
                     one,
                     request=request,
-                    alpha=alphas[one.draw.member],
+                    alpha=members[one.draw.member].alpha,
+                    weights=members[one.draw.member].weights,
                     repaired=mended.verdict if mended is not None else None,
                     failed_level=levels[case] if case is not None and case < len(levels) else None,
                     features=self.sampling.features,
@@ -104,7 +105,7 @@ def replayed(trace: Mapping[str, Any], router_state: RouterState | None = None) 
         raise ValueError(f"the trace has version {trace.get('version')!r}, this program reads {_VERSION}")
     asked = trace["ask"]
     sampling = SamplingRequest(
-        members=tuple(Member(name=name, alpha=alpha) for name, alpha in asked["members"]),
+        members=_members(trace),
         router_state=router_state or RouterState(portfolio=asked["standing"]["portfolio"]),
         **{name: asked[name] for name in _PLAIN if name in asked} | {"features": tuple(asked["features"])},
     )
@@ -131,14 +132,22 @@ def replayed(trace: Mapping[str, Any], router_state: RouterState | None = None) 
     return session
 
 
+def _members(trace: Mapping[str, Any]) -> tuple[Member, ...]:
+    """The members of a recorded request; traces of earlier versions have no weights."""
+    return tuple(
+        Member(name=name, alpha=alpha, weights=tuple(weights[0].items()) if weights else ())
+        for name, alpha, *weights in trace["ask"]["members"]
+    )
+
+
 def folded_of(trace: Mapping[str, Any]) -> int:
     """How many rows of the log what was known had been learnt from."""
     return int(trace["ask"]["standing"]["folded"])
 
 
 def drawn(trace: Mapping[str, Any], index: int) -> Json:
-    """What is known of one draw of a recorded request: its member, alpha, checkpoint, turn, tokens, and the verdict
-    of the attempt that it mends.
+    """What is known of one draw of a recorded request: its member, alpha, weights, checkpoint, turn, tokens, and the
+    verdict of the attempt that it mends.
     """
     draw = next(one for one in trace["draws"] if one["index"] == index)
     seen: dict[int, Json] = {}
@@ -147,9 +156,11 @@ def drawn(trace: Mapping[str, Any], index: int) -> Json:
             seen |= {one["draw"]: one for one in (told[0] if kind == "expired" else [told[0]])}
     own = seen.get(index, {})
     mended = seen.get(draw["repairs"], {}).get("verdict") if draw["repairs"] is not None else None
+    member = next(member for member in _members(trace) if member.name == draw["member"])
     return {
         "member": draw["member"],
-        "alpha": dict(trace["ask"]["members"])[draw["member"]],
+        "alpha": member.alpha,
+        "weights": dict(member.weights),
         "checkpoint": trace["checkpoints"].get(draw["member"], ""),
         "turn": draw["turn"],
         "prompt_tokens": own.get("prompt_tokens", 0),

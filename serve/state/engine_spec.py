@@ -28,16 +28,15 @@ class LoraWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeOnLoadWeights:
-    """Two endpoints, between and beyond which one engine moves; per member name its alpha. Hosting `shift`.
+    """Checkpoints by name, in whose affine span one engine moves. Hosting `shift`.
 
-    dtype: what the merge rounds to, as `merge` names it (bf16, fp16, fp32). tokenizer: the endpoint that has one,
-    if not low.
-    allow_config: fields of config.json that may differ between the endpoints.
+    points: per member name the weights of the checkpoints. dtype: what the merge rounds to, as `merge` names it (bf16,
+    fp16, fp32). tokenizer: the checkpoint that has one, if not the first. allow_config: fields of config.json that may
+    differ between the checkpoints.
     """
 
-    low: Path
-    high: Path
-    alphas: Mapping[str, float]
+    checkpoints: Mapping[str, Path]
+    points: Mapping[str, Mapping[str, float]]
     dtype: str
     tokenizer: Path | None = None
     allow_config: tuple[str, ...] = ()

@@ -2,43 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from alpharay.merge.compute.span import line_weights
 from alpharay.router import Member
 from alpharay.serve.errors import RequestError
 from alpharay.serve.spelling import did_you_mean, shown
 
+Json = dict[str, Any]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedMember:
-    """One member. sha256: of what its engine loads. effective_alpha: what rounding left of alpha."""
+    """One member.
+
+    alpha: where it lies on the line low..high; None elsewhere. sha256: of what its engine loads. weights: of the named
+    checkpoints, those of alpha when left out. effective_alpha, effective_weights: what rounding left of them.
+    """
 
     name: str
-    alpha: float
+    alpha: float | None
     sha256: str
-    effective_alpha: float
+    effective_alpha: float | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    effective_weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.weights and self.alpha is not None:
+            object.__setattr__(self, "weights", line_weights(self.alpha))
+        if not self.effective_weights and self.effective_alpha is not None:
+            object.__setattr__(self, "effective_weights", line_weights(self.effective_alpha))
 
     @property
     def as_member(self) -> Member:
-        return Member(name=self.name, alpha=self.alpha)
+        return Member(name=self.name, alpha=self.alpha, weights=tuple(self.weights.items()))
+
+    @property
+    def origin(self) -> Json:
+        """What every answer tells of the member that it came from."""
+        return {
+            "member": self.name,
+            "alpha": self.alpha,
+            "weights": dict(self.weights),
+            "checkpoint": self.sha256,
+        }
+
+    @property
+    def note(self) -> Json:
+        """What `/v1/models` tells of it."""
+        return {
+            "kind": "member",
+            "alpha": self.alpha,
+            "weights": dict(self.weights),
+            "effective_alpha": self.effective_alpha,
+            "effective_weights": dict(self.effective_weights),
+            "checkpoint": self.sha256,
+        }
+
+    @property
+    def labels(self) -> list[str]:
+        """Of the metric `checkpoint_info`: member, alpha (empty where it has none), weights, sha256."""
+        alpha = "" if self.alpha is None else f"{self.alpha:g}"
+        weights = ",".join(f"{name}={weight:g}" for name, weight in self.weights.items())
+        return [self.name, alpha, weights, self.sha256]
 
 
 def member_name(frontier: str, alpha: float) -> str:
-    """The model id that pins a member: `frontier@1.5`."""
+    """The model id that pins the member at an alpha: `frontier@1.5`."""
     return f"{frontier}@{alpha:g}"
 
 
 def find_member(members: Iterable[ServedMember], wanted: str | float) -> ServedMember | None:
-    """A member by its full name, its alpha, or either spelled differently (`frontier@1.50`, "1.5", 1.5)."""
-    text = str(wanted)
+    """A member by its full name, the part of it behind the @, its alpha, or that spelled differently.
+
+    `frontier@wide`, "wide", `frontier@1.50`, "1.5", 1.5.
+    """
+    text, members = str(wanted), list(members)
+    for member in members:
+        if text in (member.name, member.name.partition("@")[2]):
+            return member
     for member in members:
         prefix = member.name.partition("@")[0] + "@"
         try:
             same = float(text.removeprefix(prefix)) == member.alpha
         except ValueError:
             same = False
-        if same or text == member.name:
+        if same:
             return member
     return None
 

@@ -14,7 +14,7 @@ from alpharay.serve.state.engine_spec import EngineSpec
 from alpharay.serve.state.members import ServedMember
 
 # What a running server can be given anew. All else is fixed in its engines, its address or its cluster state.
-_MAY_CHANGE = ("endpoints", "adapters", "router")
+_MAY_CHANGE = ("endpoints", "adapters", "checkpoints", "allow_config", "members", "router")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +36,10 @@ class Revision:
     def _host(self, number: int, group: tuple[EngineSpec, ...]) -> str:
         names = [name for spec in group for name in spec.members]
         # Ray cuts names at dots where it shows them (`ps`, its dashboard).
-        alpha = names[0].partition("@")[2].replace(".", "_")
+        name = names[0].partition("@")[2].replace(".", "_")
         sha256s = [member.sha256 for member in self.members if member.name in names]
         weights = hashlib.sha256(" ".join(sha256s).encode()).hexdigest()[:8]
-        return f"member-{alpha}-{weights}" if len(names) == 1 else f"members-{number}-{weights}"
+        return f"member-{name}-{weights}" if len(names) == 1 else f"members-{number}-{weights}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,10 @@ def changed(asked: Config, wanted: Config, running: Config) -> Config:
     Raises ConfigError: they differ in more than may change while the server runs.
     """
     differing = [key for key in Config.model_fields if getattr(asked, key) != getattr(wanted, key)]
-    if fixed := [key for key in differing if key not in _MAY_CHANGE]:
+    fixed = [key for key in differing if key not in _MAY_CHANGE]
+    if [point.name for point in asked.points] != [point.name for point in wanted.points]:
+        fixed.append("the names of `members`")
+    if fixed:
         raise ConfigError(
             f"{', '.join(fixed)} cannot change while the server runs ({', '.join(_MAY_CHANGE)} can); restart it"
         )

@@ -28,10 +28,21 @@ ENGINE = {
 }
 
 
-def configured(folder: Path, **keys) -> str:
+WEIGHTS = {"start": 0.75, "low": -0.25, "high": 0.5}
+
+
+def configured(folder: Path, start: str, **keys) -> str:
+    """Three alphas, and a member of both ends and what they were trained from, which is named `start`."""
+    wide = {"name": "wide", "weights": {start if n == "start" else n: w for n, w in WEIGHTS.items()}}
     path = folder / "frontier.yaml"
-    path.write_text(yaml.safe_dump({"name": "one", "engine": ENGINE, "members": [-0.5, 0, 1.5], **keys}))
+    members = [-0.5, 0, 1.5, wide]
+    path.write_text(
+        yaml.safe_dump({"name": "one", "engine": ENGINE, "members": members, **keys}, sort_keys=False)
+    )
     return str(path)
+
+
+NAMES = ("-0.5", "0", "1.5", "wide")
 
 
 def content(response) -> str:
@@ -42,8 +53,8 @@ def content(response) -> str:
 @pytest.fixture(scope="module")
 def shifting(start_server, tmp_path_factory) -> Iterator:
     folder = tmp_path_factory.mktemp("shifting")
-    ends = {"low": str(EMBEDDED / "low"), "high": str(EMBEDDED / "high")}
-    running = start_server(folder, configured(folder, endpoints=ends, hosting="shift"))
+    checkpoints = {name: str(EMBEDDED / name) for name in ("init", "low", "high")}
+    running = start_server(folder, configured(folder, "init", checkpoints=checkpoints, hosting="shift"))
     yield running
     assert running.stop() == 0
 
@@ -57,7 +68,7 @@ def adapted(start_server, tmp_path_factory) -> Iterator:
         "low": str(EMBEDDED / "lora_low"),
         "high": str(EMBEDDED / "lora_high"),
     }
-    running = start_server(folder, configured(folder, adapters=adapters, hosting="adapters"))
+    running = start_server(folder, configured(folder, "base", adapters=adapters, hosting="adapters"))
     yield running
     assert running.stop() == 0
 
@@ -74,39 +85,50 @@ def test_an_engine_that_moves_answers_as_engines_that_stay_do(server, shifting, 
 
     with ThreadPoolExecutor(12) as pool:
         budget = pool.submit(
-            shifting.post, sampling(model="one", controls={"budget": 12, "stop_after_passes": 12})
+            shifting.post, sampling(model="one", controls={"budget": 16, "stop_after_passes": 16})
         )
         pairs = list(pool.map(both, range(24)))
         told = budget.result().json()["alpharay"]
     assert [moved for moved, _ in pairs] == [stayed for _, stayed in pairs]
     assert len({moved for moved, _ in pairs}) > 6
     assert {name: one["drawn"] for name, one in told["members"].items()} == {
-        "one@-0.5": 4, "one@0": 4, "one@1.5": 4,
-    }  # fmt: skip
+        f"one@{name}": 4 for name in NAMES
+    }
 
 
 def test_answers_of_a_moved_engine_carry_the_member_as_their_model(shifting, sampling):
-    for alpha in ("1.5", "-0.5", "0"):
-        body = shifting.post(sampling(model=f"one@{alpha}", tests=False)).json()
-        assert body["model"] == body["choices"][0]["alpharay"]["member"] == f"one@{alpha}"
+    for name in ("1.5", "wide", "-0.5", "0"):
+        body = shifting.post(sampling(model=f"one@{name}", tests=False)).json()
+        assert body["model"] == body["choices"][0]["alpharay"]["member"] == f"one@{name}"
+
+
+@pytest.mark.parametrize(("hosted", "start"), [("shifting", "init"), ("adapted", "base")])
+def test_a_member_of_three_checkpoints_tells_its_weights_and_no_alpha(hosted, start, request, sampling):
+    running = request.getfixturevalue(hosted)
+    weights = {start if name == "start" else name: weight for name, weight in WEIGHTS.items()}
+    note = running.post(sampling(model="one@wide", tests=False)).json()["choices"][0]["alpharay"]
+    assert (note["alpha"], note["weights"]) == (None, weights)
+    listed = {m["id"]: m["alpharay"] for m in running.client().models.list().model_dump()["data"]}
+    assert listed["one"]["alphas"] == [-0.5, 0, 1.5, None]
+    assert listed["one@wide"]["effective_weights"] == pytest.approx(weights, abs=1e-3)
+    assert listed["one@wide"]["checkpoint"] == note["checkpoint"]
+    assert running.metric("alpharay_checkpoint_info", member="one@wide") == 1
+    drawn = running.post(sampling(model="one", controls={"budget": 4, "members": ["wide", 0]})).json()
+    assert drawn["alpharay"]["members"].keys() <= {"one@wide", "one@0"}
 
 
 def test_every_adapter_answers_from_one_engine(adapted, sampling):
     assert len(adapted.processes("EngineCore")) == 1
     seeds = range(6)
     with ThreadPoolExecutor(6) as pool:
-        bodies = [
-            sampling(model=f"one@{alpha}", tests=False, seed=seed)
-            for alpha in (-0.5, 0, 1.5)
-            for seed in seeds
-        ]
+        bodies = [sampling(model=f"one@{alpha}", tests=False, seed=seed) for alpha in NAMES for seed in seeds]
         answers = [reply.json() for reply in pool.map(adapted.post, bodies)]
     assert [one["model"] for one in answers] == [body["model"] for body in bodies]
     texts = {one["choices"][0]["message"]["content"] for one in answers}
     assert len(texts) > len(seeds)  # as many at most, if all adapters said the same under the same seed
     models = {model["id"]: model["alpharay"] for model in adapted.client().models.list().model_dump()["data"]}
     assert [models[f"one@{alpha}"]["alpha"] for alpha in ("-0.5", "0", "1.5")] == [-0.5, 0, 1.5]
-    assert len({models[f"one@{alpha}"]["checkpoint"] for alpha in ("-0.5", "0", "1.5")}) == 3
+    assert len({models[f"one@{name}"]["checkpoint"] for name in NAMES}) == len(NAMES)
 
 
 def test_a_member_runs_programs_in_the_sandbox_while_it_answers(shifting):
@@ -131,17 +153,13 @@ def test_a_member_runs_programs_in_the_sandbox_while_it_answers(shifting):
 @pytest.mark.parametrize("hosted", ["shifting", "adapted"])
 def test_an_engine_that_died_comes_back_with_all_its_members(hosted, request, sampling, wait_until):
     running = request.getfixturevalue(hosted)
-    before = [
-        content(running.post(sampling(model=f"one@{alpha}", tests=False, seed=5))) for alpha in (-0.5, 0, 1.5)
-    ]
+    before = [content(running.post(sampling(model=f"one@{alpha}", tests=False, seed=5))) for alpha in NAMES]
     (engine,) = running.processes("EngineCore")
     engine.send_signal(signal.SIGKILL)
     wait_until(
         lambda: running.metric("alpharay_replica_restarts_total", member="one@1.5") == 1, "its restart"
     )
     wait_until(running.ready, "its members back")
-    after = [
-        content(running.post(sampling(model=f"one@{alpha}", tests=False, seed=5))) for alpha in (-0.5, 0, 1.5)
-    ]
+    after = [content(running.post(sampling(model=f"one@{alpha}", tests=False, seed=5))) for alpha in NAMES]
     assert after == before
     wait_until(running.idle, "no place in the engine held")

@@ -15,12 +15,13 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture(scope="module")
 def replicas(start_server, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """Two members, each in a replica of its own."""
+    """Two members, each in a replica of its own: one on the line, one of three checkpoints."""
     folder = tmp_path_factory.mktemp("replicas")
     embedded = files("alpharay.serve") / "embedded"
     config = folder / "two.yaml"
     config.write_text(
-        f"name: two\nendpoints: {{low: '{embedded}/low', high: '{embedded}/high'}}\nmembers: [0, 1.5]\n"
+        f"name: two\ncheckpoints: {{init: '{embedded}/init', low: '{embedded}/low', high: '{embedded}/high'}}\n"
+        "members: [0, {name: wide, weights: {init: 0.75, low: -0.25, high: 0.5}}]\n"
         "engine: {dtype: float32, max_model_len: 512, hang_s: 4, extra: {max_num_seqs: 32, kv_cache_memory_bytes: 67108864}}\n"
         "server: {drain_s: 20}\n"
     )
@@ -39,14 +40,14 @@ def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, s
     thread = threading.Thread(target=lambda: results.append(replicas.post(body)))
     thread.start()
     wait_until(lambda: replicas.metric("alpharay_engine_requests") > 0, "samples in the engines")
-    replicas.processes("ServeReplica:alpharay:member-1_5")[0].send_signal(signal.SIGKILL)
+    replicas.processes("ServeReplica:alpharay:member-wide")[0].send_signal(signal.SIGKILL)
     # While it is away, new requests of either parity of the rotation are answered by the other member,
     # and whoever insists on it is told to come back.
     later = [replicas.post(sampling(model="two", tests=False)) for _ in range(2)]
     assert [(one.status_code, one.json()["choices"][0]["alpharay"]["member"]) for one in later] == [
         (200, "two@0")
     ] * 2
-    pinned = replicas.post(sampling(model="two@1.5", tests=False))
+    pinned = replicas.post(sampling(model="two@wide", tests=False))
     assert (pinned.status_code, pinned.headers["retry-after"].isdigit()) == (503, True)
     thread.join()
     assert results[0].status_code == 200
@@ -54,10 +55,10 @@ def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, s
     assert told["drawn"] == 24
     assert told["members"]["two@0"]["drawn"] > 12
     wait_until(
-        lambda: replicas.metric("alpharay_replica_restarts_total", member="two@1.5") == 1, "its restart"
+        lambda: replicas.metric("alpharay_replica_restarts_total", member="two@wide") == 1, "its restart"
     )
     wait_until(replicas.ready, "the member back")
-    assert replicas.post(sampling(model="two@1.5", tests=False)).status_code == 200
+    assert replicas.post(sampling(model="two@wide", tests=False)).status_code == 200
 
 
 def test_an_engine_that_hangs_is_ended_and_replaced_and_its_request_is_answered(
@@ -82,7 +83,7 @@ def test_an_engine_that_hangs_is_ended_and_replaced_and_its_request_is_answered(
     assert replicas.post(sampling(model="two@0", tests=False)).status_code == 200
 
 
-def test_a_member_moves_to_another_checkpoint_under_load_and_no_answer_fails_or_names_the_wrong_one(
+def test_a_member_moves_to_other_weights_under_load_and_no_answer_fails_or_names_the_wrong_one(
     replicas, sampling, wait_until
 ):
     def served() -> dict[str, str]:
@@ -95,7 +96,7 @@ def test_a_member_moves_to_another_checkpoint_under_load_and_no_answer_fails_or_
     def text(answer: httpx.Response) -> str:
         return answer.json()["choices"][0]["message"]["content"]
 
-    names, seeds = ("two@0", "two@1.5"), range(1, 4)
+    names, seeds = ("two@0", "two@wide"), range(1, 4)
     before = served()
     restarts = replicas.metric("alpharay_replica_restarts_total")
     texts = {(before[name], seed): text(drawn(name, seed)) for name in names for seed in seeds}
@@ -114,7 +115,7 @@ def test_a_member_moves_to_another_checkpoint_under_load_and_no_answer_fails_or_
         asker.start()
     try:
         config = replicas.log.parent / "two.yaml"
-        config.write_text(config.read_text().replace("/high", "/init"))
+        config.write_text(config.read_text().replace("init: 0.75, low: -0.25", "init: 0.25, low: 0.25"))
         replicas.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "the new configuration is served" in replicas.log.read_text(), "the change", 300)
         wait_until(lambda: served() != before, "the new checkpoint among the models")
@@ -137,14 +138,15 @@ def test_a_member_moves_to_another_checkpoint_under_load_and_no_answer_fails_or_
         assert note["checkpoint"] in (before[note["member"]], after[note["member"]])
         if seed is not None:
             assert text(answer) == texts[note["checkpoint"], seed]
-    assert seen >= {before["two@0"], before["two@1.5"]}
+    assert seen >= {before["two@0"], before["two@wide"]}
 
 
 def test_a_configuration_that_cannot_be_used_changes_nothing_and_is_said_so(replicas, sampling, wait_until):
     config = replicas.log.parent / "two.yaml"
     good = config.read_text()
     for bad, told in (
-        (good.replace("members: [0, 1.5]", "members: [0, 2]"), "members cannot change while the server runs"),
+        (good.replace("members: [0,", "members: [2,"), "the names of `members` cannot change"),
+        (good.replace("low: 0.25", "low: 0.15"), "sum to 0.9, and must sum to 1"),
         (good.replace("name:", "nam:"), "unknown key 'nam'"),
         (good.replace("/low", "/nowhere"), "nowhere"),
     ):

@@ -241,3 +241,15 @@ def test_the_documented_server_starts_answers_and_stops(capsys):
 def test_a_server_that_does_not_start_says_why():
     with pytest.raises(StartFailed, match="budgett"):
         alpharay.Server({"router": {"budgett": 3}}).start()
+
+
+def test_an_adapters_path_counts_from_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    init = Path(alpharay.__file__).parents[1] / "serve" / "embedded" / "init"
+    lost = {"adapter": "lost", "base": "init"}
+    config = {
+        "checkpoints": {"init": init, "lost": lost},
+        "members": [{"name": "x", "weights": {"lost": 1}}],
+    }
+    with pytest.raises(StartFailed, match=f"checkpoints.lost: {tmp_path}/lost"):
+        alpharay.Server(config).start()

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from alpharay.serve.cli import main
+from alpharay.serve.evaluate.outcomes import write_outcomes
 
-from .outcomes_files import outcomes_file
+from .outcomes_files import columns_of, outcomes_file
 
 PROBLEMS = 60
 
@@ -79,7 +80,7 @@ def test_audit_says_plainly_when_an_ensemble_does_not_pay(alpharay, tmp_path):
 def test_members_that_say_so_by_their_names_are_baselines(alpharay, tmp_path):
     solve = np.concatenate([complementary(), np.full((PROBLEMS, 2), 0.2)], axis=1)
     names = ["frontier@0", "frontier@1", "temporal:step-400", "temperature-1.2"]
-    path = outcomes_file(tmp_path / "o.parquet", solve, names=names, alphas=[0.0, 1.0, np.nan, np.nan])
+    path = outcomes_file(tmp_path / "o.parquet", solve, names=names, alphas=[0.0, 1.0, None, None])
     code, _, err = alpharay("audit", path, "--out", tmp_path / "audit")
     assert code == 0, err
     report = json.loads((tmp_path / "audit/report.json").read_text())
@@ -88,6 +89,41 @@ def test_members_that_say_so_by_their_names_are_baselines(alpharay, tmp_path):
     assert set(report["ensembles"]["portfolio"]["weights"]) <= {"frontier@0", "frontier@1"}
     text = (tmp_path / "audit/report.md").read_text()
     assert "*temporal* (`temporal:step-400`)" in text
+
+
+def test_members_off_the_line_are_audited_replayed_and_drawn_by_their_names(alpharay, tmp_path):
+    names, alphas = ["frontier@0", "frontier@wide", "frontier@init"], [0.0, None, None]
+    solve = np.concatenate([complementary(), np.full((PROBLEMS, 1), 0.2)], axis=1)
+    columns = columns_of(solve, names=names, alphas=alphas)
+    weights = {
+        "frontier@0": None,
+        "frontier@wide": '{"init": 1.5, "low": -0.5}',
+        "frontier@init": '{"init": 1}',
+    }
+    path = tmp_path / "o.parquet"
+    write_outcomes(path, columns | {"weights": [weights[name] for name in columns["member"]]})
+    code, _, err = alpharay("audit", path, "--out", tmp_path / "audit")
+    assert code == 0, err
+    report = json.loads((tmp_path / "audit/report.json").read_text())
+    assert [member["alpha"] for member in report["members"].values()] == [0.0, None, None]
+    assert "frontier@wide" in report["ensembles"]["portfolio"]["weights"]
+    assert (tmp_path / "audit/frontier.png").read_bytes().startswith(b"\x89PNG")
+    code, out, err = alpharay(
+        "replay",
+        path,
+        "--policy",
+        "adaptive",
+        "--policy",
+        "single:wide",
+        "--budget",
+        8,
+        "--seeds",
+        1,
+        "--json",
+    )
+    assert code == 0, err
+    policies = json.loads(out)["policies"]
+    assert policies["adaptive"]["solved"] > policies["single:wide"]["solved"]
 
 
 def test_a_baseline_can_be_named(alpharay, pays, tmp_path):

@@ -64,9 +64,7 @@ def test_rows_come_in_order_whatever_the_file_s(tmp_path):
 
 def test_members_stand_in_the_order_of_their_alpha_those_without_one_last(tmp_path):
     names = ["c", "b", "a"]
-    path = outcomes_file(
-        tmp_path / "o.parquet", np.full((2, 3), 0.5), alphas=[1.5, math.nan, -0.5], names=names
-    )
+    path = outcomes_file(tmp_path / "o.parquet", np.full((2, 3), 0.5), alphas=[1.5, None, -0.5], names=names)
     assert [member.name for member in read_outcomes(path).members] == ["a", "c", "b"]
 
 
@@ -147,3 +145,29 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
         write_outcomes(path, {"problem": ["a"]})
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["o.parquet"]
+
+
+def test_weights_are_read_again_and_a_member_without_alpha_keeps_its_place(tmp_path):
+    columns = columns_of(HALF, samples=4, alphas=[0.5, None], names=["f@0.5", "f@wide"])
+    told = {"f@0.5": '{"low": 0.5, "high": 0.5}', "f@wide": '{"init": 0.75, "low": 0.25}'}
+    write_outcomes(tmp_path / "o.parquet", columns | {"weights": [told[name] for name in columns["member"]]})
+    line, wide = read_outcomes(tmp_path / "o.parquet").members
+    assert (line.alpha, dict(line.weights)) == (0.5, {"low": 0.5, "high": 0.5})
+    assert (wide.alpha, dict(wide.weights)) == (None, {"init": 0.75, "low": 0.25})
+
+
+def test_a_file_without_weights_is_read_as_before(tmp_path):
+    path = changed(tmp_path / "o.parquet", lambda table: table)
+    assert "weights" not in pq.read_table(path).column_names
+    assert [member.weights for member in read_outcomes(path).members] == [(), ()]
+
+
+@pytest.mark.parametrize("weights", ['{"init": "x"}', "[1]", "no", '{"init": NaN}'])
+def test_weights_that_are_no_numbers_are_refused_by_the_member(tmp_path, weights):
+    columns = columns_of(HALF, samples=4, alphas=[0.5, None], names=["f@0.5", "f@wide"])
+    path = tmp_path / "o.parquet"
+    write_outcomes(
+        path, columns | {"weights": [weights if n == "f@wide" else None for n in columns["member"]]}
+    )
+    with pytest.raises(OutcomesError, match="the member 'f@wide' has the weights"):
+        read_outcomes(path)

@@ -12,7 +12,9 @@ from alpharay.merge.adapters.adapter import open_adapter, product
 from alpharay.merge.adapters.extract import extract_lora
 from alpharay.merge.compute.methods import plan_ewa
 from alpharay.merge.compute.plan import read_settings
+from alpharay.merge.compute.span import plan_span
 from alpharay.merge.compute.theta import weights
+from alpharay.merge.write.run import run_plan
 
 
 def test_transformers_reads_a_merge_and_computes_with_its_weights(frontier, tmp_path):
@@ -106,6 +108,30 @@ def test_the_engine_serves_a_merge_a_merge_on_load_a_shift_and_adapters(
         seen.append(answer(live))
     assert seen[1] == written
     assert seen[0] == answer(vllm.LLM(str(low), **common))
+
+    # A point of three checkpoints: written, loaded there, and reached from another point.
+    three = {"init": low.parent / "init", "low": low, "high": high}
+    wide = {"init": 0.75, "low": -0.25, "high": 0.5}
+    plan = plan_span(checkpoints=three, outputs={"wide": wide}, settings=read_settings(dtype="bf16"))
+    (output,) = run_plan(plan, tmp_path / "span").outputs
+    point = answer(vllm.LLM(str(output.path), **common))
+    assert point[1] != written[1]
+    spanning = {"checkpoints": {name: str(path) for name, path in three.items()}, "dtype": "bf16"}
+    kept = []  # the end of an in-process engine ends what the next one shares with it
+    for weights_at in (wide, {"init": 0.5, "high": 0.5}):
+        kept.append(
+            engine := vllm.LLM(
+                str(three["init"]),
+                load_format="alpharay",
+                model_loader_extra_config=spanning | {"weights": weights_at},
+                worker_extension_cls="alpharay.merge.engine.shift.Shifting",
+                **common,
+            )
+        )
+        assert (answer(engine) == point) == (weights_at is wide)
+        engine.collective_rpc("shift_to", args=(wide,))
+        engine.reset_prefix_cache()
+        assert answer(engine) == point
 
     ends = {"low": tmp_path / "idle", "high": tmp_path / "tuned"}
     (adapter,) = merge_adapters(**ends, alphas=[1.5], out=tmp_path / "adapters").outputs

@@ -153,7 +153,7 @@ def test_effective_alpha_sums_match_a_regression_over_the_written_values():
     (out,), (sums,) = run_kernel([low, high], [BF16, BF16], [Combination(coefficients=(0.3,))], BF16)
     delta = high.astype("f8") - low.astype("f8")
     slope = ((out.astype("f8") - low.astype("f8")) @ delta) / (delta @ delta)
-    assert 0.3 + sums.error_direction / sums.direction_direction == pytest.approx(slope, rel=1e-9)
+    assert 0.3 + sums.error_along[0] / sums.gram[0][0] == pytest.approx(slope, rel=1e-9)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

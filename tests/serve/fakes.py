@@ -228,8 +228,9 @@ def served_members(alphas=ALPHAS):
 class Serving:
     """A whole ingress replica with everything behind it faked."""
 
-    def __init__(self, alphas=ALPHAS, cluster_state=None, store=None, **sections):
-        self.members = served_members(alphas)
+    def __init__(self, alphas=ALPHAS, cluster_state=None, store=None, beside=(), **sections):
+        """beside: served members with names of their own, after those of the alphas."""
+        self.members = (*served_members(alphas), *beside)
         self.engines = FakeEngines()
         self.judging = FakeJudging()
         self.cluster_state = cluster_state or ClusterState([member.name for member in self.members])

@@ -23,7 +23,7 @@ PROMISED = {
     "alpharay_replica_restarts": {"member"},
     "alpharay_rejections": {"reason"},
     "alpharay_router_weight": {"member"},
-    "alpharay_checkpoint_info": {"member", "alpha", "sha256"},
+    "alpharay_checkpoint_info": {"member", "alpha", "weights", "sha256"},
 }
 
 

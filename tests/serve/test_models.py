@@ -1,7 +1,7 @@
 import pytest
 
 from alpharay.serve.spelling import did_you_mean
-from alpharay.serve.state.members import find_member, member_name, members_asked
+from alpharay.serve.state.members import ServedMember, find_member, member_name, members_asked
 
 from .fakes import ALPHAS, NAMES, served_members
 
@@ -54,3 +54,61 @@ def test_members_asked_without_names_are_all():
 def test_the_nearest_word_is_named_and_else_all_of_them():
     assert did_you_mean("bugdet", ["tests", "budget"]) == "; did you mean 'budget'?"
     assert did_you_mean("zzz", ["tests", "budget"]) == "; known are budget, tests"
+
+
+WIDE = ServedMember(
+    name="frontier@wide",
+    alpha=None,
+    sha256="f" * 64,
+    weights={"init": 0.75, "low": -0.25, "high": 0.5},
+    effective_weights={"init": 0.74, "low": -0.24, "high": 0.5},
+)
+
+
+@pytest.fixture
+async def spanning(serve):
+    """An ingress replica over two alphas and a member of three checkpoints."""
+    return await serve(alphas=(0.0, 1.0), beside=(WIDE,))
+
+
+async def test_a_member_off_the_line_is_listed_with_its_weights_and_no_alpha(spanning):
+    ensemble, low, _, wide = (await spanning.http.get("/v1/models")).json()["data"]
+    assert ensemble["alpharay"]["alphas"] == [0.0, 1.0, None]
+    assert low["alpharay"]["weights"] == {"low": 1.0, "high": 0.0}
+    assert (wide["id"], wide["alpharay"]) == ("frontier@wide", {
+        "kind": "member", "alpha": None, "weights": WIDE.weights, "effective_alpha": None,
+        "effective_weights": WIDE.effective_weights, "checkpoint": WIDE.sha256,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_member_off_the_line_is_pinned_by_its_name_and_told_by_its_weights(spanning, stream):
+    if stream:
+        events, _ = await spanning.events(model="frontier@wide")
+        notes = [
+            choice["alpharay"] for event in events for choice in event["choices"] if "alpharay" in choice
+        ]
+    else:
+        notes = [(await spanning.answer(model="frontier@wide"))["choices"][0]["alpharay"]]
+    assert [(n["member"], n["alpha"], n["weights"]) for n in notes] == [("frontier@wide", None, WIDE.weights)]
+
+
+@pytest.mark.parametrize("policy", ["uniform", "adaptive", "bandit", "portfolio"])
+async def test_a_budget_is_spent_over_members_off_the_line_too(spanning, policy):
+    tests = {"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}]}
+    controls = {"tests": tests, "budget": 12, "policy": policy}
+    answer = await spanning.answer(alpharay=controls)
+    assert answer["alpharay"]["drawn"] == 12
+    assert answer["alpharay"]["members"]["frontier@wide"]["drawn"] > 0
+    only = await spanning.answer(alpharay=controls | {"members": ["wide"]})
+    assert only["alpharay"]["members"].keys() == {"frontier@wide"}
+    assert only["choices"][0]["alpharay"]["weights"] == WIDE.weights
+
+
+async def test_the_metric_of_checkpoints_has_weights_and_an_empty_alpha(spanning):
+    page = (await spanning.http.get("/metrics")).text
+    (line,) = [
+        line for line in page.splitlines() if line.startswith("alpharay_checkpoint_info") and "wide" in line
+    ]
+    assert 'alpha=""' in line
+    assert 'weights="init=0.75,low=-0.25,high=0.5"' in line

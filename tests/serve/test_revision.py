@@ -73,3 +73,23 @@ def test_whatever_else_differs_is_refused_by_its_name(fields):
     with pytest.raises(ConfigError, match="cannot change while the server runs") as refused:
         changed(config(), wanted, config())
     assert str(refused.value).startswith({"group": "engine"}.get(next(iter(fields)), next(iter(fields))))
+
+
+def of_weights(init, low, name="wide"):
+    members = [0.5, {"name": name, "weights": {"init": init, "low": low}}]
+    return Config(checkpoints={"init": Path("i"), "low": Path("l"), "high": Path("h")}, members=members)
+
+
+def test_a_members_weights_may_change_under_its_name_but_no_name():
+    changed_to = changed(of_weights(0.5, 0.5), of_weights(0.75, 0.25), of_weights(0.5, 0.5))
+    assert changed_to.points[1].weights == {"init": 0.75, "low": 0.25}
+    with pytest.raises(ConfigError, match="the names of `members` cannot change"):
+        changed(of_weights(0.5, 0.5), of_weights(0.5, 0.5, "other"), of_weights(0.5, 0.5))
+
+
+def test_endpoints_may_become_checkpoints():
+    long = Config(
+        checkpoints={"low": Path("a"), "high": Path("b")}, members=ALPHAS, engine={"members_per_replica": 1}
+    )
+    found = changed(config(), long, config())
+    assert (found.endpoints, found.named_checkpoints) == (None, {"low": Path("a"), "high": Path("b")})

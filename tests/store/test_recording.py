@@ -111,6 +111,28 @@ def test_experiences_carry_the_level_of_the_first_failure():
     assert rows[0].request == "r"
 
 
+def test_a_member_off_the_line_is_decided_again_and_looked_up_by_its_weights():
+    wide = Member(name="frontier@wide", weights=(("init", 0.75), ("high", 0.25)))
+    for policy in sorted(POLICIES):
+        session = lived_through(Random(5), policy, members=(*MEMBERS, wide), share=0)
+        trace = json.loads(json.dumps(session.trace({})))
+        again = replayed(trace)
+        assert again.draws == session.draws
+        assert again.sampling.members == session.sampling.members
+    session = lived_through(Random(5), "uniform", members=(wide,), share=0)
+    told = drawn(json.loads(json.dumps(session.trace({}))), 0)
+    assert (told["alpha"], told["weights"]) == (None, {"init": 0.75, "high": 0.25})
+    assert {(row.alpha, row.weights) for row in session.experiences("r")} == {(None, wide.weights)}
+
+
+def test_a_trace_of_an_earlier_version_has_no_weights():
+    session = lived_through(Random(3), "uniform", share=0)
+    trace = json.loads(json.dumps(session.trace({})))
+    trace["ask"]["members"] = [[name, alpha] for name, alpha, _ in trace["ask"]["members"]]
+    assert replayed(trace).draws == session.draws
+    assert drawn(trace, 0)["weights"] == {}
+
+
 def test_a_trace_of_another_version_is_refused():
     with pytest.raises(ValueError, match="version 99"):
         replayed({"version": 99})

@@ -1,12 +1,12 @@
-// The samples of one request: a row an alpha, a chip a sample.
+// The samples of one request: a row a member, a chip a sample.
 
 import { code, kind, KINDS, words } from "./verdicts.js";
 
 export class Board {
-  /** members: [{id, alpha}], in order. onPick(sample) is called when a chip is chosen. */
+  /** members: [{id, label, said, made}], in order. onPick(sample) is called when a chip is chosen. */
   constructor(element, legend, members, onPick) {
     this.onPick = onPick;
-    this.rows = new Map(members.map(({ id, alpha }) => [id, row(element, id, alpha)]));
+    this.rows = new Map(members.map((member) => [member.id, row(member)]));
     element.replaceChildren(...[...this.rows.values()].map((one) => one.element));
     legend.replaceChildren(...Object.entries(KINDS).map(([name, text]) => key(name, text)));
     this.clear();
@@ -32,7 +32,7 @@ export class Board {
       this.rows.get(member)?.chips.append(item);
     }
     Object.assign(sample, { state, verdict: verdict ?? null });
-    show(sample, this.rows.get(member)?.alpha);
+    show(sample, this.rows.get(member)?.said);
     this.showShares();
   }
 
@@ -82,24 +82,25 @@ export class Board {
   }
 }
 
-function row(parent, member, alpha) {
+function row({ label, said, made }) {
   const element = document.createElement("div");
   element.className = "member";
   element.innerHTML = `<h3></h3><ul class="chips"></ul><div class="share"><span class="bar"><i></i></span><span></span></div>`;
-  element.querySelector("h3").textContent = `α ${alpha}`;
+  element.querySelector("h3").textContent = label;
+  element.querySelector("h3").title = made;
   const chips = element.querySelector(".chips");
-  chips.setAttribute("aria-label", `samples of alpha ${alpha}`);
-  return { element, chips, alpha, bar: element.querySelector("i"), share: element.querySelector(".share > :last-child") };
+  chips.setAttribute("aria-label", `samples of ${said}`);
+  return { element, chips, said, bar: element.querySelector("i"), share: element.querySelector(".share > :last-child") };
 }
 
-function show(sample, alpha) {
+function show(sample, origin) {
   const { chip, state, verdict } = sample;
   chip.dataset.state = state;
   const shown = { drawn: "", sampled: "…", aborted: "–", lost: "lost" };
   chip.textContent = state === "judged" ? code(verdict) : shown[state];
   if (state === "judged") chip.dataset.kind = kind(verdict);
   const said = { drawn: "being written", sampled: "written", aborted: "no longer needed", lost: "lost, drawn again" };
-  const text = `sample ${sample.number + 1} of alpha ${alpha}: ${state === "judged" ? words(verdict) : said[state]}`;
+  const text = `sample ${sample.number + 1} of ${origin}: ${state === "judged" ? words(verdict) : said[state]}`;
   chip.title = text;
   chip.setAttribute("aria-label", text);
 }

@@ -1,4 +1,4 @@
-// The frontier: of each alpha's judged samples, the share that failed by being wrong against the share that
+// The frontier: of each member's judged samples, the share that failed by being wrong against the share that
 // failed by being slow. What is left to 100 % was solved, so that equal solve rates lie on falling diagonals.
 
 import { kind } from "./verdicts.js";
@@ -25,13 +25,13 @@ export function add(totals, member, verdict, number = 1) {
   own[kind(verdict)] += number;
 }
 
-/** The points to draw: [{alpha, judged, solved, incorrect, slow}], shares in [0, 1], by rising alpha. */
+/** The points to draw: [{alpha, label, said, made, judged, solved, incorrect, slow}], shares in [0, 1], in the members' order. */
 export function points(members, totals) {
-  return members.map(({ id, alpha }) => {
+  return members.map(({ id, alpha, label, said, made }) => {
     const { accepted = 0, incorrect = 0, slow = 0 } = totals[id] ?? {};
     const judged = accepted + incorrect + slow;
     const share = (number) => (judged ? number / judged : 0);
-    return { alpha, judged, solved: share(accepted), incorrect: share(incorrect), slow: share(slow) };
+    return { alpha, label, said, made, judged, solved: share(accepted), incorrect: share(incorrect), slow: share(slow) };
   });
 }
 
@@ -46,10 +46,12 @@ export function draw(chart, body, all) {
   const x = scale(known.map((one) => one.slow), LEFT, width - RIGHT);
   const y = scale(known.map((one) => one.incorrect), HEIGHT - BOTTOM, TOP);
   const svg = element("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img" });
-  svg.setAttribute("aria-label", "Correctness failures against efficiency failures by alpha; the table below has the figures.");
+  svg.setAttribute("aria-label", "Correctness failures against efficiency failures by member; the table below has the figures.");
   svg.append(...levels(x, y), ...axes(x, y));
-  if (known.length > 1) {
-    const line = known.map((one) => `${x.at(one.slow)},${y.at(one.incorrect)}`).join(" ");
+  // Only alphas are a line: others stand by themselves.
+  const onLine = known.filter((one) => one.alpha !== null).sort((one, other) => one.alpha - other.alpha);
+  if (onLine.length > 1) {
+    const line = onLine.map((one) => `${x.at(one.slow)},${y.at(one.incorrect)}`).join(" ");
     svg.append(element("polyline", { class: "path", points: line }));
   }
   for (const group of groups(known, x, y)) svg.append(...group.marks, label(group, x.to));
@@ -103,14 +105,14 @@ function levels(x, y) {
   return made;
 }
 
-/** The points that lie on one another, each group with its place, its marks and its alphas. */
+/** The points that lie on one another, each group with its place, its marks and its labels. */
 function groups(known, x, y) {
   const found = [];
   for (const one of known) {
     const at = { x: x.at(one.slow), y: y.at(one.incorrect) };
     let group = found.find((other) => Math.hypot(other.x - at.x, other.y - at.y) < SAME_PLACE);
-    if (!group) found.push((group = { ...at, marks: [], alphas: [] }));
-    group.alphas.push(one.alpha);
+    if (!group) found.push((group = { ...at, marks: [], labels: [] }));
+    group.labels.push(one.label);
     group.marks.push(mark(one, at));
   }
   return found;
@@ -119,23 +121,27 @@ function groups(known, x, y) {
 function mark(one, at) {
   const circle = element("circle", { cx: at.x, cy: at.y, r: 6 });
   const title = element("title", {});
-  title.textContent = `alpha ${one.alpha}: ${percent(one.solved)} solved of ${one.judged} judged`;
+  title.textContent = `${one.said}: ${percent(one.solved)} solved of ${one.judged} judged`;
   circle.append(title);
   return circle;
 }
 
-function label({ x, y, alphas }, end) {
+function label({ x, y, labels }, end) {
   const right = x < end - 60; // the line falls to the right: above it there is room
-  const made = text(`α ${alphas.join(", ")}`, x + (right ? 9 : -9), y - 9, right ? "start" : "end");
+  const made = text(joined(labels), x + (right ? 9 : -9), y - 9, right ? "start" : "end");
   made.setAttribute("class", "alpha");
   return made;
 }
+
+/** `α 0, 0.5, wide`: the sign once for all alphas. */
+const joined = (labels) => labels.map((one, at) => (at && labels[at - 1].startsWith("α ") ? one.replace("α ", "") : one)).join(", ");
 
 function tableRow(one) {
   const row = document.createElement("tr");
   const head = document.createElement("th");
   head.scope = "row";
-  head.textContent = one.alpha;
+  head.textContent = one.label.replace("α ", "");
+  head.title = one.made;
   const shares = one.judged ? [one.solved, one.incorrect, one.slow].map((share) => percent(share, 1)) : ["–", "–", "–"];
   for (const shown of [one.judged, ...shares]) {
     const cell = document.createElement("td");

@@ -30,10 +30,18 @@ async function learnWhatIsServed() {
   model = models.find((one) => one.alpharay.kind === "ensemble").id;
   members = models
     .filter((one) => one.alpharay.kind === "member")
-    .map((one) => ({ id: one.id, alpha: one.alpharay.alpha }));
-  $("served").textContent = `${model}, alpha ${members.map((one) => one.alpha).join(", ")}`;
+    .map(({ id, alpharay: { alpha, weights } }) => ({ id, alpha, weights, ...named(id, alpha, weights) }));
+  $("served").textContent = `${model}: ${members.map((one) => one.label).join(", ")}`;
   board = new Board($("board"), $("legend"), members, showProgram);
   await refreshTotals();
+}
+
+/** How a member is called: by its alpha, or by the name that it was given; `made` says of what it is made. */
+function named(id, alpha, weights) {
+  const made = Object.entries(weights).map(([name, weight]) => `${name} ${weight}`).join(", ");
+  const name = id.slice(id.indexOf("@") + 1);
+  // No name that was given reads as a number.
+  return Number.isNaN(Number(name)) ? { label: name, said: name, made } : { label: `α ${alpha}`, said: `alpha ${alpha}`, made };
 }
 
 async function refreshTotals() {
@@ -196,8 +204,8 @@ function say(text, atOnce = false) {
 }
 
 function showProgram(sample) {
-  const alpha = members.find((one) => one.id === sample.member)?.alpha;
-  $("origin").textContent = `Sample ${sample.number + 1}, alpha ${alpha}: ${words(sample.verdict)}`;
+  const origin = members.find((one) => one.id === sample.member)?.said;
+  $("origin").textContent = `Sample ${sample.number + 1}, ${origin}: ${words(sample.verdict)}`;
   shown = program(sample.text);
   $("program").textContent = sample.text;
   $("program").hidden = $("copy-program").hidden = false;

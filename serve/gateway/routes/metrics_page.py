@@ -36,9 +36,8 @@ def _gauges(server: Server) -> list[Metric]:
                       ["member"], [([name], share) for name, share in _weights(server).items()]),
         metrics.gauge("alpharay_store_up", "1 while the scraped replica reaches the store; 0: learning is paused.", [],
                       [([], not server.learning.down)]),
-        metrics.gauge("alpharay_checkpoint_info", "1 for every member served, with its alpha and checkpoint.",
-                      ["member", "alpha", "sha256"],
-                      [([m.name, f"{m.alpha:g}", m.sha256], 1) for m in server.members]),
+        metrics.gauge("alpharay_checkpoint_info", "1 for every member served, with its alpha, weights and checkpoint.",
+                      ["member", "alpha", "weights", "sha256"], [(m.labels, 1) for m in server.members]),
     ]  # fmt: skip
 
 

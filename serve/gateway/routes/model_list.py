@@ -9,7 +9,7 @@ from typing import Any
 from alpharay.serve.errors import malformed
 from alpharay.serve.gateway.server import Server
 from alpharay.serve.spelling import shown
-from alpharay.serve.state.members import ServedMember, find_member, unknown_model
+from alpharay.serve.state.members import find_member, unknown_model
 
 Json = dict[str, Any]
 
@@ -24,7 +24,7 @@ def models(server: Server) -> list[Json]:
     ensemble = {"kind": "ensemble", "alphas": alphas, "members": [member.name for member in server.members]}
     return [
         _model(server, server.config.name, ensemble),
-        *(_model(server, m.name, _member_note(m)) for m in server.members),
+        *(_model(server, m.name, m.note) for m in server.members),
     ]
 
 
@@ -47,15 +47,6 @@ def _model(server: Server, name: str, note: Json) -> Json:
         "parent": None,
         "max_model_len": server.config.engine.max_model_len,
         "alpharay": note,
-    }
-
-
-def _member_note(member: ServedMember) -> Json:
-    return {
-        "kind": "member",
-        "alpha": member.alpha,
-        "effective_alpha": member.effective_alpha,
-        "checkpoint": member.sha256,
     }
 
 

@@ -314,6 +314,7 @@ def logged_outcome_of_feedback(
             "draw": draw,
             "member": one["member"],
             "alpha": one["alpha"],
+            "weights": one["weights"],
             "verdict": given.verdict,
             "prompt_tokens": one["prompt_tokens"],
             "completion_tokens": one["completion_tokens"],
