@@ -13,7 +13,6 @@ from alpharay.serve.dialects.dialect import (
     Note,
     Origin,
     Spent,
-    number,
     typed,
 )
 from alpharay.serve.dialects.openai import DONE, data_of, error_body, event
@@ -174,7 +173,8 @@ class ChoicePassage:
 
 def usage(response: Json) -> Spent:
     spent = response.get("usage") or {}
-    return number(spent.get("prompt_tokens")), number(spent.get("completion_tokens"))
+    prompt, completion = spent.get("prompt_tokens"), spent.get("completion_tokens")
+    return prompt if isinstance(prompt, int) else 0, completion if isinstance(completion, int) else 0
 
 
 def total(responses: list[Json]) -> Json:

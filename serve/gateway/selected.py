@@ -11,7 +11,7 @@ from alpharay.serve.gateway import respond
 from alpharay.serve.gateway.admission import RequestContext, outcome_of
 from alpharay.serve.gateway.server import Server
 from alpharay.serve.gateway.streaming import HEADERS_AFTER_S, either, let_go
-from alpharay.serve.sampling.progress import Progress, Watch, both, unwatched
+from alpharay.serve.sampling.progress import Progress, Watch
 from alpharay.serve.sampling.request import ParsedRequest
 
 # Each message costs two hops between processes: steps that come close together share one.
@@ -22,14 +22,14 @@ async def selected(
     server: Server,
     parsed: ParsedRequest,
     context: RequestContext,
-    watch: Watch = unwatched,
+    watch: Watch | None = None,
     origin: Origin | None = None,
 ) -> Json:
     """The whole answer. Its time counts from the request's arrival, its draws are charged to the request's key."""
-    if context.lease is not None:
-        watch = both(watch, context.lease.watch)
+    charged = context.lease.watch if context.lease is not None else None
+    watches = [each for each in (watch, charged) if each is not None]
     session = server.begin(parsed)
-    outcome = await server.ensemble.run(parsed, session, watch, arrived=context.arrived)
+    outcome = await server.ensemble.run(parsed, session, watches, arrived=context.arrived)
     chosen = respond.returned(parsed, outcome)
     respond.record(server, parsed, outcome, chosen)
     return respond.whole(parsed, outcome, chosen, server.by_name, origin or respond.origin(parsed))

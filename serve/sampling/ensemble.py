@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -15,14 +15,14 @@ from typing import Any
 from alpharay.driver import drive
 from alpharay.judge.errors import JudgeError
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.router import Candidate, Draw, Need, Stop
+from alpharay.router import Candidate, Draw, Evidence, Need, Stop
 from alpharay.serve.dialects.dialect import ApiRequest
 from alpharay.serve.dialects.refusals import engine_fault, refused
 from alpharay.serve.dialects.structures import unusable
 from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.learn.recording import RecordedSession
 from alpharay.serve.sampling import evidence, python_tool, repair
-from alpharay.serve.sampling.progress import Watch, unwatched
+from alpharay.serve.sampling.progress import Watch
 from alpharay.serve.sampling.prompt_text import prompt_text
 from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.state.metrics import Counts
@@ -69,19 +69,19 @@ class Ensemble:
         self,
         parsed: ParsedRequest,
         session: RecordedSession,
-        watch: Watch = unwatched,
+        watches: Sequence[Watch] = (),
         *,
         arrived: float | None = None,
     ) -> Outcome:
         """Draws and judges until the session stops.
 
-        watch: told of every step of every sample. arrived: the time (monotonic) at which the request came, from
+        watches: each is called at every step of every sample. arrived: the time (monotonic) at which the request came, from
         which its deadline counts; None: now. Cancelling it frees every engine slot and judge run that it holds.
 
         Raises RequestError: the engine refused the request (its own 4xx), or nothing could be drawn (503).
         """
         started = time.monotonic() if arrived is None else arrived
-        candidates = _Candidates(parsed, session, self._engines, self._judging, self._counts, watch)
+        candidates = _Candidates(parsed, session, self._engines, self._judging, self._counts, watches)
         await self._check_language(parsed)
         await drive(session, candidates, lambda: min(started + parsed.deadline_s, self._drain_at))
         if not session.candidates:
@@ -121,12 +121,12 @@ class _Candidates:
         engines: Engines,
         judging: JudgeClient,
         counts: Counts,
-        watch: Watch,
+        watches: Sequence[Watch],
     ) -> None:
         self.parsed = parsed
         self.outcome = Outcome(session, "ok" if parsed.tests is not None else "not_asked")
         self._session = session
-        self._watch = watch
+        self._watches = watches
         self._engines = engines
         self._judging = judging
         self._counts = counts
@@ -139,7 +139,7 @@ class _Candidates:
         self._room = asyncio.Semaphore(1 + _BYTES_UNDER_WAY // (1 + len(parsed.request.rest)))
 
     def start(self, draw: Draw) -> Coroutine[Any, Any, Candidate]:
-        self._watch(draw, "drawn", None)
+        self._tell(draw, "drawn")
         self._sampling.add(draw.index)
         return self._candidate(draw)
 
@@ -147,13 +147,13 @@ class _Candidates:
         self._sampling.discard(draw.index)
         if not isinstance(error, SampleLost):
             if isinstance(error, RequestError):
-                self._watch(draw, "refused", None)
+                self._tell(draw, "refused")
             return False
         log.warning("%s: sample %d is lost: %s", self.parsed.request_id, draw.index, error)
         blame = unusable(self.parsed.request.body) if isinstance(error, EngineFault) else None
         if blame is None:
             self._counts.samples.labels(draw.member, "lost").inc()
-        self._watch(draw, "lost", None)
+        self._tell(draw, "lost")
         if isinstance(error, EngineFault):
             self._faulty.add(draw.member)
             self._faults += 1
@@ -167,16 +167,20 @@ class _Candidates:
         if isinstance(error, RequestError):
             # The engine's own refusal is of the request, and so of every draw that is still under way.
             state = "refused" if error.status < 500 else "lost"
-        self._watch(draw, state, None)
+        self._tell(draw, state)
         if draw.index in self._sampling:
             self._counts.samples.labels(draw.member, "aborted").inc()
 
     def sampled(self) -> Iterable[Candidate]:
         return self._sampled.values()
 
+    def _tell(self, draw: Draw, state: str, verdict: VerdictKind | None = None) -> None:
+        for watch in self._watches:
+            watch(draw, state, verdict)
+
     async def _candidate(self, draw: Draw) -> Candidate:
         candidate = await self._sample(draw)
-        self._watch(draw, "sampled", None)
+        self._tell(draw, "sampled")
         if self.parsed.tests is None:
             return candidate
         self._sampled[draw.index] = candidate
@@ -224,12 +228,10 @@ class _Candidates:
         self.outcome.sample_s += time.monotonic() - started
         self._sampling.discard(draw.index)
         self._counts.samples.labels(draw.member, "finished").inc()
-        gathered = evidence.of_response(
-            response,
-            dialect.text(response, self.parsed.request) if Need.ANSWER in self.parsed.needs else "",
-            self.parsed.needs,
-            ours=self.parsed.hide_logprobs,
-        )
+        gathered = Evidence()
+        if needs := self.parsed.needs:
+            answer = dialect.text(response, self.parsed.request) if Need.ANSWER in needs else ""
+            gathered = evidence.of_response(response, answer, needs, ours=self.parsed.hide_logprobs)
         return Candidate(
             draw=draw, prompt_tokens=prompt, completion_tokens=completion, payload=response, evidence=gathered
         )
@@ -293,12 +295,12 @@ class _Candidates:
         except JudgeUnavailable as error:
             log.warning("%s: the judge is unreachable: %s", parsed.request_id, error)
             self.outcome.judge = "unavailable"
-            self._watch(candidate.draw, "judged", None)
+            self._tell(candidate.draw, "judged")
             return candidate
         seconds = time.monotonic() - started
         self.outcome.judge_s += seconds
         kind = VerdictKind(verdict.verdict)
         self._counts.judge_duration.labels(kind.value).observe(seconds)
         self._counts.verdicts.labels(candidate.draw.member, kind.value).inc()
-        self._watch(candidate.draw, "judged", kind)
+        self._tell(candidate.draw, "judged", kind)
         return replace(candidate, verdict=verdict)

@@ -18,20 +18,6 @@ from alpharay.router import Draw
 Watch = Callable[[Draw, str, VerdictKind | None], None]
 
 
-def both(one: Watch, other: Watch) -> Watch:
-    """Tells two of every step."""
-
-    def watch(draw: Draw, state: str, verdict: VerdictKind | None) -> None:
-        one(draw, state, verdict)
-        other(draw, state, verdict)
-
-    return watch
-
-
-def unwatched(_draw: Draw, _state: str, _verdict: VerdictKind | None = None) -> None:
-    """For a request whose caller sees only the answer."""
-
-
 class Progress:
     """Collects steps until they are taken; many may go out in one message.
 
