@@ -85,4 +85,4 @@ def test_what_alerts_and_dashboard_ask_for_is_what_the_server_counts():
 
 
 def counted():
-    return [DEPLOY.parent / "serve" / name for name in ("state/metrics.py", "gateway/server.py")]
+    return [DEPLOY.parent / "serve" / name for name in ("state/metrics.py", "gateway/routes/metrics_page.py")]
