@@ -47,22 +47,6 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
     return np.asarray(1.0 - failure_curve(n, c, k)[k])
 
 
-def pass_at_split(n: ArrayLike, c: ArrayLike, split: Sequence[int]) -> Floats:
-    """1 - prod_m C(n_m - c_m, k_m) / C(n_m, k_m): a budget split as k_m samples of member m.
-
-    n, c: members on the last axis. Returns the other axes' shape.
-
-    Raises ValueError: a member is asked for more samples than were recorded of it.
-    """
-    recorded, passed = np.broadcast_arrays(*_counts(n, c))
-    if recorded.shape[-1:] != (len(split),):
-        raise ValueError(f"a split over {len(split)} members does not fit counts of shape {recorded.shape}")
-    failure = np.ones(recorded.shape[:-1])
-    for member, k in enumerate(split):
-        failure *= 1.0 - pass_at_k(recorded[..., member], passed[..., member], k)
-    return np.asarray(1.0 - failure)
-
-
 def split_failure(curves: Floats, split: Sequence[int]) -> Floats:
     """The chance that a split finds nothing, from `failure_curve` of every member.
 
@@ -89,58 +73,6 @@ def uniform_failure(curves: Floats, budget: int) -> Floats:
         for start in range(members)
     ]
     return np.asarray(np.mean(failures, axis=0))
-
-
-def equal_split_failure(full_budget_failures: ArrayLike) -> Floats:
-    """An equal split's failure where samples are drawn with replacement: the geometric mean over members.
-
-    full_budget_failures: each member's failure with the whole budget, (1 - p_m)^K, members on the last axis.
-    """
-    failures = np.asarray(full_budget_failures, dtype=np.float64)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.exp(np.mean(np.log(failures), axis=-1)))
-
-
-def pass_n_at_k(
-    recorded: ArrayLike, survivors: ArrayLike, correct: ArrayLike, *, submissions: int, k: int
-) -> Floats:
-    """The chance that one of `submissions` answers is right, chosen at random among k samples' survivors.
-
-    recorded: samples K. survivors: F of them pass a filter (the public tests). correct: C of those are right.
-    With j of the k samples surviving, s = min(n, j) are submitted:
-    1 - sum_j HG(j; K, F, k) C(F - C, s) / C(F, s).
-
-    Raises ValueError: k is larger than K, or counts that cannot be.
-    Source: Li et al. 2022 (AlphaCode), arXiv:2203.07814, here without replacement.
-    """
-    total, kept = _counts(recorded, survivors)
-    kept, right = _counts(kept, correct)
-    if k > total.min():
-        raise ValueError(
-            f"pass {submissions}@{k} needs {k} samples of each problem, the fewest are {total.min()}"
-        )
-    failure = np.zeros(kept.shape)
-    misses = failure_curve(kept, right, submissions)
-    for j in range(k + 1):
-        s = np.minimum(min(submissions, j), kept)
-        missed = np.take_along_axis(misses, s[np.newaxis], axis=0)[0]
-        failure += hypergeometric(j, total, kept, k) * missed
-    return np.asarray(1.0 - failure)
-
-
-def hypergeometric(j: int, total: ArrayLike, marked: ArrayLike, drawn: int) -> Floats:
-    """C(F, j) C(K - F, k - j) / C(K, k): the chance that j of k drawn ones are among the F marked of K."""
-    everything, chosen = _counts(total, marked)
-    others = everything - chosen
-    possible = (j <= chosen) & (drawn - j <= others)
-    logs = _log_factorials(int(everything.max(initial=0)))
-
-    def log_choose(n: Ints, k: int) -> Floats:
-        safe = np.maximum(n, k)
-        return np.asarray(logs[safe] - logs[k] - logs[safe - k])
-
-    log = log_choose(chosen, j) + log_choose(others, drawn - j) - log_choose(everything, drawn)
-    return np.where(possible, np.exp(np.where(possible, log, 0.0)), 0.0)
 
 
 def budgets_up_to(samples: int) -> list[int]:
