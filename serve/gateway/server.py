@@ -21,7 +21,7 @@ from alpharay.serve.errors import RequestError, no_capacity
 from alpharay.serve.gateway.http.bodies import Bodies
 from alpharay.serve.learn.learning import Learning
 from alpharay.serve.learn.store import Store
-from alpharay.serve.portfolio_file import read_weights
+from alpharay.serve.portfolio_file import read_portfolio
 from alpharay.serve.sampling.direct import Conversations
 from alpharay.serve.sampling.ensemble import Ensemble
 from alpharay.serve.spelling import did_you_mean, shown
@@ -63,9 +63,9 @@ class Server:
         self.by_name = {member.name: member for member in members}
         self.engines = engines
         self.counts = metrics.Counts()
-        split = config.router.portfolio
-        weights = read_weights(split, self.by_name) if split is not None else None
-        self.learning = Learning(store, members, self.counts, portfolio=weights, keep_s=config.store_keep_s)
+        file = config.router.portfolio
+        portfolio = read_portfolio(file, self.by_name) if file is not None else None
+        self.learning = Learning(store, members, self.counts, portfolio=portfolio, keep_s=config.store_keep_s)
         self.ensemble = Ensemble(engines, judging, self.counts)
         self.rotation = itertools.count()
         self.in_flight = 0
