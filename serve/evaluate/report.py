@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from alpharay.router.audit import FOLDS, Audit, Ensemble, Interval, advice
+from alpharay.router.schedule import runs_of
+from alpharay.serve.portfolio_file import portfolio_text
 
 PICTURE = "frontier.png"
+_RUNS_SHOWN = 24
 
 Json = dict[str, Any]
 
@@ -51,12 +52,12 @@ def as_json(result: Audit) -> str:
 
 
 def as_portfolio(result: Audit) -> str:
-    """`portfolio.yaml`: the recommended split, or the one member to serve where an ensemble does not pay."""
+    """`portfolio.yaml`: the recommended schedule, or that of the one member to serve where an ensemble does not pay."""
     pays = len(result.frontier) > 1 and result.pays_at(result.budget)
-    weights = _weights(result) if pays else {result.best_single: 1.0}
-    lines = [f"# {advice(result)}", f"# Measured by `alpharay audit` on {result.problems} problems."]
-    settings = {"policy": "portfolio" if pays else "single", "budget": result.budget, "weights": weights}
-    return "\n".join(lines) + "\n" + yaml.safe_dump(settings, sort_keys=False)
+    schedule = result.schedule if pays else (result.best_single,) * len(result.schedule)
+    return portfolio_text(
+        schedule, [advice(result), f"Measured by `alpharay audit` on {result.problems} problems."]
+    )
 
 
 def as_markdown(result: Audit) -> str:
@@ -70,7 +71,7 @@ def as_markdown(result: Audit) -> str:
         (
             f"The best single member is chosen on other problems than it is judged on ({FOLDS} folds), and so is the "
             f"portfolio. *With hindsight* it is chosen on the very problems, which flatters it. On all problems together {result.best_single} is the best at {result.budget} samples. "
-            "*Uniform* gives every member the same share, *portfolio* the share that solves most. *Oracle* would know "
+            "*Uniform* gives every member the same share, *portfolio* follows one schedule, whatever the number of samples. *Oracle* would know "
             "each problem's best member beforehand: what a perfect choice of members could gain at most. It is measured "
             "on two halves of the samples, so up to half as many, and errs on the low side."
         ),
@@ -80,7 +81,8 @@ def as_markdown(result: Audit) -> str:
             "In brackets: 95 % intervals by a paired bootstrap over problems. They tell how another draw of problems "
             "would change the figures, not how another kind of problems would."
         ),
-        "## Recommended split",
+        "## Recommended schedule",
+        _schedule_text(result),
         _split_table(result),
         "## Why members fail",
         f"![Correctness failures against efficiency failures, and solved problems against samples]({PICTURE})",
@@ -144,6 +146,16 @@ def _gain_table(result: Audit) -> str:
         for name, ensemble in _ensembles(result)
     ]
     return _table(["points", *(f"{k}" for k in budgets)], rows)
+
+
+def _schedule_text(result: Audit) -> str:
+    runs = [f"`{name}` x {length}" if length > 1 else f"`{name}`" for name, length in runs_of(result.schedule)]
+    more = ", …" if len(runs) > _RUNS_SHOWN else ""
+    return (
+        "A request ends at its first pass, so the order of its samples is what counts: each goes to the member that "
+        f"covers most of what the samples before it leave unsolved: {', '.join(runs[:_RUNS_SHOWN])}{more}. "
+        "What it amounts to at each budget:"
+    )
 
 
 def _split_table(result: Audit) -> str:
