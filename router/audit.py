@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from alpharay.router.first_order import Reason, reason, worth_after
 from alpharay.router.outcomes import Counts, Outcomes
 from alpharay.router.passk import budgets_up_to, failure_curve, split_failure, uniform_failure
+from alpharay.router.redundancy import Redundancy, redundancy
 from alpharay.router.schedule import greedy_schedule, splits_of
 
 Floats = NDArray[np.float64]
@@ -79,6 +81,8 @@ class Audit:
     hindsight: the best member of each k on the very problems, which flatters it.
     schedule: the members of samples 1, 2, 3, …, chosen from all problems; `portfolio` is how such a choice does.
     oracle: the best member of each problem, known beforehand: measured for k up to half of the samples.
+    reasons: the first-order test of each k up to half of the samples. redundancy: of each member, and of the
+    frontier's members together.
     solves_alone: share of problems that a member solves with complement_at samples while another fails,
     [solver, failer]. baselines: equal splits over members that are not of the frontier.
     """
@@ -101,6 +105,9 @@ class Audit:
     complement_at: int
     solves_alone: Floats
     only_one: Mapping[str, float]
+    reasons: Mapping[int, Reason]
+    redundancy: Mapping[str, Redundancy]
+    redundancy_across: Redundancy | None
 
     def pays_at(self, k: int) -> bool:
         """Whether the portfolio beats the cross-validated best single member beyond chance, and also the best
@@ -176,6 +183,13 @@ def audit(
             )
             for place, number in enumerate(table.frontier)
         },
+        reasons=table.reasons(),
+        redundancy={
+            member.name: each
+            for number, member in enumerate(outcomes.members)
+            if (each := redundancy(outcomes, [number])) is not None
+        },
+        redundancy_across=redundancy(outcomes, table.frontier.tolist()),
     )
 
 
@@ -305,6 +319,20 @@ class _Table:
                 values[k][held] = 1 - split_failure(curves[:, held], split.tolist())
         return values, greedy_schedule(samples, solved, max(SCHEDULED, self.budgets[-1]))
 
+    def reasons(self) -> dict[int, Reason]:
+        """Up to half of the samples: what a sample is worth after k failures needs samples beside those k."""
+        samples, solved = self._counts.samples[:, self.frontier], self._counts.solved[:, self.frontier]
+        names = tuple(self._members[number].name for number in self.frontier)
+        reasons = {}
+        for k in self.budgets:
+            if k <= self.least(self.frontier) // 2:
+                failures = self.curves[k][:, self.frontier]
+                worth = worth_after(samples, solved, failures, k)
+                why = reason(worth, 1 - failures, names, self.folds[0], self.resamples)
+                if why is not None:
+                    reasons[k] = why
+        return reasons
+
     def oracle(self) -> dict[int, Floats]:
         """Of each k up to half of the samples, the member that did best on the problem's other half.
 
@@ -382,4 +410,22 @@ def _elsewhere(result: Audit) -> str:
     return (
         f"; with {best} sample{'s' * (best > 1)} it does pay, by {100 * gain.value:.1f} points "
         f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+    )
+
+
+def why(result: Audit) -> str:
+    """In one sentence what decides whether a split beats the best single member; empty where it cannot be tested."""
+    k = max((k for k in result.reasons if k <= result.budget), default=None)
+    if k is None:
+        return ""
+    reason = result.reasons[k]
+    worth = f"{reason.worth:.2f} times [{reason.low:.2f}, {reason.high:.2f}]"
+    verdict = "so it cannot be told whether a split pays there"
+    if reason.low > 1:
+        verdict = "so a split beats it there"
+    elif reason.high < 1:
+        verdict = "so no split beats it there"
+    return (
+        f"Why: on the problems that {k} sample{'s' * (k > 1)} of {reason.single} leave unsolved, a sample of another member "
+        f"({reason.other}) is worth {worth} what one more of its own is, {verdict}."
     )

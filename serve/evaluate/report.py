@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from alpharay.router.audit import FOLDS, Audit, Ensemble, Interval, advice
+from alpharay.router.audit import FOLDS, Audit, Ensemble, Interval, advice, why
+from alpharay.router.redundancy import Redundancy
 from alpharay.router.schedule import runs_of
 from alpharay.serve.portfolio_file import portfolio_text
 
@@ -38,6 +39,20 @@ def as_json(result: Audit) -> str:
         },
         "gain": {str(k): _points(gain) for k, gain in result.portfolio.gain.items()},
         "advice": advice(result),
+        "why": {
+            str(k): {
+                "single": reason.single,
+                "other": reason.other,
+                "worth": round(reason.worth, 6),
+                "low": round(reason.low, 6),
+                "high": round(reason.high, 6),
+            }
+            for k, reason in result.reasons.items()
+        },
+        "redundancy": {
+            "members": {name: _redundancy(each) for name, each in result.redundancy.items()},
+            "across": _redundancy(result.redundancy_across) if result.redundancy_across else None,
+        },
     }
     if result.baselines:
         report["baselines"] = {
@@ -65,6 +80,7 @@ def as_markdown(result: Audit) -> str:
     parts = [
         "# Does an ensemble pay?",
         f"**{advice(result)}**",
+        *filter(None, [why(result)]),
         _what_was_measured(result),
         "## Solved problems, by number of samples",
         _pass_table(result),
@@ -93,6 +109,12 @@ def as_markdown(result: Audit) -> str:
             f"member of the column does not; last, the share that it alone solves."
         ),
         _complement_table(result),
+        "## How often samples repeat each other",
+        (
+            "Distinct programs, and distinct behaviours (verdict and level of the first case that failed), among so many "
+            "samples of a problem, on average; *across*: samples of all members of the frontier in equal parts."
+        ),
+        _redundancy_table(result),
     ]
     if result.baselines:
         parts += ["## Baselines", _baselines(result)]
@@ -103,6 +125,8 @@ def lines(result: Audit) -> Iterable[str]:
     """The same in a few lines for a terminal."""
     k = result.budget
     yield advice(result)
+    if reason := why(result):
+        yield reason
     yield ""
     for name, member in result.members.items():
         shown = f"{100 * member.pass_at[k]:6.2f}" if k in member.pass_at else "     -"
@@ -149,7 +173,9 @@ def _gain_table(result: Audit) -> str:
 
 
 def _schedule_text(result: Audit) -> str:
-    runs = [f"`{name}` x {length}" if length > 1 else f"`{name}`" for name, length in runs_of(result.schedule)]
+    runs = [
+        f"`{name}` x {length}" if length > 1 else f"`{name}`" for name, length in runs_of(result.schedule)
+    ]
     more = ", …" if len(runs) > _RUNS_SHOWN else ""
     return (
         "A request ends at its first pass, so the order of its samples is what counts: each goes to the member that "
@@ -187,6 +213,30 @@ def _complement_table(result: Audit) -> str:
         for row, name in enumerate(result.frontier)
     ]
     return _table(["solves", *(f"not `{name}`" for name in result.frontier), "alone"], rows)
+
+
+def _redundancy_table(result: Audit) -> str:
+    named = [(f"`{name}`", each) for name, each in result.redundancy.items()]
+    if result.redundancy_across:
+        named.append(("across", result.redundancy_across))
+    rows = [
+        [
+            name,
+            f"{each.samples}",
+            "" if each.programs is None else f"{each.programs:.1f}",
+            f"{each.behaviours:.2f}",
+        ]
+        for name, each in named
+    ]
+    return _table(["", "samples", "programs", "behaviours"], rows)
+
+
+def _redundancy(each: Redundancy) -> Json:
+    return {
+        "samples": each.samples,
+        "programs": None if each.programs is None else round(each.programs, 4),
+        "behaviours": round(each.behaviours, 4),
+    }
 
 
 def _baselines(result: Audit) -> str:

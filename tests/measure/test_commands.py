@@ -48,7 +48,9 @@ def test_audit_writes_what_the_contract_names(alpharay, pays, tmp_path):
         "report.md", "report.json", "frontier.png", "portfolio.yaml",
     }  # fmt: skip
     report = json.loads((tmp_path / "audit/report.json").read_text())
-    assert list(report) == ["problems", "members", "best_single", "ensembles", "gain", "advice"]
+    assert list(report) == [
+        "problems", "members", "best_single", "ensembles", "gain", "advice", "why", "redundancy",
+    ]  # fmt: skip
     assert report["problems"] == PROBLEMS
     member = report["members"]["frontier@0"]
     assert list(member) == ["alpha", "samples", "pass_at", "correctness_failures", "efficiency_failures"]

@@ -174,5 +174,5 @@ def test_a_member_that_dies_costs_no_samples(seed):
 def test_at_temperature_0_every_member_is_drawn_once():
     one = follower(16, greedy=True)
     log = drive(one, lambda _: failed())
-    assert [draw.member for draw in log.started][0] == "frontier@1"
+    assert log.started[0].member == "frontier@1"
     assert Counter(draw.member for draw in log.started) == {member.name: 1 for member in MEMBERS}
