@@ -56,7 +56,7 @@ def greedy_schedule(samples: Any, solved: Any, length: int) -> Ints:
     if length < 1 or not drawn.size:
         raise ValueError(f"a schedule needs a length of at least 1 and some problems, got {length}")
     everyone = np.full((1, len(drawn)), 1 / len(drawn))
-    return greedy_schedules(shrunk_chances(drawn, passed), everyone, length)[0]
+    return np.asarray(greedy_schedules(shrunk_chances(drawn, passed), everyone, length)[0])
 
 
 def shrunk_chances(samples: Ints, solved: Ints) -> Floats:
