@@ -12,14 +12,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from alpharay.router.first_order import Reason, reason, worth_after
 from alpharay.router.outcomes import Counts, Outcomes
 from alpharay.router.passk import budgets_up_to, failure_curve, split_failure, uniform_failure
-from alpharay.router.portfolio import optimal_split, rounded
+from alpharay.router.redundancy import Redundancy, redundancy
+from alpharay.router.schedule import greedy_schedule, splits_of
 
 Floats = NDArray[np.float64]
 
 FOLDS = 5
 RESAMPLES = 4000
+# Samples of the recommended schedule, or as many as the budget if that is more.
+SCHEDULED = 250
 _HALVINGS = 20
 _REPEATS = 10
 # Differences below it are rounding.
@@ -60,7 +64,7 @@ class MemberAudit:
 class Ensemble:
     """A way to spend k samples. gain: against the cross-validated best single member, problem by problem.
 
-    splits: samples of each member, where one split was chosen from all problems.
+    splits: samples of each member, where one way was chosen from all problems.
     """
 
     pass_at: Mapping[int, float]
@@ -75,7 +79,10 @@ class Audit:
     left_out: problems that some member has too few samples of. judge_errors: samples not counted.
     best_single: what one would serve alone; single: how such a choice does on problems it was not made on;
     hindsight: the best member of each k on the very problems, which flatters it.
+    schedule: the members of samples 1, 2, 3, …, chosen from all problems; `portfolio` is how such a choice does.
     oracle: the best member of each problem, known beforehand: measured for k up to half of the samples.
+    reasons: the first-order test of each k up to half of the samples. redundancy: of each member, and of the
+    frontier's members together.
     solves_alone: share of problems that a member solves with complement_at samples while another fails,
     [solver, failer]. baselines: equal splits over members that are not of the frontier.
     """
@@ -91,12 +98,16 @@ class Audit:
     hindsight: Mapping[int, float]
     uniform: Ensemble
     portfolio: Ensemble
+    schedule: tuple[str, ...]
     oracle: Ensemble
     baselines: Mapping[str, Ensemble]
     baseline_members: Mapping[str, tuple[str, ...]]
     complement_at: int
     solves_alone: Floats
     only_one: Mapping[str, float]
+    reasons: Mapping[int, Reason]
+    redundancy: Mapping[str, Redundancy]
+    redundancy_across: Redundancy | None
 
     def pays_at(self, k: int) -> bool:
         """Whether the portfolio beats the cross-validated best single member beyond chance, and also the best
@@ -132,7 +143,8 @@ def audit(
     table = _Table(outcomes, whole.at(complete), baselines or {}, budget, seed, resamples)
     single, chosen = table.best_single()
     uniform = {k: 1 - uniform_failure(table.curves[..., table.frontier], k) for k in table.budgets}
-    portfolio, splits = table.portfolio()
+    portfolio, numbers = table.portfolio()
+    schedule = tuple(outcomes.members[table.frontier[number]].name for number in numbers)
     oracle = table.oracle()
     groups = {name: table.numbers(group) for name, group in table.groups.items()}
     baseline_values = {
@@ -158,7 +170,8 @@ def audit(
             k: float((1 - table.curves[k][:, table.frontier]).mean(axis=0).max()) for k in table.budgets
         },
         uniform=table.ensemble(uniform, single),
-        portfolio=table.ensemble(portfolio, single, splits),
+        portfolio=table.ensemble(portfolio, single, splits_of(schedule, table.budgets)),
+        schedule=schedule,
         oracle=table.ensemble(oracle, single),
         baselines={name: table.ensemble(values, single) for name, values in baseline_values.items()},
         baseline_members=table.groups,
@@ -170,6 +183,13 @@ def audit(
             )
             for place, number in enumerate(table.frontier)
         },
+        reasons=table.reasons(),
+        redundancy={
+            member.name: each
+            for number, member in enumerate(outcomes.members)
+            if (each := redundancy(outcomes, [number])) is not None
+        },
+        redundancy_across=redundancy(outcomes, table.frontier.tolist()),
     )
 
 
@@ -286,21 +306,32 @@ class _Table:
         best = (1 - self.curves[self.budget][:, self.frontier]).mean(axis=0).argmax()
         return found, self._members[self.frontier[best]].name
 
-    def portfolio(self) -> tuple[dict[int, Floats], dict[int, dict[str, int]]]:
-        """Of each k, how the optimal split of the other folds does on each problem; and that of all."""
-        values, splits = {}, {}
-        counts = np.stack([self._counts.samples, self._counts.solved], axis=-1)[:, self.frontier]
+    def portfolio(self) -> tuple[dict[int, Floats], NDArray[np.int64]]:
+        """Of each k, how the schedule of the other folds does on each problem; and the schedule of all."""
+        samples, solved = self._counts.samples[:, self.frontier], self._counts.solved[:, self.frontier]
         curves = self.curves[..., self.frontier]
-        for k in self.budgets:
-            values[k] = np.zeros(len(counts))
-            for fold in range(self.folds[0].max() + 1):
-                held = self.folds[0] == fold
-                split = rounded(optimal_split(counts[~held], k, shrunk=True), k)
+        values = {k: np.zeros(len(samples)) for k in self.budgets}
+        for fold in range(self.folds[0].max() + 1):
+            held = self.folds[0] == fold
+            schedule = greedy_schedule(samples[~held], solved[~held], self.budgets[-1])
+            for k in self.budgets:
+                split = np.bincount(schedule[:k], minlength=len(self.frontier))
                 values[k][held] = 1 - split_failure(curves[:, held], split.tolist())
-            best = rounded(optimal_split(counts, k, shrunk=True), k)
-            names = (self._members[number].name for number in self.frontier)
-            splits[k] = {name: int(share) for name, share in zip(names, best, strict=True) if share}
-        return values, splits
+        return values, greedy_schedule(samples, solved, max(SCHEDULED, self.budgets[-1]))
+
+    def reasons(self) -> dict[int, Reason]:
+        """Up to half of the samples: what a sample is worth after k failures needs samples beside those k."""
+        samples, solved = self._counts.samples[:, self.frontier], self._counts.solved[:, self.frontier]
+        names = tuple(self._members[number].name for number in self.frontier)
+        reasons = {}
+        for k in self.budgets:
+            if k <= self.least(self.frontier) // 2:
+                failures = self.curves[k][:, self.frontier]
+                worth = worth_after(samples, solved, failures, k)
+                why = reason(worth, 1 - failures, names, self.folds[0], self.resamples)
+                if why is not None:
+                    reasons[k] = why
+        return reasons
 
     def oracle(self) -> dict[int, Floats]:
         """Of each k up to half of the samples, the member that did best on the problem's other half.
@@ -379,4 +410,22 @@ def _elsewhere(result: Audit) -> str:
     return (
         f"; with {best} sample{'s' * (best > 1)} it does pay, by {100 * gain.value:.1f} points "
         f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+    )
+
+
+def why(result: Audit) -> str:
+    """In one sentence what decides whether a split beats the best single member; empty where it cannot be tested."""
+    k = max((k for k in result.reasons if k <= result.budget), default=None)
+    if k is None:
+        return ""
+    reason = result.reasons[k]
+    worth = f"{reason.worth:.2f} times [{reason.low:.2f}, {reason.high:.2f}]"
+    verdict = "so it cannot be told whether a split pays there"
+    if reason.low > 1:
+        verdict = "so a split beats it there"
+    elif reason.high < 1:
+        verdict = "so no split beats it there"
+    return (
+        f"Why: on the problems that {k} sample{'s' * (k > 1)} of {reason.single} leave unsolved, a sample of another member "
+        f"({reason.other}) is worth {worth} what one more of its own is, {verdict}."
     )

@@ -8,7 +8,7 @@ other folds, or of outcomes that were recorded for it to learn from.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from alpharay.router.learn.logged_outcome import LoggedOutcome
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.outcomes import CODE, VERDICTS, Outcomes
 from alpharay.router.policies import POLICIES
+from alpharay.router.schedule import Recommendation, greedy_schedule
 from alpharay.router.seeds import mix
 from alpharay.router.session import SamplingRequest, Session, Stop
 
@@ -27,6 +28,8 @@ FOLDS = 5
 _NO_FOLD = -1
 # Recorded samples of each problem and member that the log holds which a policy learns from.
 LEARNT_FROM = 16
+# Samples of the schedule that `portfolio` follows; past them it repeats its second half.
+SCHEDULED = 250
 
 
 class NotRecorded(ValueError):
@@ -125,8 +128,17 @@ class Replay:
             for row in self._log(np.flatnonzero(self._fold != fold)):
                 learner.learn(row)
             learner.settle()
-            self._standings[fold] = learner.router_state()
+            portfolio = Recommendation(self._schedule(self._fold != fold))
+            self._standings[fold] = replace(learner.router_state(), portfolio=portfolio)
         return self._standings[fold]
+
+    def _schedule(self, places: NDArray[np.bool_]) -> tuple[str, ...]:
+        """What an audit of those problems would recommend, by all of their samples; of none, nothing."""
+        if not places.any():
+            return ()
+        counts = self._outcomes.counts.at(self._problems[places])
+        schedule = greedy_schedule(counts.samples, counts.solved, SCHEDULED)
+        return tuple(self.members[member].name for member in schedule)
 
     def _log(self, places: NDArray[np.int64]) -> Iterator[LoggedOutcome]:
         """Some recorded samples of those problems, one member after the other, as a uniform policy's log has them."""

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES, SELECTORS
 from alpharay.serve.errors import ConfigError
-from alpharay.serve.portfolio_file import read_weights
+from alpharay.serve.portfolio_file import read_portfolio
 from alpharay.serve.span import (
     TAGS,
     AdapterCheckpoint,
@@ -105,8 +105,8 @@ class Router(Section):
     turns: attempts at one candidate, the first one included; later ones are paid from the same budget.
     price: what 1000 tokens cost, in solved requests. 0: a budget is there to be used. Above it, `adaptive` and
         `bandit` stop when no sample left is worth its tokens.
-    portfolio: the file in which an audit recommends a split, for the policy `portfolio`; without it the split is
-        learnt. A relative path counts from the configuration file.
+    portfolio: the file in which an audit or a search recommends a schedule, for the policy `portfolio`, which is then
+        the default; without it that policy's split is learnt. A relative path counts from the configuration file.
     """
 
     policy: str = "uniform"
@@ -116,6 +116,13 @@ class Router(Section):
     turns: int = Field(1, ge=1, le=3)
     price: float = Field(0, ge=0, le=1000)
     portfolio: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_is_recommended_is_followed(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("portfolio") is not None:
+            return {"policy": "portfolio", **values}
+        return values
 
     @field_validator("policy")
     @classmethod
@@ -407,7 +414,7 @@ def load(path: Path | None) -> Config:
         }
     if config.router.portfolio is not None:
         file = _resolved(path, "router.portfolio", config.router.portfolio)
-        read_weights(file, [f"{config.name}@{point.name}" for point in config.points])
+        read_portfolio(file, [f"{config.name}@{point.name}" for point in config.points])
         places["router"] = config.router.model_copy(update={"portfolio": file})
     return config.model_copy(update=places)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from alpharay.router.learn.arms import Arm
 from alpharay.router.learn.mixture import Mixture
 from alpharay.router.learn.turns import TurnRates
+from alpharay.router.schedule import Recommendation
 
 # Assumed of a sample's length while nothing is known.
 _TOKENS = 1000.0
@@ -24,7 +25,7 @@ class RouterState:
     mixture: the kinds of problems that were met; None before the first.
     arms: per member name, the bandit's model of it.
     tokens: per member name, what a sample of it takes on average, prompt included.
-    portfolio: per member name, the part of a budget that an audit recommends; empty when none was made.
+    portfolio: the schedule that an audit or a search recommends; empty when none was made.
     """
 
     solved: Mapping[str, int] = field(default_factory=dict)
@@ -34,7 +35,7 @@ class RouterState:
     mixture: Mixture | None = None
     arms: Mapping[str, Arm] = field(default_factory=dict)
     tokens: Mapping[str, float] = field(default_factory=dict)
-    portfolio: Mapping[str, float] = field(default_factory=dict)
+    portfolio: Recommendation = field(default_factory=Recommendation)
 
     def solve_rate(self, name: str) -> float:
         """Posterior mean under a uniform prior, so that one lucky sample does not settle it."""

@@ -1,22 +1,29 @@
-"""A fixed split of the budget: the one that covers the most, measured on earlier problems."""
+"""A fixed schedule of the samples: the one that covers the most, measured on earlier problems."""
 
 from __future__ import annotations
 
 from alpharay.router.learn.belief import Belief
 from alpharay.router.policies.base import PolicyState
 from alpharay.router.policies.uniform import Uniform
+from alpharay.router.schedule import next_turns
 
 
 class Portfolio:
-    """Follows the router state's weights (from an audit), else the split learnt from the log, else the uniform one.
+    """Follows the router state's schedule, else its split (a file without a schedule), else the split learnt from
+    the log, else the uniform one.
 
-    It looks at nothing that the request itself shows: members with no weight get nothing, and every wave
-    is the same split again as nearly as whole samples allow.
+    It looks at nothing that the request itself shows. A wave takes the schedule's next samples; of a split every
+    wave is the same split again as nearly as whole samples allow, and members without a part get nothing.
     """
 
     growth = 1.0
 
     def allocate(self, samples: int, state: PolicyState) -> list[str]:
+        schedule = state.router_state.portfolio.schedule
+        if schedule:
+            drawable = [member.name for member in state.members]
+            turns = next_turns(schedule, drawable, state.drawn, samples)
+            return turns or Uniform().allocate(samples, state)
         weights = self.weights(state)
         if sum(weights.values()) <= 0:  # none of its members can be drawn from
             return Uniform().allocate(samples, state)
@@ -35,9 +42,9 @@ class Portfolio:
     def weights(state: PolicyState) -> dict[str, float]:
         """Per drawable member, its part of the budget; learnt ones are in samples of this request's budget."""
         names = [member.name for member in state.in_turn]
-        given = state.router_state.portfolio
-        if any(given.get(member.name) for member in state.everyone):
-            return {name: given.get(name, 0.0) for name in names}
+        recommended = state.router_state.portfolio.weights
+        if any(recommended.get(member.name) for member in state.everyone):
+            return {name: recommended.get(name, 0.0) for name in names}
         mixture = state.router_state.mixture
         if mixture is None:
             return dict.fromkeys(names, 1.0)

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
-from alpharay.router.audit import FOLDS, Audit, Ensemble, Interval, advice
+from alpharay.router.audit import FOLDS, Audit, Ensemble, Interval, advice, why
+from alpharay.router.redundancy import Redundancy
+from alpharay.router.schedule import runs_of
+from alpharay.serve.portfolio_file import portfolio_text
 
 PICTURE = "frontier.png"
+_RUNS_SHOWN = 24
 
 Json = dict[str, Any]
 
@@ -37,6 +39,20 @@ def as_json(result: Audit) -> str:
         },
         "gain": {str(k): _points(gain) for k, gain in result.portfolio.gain.items()},
         "advice": advice(result),
+        "why": {
+            str(k): {
+                "single": reason.single,
+                "other": reason.other,
+                "worth": round(reason.worth, 6),
+                "low": round(reason.low, 6),
+                "high": round(reason.high, 6),
+            }
+            for k, reason in result.reasons.items()
+        },
+        "redundancy": {
+            "members": {name: _redundancy(each) for name, each in result.redundancy.items()},
+            "across": _redundancy(result.redundancy_across) if result.redundancy_across else None,
+        },
     }
     if result.baselines:
         report["baselines"] = {
@@ -51,12 +67,12 @@ def as_json(result: Audit) -> str:
 
 
 def as_portfolio(result: Audit) -> str:
-    """`portfolio.yaml`: the recommended split, or the one member to serve where an ensemble does not pay."""
+    """`portfolio.yaml`: the recommended schedule, or that of the one member to serve where an ensemble does not pay."""
     pays = len(result.frontier) > 1 and result.pays_at(result.budget)
-    weights = _weights(result) if pays else {result.best_single: 1.0}
-    lines = [f"# {advice(result)}", f"# Measured by `alpharay audit` on {result.problems} problems."]
-    settings = {"policy": "portfolio" if pays else "single", "budget": result.budget, "weights": weights}
-    return "\n".join(lines) + "\n" + yaml.safe_dump(settings, sort_keys=False)
+    schedule = result.schedule if pays else (result.best_single,) * len(result.schedule)
+    return portfolio_text(
+        schedule, [advice(result), f"Measured by `alpharay audit` on {result.problems} problems."]
+    )
 
 
 def as_markdown(result: Audit) -> str:
@@ -64,13 +80,14 @@ def as_markdown(result: Audit) -> str:
     parts = [
         "# Does an ensemble pay?",
         f"**{advice(result)}**",
+        *filter(None, [why(result)]),
         _what_was_measured(result),
         "## Solved problems, by number of samples",
         _pass_table(result),
         (
             f"The best single member is chosen on other problems than it is judged on ({FOLDS} folds), and so is the "
             f"portfolio. *With hindsight* it is chosen on the very problems, which flatters it. On all problems together {result.best_single} is the best at {result.budget} samples. "
-            "*Uniform* gives every member the same share, *portfolio* the share that solves most. *Oracle* would know "
+            "*Uniform* gives every member the same share, *portfolio* follows one schedule, whatever the number of samples. *Oracle* would know "
             "each problem's best member beforehand: what a perfect choice of members could gain at most. It is measured "
             "on two halves of the samples, so up to half as many, and errs on the low side."
         ),
@@ -80,7 +97,8 @@ def as_markdown(result: Audit) -> str:
             "In brackets: 95 % intervals by a paired bootstrap over problems. They tell how another draw of problems "
             "would change the figures, not how another kind of problems would."
         ),
-        "## Recommended split",
+        "## Recommended schedule",
+        _schedule_text(result),
         _split_table(result),
         "## Why members fail",
         f"![Correctness failures against efficiency failures, and solved problems against samples]({PICTURE})",
@@ -91,6 +109,12 @@ def as_markdown(result: Audit) -> str:
             f"member of the column does not; last, the share that it alone solves."
         ),
         _complement_table(result),
+        "## How often samples repeat each other",
+        (
+            "Distinct programs, and distinct behaviours (verdict and level of the first case that failed), among so many "
+            "samples of a problem, on average; *across*: samples of all members of the frontier in equal parts."
+        ),
+        _redundancy_table(result),
     ]
     if result.baselines:
         parts += ["## Baselines", _baselines(result)]
@@ -101,6 +125,8 @@ def lines(result: Audit) -> Iterable[str]:
     """The same in a few lines for a terminal."""
     k = result.budget
     yield advice(result)
+    if reason := why(result):
+        yield reason
     yield ""
     for name, member in result.members.items():
         shown = f"{100 * member.pass_at[k]:6.2f}" if k in member.pass_at else "     -"
@@ -146,6 +172,18 @@ def _gain_table(result: Audit) -> str:
     return _table(["points", *(f"{k}" for k in budgets)], rows)
 
 
+def _schedule_text(result: Audit) -> str:
+    runs = [
+        f"`{name}` x {length}" if length > 1 else f"`{name}`" for name, length in runs_of(result.schedule)
+    ]
+    more = ", …" if len(runs) > _RUNS_SHOWN else ""
+    return (
+        "A request ends at its first pass, so the order of its samples is what counts: each goes to the member that "
+        f"covers most of what the samples before it leave unsolved: {', '.join(runs[:_RUNS_SHOWN])}{more}. "
+        "What it amounts to at each budget:"
+    )
+
+
 def _split_table(result: Audit) -> str:
     rows = [
         [f"{k}", ", ".join(f"{samples} of `{name}`" for name, samples in split.items())]
@@ -175,6 +213,30 @@ def _complement_table(result: Audit) -> str:
         for row, name in enumerate(result.frontier)
     ]
     return _table(["solves", *(f"not `{name}`" for name in result.frontier), "alone"], rows)
+
+
+def _redundancy_table(result: Audit) -> str:
+    named = [(f"`{name}`", each) for name, each in result.redundancy.items()]
+    if result.redundancy_across:
+        named.append(("across", result.redundancy_across))
+    rows = [
+        [
+            name,
+            f"{each.samples}",
+            "" if each.programs is None else f"{each.programs:.1f}",
+            f"{each.behaviours:.2f}",
+        ]
+        for name, each in named
+    ]
+    return _table(["", "samples", "programs", "behaviours"], rows)
+
+
+def _redundancy(each: Redundancy) -> Json:
+    return {
+        "samples": each.samples,
+        "programs": None if each.programs is None else round(each.programs, 4),
+        "behaviours": round(each.behaviours, 4),
+    }
 
 
 def _baselines(result: Audit) -> str:

@@ -15,7 +15,7 @@ from alpharay.serve.gateway.parse import Served
 from alpharay.serve.learn.learning import Learning
 from alpharay.serve.learn.recording import RecordedSession
 from alpharay.serve.learn.store import Store
-from alpharay.serve.portfolio_file import read_weights
+from alpharay.serve.portfolio_file import read_portfolio
 from alpharay.serve.sampling.conversations import Conversations
 from alpharay.serve.sampling.ensemble import Ensemble
 from alpharay.serve.sampling.request import ParsedRequest
@@ -45,9 +45,9 @@ class Server:
         self.counts = Counts()
         self.admission = Admission(config.server, self.counts)
         self.cluster = ClusterView(cluster_state, self.admission, revision)
-        split = config.router.portfolio
-        weights = read_weights(split, self.by_name) if split is not None else None
-        self.learning = Learning(store, members, self.counts, portfolio=weights, keep_s=config.store_keep_s)
+        file = config.router.portfolio
+        portfolio = read_portfolio(file, self.by_name) if file is not None else None
+        self.learning = Learning(store, members, self.counts, portfolio=portfolio, keep_s=config.store_keep_s)
         self.ensemble = Ensemble(engines, judging, self.counts)
         self.conversations = Conversations()
         self.served = Served(config=config, members=members, is_agent=self.conversations.is_agent)

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from alpharay.router import Candidate, RouterState
+from alpharay.router.schedule import Recommendation
 from alpharay.serve.learn.folding import Fold, folded_to
 from alpharay.serve.learn.recording import RecordedSession
 from alpharay.serve.learn.store import Feedback, Record, Store, StoreDown, UnknownRequest
@@ -39,7 +40,7 @@ class Learning:
     """One ingress replica's part.
 
     store: None keeps what is learnt in memory, for this replica alone.
-    portfolio: per member name, the part of a budget that an audit recommends. keep_s: how long the store keeps a
+    portfolio: the schedule that an audit or a search recommends. keep_s: how long the store keeps a
         request; None: for ever.
     """
 
@@ -49,7 +50,7 @@ class Learning:
         members: Sequence[ServedMember],
         counts: Counts,
         *,
-        portfolio: Mapping[str, float] | None = None,
+        portfolio: Recommendation | None = None,
         keep_s: float | None = None,
     ) -> None:
         self._store = store
@@ -57,7 +58,7 @@ class Learning:
         self._checkpoints = {member.name: member.sha256 for member in members}
         self._fold = Fold(self._checkpoints, counts.skipped_rows.inc)
         self._keep_s = keep_s
-        self._portfolio = dict(portfolio or {})
+        self._portfolio = portfolio or Recommendation()
         self._router_state = RouterState(portfolio=self._portfolio)
         self._waiting: deque[Record] = deque()
         self._draws = 0  # of those that wait
@@ -229,7 +230,7 @@ class Learning:
 
 
 def router_state_at(
-    store: Store, checkpoints: Mapping[str, str], folded: int, portfolio: Mapping[str, float]
+    store: Store, checkpoints: Mapping[str, str], folded: int, portfolio: Recommendation
 ) -> RouterState:
     """What a replica knew when it had learnt from that many rows.
 

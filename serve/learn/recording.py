@@ -29,6 +29,7 @@ from alpharay.router import (
     logged_outcome_of,
 )
 from alpharay.router.draw import Evidence
+from alpharay.router.schedule import Recommendation
 
 _VERSION = 1
 # Of a SamplingRequest: as it is. Members and router state are written differently.
@@ -64,7 +65,7 @@ class RecordedSession(Session):
             "ask": {name: getattr(self.sampling, name) for name in _PLAIN}
             | {
                 "members": [[m.name, m.alpha, dict(m.weights)] for m in self.sampling.members],
-                "standing": {"folded": router_state.folded, "portfolio": dict(router_state.portfolio)},
+                "standing": {"folded": router_state.folded, "portfolio": router_state.portfolio.as_json()},
             },
             "checkpoints": dict(checkpoints),
             "draws": [asdict(draw) for draw in self.draws],
@@ -106,7 +107,7 @@ def replayed(trace: Mapping[str, Any], router_state: RouterState | None = None) 
     asked = trace["ask"]
     sampling = SamplingRequest(
         members=_members(trace),
-        router_state=router_state or RouterState(portfolio=asked["standing"]["portfolio"]),
+        router_state=router_state or RouterState(portfolio=portfolio_of(trace)),
         **{name: asked[name] for name in _PLAIN if name in asked} | {"features": tuple(asked["features"])},
     )
     session = RecordedSession(sampling, trace["policy"])
@@ -143,6 +144,11 @@ def _members(trace: Mapping[str, Any]) -> tuple[Member, ...]:
 def folded_of(trace: Mapping[str, Any]) -> int:
     """How many rows of the log what was known had been learnt from."""
     return int(trace["ask"]["standing"]["folded"])
+
+
+def portfolio_of(trace: Mapping[str, Any]) -> Recommendation:
+    """The schedule or split that `portfolio` followed."""
+    return Recommendation.from_json(trace["ask"]["standing"]["portfolio"])
 
 
 def drawn(trace: Mapping[str, Any], index: int) -> Json:

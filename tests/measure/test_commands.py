@@ -48,7 +48,9 @@ def test_audit_writes_what_the_contract_names(alpharay, pays, tmp_path):
         "report.md", "report.json", "frontier.png", "portfolio.yaml",
     }  # fmt: skip
     report = json.loads((tmp_path / "audit/report.json").read_text())
-    assert list(report) == ["problems", "members", "best_single", "ensembles", "gain", "advice"]
+    assert list(report) == [
+        "problems", "members", "best_single", "ensembles", "gain", "advice", "why", "redundancy",
+    ]  # fmt: skip
     assert report["problems"] == PROBLEMS
     member = report["members"]["frontier@0"]
     assert list(member) == ["alpha", "samples", "pass_at", "correctness_failures", "efficiency_failures"]
@@ -62,8 +64,8 @@ def test_audit_writes_what_the_contract_names(alpharay, pays, tmp_path):
     assert 20 < gain["points"] < 70  # percentage points, not shares
     assert (tmp_path / "audit/frontier.png").read_bytes().startswith(b"\x89PNG")
     portfolio = yaml.safe_load((tmp_path / "audit/portfolio.yaml").read_text())
-    assert portfolio["policy"] == "portfolio"
-    assert set(portfolio["weights"]) == {"frontier@0", "frontier@1"}
+    assert {name for run in portfolio["schedule"] for name in run} == {"frontier@0", "frontier@1"}
+    assert sum(portfolio["split"][20].values()) == 20
 
 
 def test_audit_says_plainly_when_an_ensemble_does_not_pay(alpharay, tmp_path):
@@ -73,7 +75,7 @@ def test_audit_says_plainly_when_an_ensemble_does_not_pay(alpharay, tmp_path):
     assert code == 0
     assert "does not" in out.splitlines()[0]
     portfolio = yaml.safe_load((tmp_path / "audit/portfolio.yaml").read_text())
-    assert (portfolio["policy"], portfolio["weights"]) == ("single", {"frontier@0": 1.0})
+    assert portfolio["schedule"] == [{"frontier@0": 250}]
     assert out.splitlines()[0] in (tmp_path / "audit/report.md").read_text()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from alpharay.judge.verdict import VerdictKind
 from alpharay.serve.learn.learning import Learning, router_state_at
-from alpharay.serve.learn.recording import folded_of, replayed
+from alpharay.serve.learn.recording import folded_of, portfolio_of, replayed
 from alpharay.serve.learn.store import Store, UnknownRequest
 from alpharay.serve.state.metrics import Counts
 
@@ -276,9 +276,7 @@ async def test_a_live_request_taken_from_the_store_is_decided_again(serve, url, 
         await serving.server.learning.exchange()
     for answer in answers:
         trace = store.trace(answer["id"].removeprefix("chatcmpl-"))
-        router_state = router_state_at(
-            store, trace["checkpoints"], folded_of(trace), trace["ask"]["standing"]["portfolio"]
-        )
+        router_state = router_state_at(store, trace["checkpoints"], folded_of(trace), portfolio_of(trace))
         session = replayed(trace, router_state)
         mine = [(one.draw.member, one.draw.seed) for one in session.select()]
         theirs = [(one["alpharay"]["member"], one["alpharay"]["seed"]) for one in answer["choices"]]

@@ -1,0 +1,119 @@
+"""What a search found, measured on problems that were in none of its choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alpharay.router.passk import failure_curve, split_failure
+from alpharay.router.schedule import greedy_schedule
+from alpharay.router.search.halving import ALL, Search, Subject, expected_failures
+from alpharay.router.search.points import Point
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+RESAMPLES = 2000
+_TAIL = 2.5  # percent on either side of a 95 % interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Shares of problems solved per budget; each fold is solved by what was chosen without it.
+
+    schedule, per_budget, one: by the schedule, by the best point of that budget, by one point for all budgets.
+    gain: the schedule less the one point, (value, low, high), by a bootstrap over problems that keeps the choices.
+    hindsight: by the best finalist of that budget on the very problems, which flatters it.
+    subjects: every finalist and baseline alone, on all problems. point: the one for all budgets, by all problems.
+    """
+
+    schedule: Mapping[int, float]
+    per_budget: Mapping[int, float]
+    one: Mapping[int, float]
+    hindsight: Mapping[int, float]
+    gain: Mapping[int, tuple[float, float, float]]
+    subjects: Mapping[Subject, Mapping[int, float]]
+    point: Point
+    recommended: tuple[Point, ...]
+
+    @property
+    def one_suffices(self) -> bool:
+        """Whether at no budget the schedule is beyond chance ahead of the one point and also ahead of the best with
+        hindsight: among points that are alike, a point chosen on some problems is unlucky on the others, and that
+        alone must not make a schedule look good.
+        """
+        return not any(
+            low > 0 and self.schedule[k] > self.hindsight[k] for k, (_, low, _) in self.gain.items()
+        )
+
+
+def measured(search: Search, *, length: int = 250) -> Measured:
+    """length: of the recommended schedule. The search must be done.
+
+    Budgets beyond the samples that the finalists have are chosen for and not measured: to extrapolate each member by
+    itself would make an ensemble of members that are all alike look better than any of them.
+    """
+    plan = search.plan
+    problems = plan.problems
+    points = search.finalists(ALL)
+    subjects: list[Subject] = [*dict.fromkeys([*points, *plan.kept]), *plan.baselines]
+    enough = min(
+        search.samples[subject] for fold in (*range(plan.folds), ALL) for subject in search.finalists(fold)
+    )
+    budgets = tuple(k for k in plan.budgets if k <= enough)
+    ways = {way: {k: np.zeros(problems) for k in budgets} for way in ("schedule", "per_budget", "one")}
+    for fold in range(plan.folds):
+        chosen = search.finalists(fold)
+        samples, solved = search.counts(chosen)
+        held = search.fold_of == fold
+        curves = _curves(samples[held], solved[held], budgets)
+        schedule = greedy_schedule(samples[~held], solved[~held], max(plan.budgets))
+        one = _one_for_all(samples[~held], solved[~held], plan.budgets)
+        for k in budgets:
+            best = int(expected_failures(samples[~held], solved[~held], k).mean(axis=0).argmin())
+            split = np.bincount(schedule[:k], minlength=len(chosen)).tolist()
+            ways["schedule"][k][held] = 1 - split_failure(curves, split)
+            ways["per_budget"][k][held] = 1 - curves[k][:, best]
+            ways["one"][k][held] = 1 - curves[k][:, one]
+    samples, solved = search.counts(points)
+    alone = _curves(*search.counts(subjects), budgets)
+    return Measured(
+        schedule=_means(ways["schedule"]),
+        per_budget=_means(ways["per_budget"]),
+        one=_means(ways["one"]),
+        hindsight={k: float(1 - alone[k][:, : len(points)].mean(axis=0).min()) for k in budgets},
+        gain={k: _interval(ways["schedule"][k] - ways["one"][k], plan.seed) for k in budgets},
+        subjects={
+            subject: {k: float(1 - alone[k][:, column].mean()) for k in budgets}
+            for column, subject in enumerate(subjects)
+        },
+        point=points[_one_for_all(samples, solved, plan.budgets)],
+        recommended=tuple(points[member] for member in greedy_schedule(samples, solved, length)),
+    )
+
+
+def _curves(samples: Ints, solved: Ints, budgets: tuple[int, ...]) -> Floats:
+    """[k, problems, subjects]; a problem with a few samples less than k, not judged, counts with all it has."""
+    curves = failure_curve(samples, solved, max(budgets, default=0))
+    for k in range(1, len(curves)):
+        curves[k] = np.where(np.isnan(curves[k]), curves[k - 1], curves[k])
+    return curves
+
+
+def _one_for_all(samples: Ints, solved: Ints, budgets: tuple[int, ...]) -> int:
+    """The member that loses least at the budget at which it loses most."""
+    shares = np.stack([1 - expected_failures(samples, solved, k).mean(axis=0) for k in budgets])
+    return int((shares - shares.max(axis=1, keepdims=True)).min(axis=0).argmax())
+
+
+def _means(values: Mapping[int, Floats]) -> dict[int, float]:
+    return {k: float(each.mean()) for k, each in values.items()}
+
+
+def _interval(values: Floats, seed: int) -> tuple[float, float, float]:
+    picked = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(values[picked].mean(axis=1), [_TAIL, 100 - _TAIL])
+    return float(values.mean()), float(low), float(high)

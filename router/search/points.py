@@ -1,0 +1,70 @@
+"""Points of the affine span of named checkpoints: where a search begins, and where it looks next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from random import Random
+
+# The weight of each checkpoint, in the order of the checkpoints; they sum to 1.
+Point = tuple[float, ...]
+
+MOST_CHECKPOINTS = 8
+BOUNDS = (-0.5, 1.5)
+
+
+def checkpoint(number: int, checkpoints: int) -> Point:
+    """The point that is that checkpoint itself."""
+    return tuple(float(number == other) for other in range(checkpoints))
+
+
+def lattice(
+    checkpoints: int,
+    *,
+    step: float = 0.5,
+    bounds: tuple[float, float] = BOUNDS,
+    most: int = 64,
+    seed: int = 0,
+) -> tuple[Point, ...]:
+    """Every point whose weights are multiples of `step` within the bounds, the checkpoints first.
+
+    Beyond `most` points some are left out by chance, never a checkpoint.
+
+    Raises ValueError: fewer than two checkpoints, or so many that there is no lattice to speak of.
+    """
+    if not 2 <= checkpoints <= MOST_CHECKPOINTS:
+        raise ValueError(f"a search needs between 2 and {MOST_CHECKPOINTS} checkpoints, got {checkpoints}")
+    corners = [checkpoint(number, checkpoints) for number in range(checkpoints)]
+    low, high = bounds
+    steps = range(round(low / step), round(high / step) + 1)
+    others = []
+    for chosen in product(steps, repeat=checkpoints - 1):
+        point = _rounded([1 - step * sum(chosen), *(step * number for number in chosen)])
+        if within(point, bounds) and point not in corners:
+            others.append(point)
+    room = max(0, most - len(corners))
+    if len(others) > room:
+        others = sorted(Random(seed).sample(others, room))
+    return (*corners, *others)
+
+
+def neighbours(point: Point, step: float, bounds: tuple[float, float] = BOUNDS) -> tuple[Point, ...]:
+    """The points that are reached by moving `step` of weight from one checkpoint to another."""
+    reached = []
+    for giver, taker in product(range(len(point)), repeat=2):
+        if giver != taker:
+            weights = list(point)
+            weights[giver] -= step
+            weights[taker] += step
+            moved = _rounded(weights)
+            if within(moved, bounds):
+                reached.append(moved)
+    return tuple(reached)
+
+
+def within(point: Point, bounds: tuple[float, float]) -> bool:
+    return all(bounds[0] - 1e-9 <= weight <= bounds[1] + 1e-9 for weight in point)
+
+
+def _rounded(weights: Sequence[float]) -> Point:
+    return tuple(round(weight, 6) + 0.0 for weight in weights)  # + 0.0: no -0.0

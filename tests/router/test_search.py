@@ -1,0 +1,124 @@
+"""The search as a state machine: within its total, deterministic, resumable, and not fooled by luck."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+
+from alpharay.router.search.halving import Search, SearchPlan
+from alpharay.router.search.nested import measured
+from alpharay.router.search.points import checkpoint, lattice, neighbours, within
+
+PROBLEMS = 32
+
+
+def plan(**more):
+    asked = {
+        "points": lattice(3), "problems": PROBLEMS, "budgets": (1, 10, 50), "total": 12_000,
+        "kept": tuple(checkpoint(number, 3) for number in range(3)), "baselines": ("random",),
+    }  # fmt: skip
+    return SearchPlan(**asked | more)
+
+
+def plane(draw):
+    """Half of the problems are solved near one point of the plane, half near another; the baseline solves nothing."""
+    if isinstance(draw.subject, str):
+        return 0.0
+    centre = (0.5, 0.5) if draw.problem % 2 else (-0.25, 0.75)
+    distance = sum((weight - middle) ** 2 for weight, middle in zip(draw.subject[1:], centre, strict=True))
+    return 0.3 * np.exp(-8 * distance)
+
+
+def alike(draw):
+    return 0.2 if draw.problem % 3 else 0.01
+
+
+def outcome(draw, chance):
+    return Random(f"{draw.subject} {draw.problem} {draw.sample}").random() < chance(draw)
+
+
+def run(search, chance, most=None):
+    """Returns what was drawn. most: draws after which it is killed."""
+    drawn = []
+    while draws := search.draws():
+        for draw in draws:
+            if most is not None and len(drawn) == most:
+                return drawn
+            drawn.append(draw)
+            search.tell(draw, outcome(draw, chance))
+    return drawn
+
+
+def test_points_sum_to_one_and_stay_within_the_bounds():
+    points = lattice(3)
+    assert points[:3] == ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    assert len(set(points)) == len(points) == 18  # 21 of that sum, less the three that have a weight of 2
+    for point in (*points, *neighbours((0.5, 0.0, 0.5), 0.25)):
+        assert sum(point) == pytest.approx(1)
+        assert within(point, (-0.5, 1.5))
+
+
+def test_many_checkpoints_are_searched_at_some_points_and_at_each_checkpoint():
+    points = lattice(6, most=40, seed=3)
+    assert len(points) == 40
+    assert {checkpoint(number, 6) for number in range(6)} <= set(points)
+    assert points == lattice(6, most=40, seed=3) != lattice(6, most=40, seed=4)
+
+
+def test_a_search_stays_within_its_total_and_draws_nothing_twice():
+    search = Search(plan())
+    drawn = run(search, plane)
+    assert len(set(drawn)) == len(drawn)
+    assert 9_000 < len(drawn) <= 12_000
+
+
+def test_a_search_that_was_killed_draws_the_rest_and_comes_to_the_same():
+    whole = Search(plan())
+    drawn = run(whole, plane)
+    first = run(Search(plan()), plane, most=5_000)
+    again = Search(plan())
+    for draw in first:
+        again.tell(draw, outcome(draw, plane))
+    rest = run(again, plane)
+    assert not set(first) & set(rest)
+    assert set(first) | set(rest) == set(drawn)
+    assert measured(again) == measured(whole)
+
+
+def test_a_search_finds_the_points_that_nobody_trained():
+    search = Search(plan(total=30_000))
+    run(search, plane)
+    result = measured(search)
+    near = [min(sum((a - b) ** 2 for a, b in zip(p[1:], c, strict=True)) for p in set(result.recommended[:10]))
+            for c in ((0.5, 0.5), (-0.25, 0.75))]  # fmt: skip
+    assert max(near) <= 0.13
+    assert result.gain[10][1] > 0
+    assert not result.one_suffices
+    assert result.subjects["random"][10] == 0
+    best = max(result.subjects[checkpoint(number, 3)][10] for number in range(3))
+    assert result.schedule[10] > best + 0.1
+
+
+def test_where_all_points_are_alike_one_suffices_and_none_looks_better_than_it_is():
+    search = Search(plan())
+    run(search, alike)
+    result = measured(search)
+    assert result.one_suffices
+    assert set(result.gain) == {1, 10}  # 13 samples of each point cannot tell of 50
+    assert result.per_budget[1] == pytest.approx(0.137, abs=0.03)
+
+
+def test_samples_that_could_not_be_judged_count_neither_way():
+    search = Search(plan())
+    for draw in search.draws():
+        search.tell(draw, None if draw.sample else outcome(draw, alike))
+    search.draws()
+    samples, _ = search.counts(search.plan.points[:1])
+    assert (samples >= 1).all()
+
+
+def test_too_few_samples_are_refused_with_the_number_that_it_takes():
+    with pytest.raises(ValueError, match=r"100 samples are too few: .* takes 2432"):
+        plan(total=100)
