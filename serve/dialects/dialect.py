@@ -130,7 +130,7 @@ Closing = Callable[[Spent], Json]
 class Dialect(Protocol):
     """One HTTP dialect; each module in this folder that has a PATH is one.
 
-    NAME: the `endpoint` of metrics. PATH: ours, and vLLM's own. SINGLE: whether an answer has room for
+    NAME: the `endpoint` of metrics. PATH: of this server and of vLLM, the same. SINGLE: whether an answer has room for
     one candidate only.
     """
 
