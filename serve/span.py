@@ -68,7 +68,8 @@ def _number_or_name(value: Any) -> Any:
 
 
 MemberEntry = Annotated[
-    Annotated[float, BeforeValidator(_number_or_name), Tag("alpha")] | Annotated[NamedMember, Tag("weights")], _kind("weights", "alpha")
+    Annotated[float, BeforeValidator(_number_or_name), Tag("alpha")] | Annotated[NamedMember, Tag("weights")],
+    _kind("weights", "alpha"),
 ]
 # What pydantic adds to the place of an error, and no user wrote.
 TAGS = ("path", "adapter", "alpha", "weights")
