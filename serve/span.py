@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from alpharay.merge.compute.span import check_weights, line_alpha, line_weights
 from alpharay.merge.errors import UsageError
+from alpharay.merge.write.journal import NAME as JOURNAL
+from alpharay.merge.write.target import MANIFEST
 from alpharay.router import MAX_MEMBERS
-from alpharay.serve.spelling import did_you_mean
+from alpharay.serve.spelling import did_you_mean, shown
 
 # A name is part of URLs, model ids, folders and metrics.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -43,6 +45,8 @@ class NamedMember(Section):
     def _good_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
             raise ValueError(f"{value!r} cannot be part of a model id; use {_GOOD_NAME}")
+        if value in (MANIFEST, JOURNAL):  # the member's folder lies beside it
+            raise ValueError(f"{value!r} is the name of a file that a merge writes; use another")
         return value
 
 
@@ -53,8 +57,19 @@ def _kind(mapping: str, other: str) -> Any:
 Checkpoint = Annotated[
     Annotated[Path, Tag("path")] | Annotated[AdapterCheckpoint, Tag("adapter")], _kind("adapter", "path")
 ]
+
+
+def _number_or_name(value: Any) -> Any:
+    if isinstance(value, str) and math.isnan(_number(value)) and value.strip().lower() != "nan":
+        raise ValueError(
+            f"{shown(value)} is no number; give a member off the line low..high as {{name, weights}}"
+        )
+    return value
+
+
 MemberEntry = Annotated[
-    Annotated[float, Tag("alpha")] | Annotated[NamedMember, Tag("weights")], _kind("weights", "alpha")
+    Annotated[float, BeforeValidator(_number_or_name), Tag("alpha")] | Annotated[NamedMember, Tag("weights")],
+    _kind("weights", "alpha"),
 ]
 # What pydantic adds to the place of an error, and no user wrote.
 TAGS = ("path", "adapter", "alpha", "weights")
@@ -74,7 +89,7 @@ class Point:
 
 def point_of(entry: float | NamedMember) -> Point:
     if isinstance(entry, NamedMember):
-        return Point(entry.name, entry.weights)
+        return Point(entry.name, {name: weight for name, weight in entry.weights.items() if weight})
     return Point(f"{entry:g}", line_weights(entry))
 
 

@@ -26,7 +26,8 @@ def line_weights(alpha: float) -> dict[str, float]:
 
 def line_alpha(weights: Mapping[str, float]) -> float | None:
     """The alpha of a point that lies on the line low..high; None elsewhere."""
-    return weights.get("high", 0.0) if weights.keys() <= set(_LINE) else None
+    off_line = any(weight for name, weight in weights.items() if name not in _LINE)
+    return None if off_line else weights.get("high", 0.0)
 
 
 def shown_weights(weights: Mapping[str, float], digits: str = "g") -> str:

@@ -80,6 +80,20 @@ def test_a_named_member_on_the_line_has_its_alpha(written):
     assert config.points[0].alpha == 0.75
 
 
+@pytest.mark.parametrize("hosting", ["replicas", "shift"])
+def test_a_weight_of_zero_is_as_none(written, hosting):
+    zeros = [
+        {"name": "mid", "weights": {"init": 0, "low": 0.25, "high": 0.75}},
+        {"name": "start", "weights": {"init": 1, "low": 0}},
+    ]
+    members, _, _ = prepared(written(checkpoints=THREE, members=[0.5, *zeros], hosting=hosting))
+    assert {name: (member.alpha, dict(member.weights)) for name, member in members.items()} == {
+        "0.5": (0.5, {"low": 0.5, "high": 0.5}),
+        "mid": (0.75, {"low": 0.25, "high": 0.75}),
+        "start": (None, {"init": 1.0}),
+    }
+
+
 @pytest.mark.parametrize(
     ("members", "told"),
     [
@@ -93,6 +107,9 @@ def test_a_named_member_on_the_line_has_its_alpha(written):
         ([{"name": "a/b", "weights": {"init": 1}}], "'a/b' cannot be part of a model id"),
         ([{"name": "a@b", "weights": {"init": 1}}], "cannot be part of a model id"),
         ([{"name": "", "weights": {"init": 1}}], "cannot be part of a model id"),
+        ([{"name": "manifest.json", "weights": {"init": 1}}], "is the name of a file that a merge writes; use another"),
+        ([{"name": "journal.jsonl", "weights": {"init": 1}}], "is the name of a file that a merge writes; use another"),
+        (["wide"], "members.0: 'wide' is no number; give a member off the line low..high as {name, weights}"),
         ([{"name": "a", "weights": {}}], "no weight is given"),
         ([{"name": "a", "weight": {"init": 1}}], "'members.0.weight'; did you mean 'weights'?"),
     ],
