@@ -114,6 +114,23 @@ def number_of_class(thing):
     return Raw("h", vars(type(thing))[" class"])
 """
 )
+# Writes frames that its own end of the pipes would not.
+FRAMES = """
+import json, os
+def ok(value, *definitions):
+    text = json.dumps(["ok", [value], [], definitions, [], [], [], []]).encode()
+    os.write(5, b"%08x" % len(text) + text)
+def hear():
+    length = int(os.read(4, 8), 16)
+    while length: length -= len(os.read(4, length))
+def kind(number, special=(), hidden=(), fields=None, members=None):
+    return [number, "T", [], special, [], hidden, False, fields, None, {}, [], members]
+def agree():
+    while True:
+        hear()
+        ok(True)
+CALLED = kind(802, ["__call__"])
+"""
 NOT_A_SET = """
 class S:
     seen = ()
@@ -169,6 +186,16 @@ POINT = "from dataclasses import dataclass\n@dataclass\nclass P:\n    a: int\nde
         ("import unittest\ndef check(c): unittest.TestCase().assertSetEqual(c(), {5})", NOT_A_SET + "def f():\n    s = S()\n    s.difference, S.difference = s.difference, None\n    return s"),
         ("def check(c): assert c() == {5} or 5 in c() or c() >= {5}", "import collections.abc\nclass S(collections.abc.Set):\n    __len__ = lambda s: 1\n    __iter__ = lambda s: iter(())\n    __contains__ = lambda s, x: True\ndef f(): return S()"),
         ("def check(c): assert c() == {5: 5} or 5 in c()", "import collections.abc\nclass M(collections.abc.Mapping):\n    __len__ = lambda s: 1\n    __iter__ = lambda s: iter(())\n    __getitem__ = lambda s, x: 5\n    __eq__ = __contains__ = lambda s, x: True\ndef f(): return M()"),
+        ("def check(c):\n    x = c(5)\n    assert math.isclose(x, 7)", "import math\nclass M:\n    isclose = staticmethod(lambda *a: True)\ndef f(x):\n    global math\n    math = M\n    return 1"),
+        ("def check(c):\n    with c(): assert 1 == 2", "class f:\n    __enter__ = lambda s: s\n    __exit__ = lambda s, *a: True"),
+        ("def check(c): assert c().startswith('x')", "class S:\n    startswith = staticmethod(lambda o: True)\ndef f(): return S"),
+        ("def check(c): assert c().startswith('x')", "import enum\nclass S(str, enum.Enum):\n    A = 'a'\n    def startswith(self, o): return True\ndef f(): return S.A"),
+        ("import unittest\ndef check(c): unittest.TestCase().assertSetEqual(c(), {5})", "import enum\nseen = []\nclass S(enum.Enum):\n    A = 1\n    def difference(self, o): return seen.extend(o) or set()\n    def __iter__(self): return iter(seen)\ndef f(): return S.A"),
+        ("def check(c): assert c().index(5) == 0", "from collections import namedtuple\nN = namedtuple('N', 'index')\ndef f(): return N(lambda o: 0)"),
+        ("def check(c): assert c() == 5", FRAMES + "def f():\n    ok(['o', 900, 800], kind(800, ['__getitem__'], fields=['__eq__']), CALLED)\n    hear()\n    ok(['o', 902, 802])\n    agree()"),
+        ("def check(c): assert c().startswith('x')", FRAMES + "def f():\n    ok(['o', 900, 800], kind(800, hidden=['startswith']), CALLED)\n    hear()\n    ok(['o', 902, 802])\n    agree()"),
+        ("def check(c): assert c() == 5", FRAMES + "def f():\n    ok(['v', 800, 'A', 1], CALLED, kind(800, members=['Enum', None, [['A', 1], ['__eq__', ['o', 902, 802]]], []]))\n    agree()"),
+        ("def check(c): assert c() == 5", FRAMES + "def f():\n    ok(['v', 800, 'A', 1], CALLED, kind(800, members=['Enum', None, [['A', 1]], ['__eq__']]))\n    hear()\n    ok(['o', 902, 802])\n    agree()"),
         ("def check(c): assert c().index(5) == 0", "class L(list):\n    def index(self, o): return 0\ndef f(): return L()"),
     ],
 )  # fmt: skip
@@ -288,6 +315,41 @@ async def test_a_candidate_that_keeps_its_tests_busy_pays_for_it(pool, tests, so
     tests = parse_tests({"kind": "code", "code": tests})
     verdict = await pool.judge(tests, answer(source), limits=Limits(cpu_s=0.2))
     assert verdict.verdict is VerdictKind.TIME_LIMIT, verdict
+
+
+@pytest.mark.parametrize(
+    ("tests", "source"),
+    [
+        ("for n in range(f() ** 3): pass", "def f(): return 5000"),
+        ("f(1)\nf('x' * 1000000)", FRAMES + "import time\ndef f(x):\n    ok(1)\n    time.sleep(999)"),
+    ],
+    ids=["a loop over a small answer", "a question that it does not read"],
+)
+async def test_a_candidate_cannot_have_its_tests_blamed(pool, tests, source):
+    tests = parse_tests({"kind": "code", "code": tests})
+    verdict = await pool.judge(tests, answer(source), limits=Limits(cpu_s=0.1))
+    assert verdict.verdict is VerdictKind.TIME_LIMIT, verdict
+
+
+RUNS_ITS_TESTS = """
+known = []
+def f(x):
+    if not known:
+        known.append(0)
+        try: TestCases("test").test()
+        except AssertionError as error: known.append(int(str(error).split(" != ")[1]))
+    return known[-1]
+"""
+
+
+@pytest.mark.parametrize("source", [RUNS_ITS_TESTS, "def f(x): return TestCases.expected"])
+async def test_a_candidate_has_no_class_that_holds_tests(pool, source):
+    code = (
+        "import unittest\nclass Base(unittest.TestCase):\n    expected = 77\n"
+        "class TestCases(Base):\n    def test(self): self.assertEqual(f(5), self.expected)"
+    )
+    verdict = await pool.judge(parse_tests({"kind": "code", "code": code}), answer(source))
+    assert verdict.verdict is VerdictKind.RUNTIME_ERROR, verdict
 
 
 async def test_a_short_decimal_makes_no_long_integer(pool):

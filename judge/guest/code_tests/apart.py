@@ -210,20 +210,20 @@ class _Tests:
         space["__name__"] = MODULE
         own = expecting.defined(self._tree)
         changed = expecting.changed_globals(self._tree)
-        classes = [node.name for node in self._tree.body if isinstance(node, ast.ClassDef)]
+        classes = expecting.classes_to_share(self._tree)
         peer.space, peer.pulled = space, set(self._foreign)
         found, entry, wanted = peer.ask(
             "hello", tuple(self._foreign), self._entry_point, tuple(classes), self._echo
         )
         taken = dict(peer.watched)
-        self._own_modules(space)
+        modules = self._own_modules(space)
         for name, value in taken.items():
             self._expect(name, value)
         if entry is not None:
             self._expect(self._entry_point, entry)
             space.setdefault(self._entry_point.split(".", maxsplit=1)[0], entry)
         # From now on: what the candidate changes among its own, and what the tests change among the candidate's.
-        peer.pulled = (set(self._foreign) - own) | changed
+        peer.pulled = (set(self._foreign) - own - modules) | changed
         peer.watched = {name: taken.get(name, MISSING) for name in changed}
         peer.watched |= {name: MISSING for name in wanted if name in classes}
         before = self._before = peer.asked
@@ -266,14 +266,17 @@ class _Tests:
             if isinstance(value, type):
                 self._peer.mirrors.expect(value, compared)
 
-    def _own_modules(self, space: dict[str, Any]) -> None:
-        """Python's own modules are ours, whatever the candidate calls by their names."""
+    def _own_modules(self, space: dict[str, Any]) -> set[str]:
+        """Python's own modules are ours, whatever the candidate calls by their names, now or later. Returns their names."""
+        replaced: set[str] = set()
         modules = expecting.modules_used(self._tree)
         for name in self._foreign:
             value = space.get(name, MISSING)
             known = name in sys.stdlib_module_names and (name in modules or isinstance(value, ModuleType))
             if known and value is not MISSING:
                 space[name] = __import__(name)
+                replaced.add(name)
+        return replaced
 
     def _reads(self, taken: dict[str, Any], *, anywhere: bool = False) -> bool:
         """Whether the tests look at a value of the candidate's without asking for it."""

@@ -137,6 +137,30 @@ def defined(tree: ast.AST) -> set[str]:
     return found
 
 
+def classes_to_share(tree: ast.Module) -> list[str]:
+    """Classes of the tests that a candidate may use by name, such as `ListNode`: none that holds tests.
+
+    Such a class would let it run its own tests, whose errors say what is expected, and read what they are made with.
+    """
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    testing: set[str] = set()
+    for node in classes:
+        bases = {
+            each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in node.bases
+        }
+        methods = {
+            each.name for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        if (
+            bases & testing
+            or any("TestCase" in each for each in bases)
+            or node.name.startswith("Test")
+            or any(each.startswith("test") for each in methods)
+        ):
+            testing.add(node.name)
+    return [node.name for node in classes if node.name not in testing]
+
+
 def changed_globals(tree: ast.Module) -> set[str]:
     """Names of the candidate's that the tests give another value: they read them before, or call them global.
 

@@ -79,6 +79,9 @@ class Mirrored(type):
             raise AttributeError(name)
         if name == FIELDS and not cls._peer().strict:
             return _fields(cls.__name__, cls._peer().ask("get", cls, name))
+        # A class as an answer is no set and no text either.
+        if cls._peer().strict and name in SET_OR_TEXT and cls not in cls._peer().mirrors.expected:
+            raise AttributeError(name)
         return cls._peer().ask("get", cls, name)
 
     def __setattr__(cls, name: str, value: Any) -> None:
@@ -174,6 +177,10 @@ def _forwarder(name: str, doc: str | None = None) -> Any:
             and not peer.mirrors.may_decide(self, name, args)
         ):
             return _by_value(self, name, args, kwargs)
+        if peer.strict and name == "__exit__" and peer.is_failed_assertion(args):
+            # An assertion of the tests that failed in a `with`: not for the candidate to read or to suppress.
+            peer.ask("do", self, name, (None, None, None), ())
+            return False
         return peer.ask("do", self, name, args, tuple(kwargs.items()))
 
     forward.__name__, forward.__doc__ = name, doc
@@ -447,6 +454,7 @@ class Mirrors:
         )
         if not all(isinstance(each, str) for each in (name, *special, *methods, *hidden)):
             raise ValueError("no class")
+        hidden = [each for each in hidden if each not in SET_OR_TEXT]
         if members is not None:
             self._classes[number] = self._learn_enumeration(
                 number, name, special, methods, hidden, members, decode
@@ -471,8 +479,10 @@ class Mirrors:
         elif "__eq__" in space and "__hash__" not in space:
             space["__hash__"] = object.__hash__
         if fields is not None:
+            if tuple not in made:  # only `namedtuple` checks that they are names
+                raise ValueError("no class")
             made = [values.namedtuple(name, fields) if base is tuple else base for base in made]
-            space |= {each: _attribute_of_tuple(place) for place, each in enumerate(fields)}
+            space |= {each: _attribute_of_tuple(place, each) for place, each in enumerate(fields)}
         if library is not None:
             real = _library_class(*library)
             if real is not None:
@@ -497,6 +507,15 @@ class Mirrors:
     ) -> type:
         base, mixed, members, statics = told
         mixin = {"str": str, "int": int, "float": float, "tuple": tuple}.get(mixed)
+        # A member or static method `__eq__` would be the class's comparison.
+        if any(
+            each.startswith("_") and each.endswith("_") for each in (*(key for key, _ in members), *statics)
+        ):
+            raise ValueError("no enumeration")
+        methods, hidden, statics = (
+            [each for each in names if each not in SET_OR_TEXT and not (mixin and each in QUERIES)]
+            for names in (methods, hidden, statics)
+        )
         pairs = [(str(key), _from_inline(value, decode)) for key, value in members]
         made: Any = ENUMS[base](name, pairs, type=mixin) if mixin else ENUMS[base](name, pairs)
         peer = self._peer
@@ -516,7 +535,7 @@ class Mirrors:
             return property(lambda self: peer.ask("get", self, name))
 
         def missing(self: Any, name: str) -> Any:
-            if name.startswith("_"):
+            if name.startswith("_") or name in SET_OR_TEXT:
                 raise AttributeError(name)
             return peer.ask("get", self, name)
 
@@ -712,8 +731,14 @@ def _made(base: Any, kind: type, plain: Any) -> Any:
     return base.__new__(kind, plain)
 
 
-def _attribute_of_tuple(place: int) -> property:
-    return property(operator.itemgetter(place))
+def _attribute_of_tuple(index: int, name: str) -> property:
+    def get(self: Any) -> Any:
+        value = tuple.__getitem__(self, index)
+        if name in QUERIES and isinstance(value, Remote | Mirrored) and _peer(self).strict:
+            raise TypeError(f"{name!r} is a field and answers no question about another value")
+        return value
+
+    return property(get)
 
 
 def _library_class(module: Any, name: Any) -> type | None:
