@@ -51,8 +51,12 @@ class Admission:
             raise no_capacity(problem)
         context = RequestContext(self, endpoint)
         if key is not None:
-            with context.ended_by_errors(), self._limited():
-                context.lease = self.limits.enter(key)
+            try:
+                with self._limited():
+                    context.lease = self.limits.enter(key)
+            except RequestError as error:
+                context.end(outcome_of(error))
+                raise
         return context
 
     def key_of(self, headers: Iterable[tuple[str, str]]) -> Key | None:
@@ -101,14 +105,6 @@ class RequestContext:
         self.direct = 0
         admission.in_flight += 1
         self.body = admission.bodies.share()  # what its body holds of the room for all
-
-    @contextmanager
-    def ended_by_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:
-            self.end(outcome_of(error))
-            raise
 
     def __enter__(self) -> Self:
         return self
