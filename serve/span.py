@@ -38,7 +38,7 @@ class NamedMember(Section):
     """A member by the weights of checkpoints, which sum to 1."""
 
     name: str
-    weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+    weights: dict[str, Annotated[float, Field(strict=True, allow_inf_nan=False)]]
 
     @field_validator("name")
     @classmethod

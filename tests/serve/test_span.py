@@ -100,6 +100,7 @@ def test_a_weight_of_zero_is_as_none(written, hosting):
         ([{"name": "a", "weights": {"init": 0.5, "low": 0.4}}], "members: a: the weights init 0.5, low 0.4 sum to 0.9, and must sum to 1; raise one of them by 0.1"),
         ([{"name": "a", "weights": {"init": 0.5, "low": 0.6}}], "lower one of them by 0.1"),
         ([{"name": "a", "weights": {"inti": 1}}], "there is no checkpoint 'inti'; did you mean 'init'?"),
+        ([{"name": "a", "weights": {"init": True}}], "should be a valid number"),
         ([WIDE, WIDE], "the name 'wide' is used twice"),
         ([0.5, {"name": "0.5", "weights": {"init": 1}}], "the name '0.5' is used twice"),
         ([0.5, {"name": "0.50", "weights": {"init": 1}}], "the name '0.50' is used twice"),
