@@ -38,6 +38,7 @@ class DirectSampler:
         self._server = server
         self._started = time.monotonic()
         self._lost = "no member is up"
+        self._asked: set[str] = set()  # members
 
     async def run(self) -> None:
         """Raises RequestError: the engine's own refusal, or 503 where no member can answer."""
@@ -58,6 +59,7 @@ class DirectSampler:
         raise NotImplementedError
 
     def start(self, draw: Draw) -> Coroutine[Any, Any, Candidate]:
+        self._asked.add(draw.member)
         if self.parsed.conversation:
             self._server.conversations.stay(self.parsed.conversation, draw.member)
         return self._candidate(draw)
@@ -136,14 +138,18 @@ class DirectSampler:
         fault = engine_fault(self.parsed.request)
         if isinstance(error, EngineError):
             # An engine that is dying fails before its death is noticed, and another member may answer.
-            others = len(self.parsed.sampling.members) > 1 and fault.status >= 500
-            if self.is_begun(draw) or not others:
+            if self.is_begun(draw) or fault.status < 500 or not self._others():
                 return fault
         elif isinstance(error, EngineFault):
             return fault
         if self.is_begun(draw):
             return _restarting(f"the engine of {draw.member} was lost in the middle of its answer")
         return SampleLost(str(error))
+
+    def _others(self) -> bool:
+        """Whether a member is left that was not asked yet and can answer."""
+        names = {member.name for member in self.parsed.sampling.members} - self._asked
+        return any(not self._server.cluster.is_down(name) for name in names)
 
     def _seed(self, draw: Draw) -> int:
         """A pinned member's engine gets the caller's own, as a bare vLLM server would."""

@@ -137,6 +137,8 @@ class StreamedAnswer(DirectSampler, AsyncIterator[bytes]):
             f'"model":"{draw.member}"'.encode(),
             f'"model":{json.dumps(self.origin.model)}'.encode(),
         )
+        if self._merged is None:
+            self._held.clear()  # of an earlier draw, in whose place this one answers
         self._held[draw.index] = b""
         async for events in events_of(parts):
             # The text of an answer cannot hold the engine's name of the model: its quotes are escaped.
@@ -148,6 +150,8 @@ class StreamedAnswer(DirectSampler, AsyncIterator[bytes]):
                 self._begun.add(draw.index)
                 self._send([self._held.pop(draw.index)])
                 self._held[draw.index] = b""
+            if self._merged is not None and spent is not None:
+                return spent  # the choice is whole, whatever becomes of its connection
         if spent is None:
             raise SampleLost(f"{draw.member}: its stream ended in the middle")
         return spent

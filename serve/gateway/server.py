@@ -16,7 +16,7 @@ from alpharay.serve.learn.learning import Learning
 from alpharay.serve.learn.recording import RecordedSession
 from alpharay.serve.learn.store import Store
 from alpharay.serve.portfolio_file import read_portfolio
-from alpharay.serve.sampling.conversations import Conversations
+from alpharay.serve.sampling.conversations import Conversations, spread
 from alpharay.serve.sampling.ensemble import Ensemble
 from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.state.members import ServedMember
@@ -61,9 +61,11 @@ class Server:
             # What was learnt meanwhile must not change the answer.
             sampling = replace(sampling, router_state=self.learning.fixed())
         else:
-            sampling = replace(
-                sampling, router_state=self.learning.router_state(), rotation=next(self._rotation)
-            )
+            if parsed.conversation:  # the same member wherever and whenever it goes on
+                rotation = spread(parsed.conversation)
+            else:
+                rotation = sampling.rotation if parsed.pinned else next(self._rotation)
+            sampling = replace(sampling, router_state=self.learning.router_state(), rotation=rotation)
         if parsed.conversation:
             sampling = replace(sampling, prefer=self.conversations.member(parsed.conversation))
         return RecordedSession(sampling, parsed.policy)

@@ -169,3 +169,19 @@ async def test_a_pinned_request_tells_the_engine_its_id(serving):
     ((_, body, headers),) = serving.engines.calls
     assert headers["x-request-id"]
     assert body["model"] == PINNED
+
+
+async def test_a_request_on_which_every_members_engine_fails_is_no_reason_to_try_again(serving):
+    serving.engines.streamed = [chat.event({"error": {"message": "", "code": 500}})]
+    response = await serving.chat(stream=True)
+    assert (response.status_code, "retry-after" in response.headers) == (500, False)
+    assert len({member for member, _, _ in serving.engines.calls}) == len(serving.members)
+
+
+async def test_pinned_requests_take_no_turn_of_the_members(serving):
+    asked = []
+    for _ in range(5):
+        for _ in range(4):
+            await serving.answer(model=PINNED)
+        asked.append((await serving.answer())["choices"][0]["alpharay"]["member"])
+    assert set(asked) == {member.name for member in serving.members}

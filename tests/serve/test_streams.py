@@ -1,5 +1,6 @@
 """What a stream holds: several choices side by side, usage as asked for, events that any client reads, how a response ends."""
 
+import asyncio
 import json
 
 import pytest
@@ -9,7 +10,7 @@ from alpharay.serve.transport.clients import SampleLost
 
 from . import engine_answers
 from .clock import pass_time
-from .fakes import NAMES, PROMPT_TOKENS, Call, completion, question, rebuilt
+from .fakes import NAMES, PROMPT_TOKENS, Call, completion, question, rebuilt, stream_of
 from .test_dialects import ASKED, events, told_note
 from .test_refusals import PINNED, own_stream, post
 
@@ -245,3 +246,41 @@ def test_an_earlier_message_reaches_the_engine_as_it_reads_it(item, content):
 def test_an_earlier_answer_reaches_the_engine_without_its_empty_fields(message, sent):
     fields, _ = chat_input.tidied({"messages": [{"role": "assistant", **message}]})
     assert fields["messages"] == [{"role": "assistant", **sent}]
+
+
+def by_member(serving, streams):
+    """Each engine call sends the next of those streams; an exception among its parts is raised."""
+    waiting = list(streams)
+
+    async def stream(member, path, body, headers):
+        yield 200, "text/event-stream; charset=utf-8"
+        for part in waiting.pop(0)(member, json.loads(body)):
+            if isinstance(part, Exception):
+                await asyncio.sleep(3)  # the headers are out meanwhile
+                raise part
+            yield part
+
+    serving.engines.stream = stream
+
+
+async def test_what_a_lost_engine_said_before_it_answered_is_not_told(serving):
+    def dies(member, body):
+        yield from list(engine_answers.STREAMS["/v1/responses"](member, body))[:1]
+        yield SampleLost("it died")
+
+    by_member(serving, [dies] * len(NAMES))
+    told = (await post(serving, "/v1/responses", stream=True)).text
+    assert told.count("event: response.created") == 1
+    assert "event: response.failed" in told
+
+
+async def test_a_choice_that_is_whole_stays_whole_when_its_connection_breaks(serving):
+    def breaks(member, body):
+        *parts, _ = stream_of(completion(member, body), body)
+        yield from parts
+        yield SampleLost("it died")
+
+    by_member(serving, [breaks, breaks])
+    told = events((await post(serving, CHUNKS[0], n=2, stream=True)).text)
+    assert "error" not in told[-1][1]
+    assert serving.counted("alpharay_samples_total", outcome="finished") == 2

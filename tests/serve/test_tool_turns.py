@@ -280,3 +280,14 @@ JSON = st.recursive(
 @given(JSON, JSON)
 def test_no_schema_and_no_value_is_too_odd(value, schema):
     assert fits(value, schema) in {True, False}
+
+
+async def test_a_conversation_finds_its_member_again_at_another_replica(serve):
+    members = set()
+    for before in range(3):  # what another replica has answered meanwhile
+        replica = await serve()
+        for _ in range(before):
+            await replica.answer()
+        body = question(tools=CHAT_TOOLS)
+        members.add((await replica.answer(**body))["choices"][0]["alpharay"]["member"])
+    assert len(members) == 1
