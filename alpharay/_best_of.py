@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from alpharay._judge import AnyTests, AsyncJudge
-from alpharay.driver import drive
+from alpharay.driver import Sampler, drive
 from alpharay.errors import AlpharayError
 from alpharay.judge.problem import Problem, parse_tests
 from alpharay.judge.verdict import Verdict
@@ -103,9 +103,9 @@ async def best_of(
             )
             return Candidate(draw=draw, payload=text, verdict=verdict)
 
-        candidates = _Candidates(candidate)
-        await drive(session, candidates, lambda: deadline)
-    error = candidates.lost
+        sampler = _AnySampler(candidate)
+        await drive(session, sampler, lambda: deadline)
+    error = sampler.last_error
     if not session.candidates:
         raise NothingDrawn(f"no sample could be drawn: {error or 'the deadline came first'}") from error
     ranked = tuple((one.payload, one.draw.member, one.verdict) for one in session.select())
@@ -120,21 +120,16 @@ async def best_of(
     )
 
 
-class _Candidates:
-    """lost: the last error of a lost sample."""
+class _AnySampler(Sampler):
+    """last_error: of a lost sample."""
 
-    waits = True
+    def __init__(self, candidate: Callable[[Draw], Awaitable[Candidate]]) -> None:
+        self.last_error: Exception | None = None
+        self._candidate = candidate
 
-    def __init__(self, start: Callable[[Draw], Awaitable[Candidate]]) -> None:
-        self.start = start
-        self.lost: Exception | None = None
+    def start(self, draw: Draw) -> Awaitable[Candidate]:
+        return self._candidate(draw)
 
-    def is_lost(self, draw: Draw, error: Exception) -> bool:  # noqa: ARG002 - the protocol's signature
-        self.lost = error
+    def is_lost(self, draw: Draw, error: Exception) -> bool:  # noqa: ARG002 - every draw alike
+        self.last_error = error
         return isinstance(error, LOST)
-
-    def drop(self, draw: Draw, error: BaseException | None) -> None:
-        pass
-
-    def sampled(self) -> Iterable[Candidate]:
-        return ()

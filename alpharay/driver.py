@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
 
 from alpharay.router import Candidate, Draw, Event, Expired, Lost, Revived, Session, Stop
 
@@ -15,26 +15,25 @@ _LOOK_UP_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
 
 
-class Sampler(Protocol):
+class Sampler(ABC):
     """Draws one request's samples. waits: whether a request waits for a member while all of them are down."""
 
-    waits: bool
+    waits = True
 
+    @abstractmethod
     def start(self, draw: Draw) -> Awaitable[Candidate]:
         """The sample under way. It is cancelled when it is no longer needed."""
-        ...
 
+    @abstractmethod
     def is_lost(self, draw: Draw, error: Exception) -> bool:
         """Whether the draw goes back into the budget. Otherwise the error ends the request."""
-        ...
 
-    def drop(self, draw: Draw, error: BaseException | None) -> None:
+    def drop(self, draw: Draw, error: BaseException | None) -> None:  # noqa: B027 - most need nothing
         """The draw is cancelled: the session has stopped, or `error` ended the request."""
-        ...
 
     def sampled(self) -> Iterable[Candidate]:
         """Draws that have been sampled, with their verdicts where they have one: at the deadline they count as they are."""
-        ...
+        return ()
 
 
 async def drive(

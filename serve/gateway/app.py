@@ -31,7 +31,7 @@ from alpharay.serve.gateway.routes.metrics_page import metrics_page
 from alpharay.serve.gateway.routes.openapi import endpoint
 from alpharay.serve.gateway.selected import SelectedStream, selected
 from alpharay.serve.gateway.server import Server
-from alpharay.serve.gateway.streaming import EventStream, unless_gone
+from alpharay.serve.gateway.streaming import EventSource, EventStream, unless_gone
 from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.state import metrics
 
@@ -200,9 +200,7 @@ async def _answer(server: Server, http: Request, context: RequestContext, parsed
     return JSONResponse(await unless_gone(http, selected(server, parsed, context)))
 
 
-async def _opened(
-    http: Request, context: RequestContext, stream: StreamedAnswer | SelectedStream
-) -> EventStream:
+async def _opened(http: Request, context: RequestContext, stream: EventSource) -> EventStream:
     """The stream, once it is known not to be a refusal."""
     try:
         await unless_gone(http, stream.open())

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Coroutine, Iterable
+from abc import abstractmethod
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
-from alpharay.driver import drive
+from alpharay.driver import Sampler, drive
 from alpharay.router import Candidate, Down, Draw, Event, SamplingRequest
 from alpharay.serve.dialects.dialect import EngineError, Json, Spent
 from alpharay.serve.dialects.refusals import engine_fault, refused
@@ -26,7 +27,7 @@ from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.transport.clients import EngineFault, SampleLost
 
 
-class DirectSampler:
+class DirectSampler(Sampler):
     """The draws of one direct request. Subclasses say how an engine is asked."""
 
     waits = False  # where no member can answer, the client is told at once
@@ -50,13 +51,13 @@ class DirectSampler:
         if len(self.session.candidates) < self.parsed.sampling.effective_budget:
             raise _restarting(self._lost)
 
+    @abstractmethod
     async def sample(self, draw: Draw) -> Spent:
         """Has the engine answer. Raises SampleLost, EngineError, and RequestError: its refusal."""
-        raise NotImplementedError
 
-    def is_begun(self, draw: Draw) -> bool:
+    def is_begun(self, draw: Draw) -> bool:  # noqa: ARG002 - nothing goes out before the end
         """Whether something of it was sent, so that no other member can answer in its place."""
-        raise NotImplementedError
+        return False
 
     def start(self, draw: Draw) -> Coroutine[Any, Any, Candidate]:
         self._asked.add(draw.member)
@@ -68,12 +69,6 @@ class DirectSampler:
         if isinstance(error, SampleLost):
             self._lost = f"the engine of {draw.member} was lost ({error})"
         return isinstance(error, SampleLost)
-
-    def drop(self, draw: Draw, error: BaseException | None) -> None:
-        """It counts itself when it is cancelled."""
-
-    def sampled(self) -> Iterable[Candidate]:
-        return ()
 
     def body(self, draw: Draw, request_id: str) -> bytes:
         """The request as the draw's engine gets it."""
@@ -182,9 +177,6 @@ class WholeAnswer(DirectSampler):
             self.origin, response, lambda index: self.note(draw, index), summary
         )
         return spent
-
-    def is_begun(self, draw: Draw) -> bool:  # noqa: ARG002 - as in the base
-        return False
 
 
 def _restarting(reason: str) -> RequestError:

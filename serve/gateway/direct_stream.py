@@ -19,14 +19,14 @@ from alpharay.serve.errors import RequestError
 from alpharay.serve.gateway.admission import RequestContext, outcome_of
 from alpharay.serve.gateway.direct import DirectSampler
 from alpharay.serve.gateway.server import Server
-from alpharay.serve.gateway.streaming import HEADERS_AFTER_S, either
+from alpharay.serve.gateway.streaming import HEADERS_AFTER_S, EventSource, either
 from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.transport.clients import SampleLost
 
 log = logging.getLogger("ray.serve")
 
 
-class StreamedAnswer(DirectSampler, AsyncIterator[bytes]):
+class StreamedAnswer(DirectSampler, EventSource):
     """The events of a direct answer.
 
     `open()` it first: until then nothing has been sent, and a refusal has its proper status, also one that the
@@ -41,9 +41,7 @@ class StreamedAnswer(DirectSampler, AsyncIterator[bytes]):
         self._free = list(range(parsed.sampling.budget))  # choices without a draw
         self._begun: set[int] = set()  # draws of which something was sent
         self._passage: Passage | None = None
-        self._held: dict[
-            int, bytes
-        ] = {}  # what an engine says before it begins to answer: it may still refuse
+        self._held = b""  # what an engine says before it begins to answer: it may still refuse
         self._sample_s = 0.0
         self._ready: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._taken = asyncio.Event()  # an engine has taken the request
@@ -81,8 +79,9 @@ class StreamedAnswer(DirectSampler, AsyncIterator[bytes]):
             self._fail(error)
         except Exception as error:
             log.exception("internal error in a stream")
-            told = f"internal error of the server, not of the request: {type(error).__name__}"
-            self._fail(RequestError(500, told))
+            self._fail(
+                RequestError(500, f"internal error of the server, not of the request: {type(error).__name__}")
+            )
         finally:
             self._ready.put_nowait(None)
 
@@ -91,7 +90,7 @@ class StreamedAnswer(DirectSampler, AsyncIterator[bytes]):
             raise error
         self._context.end(outcome_of(error))
         if self._passage is not None:
-            self._send([*self._held.values(), *self._passage.fail(error)])
+            self._send([self._held, *self._passage.fail(error)])
 
     def _recorded(self) -> Json:
         """Of several choices."""
@@ -137,19 +136,18 @@ class StreamedAnswer(DirectSampler, AsyncIterator[bytes]):
             f'"model":"{draw.member}"'.encode(),
             f'"model":{json.dumps(self.origin.model)}'.encode(),
         )
-        if self._merged is None:
-            self._held.clear()  # of an earlier draw, in whose place this one answers
-        self._held[draw.index] = b""
+        # An earlier draw's, in whose place this one answers. Several choices hold nothing: chunks begin at once.
+        self._held = b""
         async for events in events_of(parts):
             # The text of an answer cannot hold the engine's name of the model: its quotes are escaped.
             named = (event.replace(asked, answered) for event in events)
-            self._held[draw.index] += b"".join(part for event in named for part in passage.through(event))
+            self._held += b"".join(part for event in named for part in passage.through(event))
             if passage.texted:
                 self._context.first_text()
-            if passage.begun and self._held[draw.index]:
+            if passage.begun and self._held:
                 self._begun.add(draw.index)
-                self._send([self._held.pop(draw.index)])
-                self._held[draw.index] = b""
+                self._send([self._held])
+                self._held = b""
             if self._merged is not None and spent is not None:
                 return spent  # the choice is whole, whatever becomes of its connection
         if spent is None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 from alpharay.serve.dialects.dialect import Json, Origin
 from alpharay.serve.errors import RequestError
 from alpharay.serve.gateway import respond
 from alpharay.serve.gateway.admission import RequestContext, outcome_of
 from alpharay.serve.gateway.server import Server
-from alpharay.serve.gateway.streaming import HEADERS_AFTER_S, either, let_go
+from alpharay.serve.gateway.streaming import HEADERS_AFTER_S, EventSource, either, let_go
 from alpharay.serve.sampling.progress import Progress, Watch
 from alpharay.serve.sampling.request import ParsedRequest
 
@@ -35,11 +35,8 @@ async def selected(
     return respond.whole(parsed, outcome, chosen, server.by_name, origin or respond.origin(parsed))
 
 
-class SelectedStream(AsyncIterator[bytes]):
-    """Progress, or keep-alive chunks, until the answer is there; then its events.
-
-    `open()` it first: until then nothing has been sent, and a refusal has its proper status.
-    """
+class SelectedStream(EventSource):
+    """Progress, or keep-alive chunks, until the answer is there; then its events."""
 
     def __init__(self, server: Server, parsed: ParsedRequest, context: RequestContext) -> None:
         origin = respond.origin(parsed)

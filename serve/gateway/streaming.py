@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from typing import Any, TypeVar
 
@@ -35,6 +36,21 @@ async def unless_gone(http: Request, work: Coroutine[Any, Any, T]) -> T:
         await let_go(working, leaving)
 
 
+class EventSource(AsyncIterator[bytes]):
+    """The events of one streamed answer.
+
+    `open()` it first: until then nothing has been sent, and a refusal has its proper status. `aclose()` lets go of all
+    that it holds, opened or not.
+    """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Raises RequestError."""
+
+    @abstractmethod
+    async def aclose(self) -> None: ...
+
+
 class EventStream(Response):
     """A server-sent event stream that belongs to one request.
 
@@ -42,7 +58,7 @@ class EventStream(Response):
     event, so that no engine slot is left behind.
     """
 
-    def __init__(self, context: RequestContext, source: AsyncIterator[bytes]) -> None:
+    def __init__(self, context: RequestContext, source: EventSource) -> None:
         super().__init__(
             headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
         )
@@ -84,9 +100,7 @@ class EventStream(Response):
 
     async def _close(self, *tasks: asyncio.Future[None]) -> None:
         await let_go(*tasks)
-        close = getattr(self._source, "aclose", None)
-        if close is not None:
-            await close()
+        await self._source.aclose()
 
 
 async def either(work: asyncio.Future[Any], event: asyncio.Event, at_most_s: float | None) -> None:

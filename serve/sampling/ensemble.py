@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from alpharay.driver import drive
+from alpharay.driver import Sampler, drive
 from alpharay.judge.errors import JudgeError
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router import Candidate, Draw, Evidence, Need, Stop
@@ -109,10 +109,8 @@ class Ensemble:
             ) from error
 
 
-class _Candidates:
+class _Candidates(Sampler):
     """The samples of one request: each is a whole response, judged where there are tests."""
-
-    waits = True
 
     def __init__(
         self,
