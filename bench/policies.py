@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from alpharay.router.intervals import mean_interval
 from alpharay.router.outcomes import Outcomes
 from alpharay.router.passk import budgets_up_to, failure_curve, split_failure, uniform_failure
 from alpharay.router.portfolio import coverage, optimal_split, rounded
@@ -129,20 +130,13 @@ def _until_a_pass(failure, k: int) -> float:
 
 
 def _percent(chance: Floats) -> str:
-    mean, low, high = _interval(chance)
+    mean, low, high = mean_interval(chance, resamples=RESAMPLES)
     return f"{100 * mean:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _points(difference: Floats) -> str:
-    mean, low, high = _interval(difference)
+    mean, low, high = mean_interval(difference, resamples=RESAMPLES)
     return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-
-
-def _interval(values: Floats) -> tuple[float, float, float]:
-    """Mean with its 95 % bootstrap interval over problems."""
-    picked = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.percentile(values[picked].mean(axis=1), [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,22 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpharay.router.first_order import Reason, reason, worth_after
+from alpharay.router.intervals import middle
 from alpharay.router.outcomes import Counts, Outcomes
-from alpharay.router.passk import budgets_up_to, failure_curve, split_failure, uniform_failure
+from alpharay.router.passk import (
+    budgets_up_to,
+    filled_failure_curve,
+    split_failure,
+    uniform_failure,
+)
 from alpharay.router.redundancy import Redundancy, redundancy
-from alpharay.router.schedule import greedy_schedule, splits_of
+from alpharay.router.schedule import SCHEDULED, greedy_schedule, splits_of
 
 Floats = NDArray[np.float64]
 
 FOLDS = 5
 RESAMPLES = 4000
-# Samples of the recommended schedule, or as many as the budget if that is more.
-SCHEDULED = 250
 _HALVINGS = 20
 _REPEATS = 10
 # Differences below it are rounding.
 _NOTHING = 1e-9
-_TAIL = 2.5  # percent on either side of a 95 % interval
 
 
 class TooLittle(ValueError):
@@ -238,9 +241,7 @@ class _Table:
             raise TooLittle(f"a budget of {budget} cannot be audited with {most} samples of each member")
         self.budget = budget or budgets_up_to(most)[-1]
         self.budgets = sorted({*budgets_up_to(most), self.budget})
-        self.curves = failure_curve(counts.samples, counts.solved, int(counts.typical.max()))
-        for k in range(1, len(self.curves)):
-            self.curves[k] = np.where(np.isnan(self.curves[k]), self.curves[k - 1], self.curves[k])
+        self.curves = filled_failure_curve(counts.samples, counts.solved, int(counts.typical.max()))
         problems = len(counts.samples)
         generator = np.random.default_rng(seed)
         # Who is in which fold, several times over: the mean hangs less on the luck of one split.
@@ -266,14 +267,14 @@ class _Table:
         look easier than it is.
         """
         spread = self.resamples @ values - single.resampled
-        low, high = np.percentile(spread - spread.mean(), [_TAIL, 100 - _TAIL])
+        low, high = middle(spread - spread.mean())
         gain = float(values.mean()) - single.value
-        return Interval(value=gain, low=gain + float(low), high=gain + float(high))
+        return Interval(value=gain, low=gain + low, high=gain + high)
 
     def ratio(self, part: NDArray[np.int64], whole: NDArray[np.int64]) -> Interval:
         """Of all samples of the problems together; the problems are resampled."""
-        low, high = np.percentile((self.resamples @ part) / (self.resamples @ whole), [_TAIL, 100 - _TAIL])
-        return Interval(value=float(part.sum() / whole.sum()), low=float(low), high=float(high))
+        low, high = middle((self.resamples @ part) / (self.resamples @ whole))
+        return Interval(value=float(part.sum() / whole.sum()), low=low, high=high)
 
     def member(self, number: int) -> MemberAudit:
         samples = self._counts.samples[:, number]
@@ -317,7 +318,8 @@ class _Table:
             for k in self.budgets:
                 split = np.bincount(schedule[:k], minlength=len(self.frontier))
                 values[k][held] = 1 - split_failure(curves[:, held], split.tolist())
-        return values, greedy_schedule(samples, solved, max(SCHEDULED, self.budgets[-1]))
+        longest = max(SCHEDULED, self.budgets[-1])
+        return values, greedy_schedule(samples, solved, longest)
 
     def reasons(self) -> dict[int, Reason]:
         """Up to half of the samples: what a sample is worth after k failures needs samples beside those k."""
@@ -354,9 +356,7 @@ class _Table:
             ):
                 # Among equals on this problem the member that is best overall.
                 best = (c / np.maximum(n, 1) + 1e-6 * overall).argmax(axis=1)
-                curve = failure_curve(other_n[rows, best], other_c[rows, best], max(budgets))
-                for k in range(1, len(curve)):
-                    curve[k] = np.where(np.isnan(curve[k]), curve[k - 1], curve[k])
+                curve = filled_failure_curve(other_n[rows, best], other_c[rows, best], max(budgets))
                 for k in budgets:
                     values[k] += (1 - curve[k]) / (2 * _HALVINGS)
         return values

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from alpharay.router.intervals import middle
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-_TAIL = 2.5  # percent on either side of a 95 % interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +70,13 @@ def reason(
     gains[single] = -np.inf
     if not np.isfinite(value) or not len(spread):
         return None
-    low, high = np.percentile(spread, [_TAIL, 100 - _TAIL])
+    low, high = middle(spread)
     return Reason(
         single=names[single],
         other=names[int(gains.argmax())],
         worth=float(value),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
     )
 
 

@@ -35,6 +35,14 @@ def failure_curve(n: ArrayLike, c: ArrayLike, k_max: int) -> Floats:
     return curve
 
 
+def filled_failure_curve(n: ArrayLike, c: ArrayLike, k_max: int) -> Floats:
+    """`failure_curve` where a problem that has a few samples less than k, since some were not judged, counts with all it has."""
+    curve = failure_curve(n, c, k_max)
+    for k in range(1, len(curve)):
+        curve[k] = np.where(np.isnan(curve[k]), curve[k - 1], curve[k])
+    return curve
+
+
 def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
     """1 - C(n - c, k) / C(n, k): the chance that k samples hold a pass. Shapes as `failure_curve`.
 

@@ -20,7 +20,7 @@ from alpharay.router.learn.logged_outcome import LoggedOutcome
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.outcomes import CODE, VERDICTS, Outcomes
 from alpharay.router.policies import POLICIES
-from alpharay.router.schedule import Recommendation, greedy_schedule
+from alpharay.router.schedule import SCHEDULED, Recommendation, greedy_schedule
 from alpharay.router.seeds import mix
 from alpharay.router.session import SamplingRequest, Session, Stop
 
@@ -28,8 +28,6 @@ FOLDS = 5
 _NO_FOLD = -1
 # Recorded samples of each problem and member that the log holds which a policy learns from.
 LEARNT_FROM = 16
-# Samples of the schedule that `portfolio` follows; past them it repeats its second half.
-SCHEDULED = 250
 
 
 class NotRecorded(ValueError):

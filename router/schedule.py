@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+# Samples of a recommended schedule; past its end it repeats its second half.
+SCHEDULED = 250
 # A run goes on while another sample of its member gains this share of what the best member's would: without it nearly
 # equal members alternate, and nobody can read the schedule.
 _STAYS = 0.98

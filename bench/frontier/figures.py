@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from alpharay.router.intervals import mean_interval
 from alpharay.router.outcomes import Outcomes
 from alpharay.router.passk import budgets_up_to, failure_curve, split_failure, uniform_failure
 from alpharay.router.portfolio import optimal_split, rounded
@@ -83,11 +84,9 @@ def halves(outcomes: Outcomes) -> tuple[Set, Set]:
     return read(rows_of(outcomes, first)), read(rows_of(outcomes, ~first))
 
 
-def interval(values: Floats, seed: int = 0) -> tuple[float, float, float]:
+def interval(values: Floats) -> tuple[float, float, float]:
     """Mean over problems with its 95 % bootstrap interval; give it paired differences to compare two ways."""
-    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    means = values[drawn].mean(axis=1)
-    return float(values.mean()), float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
+    return mean_interval(values, resamples=RESAMPLES)
 
 
 def best_single(validation: Set, names: Sequence[str], k: int) -> str:

@@ -25,7 +25,7 @@ class RouterState:
     mixture: the kinds of problems that were met; None before the first.
     arms: per member name, the bandit's model of it.
     tokens: per member name, what a sample of it takes on average, prompt included.
-    portfolio: the schedule that an audit or a search recommends; empty when none was made.
+    portfolio: the schedule that an audit recommends; empty when none was made.
     """
 
     solved: Mapping[str, int] = field(default_factory=dict)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alpharay.router.passk import failure_curve, split_failure
-from alpharay.router.schedule import greedy_schedule
+from alpharay.router.intervals import mean_interval
+from alpharay.router.passk import filled_failure_curve, split_failure
+from alpharay.router.schedule import SCHEDULED, greedy_schedule
 from alpharay.router.search.halving import ALL, Search, Subject, expected_failures
 from alpharay.router.search.points import Point
 
@@ -17,7 +18,6 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
-_TAIL = 2.5  # percent on either side of a 95 % interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Measured:
         )
 
 
-def measured(search: Search, *, length: int = 250) -> Measured:
+def measured(search: Search, *, length: int = SCHEDULED) -> Measured:
     """length: of the recommended schedule. The search must be done.
 
     Budgets beyond the samples that the finalists have are chosen for and not measured: to extrapolate each member by
@@ -64,12 +64,13 @@ def measured(search: Search, *, length: int = 250) -> Measured:
         search.samples[subject] for fold in (*range(plan.folds), ALL) for subject in search.finalists(fold)
     )
     budgets = tuple(k for k in plan.budgets if k <= enough)
+    most = max(budgets, default=0)
     ways = {way: {k: np.zeros(problems) for k in budgets} for way in ("schedule", "per_budget", "one")}
     for fold in range(plan.folds):
         chosen = search.finalists(fold)
         samples, solved = search.counts(chosen)
         held = search.fold_of == fold
-        curves = _curves(samples[held], solved[held], budgets)
+        curves = filled_failure_curve(samples[held], solved[held], most)
         schedule = greedy_schedule(samples[~held], solved[~held], max(plan.budgets))
         one = _one_for_all(samples[~held], solved[~held], plan.budgets)
         for k in budgets:
@@ -79,13 +80,16 @@ def measured(search: Search, *, length: int = 250) -> Measured:
             ways["per_budget"][k][held] = 1 - curves[k][:, best]
             ways["one"][k][held] = 1 - curves[k][:, one]
     samples, solved = search.counts(points)
-    alone = _curves(*search.counts(subjects), budgets)
+    alone = filled_failure_curve(*search.counts(subjects), most)
     return Measured(
         schedule=_means(ways["schedule"]),
         per_budget=_means(ways["per_budget"]),
         one=_means(ways["one"]),
         hindsight={k: float(1 - alone[k][:, : len(points)].mean(axis=0).min()) for k in budgets},
-        gain={k: _interval(ways["schedule"][k] - ways["one"][k], plan.seed) for k in budgets},
+        gain={
+            k: mean_interval(ways["schedule"][k] - ways["one"][k], seed=plan.seed, resamples=RESAMPLES)
+            for k in budgets
+        },
         subjects={
             subject: {k: float(1 - alone[k][:, column].mean()) for k in budgets}
             for column, subject in enumerate(subjects)
@@ -93,14 +97,6 @@ def measured(search: Search, *, length: int = 250) -> Measured:
         point=points[_one_for_all(samples, solved, plan.budgets)],
         recommended=tuple(points[member] for member in greedy_schedule(samples, solved, length)),
     )
-
-
-def _curves(samples: Ints, solved: Ints, budgets: tuple[int, ...]) -> Floats:
-    """[k, problems, subjects]; a problem with a few samples less than k, not judged, counts with all it has."""
-    curves = failure_curve(samples, solved, max(budgets, default=0))
-    for k in range(1, len(curves)):
-        curves[k] = np.where(np.isnan(curves[k]), curves[k - 1], curves[k])
-    return curves
 
 
 def _one_for_all(samples: Ints, solved: Ints, budgets: tuple[int, ...]) -> int:
@@ -111,9 +107,3 @@ def _one_for_all(samples: Ints, solved: Ints, budgets: tuple[int, ...]) -> int:
 
 def _means(values: Mapping[int, Floats]) -> dict[int, float]:
     return {k: float(each.mean()) for k, each in values.items()}
-
-
-def _interval(values: Floats, seed: int) -> tuple[float, float, float]:
-    picked = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.percentile(values[picked].mean(axis=1), [_TAIL, 100 - _TAIL])
-    return float(values.mean()), float(low), float(high)

@@ -1,0 +1,22 @@
+"""95 % intervals by the bootstrap over problems."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_TAIL = 2.5  # percent on either side
+
+
+def middle(spread: Floats) -> tuple[float, float]:
+    """Where the middle 95 % of bootstrap values lie."""
+    low, high = np.percentile(spread, [_TAIL, 100 - _TAIL])
+    return float(low), float(high)
+
+
+def mean_interval(values: Floats, *, seed: int = 0, resamples: int) -> tuple[float, float, float]:
+    """(mean over problems, low, high); give it paired differences to compare two ways."""
+    picked = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
+    return (float(values.mean()), *middle(values[picked].mean(axis=1)))
