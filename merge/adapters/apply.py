@@ -18,7 +18,7 @@ from alpharay.merge.dtypes import BITS, FLOATS, FP32
 from alpharay.merge.errors import AdapterMismatch, NonFinite, OverflowedOutput
 from alpharay.merge.rounding import BLOCK, Float64, Rounder
 from alpharay.merge.write.journal import clear
-from alpharay.merge.write.target import check_space, partial_directory, publish, sync
+from alpharay.merge.write.target import check_space, partial_directory, publish, sync, write_file
 
 _PREFIX = "base_model.model."
 
@@ -62,9 +62,9 @@ def apply_adapter(*, base: Path, adapter: Path, out: Path) -> Path:
     with partial_directory(out) as partial, Inputs([checkpoint]) as inputs:
         clear(partial)
         for file, root in companion_roots([base]).items():
-            _write(partial / file, companion_bytes(root, file, FP32))
+            write_file(partial / file, companion_bytes(root, file, FP32))
         if layout.index:
-            _write(partial / INDEX, layout.index)
+            write_file(partial / INDEX, layout.index)
         for shard in layout.shards:
             path = partial / shard.name
             with path.open("wb") as written:
@@ -118,9 +118,3 @@ def _update(factors: Factors, tensor: Tensor, begin: int, end: int, *, transpose
 def _transposed(adapter: Adapter, factors: Factors) -> bool:
     """Whether the weight is stored with its inputs first, as embeddings are, and layers with fan_in_fan_out."""
     return "lora_embedding_" in factors.a_name or bool(adapter.config.get("fan_in_fan_out"))
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    sync(path)

@@ -22,7 +22,7 @@ from alpharay.merge.dtypes import FLOATS
 from alpharay.merge.errors import NonFinite, TargetExists, UsageError
 from alpharay.merge.rounding import Float64
 from alpharay.merge.write.journal import clear
-from alpharay.merge.write.target import check_target, partial_directory, publish, sync
+from alpharay.merge.write.target import check_target, partial_directory, publish, write_file
 
 # Matrices up to this many rows or columns are decomposed exactly, larger ones by random projection.
 EXACT = 512
@@ -94,10 +94,8 @@ def extract_lora(
     config = adapter_config(like, modules, rank=rank, scale=rank, base=str(low.resolve()))
     with partial_directory(out) as partial:
         clear(partial)
-        (partial / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        (partial / ADAPTER_WEIGHTS).write_bytes(weights)
-        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-            sync(partial / name)
+        write_file(partial / ADAPTER_CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+        write_file(partial / ADAPTER_WEIGHTS, weights)
         publish(partial, out)
     return _result(out, rank, energies)
 

@@ -38,7 +38,7 @@ from alpharay.merge.rounding import Float64
 from alpharay.merge.write.journal import clear
 from alpharay.merge.write.manifest import FileRecord, InputRecord, Manifest, OutputRecord, read_manifest
 from alpharay.merge.write.run import MergedCheckpoint, MergeResult
-from alpharay.merge.write.target import MANIFEST, check_target, partial_directory, publish, sync
+from alpharay.merge.write.target import MANIFEST, check_target, partial_directory, publish, sync, write_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,10 +230,7 @@ def _write(job: _Job, point: _Point, partial: Path) -> OutputRecord:
     directory = partial / point.name
     directory.mkdir()
     for file, root in _companion_roots(*job.paths).items():
-        target = directory / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((root / file).read_bytes())
-        sync(target)
+        write_file(directory / file, (root / file).read_bytes())
     adapters = list(job.adapters.values())
     taken = [(adapter, weight) for adapter, weight in zip(adapters, point.weights, strict=True) if weight]
     if len(taken) == 1 and taken[0][1] == 1.0 and job.settings.dtype in (None, taken[0][0].dtype):
@@ -248,10 +245,8 @@ def _write(job: _Job, point: _Point, partial: Path) -> OutputRecord:
         stored, weights = store(modules, job.settings)
         content = adapter_config(adapters[0].config, modules, rank=rank, scale=rank, base=job.base)
         sums = {name: _sums(job, point, name, modules[name], stored[name]) for name in modules}
-    (directory / ADAPTER_CONFIG).write_text(json.dumps(content, indent=2) + "\n")
-    (directory / ADAPTER_WEIGHTS).write_bytes(weights)
-    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-        sync(directory / name)
+    write_file(directory / ADAPTER_CONFIG, (json.dumps(content, indent=2) + "\n").encode())
+    write_file(directory / ADAPTER_WEIGHTS, weights)
     whole = point.realised(add(sums.values()))
     files = tuple(_record(directory, name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS))
     return OutputRecord(

@@ -88,6 +88,13 @@ def partial_directory(out: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a whole file so that it survives a power cut, and makes the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    sync(path)
+
+
 def publish(partial: Path, out: Path) -> None:
     """Makes `partial` appear at `out` in one step that survives a power cut."""
     place = Path(os.path.realpath(out))

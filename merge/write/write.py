@@ -17,7 +17,7 @@ from alpharay.merge.compute.stream import cut, run_pieces
 from alpharay.merge.effective import add, by_group, off, warning
 from alpharay.merge.write.journal import FinishedShard, Journal
 from alpharay.merge.write.manifest import FileRecord, Manifest, OutputRecord, input_record
-from alpharay.merge.write.target import sync
+from alpharay.merge.write.target import sync, write_file
 
 # Told how many more weights of each output are written.
 Progress = Callable[[int], None]
@@ -81,10 +81,7 @@ def _write_companions(plan: Plan, layout: Layout, companions: Sequence[FileRecor
     if layout.index:
         contents[INDEX] = layout.index
     for name, content in contents.items():
-        target = directory / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        sync(target)
+        write_file(directory / name, content)
 
 
 def _write_shard(

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 from alpharay.merge import MergeResult, checkpoint_sha256, merge_adapters
@@ -71,15 +72,14 @@ def prepare(config: Config, say: Say) -> Prepared:
 
 def _replicas(config: Config, say: Say) -> Prepared:
     """Every member's checkpoint written, in the engine's dtype."""
-    paths = _full_checkpoints(config, say)
-    hashes = {name: checkpoint_sha256(path) for name, path in paths.items()}
+    paths, hashes = _full_checkpoints(config, say)
     members: dict[str, ServedMember] = {}
     specs: dict[str, EngineSpec] = {}
     for group in grouped(config):
         plan = plan_of(config, group, paths)
         sources = [f"{name}={hashes[name]}" for name in group.checkpoints]
         out = _place("members", *sources, plan.dtype_name, *group.shown)
-        result = _afresh(out, lambda plan=plan, out=out: run_plan(plan, out))  # type: ignore[misc]
+        result = _afresh(out, partial(run_plan, plan, out))
         _tell(result, "checkpoints", say)
         for point, name in group.outputs.items():
             output = next(output for output in result.outputs if output.name == name)
@@ -140,8 +140,7 @@ def _shift(config: Config, say: Say) -> Prepared:
     A member's hash is that of what determines its weights, the checkpoints' hashes, its weights and dtype: hashing
     the weights themselves would take a merge. Its effective weights are from a sample of them.
     """
-    paths = _full_checkpoints(config, say)
-    hashes = {name: checkpoint_sha256(path) for name, path in paths.items()}
+    paths, hashes = _full_checkpoints(config, say)
     members: dict[str, ServedMember] = {}
     dtype = ""
     for group in grouped(config):
@@ -176,8 +175,9 @@ def _shifted_sha256(point: Point, group: Group, hashes: Mapping[str, str], dtype
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
-def _full_checkpoints(config: Config, say: Say) -> dict[str, Path]:
-    """Every checkpoint that a member is made of, as a full one: those that adapters make are written first."""
+def _full_checkpoints(config: Config, say: Say) -> tuple[dict[str, Path], dict[str, str]]:
+    """Every checkpoint that a member is made of, and its hash: those that adapters make are written first."""
+    sha256 = cache(checkpoint_sha256)  # reads every weight file: once, also for the base of several adapters
     named = config.named_checkpoints
     used = {name for group in grouped(config) for name in group.checkpoints}
     paths: dict[str, Path] = {}
@@ -189,11 +189,11 @@ def _full_checkpoints(config: Config, say: Say) -> dict[str, Path]:
             continue
         base = named[value.base]
         assert isinstance(base, Path)
-        out = _place("adapted", checkpoint_sha256(base), checkpoint_sha256(value.adapter))
+        out = _place("adapted", sha256(base), sha256(value.adapter))
         if not out.is_dir():
             say(f"writing the checkpoint {name}, what {value.adapter} makes of {value.base}, to {out}")
         paths[name] = apply_adapter(base=base, adapter=value.adapter, out=out)
-    return paths
+    return paths, {name: sha256(path) for name, path in paths.items()}
 
 
 def _rank(adapter: Path) -> int:
