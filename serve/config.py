@@ -105,7 +105,7 @@ class Router(Section):
     turns: attempts at one candidate, the first one included; later ones are paid from the same budget.
     price: what 1000 tokens cost, in solved requests. 0: a budget is there to be used. Above it, `adaptive` and
         `bandit` stop when no sample left is worth its tokens.
-    portfolio: the file in which an audit or a search recommends a schedule, for the policy `portfolio`, which is then
+    portfolio: the file in which an audit recommends a schedule, for the policy `portfolio`, which is then
         the default; without it that policy's split is learnt. A relative path counts from the configuration file.
     """
 

@@ -1,4 +1,4 @@
-"""The schedule that an audit or a search recommends, as it is written into portfolio.yaml.
+"""The schedule that an audit recommends, as it is written into portfolio.yaml.
 
     schedule:                  # samples 1, 2, 3, … of a request, in runs
     - frontier@1: 1
@@ -52,7 +52,7 @@ def read_portfolio(path: Path, members: Collection[str]) -> Recommendation:
     if not isinstance(weights, dict) or not weights:
         raise ConfigError(
             f"router.portfolio: {path} has no `schedule`, a list of runs such as `- {{{min(members)}: 2}}`; "
-            "`alpharay audit` and `alpharay search` write such files"
+            "`alpharay audit` writes such files"
         )
     for name, weight in weights.items():
         _check_served(path, name, members)

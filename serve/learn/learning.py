@@ -40,7 +40,7 @@ class Learning:
     """One ingress replica's part.
 
     store: None keeps what is learnt in memory, for this replica alone.
-    portfolio: the schedule that an audit or a search recommends. keep_s: how long the store keeps a
+    portfolio: the schedule that an audit recommends. keep_s: how long the store keeps a
         request; None: for ever.
     """
 
