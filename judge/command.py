@@ -3,8 +3,7 @@
 import argparse
 import asyncio
 import json
-import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from alpharay.judge.pool.pool import JudgePool
 from alpharay.judge.problem import Problem, parse_problem
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.judge.writing import destination
+from alpharay.progress import ProgressLine
 
 # Enough to keep every sandbox busy, few enough that the output streams and memory stays flat.
 AHEAD = 8
@@ -85,13 +85,13 @@ def _positive(text: str) -> int:
 
 
 async def _judge_all(candidates: list[Candidate], out: IO[str], arguments: argparse.Namespace) -> None:
-    counts: dict[VerdictKind, int] = {}
+    counts: Counter[VerdictKind] = Counter()
     async with JudgePool(arguments.workers, arguments.sandbox) as pool:
         for language, tests in {one.problem.language: one.problem.tests for one in candidates}.items():
             await pool.ready_for(language, tests)
         waiting: deque[tuple[Candidate, asyncio.Task[Verdict]]] = deque()
-        progress = _Progress(len(candidates))
         rest = iter(candidates)
+        line = ProgressLine()
         while True:
             while len(waiting) < AHEAD * pool.workers and (candidate := next(rest, None)) is not None:
                 waiting.append((candidate, asyncio.create_task(_judge_one(pool, candidate, arguments))))
@@ -101,9 +101,9 @@ async def _judge_all(candidates: list[Candidate], out: IO[str], arguments: argpa
             verdict = await task
             out.write(json.dumps(_line(candidate, verdict)) + "\n")
             out.flush()
-            counts[verdict.verdict] = counts.get(verdict.verdict, 0) + 1
-            progress.show(counts)
-        progress.end(counts)
+            counts[verdict.verdict] += 1
+            line.show(counts.total(), len(candidates), lambda: _progress(counts, len(candidates)))
+        line.end(_progress(counts, len(candidates)))
 
 
 async def _judge_one(pool: JudgePool, candidate: Candidate, arguments: argparse.Namespace) -> Verdict:
@@ -131,25 +131,9 @@ def _line(candidate: Candidate, verdict: Verdict) -> dict[str, Any]:
     return line if verdict.stdout is None else {**line, "stdout": verdict.stdout}
 
 
-class _Progress:
-    """One line on stderr: redrawn on a terminal, only its last state elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._live = sys.stderr.isatty()
-
-    def show(self, counts: dict[VerdictKind, int]) -> None:
-        if self._live:
-            print(f"\r\033[K{self._text(counts)}", end="", file=sys.stderr, flush=True)
-
-    def end(self, counts: dict[VerdictKind, int]) -> None:
-        print(("\r\033[K" if self._live else "") + self._text(counts), file=sys.stderr, flush=True)
-
-    def _text(self, counts: dict[VerdictKind, int]) -> str:
-        parts = ", ".join(
-            f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: -item[1])
-        )
-        return f"judged {sum(counts.values())} of {self._total}" + (f": {parts}" if parts else "")
+def _progress(counts: Counter[VerdictKind], total: int) -> str:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    return f"judged {counts.total()} of {total}" + (f": {kinds}" if kinds else "")
 
 
 def read_problems(path: Path) -> dict[str, Problem]:

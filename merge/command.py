@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from alpharay.merge.errors import UsageError
 if TYPE_CHECKING:
     from alpharay.merge.compute.plan import Plan
     from alpharay.merge.write.run import MergeResult
+    from alpharay.progress import ProgressLine
 
 METHODS = {
     "ewa": "LOW + A * (HIGH - LOW)",
@@ -89,9 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
         return _delta(arguments)
     if arguments.plan:
         return _preview(arguments)
-    from alpharay.merge.write.progress import shown
     from alpharay.merge.write.run import run_plan
     from alpharay.merge.write.table import merged_table
+    from alpharay.progress import ProgressLine
 
     if arguments.out is None:
         raise UsageError("--out is missing; name the directory to write")
@@ -101,12 +103,29 @@ def run(arguments: argparse.Namespace) -> int:
         result = _merge_adapters(arguments)
     else:
         plan = read_plan(arguments)
-        with shown(plan) as progress:
-            result = run_plan(plan, arguments.out, progress=progress)
+        with ProgressLine() as line:
+            result = run_plan(plan, arguments.out, progress=_progress(plan, line))
     print(merged_table(result))
-    for line in result.warnings:
-        print(f"warning: {line}", file=sys.stderr)
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     return 0
+
+
+def _progress(plan: "Plan", line: "ProgressLine") -> Callable[[int], None]:
+    """A function to call with the number of weights of each output just written."""
+    total = sum(tensor.size for tensor in plan.sources[0].checkpoint.tensors.values())
+    done = 0
+
+    def text() -> str:
+        left = line.seconds / max(1, done) * (total - done)
+        return f"{done / max(1, total):.0%} of {total / 1e6:.0f} M weights, {left:.0f} s left"
+
+    def show(count: int) -> None:
+        nonlocal done
+        done += count
+        line.show(done, total, text)
+
+    return show
 
 
 def _are_adapters(arguments: argparse.Namespace) -> bool:

@@ -34,8 +34,8 @@ IMPORT_RAY = {
     "serve/loopback.py",
 }
 
-# What every part may import of `alpharay` itself: the root of all errors, and packages that can be called.
-BASE = {"errors", "callable_package"}
+# What every part may import of `alpharay` itself: the root of all errors, packages that can be called, the progress line.
+BASE = {"errors", "callable_package", "progress"}
 # What drives a session, of which serving and `best_of` are two users.
 DRIVER = {"driver"}
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from pathlib import Path
 
 
@@ -44,6 +42,7 @@ def _port(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from alpharay.progress import timed_lines
     from alpharay.serve import config
     from alpharay.serve.cluster import lifecycle
 
@@ -54,10 +53,5 @@ def run(arguments: argparse.Namespace) -> int:
         loaded = config.load(arguments.config)
         return loaded.model_copy(update={"server": loaded.server.model_copy(update=server)})
 
-    started = time.monotonic()
-
-    def say(line: str) -> None:
-        print(f"{time.monotonic() - started:6.1f} s  {line}", file=sys.stderr, flush=True)
-
-    lifecycle.serve(reread, address=arguments.address, say=say)
+    lifecycle.serve(reread, address=arguments.address, say=timed_lines())
     return 0

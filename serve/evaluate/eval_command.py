@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from alpharay.judge.compare import any_digits
     from alpharay.judge.limits import Limits
     from alpharay.merge.errors import UsageError
+    from alpharay.progress import ProgressLine, timed_lines
     from alpharay.serve import config as configuration
     from alpharay.serve.cluster.checks import check_engine, check_sandbox
     from alpharay.serve.evaluate.hosting import hosted
@@ -99,11 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = {name: value for name, value in options.items() if value is not None}
     check_engine()
     check_sandbox(config.judge.sandbox)
-    started = time.monotonic()
-
-    def say(line: str) -> None:
-        print(f"{time.monotonic() - started:6.1f} s  {line}", file=sys.stderr, flush=True)
-
+    say = timed_lines()
     label = f"{arguments.label}:" if arguments.label else ""
     with Journal(arguments.out) as journal, hosted(config, arguments.address, say) as hosting:
         drawn = [
@@ -136,9 +131,13 @@ def run(arguments: argparse.Namespace) -> int:
         todo = Run(plan, hosting.engines, hosting.judging, journal)
         if todo.tally.done:
             say(f"{todo.tally.done} of {todo.tally.total} samples are there already")
-        bar = _Bar()
-        asyncio.run(todo.run(bar.show))
-        bar.end(todo.tally)
+        with ProgressLine(every_s=30) as line:
+
+            def show(tally: Tally) -> None:
+                line.show(tally.done, tally.total, lambda: _progress(tally, line.seconds))
+
+            asyncio.run(todo.run(show))
+            line.end(_progress(todo.tally, line.seconds))
         say(f"written: {journal.path}")
     return 0
 
@@ -150,37 +149,10 @@ def _same(text: str, alpha: float | None) -> bool:
         return False
 
 
-class _Bar:
-    """Progress on stderr: a bar that is redrawn on a terminal, a line every half minute elsewhere."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._started = self._told = time.monotonic()
-
-    def show(self, tally: Tally) -> None:
-        now = time.monotonic()
-        if self._live:
-            width = 24
-            full = width * tally.done // max(1, tally.total)
-            print(
-                f"\r\x1b[K[{'#' * full}{' ' * (width - full)}] {self._text(tally)}",
-                end="", file=sys.stderr, flush=True,
-            )  # fmt: skip
-        elif now - self._told > 30:
-            self._told = now
-            print(self._text(tally), file=sys.stderr, flush=True)
-
-    def end(self, tally: Tally) -> None:
-        print(("\r\x1b[K" if self._live else "") + self._text(tally), file=sys.stderr, flush=True)
-
-    def _text(self, tally: Tally) -> str:
-        seconds = max(time.monotonic() - self._started, 1e-3)
-        rate = tally.drawn / seconds
-        left = tally.total - tally.done
-        text = f"{tally.done} of {tally.total} samples"
-        if tally.drawn and left:
-            text += f", {rate:.1f}/s, {left / rate / 60:.0f} min left"
-        kinds = ", ".join(
-            f"{kind} {count / tally.drawn:.0%}" for kind, count in tally.verdicts.most_common(4)
-        )
-        return f"{text}: {kinds}" if kinds else text
+def _progress(tally: Tally, seconds: float) -> str:
+    text = f"{tally.done} of {tally.total} samples"
+    rate, left = tally.drawn / seconds, tally.total - tally.done
+    if tally.drawn and left:
+        text += f", {rate:.1f}/s, {left / rate / 60:.0f} min left"
+    kinds = ", ".join(f"{kind} {count / tally.drawn:.0%}" for kind, count in tally.verdicts.most_common(4))
+    return f"{text}: {kinds}" if kinds else text

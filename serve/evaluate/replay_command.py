@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,7 @@ def _price(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from alpharay.progress import ProgressLine
     from alpharay.router.replay import NotRecorded, Replay
     from alpharay.serve.errors import OutcomesError
     from alpharay.serve.evaluate.baselines import baselines_of
@@ -90,11 +91,12 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = [(name, *_policy(name, replay.members)) for name in dict.fromkeys(arguments.policy)]
     if len(replay.problems) < 2:
         raise OutcomesError(f"{arguments.outcomes} has fewer than 2 problems with samples of every member")
-    results: dict[int, dict[str, Any]] = {}
-    for budget in sorted(set(arguments.budget)):
-        results[budget] = {}
-        for name, policy, members in wanted:
-            _tell(f"budget {budget}: {name}")
+    budgets = sorted(set(arguments.budget))
+    results: dict[int, dict[str, Any]] = {budget: {} for budget in budgets}
+    steps = [(budget, *policy) for budget in budgets for policy in wanted]
+    with ProgressLine() as line:
+        for step, (budget, name, policy, members) in enumerate(steps):
+            line.show(step, len(steps), partial("budget {}: {}".format, budget, name))
             try:
                 replayed = replay.run(
                     policy, budget, arguments.seeds, members=members, price=arguments.price / 1000
@@ -102,12 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
             except NotRecorded as error:
                 raise OutcomesError(f"{arguments.outcomes}: {name}: {error}") from error
             results[budget][name] = _summary(replayed)
-    _tell("")
     if arguments.json:
-        budgets = {str(budget): {"policies": policies} for budget, policies in results.items()}
-        print(
-            json.dumps(next(iter(budgets.values())) if len(budgets) == 1 else {"budgets": budgets}, indent=2)
-        )
+        tables = {str(budget): {"policies": policies} for budget, policies in results.items()}
+        print(json.dumps(next(iter(tables.values())) if len(tables) == 1 else {"budgets": tables}, indent=2))
     else:
         _print_table(replay, results, arguments.seeds)
     return 0
@@ -177,9 +176,3 @@ def _print_table(replay: Replay, results: dict[int, dict[str, Any]], seeds: int)
             )
     if replay.left_out:
         print(f"{replay.left_out} problems were left out, because some member has too few samples of them.")
-
-
-def _tell(line: str) -> None:
-    """On a terminal, what is being done now."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
