@@ -5,81 +5,80 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from alpharay.serve.dialects import dialect as d
+from alpharay.serve.dialects.api_request import ApiRequest, Json, first_of_user, objects
 from alpharay.serve.dialects.chat_input import tidied
-from alpharay.serve.dialects.chunks import engine_options, passage, stream_options, total, usage
-from alpharay.serve.dialects.dialect import ApiRequest, Call, Json, Note, Origin, Schemas
-from alpharay.serve.dialects.openai import COMMENT, DONE, error_body, event
-from alpharay.serve.errors import RequestError, malformed
-
-__all__ = ["DONE", "NAME", "PATH", "SINGLE", "answer", "called", "calls", "engine_body", "error_body", "event", "events",
-           "noted", "offered", "passage", "read", "replay", "text", "usage"]  # fmt: skip
-
-NAME = "chat"
-PATH = "/v1/chat/completions"
-SINGLE = False
+from alpharay.serve.dialects.chunks import CHOICE_FIELDS, ChunkDialect, ChunkStream, total
+from alpharay.serve.dialects.dialect import Call, Origin, Schemas
+from alpharay.serve.dialects.openai import COMMENT, DONE, event
+from alpharay.serve.errors import malformed
 
 
-def read(body: Json) -> ApiRequest:
-    if body.get("messages") == []:
-        raise malformed("`messages` is empty; send at least one", param="messages")
-    fields, changed = tidied({key: value for key, value in body.items() if key not in d.OURS})
-    return ApiRequest(
-        body=body,
-        rest=d.for_the_engine(fields),
-        stream_options=stream_options(body),
-        model=d.typed(body, "model", str),
-        choices=d.positive(body, "n") or 1,
-        budget=d.positive(body, "best_of"),
-        stream=bool(d.typed(body, "stream", bool)),
-        greedy=d.greedy(body.get("temperature")),
-        seed=d.seed(body),
-        tools=bool(body.get("tools")) and body.get("tool_choice") != "none",
-        conversation=_conversation(body),
-        changed=changed,
-    )
+class Chat(ChunkDialect):
+    NAME = "chat"
+    PATH = "/v1/chat/completions"
+    ID = "chatcmpl-"
+    SUMMARY = "Chat completions, by the ensemble or a pinned member"
+    REQUIRED = ("messages",)
+    FIELDS = CHOICE_FIELDS | {
+        "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1},
+        "tools": {"type": "array", "items": {"type": "object"}},
+    }
 
+    def read(self, body: Json) -> ApiRequest:
+        if body.get("messages") == []:
+            raise malformed("`messages` is empty; send at least one", param="messages")
+        return super().read(body)
 
-def _conversation(body: Json) -> str:
-    messages = body.get("messages")
-    first = next(
-        (one for one in messages if isinstance(one, dict) and one.get("role") == "user"), None
-    ) if isinstance(messages, list) else None  # fmt: skip
-    return json.dumps([body.get("prompt_cache_key"), first], sort_keys=True)
+    def tidied(self, fields: Json) -> tuple[Json, tuple[str, ...]]:
+        return tidied(fields)
 
+    def conversation(self, body: Json) -> str:
+        return json.dumps([body.get("prompt_cache_key"), first_of_user(body.get("messages"))], sort_keys=True)
 
-def engine_body(
-    request: ApiRequest,
-    member: str,
-    *,
-    seed: int | None,
-    draw: bool,
-    request_id: str = "",  # noqa: ARG001 - vLLM takes it from a header here
-) -> bytes:
-    return d.with_own(request.rest, engine_options(request, member, seed, draw=draw))
+    def text(self, response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG002 - the answer says it
+        content = response["choices"][0]["message"].get("content")
+        return content if isinstance(content, str) else ""
 
+    def calls(self, response: Json) -> list[Call]:
+        calls = response["choices"][0]["message"].get("tool_calls") or []
+        return [Call(call["function"]["name"], call["function"]["arguments"]) for call in calls]
 
-def text(response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG001 - the protocol's signature
-    content = response["choices"][0]["message"].get("content")
-    return content if isinstance(content, str) else ""
+    def called(self, response: Json, outputs: Sequence[str]) -> list[Json]:
+        """The messages by which a conversation goes on after calls: the response's own, then what each call gave."""
+        message = response["choices"][0]["message"]
+        made = message["tool_calls"]
+        kept = {key: message[key] for key in ("content", "reasoning", "tool_calls") if message.get(key)}
+        # Some templates refuse a message without content.
+        said = {"role": "assistant", "content": "", **kept, "tool_calls": [_readable(call) for call in made]}
+        return [said] + [
+            {"role": "tool", "tool_call_id": call.get("id"), "content": output}
+            for call, output in zip(made, outputs, strict=True)
+        ]
 
+    def offered(self, request: ApiRequest) -> Schemas:
+        schemas: dict[str, Json | None] = {}
+        for tool in objects(request.body.get("tools")):
+            function = tool.get("function")
+            if isinstance(function, dict):
+                schemas[str(function.get("name"))] = function.get("parameters") or {}
+        return schemas
 
-def calls(response: Json) -> list[Call]:
-    found = response["choices"][0]["message"].get("tool_calls") or []
-    return [Call(one["function"]["name"], one["function"]["arguments"]) for one in found]
+    def answer(self, origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:
+        choices = [
+            {**response["choices"][0], "index": index, "alpharay": note}
+            for index, (response, note) in enumerate(zip(responses, notes, strict=True))
+        ]
+        return {
+            **responses[0],
+            "id": f"{self.ID}{origin.request_id}",
+            "model": origin.model,
+            "choices": choices,
+            "usage": total(list(responses)),
+            "alpharay": summary,
+        }
 
-
-def called(response: Json, outputs: Sequence[str]) -> list[Json]:
-    """The messages by which a conversation goes on after calls: the response's own, then what each call gave."""
-    message = response["choices"][0]["message"]
-    made = message["tool_calls"]
-    kept = {key: message[key] for key in ("content", "reasoning", "tool_calls") if message.get(key)}
-    # Some templates refuse a message without content.
-    said = {"role": "assistant", "content": "", **kept, "tool_calls": [_readable(call) for call in made]}
-    return [said] + [
-        {"role": "tool", "tool_call_id": call.get("id"), "content": output}
-        for call, output in zip(made, outputs, strict=True)
-    ]
+    def replay(self, request: ApiRequest, origin: Origin) -> _Replay:
+        return _Replay(request, origin)
 
 
 def _readable(call: Json) -> Json:
@@ -97,42 +96,12 @@ def _readable(call: Json) -> Json:
     }
 
 
-def offered(request: ApiRequest) -> Schemas:
-    found: dict[str, Json | None] = {}
-    for tool in d.objects(request.body.get("tools")):
-        function = tool.get("function")
-        if isinstance(function, dict):
-            found[str(function.get("name"))] = function.get("parameters") or {}
-    return found
-
-
-def answer(origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:
-    choices = [
-        {**response["choices"][0], "index": index, "alpharay": note}
-        for index, (response, note) in enumerate(zip(responses, notes, strict=True))
-    ]
-    return {
-        **responses[0],
-        "id": f"chatcmpl-{origin.request_id}",
-        "model": origin.model,
-        "choices": choices,
-        "usage": total(list(responses)),
-        "alpharay": summary,
-    }
-
-
-def noted(origin: Origin, response: Json, note: Note, summary: Json) -> Json:
-    for choice in response["choices"]:
-        choice["alpharay"] = note(choice["index"])
-    return {**response, "model": origin.model, "alpharay": summary}
-
-
-class _Replay:
+class _Replay(ChunkStream):
     def __init__(self, request: ApiRequest, origin: Origin) -> None:
         self._include_usage = request.include_usage
         self._continuous_usage = request.continuous_usage
         self._created = origin.created
-        head = {"id": f"chatcmpl-{origin.request_id}", "created": origin.created, "model": origin.model}
+        head = {"id": f"{Chat.ID}{origin.request_id}", "created": origin.created, "model": origin.model}
         self._empty = head | {
             "object": "chat.completion.chunk",
             "choices": [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": None}],
@@ -151,14 +120,6 @@ class _Replay:
             include_usage=self._include_usage,
             continuous_usage=self._continuous_usage,
         )
-
-    def fail(self, error: RequestError) -> Iterator[bytes]:
-        yield event(error_body(error))
-        yield DONE
-
-
-def replay(request: ApiRequest, origin: Origin) -> _Replay:
-    return _Replay(request, origin)
 
 
 def events(whole: Json, *, include_usage: bool, continuous_usage: bool = False) -> Iterator[bytes]:
@@ -205,3 +166,6 @@ def _of_the_prompt(whole: Json, number: int) -> Json:
     """What the engine tells of the prompt on request; once is enough."""
     found = {key: whole.get(key) for key in ("prompt_logprobs", "prompt_token_ids")}
     return {key: value for key, value in found.items() if value is not None and number == 0}
+
+
+chat = Chat()

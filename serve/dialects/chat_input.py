@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alpharay.serve.dialects.dialect import Json
+from alpharay.serve.dialects.api_request import Json
 
 
 def tidied(fields: Json) -> tuple[Json, tuple[str, ...]]:

@@ -1,37 +1,23 @@
-"""The stream that chat and legacy completions have in common: chunks with choices, then `[DONE]`."""
+"""What chat and legacy completions have in common: choices, streamed in chunks, then `[DONE]`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 
-from alpharay.serve.dialects.dialect import (
-    ApiRequest,
-    Closing,
-    EngineError,
-    Json,
-    Note,
-    Origin,
-    Spent,
-    typed,
-)
+from alpharay.serve.dialects.api_request import ApiRequest, Json, with_own
+from alpharay.serve.dialects.dialect import Closing, Dialect, EngineError, Note, Origin, Spent
 from alpharay.serve.dialects.openai import DONE, data_of, error_body, event
-from alpharay.serve.errors import RequestError, malformed
+from alpharay.serve.errors import RequestError
 
 
-def stream_options(body: Json) -> Json:
-    """Raises RequestError (400), as vLLM does for options of a stream that was not asked for."""
-    found = body.get("stream_options") or {}
-    if not isinstance(found, dict):
-        raise malformed("`stream_options` must be an object", param="stream_options")
-    if found and not body.get("stream"):
-        raise malformed("Stream options can only be defined when `stream=True`.", param="stream_options")
-    for name in ("include_usage", "continuous_usage_stats"):
-        typed(found, name, bool)
-    return found
+class ChunkStream:
+    def fail(self, error: RequestError) -> Iterator[bytes]:
+        yield event(error_body(error))
+        yield DONE
 
 
-class ChunkPassage:
+class ChunkPassage(ChunkStream):
     """Chunks pass as they are; only those that end a choice wait, to have our notes added."""
 
     def __init__(self, request: ApiRequest, note: Note, closing: Closing) -> None:
@@ -80,10 +66,6 @@ class ChunkPassage:
             return {**chunk, "alpharay": summary}
         return {**self._held, "alpharay": summary}
 
-    def fail(self, error: RequestError) -> Iterator[bytes]:
-        yield event(error_body(error))
-        yield DONE
-
 
 class MergedChunks:
     """The chunks of several streams as those of one answer, of which each stream is a choice."""
@@ -124,7 +106,7 @@ class MergedChunks:
         yield DONE
 
 
-class ChoicePassage:
+class ChoicePassage(ChunkStream):
     """One of several streams on its way into one answer."""
 
     def __init__(self, merged: MergedChunks, index: int, note: Json, closing: Closing) -> None:
@@ -166,10 +148,6 @@ class ChoicePassage:
         else:
             yield event(chunk)
 
-    def fail(self, error: RequestError) -> Iterator[bytes]:
-        yield event(error_body(error))
-        yield DONE
-
 
 def usage(response: Json) -> Spent:
     spent = response.get("usage") or {}
@@ -188,20 +166,49 @@ def total(responses: list[Json]) -> Json:
     }
 
 
-def engine_options(request: ApiRequest, member: str, seed: int | None, *, draw: bool) -> Json:
-    """What is ours of the engine's body."""
-    own: Json = {"model": member, "seed": seed, "n": 1 if draw else request.choices, "stream": False}
-    if request.stream and not draw:
-        # The spend is told and counted whether or not the caller asked for it; in every event only if he did.
-        usage = {"include_usage": True, "continuous_usage_stats": request.continuous_usage}
-        own |= {"stream": True, "stream_options": request.stream_options | usage}
-    return own
+class ChunkDialect(Dialect):
+    """A dialect whose answers hold choices, and whose streams hold chunks of them."""
+
+    SINGLE = False
+
+    def engine_body(
+        self,
+        request: ApiRequest,
+        member: str,
+        *,
+        seed: int | None,
+        draw: bool,
+        request_id: str = "",  # noqa: ARG002 - vLLM takes it from a header here
+    ) -> bytes:
+        own: Json = {"model": member, "seed": seed, "n": 1 if draw else request.choices, "stream": False}
+        if request.stream and not draw:
+            # The spend is told and counted whether or not the caller asked for it; in every event only if he did.
+            usage = {"include_usage": True, "continuous_usage_stats": request.continuous_usage}
+            own |= {"stream": True, "stream_options": request.stream_options | usage}
+        return with_own(request.rest, own)
+
+    def usage(self, response: Json) -> Spent:
+        return usage(response)
+
+    def noted(self, origin: Origin, response: Json, note: Note, summary: Json) -> Json:
+        for choice in response["choices"]:
+            choice["alpharay"] = note(choice["index"])
+        return {**response, "model": origin.model, "alpharay": summary}
+
+    def passage(
+        self,
+        request: ApiRequest,
+        origin: Origin,  # noqa: ARG002 - the engine's own id and name go through
+        note: Note,
+        closing: Closing,
+    ) -> ChunkPassage:
+        return ChunkPassage(request, note, closing)
 
 
-def passage(
-    request: ApiRequest,
-    origin: Origin,  # noqa: ARG001 - the engine's own id and name go through
-    note: Note,
-    closing: Closing,
-) -> ChunkPassage:
-    return ChunkPassage(request, note, closing)
+# What both endpoints take besides their prompt.
+CHOICE_FIELDS: Json = {
+    "n": {"type": "integer", "minimum": 1},
+    "best_of": {"type": "integer", "minimum": 1},
+    "max_tokens": {"type": "integer"},
+    "stream_options": {"type": "object"},
+}

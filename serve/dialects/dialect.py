@@ -1,56 +1,29 @@
-"""What every dialect must offer, and what all of them read from a request in the same way."""
+"""What every HTTP dialect must give. A new one is a module in this folder and a line in DIALECTS (`__init__.py`)."""
 
 from __future__ import annotations
 
 import json
-import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
-from alpharay.serve.errors import RequestError, malformed
-from alpharay.serve.spelling import shown
+from alpharay.serve.dialects import openai
+from alpharay.serve.dialects.api_request import (
+    OURS,
+    ApiRequest,
+    Json,
+    for_the_engine,
+    greedy,
+    positive,
+    seed,
+    stream_options,
+    typed,
+)
+from alpharay.serve.errors import RequestError
 
-Json = dict[str, Any]
 Spent = tuple[int, int]
 """(prompt tokens, completion tokens)"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiRequest:
-    """What alpharay itself needs to know of a request; everything else goes to the engine as it came.
-
-    rest: as JSON, all that the engine is sent as it came: encoded once, however many samples are drawn.
-    choices: how many come back. budget: from `best_of`. seed: None when the caller gave none.
-    tools: whether the model may call tools. conversation: the same for every turn of one conversation.
-    prompts: more than 1 only for completions, where one request may hold several.
-    changed: what was left out or converted because vLLM would refuse it, one line each.
-    context: how many tokens the model takes, prompt and answer together; 0 where that is not known.
-    """
-
-    body: Json
-    rest: str
-    model: str | None
-    stream: bool
-    greedy: bool
-    seed: int | None
-    choices: int = 1
-    budget: int | None = None
-    stream_options: Json = field(default_factory=dict)
-    tools: bool = False
-    conversation: str = ""
-    prompts: int = 1
-    changed: tuple[str, ...] = ()
-    context: int = 0
-
-    @property
-    def include_usage(self) -> bool:
-        return bool(self.stream_options.get("include_usage"))
-
-    @property
-    def continuous_usage(self) -> bool:
-        """Whether every event carries usage, which vLLM ties to `include_usage`."""
-        return self.include_usage and bool(self.stream_options.get("continuous_usage_stats"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +86,10 @@ class EngineError(Exception):
         super().__init__(body[:500].decode(errors="replace"))
         self.body = body
         try:
-            told = json.loads(body)
+            value = json.loads(body)
         except ValueError:
-            told = None
-        error = told.get("error") if isinstance(told, dict) else None
+            value = None
+        error = value.get("error") if isinstance(value, dict) else None
         code = error.get("code") if isinstance(error, dict) else None
         self.status = code if isinstance(code, int) and 400 <= code < 600 else 500
 
@@ -127,151 +100,100 @@ Closing = Callable[[Spent], Json]
 """The `alpharay` object of the whole answer, once what was spent is known. Called once."""
 
 
-class Dialect(Protocol):
-    """One HTTP dialect; each module in this folder that has a PATH is one.
+class Dialect(ABC):
+    """One HTTP dialect, without state.
 
-    NAME: the `endpoint` of metrics. PATH: of this server and of vLLM, the same. SINGLE: whether an answer has room for
-    one candidate only.
+    NAME: the `endpoint` of metrics. PATH: of this server and of vLLM, the same. ID: what an answer's id begins with,
+    before the request's own. SINGLE: whether an answer has room for one candidate only, so that `n` and `best_of` have
+    no meaning. SUMMARY, REQUIRED and FIELDS are what `/openapi.json` says: of the endpoint, of fields that must be
+    there, and the JSON schemas of the dialect's own fields.
     """
 
-    NAME: str
-    PATH: str
-    SINGLE: bool
+    NAME: ClassVar[str]
+    PATH: ClassVar[str]
+    ID: ClassVar[str]
+    SINGLE: ClassVar[bool]
+    SUMMARY: ClassVar[str]
+    REQUIRED: ClassVar[Sequence[str]]
+    FIELDS: ClassVar[Json]
+
+    def __init__(self) -> None:
+        """Raises TypeError, naming what a dialect's class lacks."""
+        lacking = [name for name in Dialect.__annotations__ if not hasattr(self, name)]
+        if lacking:
+            raise TypeError(f"the dialect {type(self).__name__} lacks {', '.join(lacking)}")
 
     def read(self, body: Json) -> ApiRequest:
         """Raises RequestError (400) where a field that alpharay itself uses cannot be used."""
-        ...
+        fields, changed = self.tidied({key: value for key, value in body.items() if key not in OURS})
+        several = not self.SINGLE
+        return ApiRequest(
+            body=body,
+            rest=for_the_engine(fields),
+            stream_options=stream_options(body) if several else {},
+            model=typed(body, "model", str),
+            choices=(positive(body, "n") or 1) if several else 1,
+            budget=positive(body, "best_of") if several else None,
+            stream=bool(typed(body, "stream", bool)),
+            greedy=greedy(body.get("temperature")),
+            seed=seed(body),
+            tools=self.may_call(fields),
+            conversation=self.conversation(body),
+            changed=changed,
+        )
 
+    def tidied(self, fields: Json) -> tuple[Json, tuple[str, ...]]:
+        """The fields as vLLM takes them, and a line for each that was left out or converted."""
+        return fields, ()
+
+    def may_call(self, fields: Json) -> bool:
+        """Whether the model may call tools."""
+        return bool(fields.get("tools")) and fields.get("tool_choice") != "none"
+
+    @abstractmethod
+    def conversation(self, body: Json) -> str:
+        """The same text for every turn of one conversation."""
+
+    @abstractmethod
     def engine_body(
-        self, request: ApiRequest, member: str, *, seed: int | None, draw: bool, request_id: str
+        self, request: ApiRequest, member: str, *, seed: int | None, draw: bool, request_id: str = ""
     ) -> bytes:
-        """The body for the member's own endpoint: one sample of a draw, or the request passed through."""
-        ...
+        """The body for the member's own endpoint: one sample of a draw, or the request passed through.
 
+        request_id: for dialects whose ids vLLM reads from the body; it takes the others' from a header.
+        """
+
+    @abstractmethod
     def text(self, response: Json, request: ApiRequest | None = None) -> str:
         """What a judge reads: the answer itself, without reasoning or tool calls.
 
         request: given where it says what the answer is a part of.
         """
-        ...
 
-    def calls(self, response: Json) -> list[Call]: ...
+    def calls(self, response: Json) -> list[Call]:  # noqa: ARG002 - a dialect without tools
+        return []
 
-    def offered(self, request: ApiRequest) -> Schemas:
+    def offered(self, request: ApiRequest) -> Schemas:  # noqa: ARG002 - a dialect without tools
         """The tools that the model may call."""
-        ...
+        return {}
 
+    @abstractmethod
     def usage(self, response: Json) -> Spent: ...
 
+    @abstractmethod
     def answer(self, origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:
         """One answer of those responses, best first. notes: `alpharay` of each choice. summary: of the whole."""
-        ...
 
     def noted(self, origin: Origin, response: Json, note: Note, summary: Json) -> Json:
         """A pinned member's own answer with our notes added."""
-        ...
+        return self.answer(origin, [response], [note(0)], summary)
 
+    @abstractmethod
     def replay(self, request: ApiRequest, origin: Origin) -> Replay: ...
 
+    @abstractmethod
     def passage(self, request: ApiRequest, origin: Origin, note: Note, closing: Closing) -> Passage: ...
 
-    def error_body(self, error: RequestError) -> Json: ...
-
-
-# Fields that are ours alone, or that differ from sample to sample; `request_id` would let callers
-# choose ids that collide in the engine, `cache_salt` is the server's to set.
-OURS = frozenset(
-    {"alpharay", "best_of", "model", "n", "seed", "stream", "stream_options", "request_id", "cache_salt"}
-)
-
-
-# Going through every value of a large request would hold all others up; in its text such a number is found at once.
-_MANY_DIGITS = re.compile(r"\d{19}")
-
-
-def for_the_engine(fields: Json) -> str:
-    """What the engine is sent as it came, as JSON.
-
-    Raises RequestError (400) for what it would stumble over between its processes, keeping the request's
-    place for good: text that is not Unicode, numbers beyond 64 bits, a structure that is none.
-    """
-    if not isinstance(fields.get("structured_outputs") or {}, dict):
-        raise malformed("`structured_outputs` must be an object", param="structured_outputs")
-    try:
-        text = json.dumps(fields, ensure_ascii=False)
-        text.encode()
-    except RecursionError:
-        raise malformed("the request's JSON is nested too deeply") from None
-    except UnicodeEncodeError:
-        raise malformed("the request holds half a surrogate pair, which is not text") from None
-    if _MANY_DIGITS.search(text):
-        _check_numbers(fields)
-    return text
-
-
-def _check_numbers(fields: Json) -> None:
-    waiting: list[Any] = [fields]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
-            raise malformed(f"a number is beyond 64 bits: {shown(value)}")
-
-
-def with_own(rest: str, own: Json) -> bytes:
-    """The engine's body: what came, and what is ours."""
-    rest = rest.removesuffix("}")
-    return f"{rest}{', ' if rest != '{' else ''}{json.dumps(own)[1:]}".encode()
-
-
-def salted(request: ApiRequest, salt: str) -> ApiRequest:
-    """The request with a prefix cache of its own in the engine."""
-    return replace(request, rest=with_own(request.rest, {"cache_salt": salt}).decode())
-
-
-def greedy(temperature: object) -> bool:
-    """Whether the engine, which reads numbers from strings too, will sample without chance."""
-    try:
-        return temperature is not None and float(temperature) == 0  # type: ignore[arg-type]  # that is the question
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
-def seed(body: Mapping[str, Any]) -> int | None:
-    found: int | None = typed(body, "seed", int)
-    if found is not None and not -(2**63) <= found < 2**63:
-        raise malformed(f"`seed` must fit 64 bits, got {shown(found)}", param="seed")
-    return found
-
-
-def typed(body: Mapping[str, Any], name: str, kind: type) -> Any:
-    value = body.get(name)
-    if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
-        return value
-    wanted = {str: "a string", bool: "true or false", int: "an integer", dict: "an object"}[kind]
-    raise malformed(f"`{name}` must be {wanted}, got {json.dumps(value, default=str)[:80]}", param=name)
-
-
-def positive(body: Mapping[str, Any], name: str) -> int | None:
-    value: int | None = typed(body, name, int)
-    if value is not None and value < 1:
-        raise malformed(f"`{name}` must be at least 1, got {shown(value)}", param=name)
-    return value
-
-
-def among(value: object, known: frozenset[str]) -> bool:
-    """Whether a field's value is one of those words; callers may send anything."""
-    return isinstance(value, str) and value in known
-
-
-def objects(value: object) -> list[Json]:
-    """The objects in a list, where it is one."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def number(value: object) -> int:
-    """A count that an engine told, or 0."""
-    return value if isinstance(value, int) else 0
+    def error_body(self, error: RequestError) -> Json:
+        """OpenAI's error object."""
+        return openai.error_body(error)

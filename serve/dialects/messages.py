@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import ClassVar
 
-from alpharay.serve.dialects import dialect as d
-from alpharay.serve.dialects.dialect import (
-    ApiRequest,
-    Call,
-    Closing,
-    EngineError,
-    Json,
-    Note,
-    Origin,
-    Schemas,
-    Spent,
-    number,
-)
+from alpharay.serve.dialects.api_request import ApiRequest, Json, first_of_user, number, objects, with_own
+from alpharay.serve.dialects.dialect import Call, Closing, Dialect, EngineError, Note, Origin, Schemas, Spent
 from alpharay.serve.dialects.messages_input import OUR_SIGNATURE, tidied
 from alpharay.serve.dialects.openai import data_of, named_event
 from alpharay.serve.dialects.refusals import PromptTooLong
 from alpharay.serve.errors import RequestError, malformed
-
-__all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "offered", "passage", "read",
-           "replay", "text", "usage"]  # fmt: skip
-
-NAME = "messages"
-PATH = "/v1/messages"
-SINGLE = True
 
 # vLLM's Messages have no seed; serve/engine/vllm_engine.py reads it from here.
 SEED = "alpharay_seed"
@@ -42,95 +26,107 @@ _KINDS = {
     503: "overloaded_error",
 }
 
-
-def read(body: Json) -> ApiRequest:
-    if body.get("messages") == []:
-        raise malformed("`messages` is empty; send at least one", param="messages")
-    fields, changed = tidied({key: value for key, value in body.items() if key not in d.OURS})
-    extra = fields.pop("vllm_xargs", None) or {}
-    if not isinstance(extra, dict):
-        raise malformed("`vllm_xargs` must be an object", param="vllm_xargs")
-    choice = fields.get("tool_choice")
-    return ApiRequest(
-        body=body | {"vllm_xargs": extra},
-        rest=d.for_the_engine(fields),
-        model=d.typed(body, "model", str),
-        stream=bool(d.typed(body, "stream", bool)),
-        greedy=d.greedy(body.get("temperature")),
-        seed=d.seed(body),
-        tools=bool(fields.get("tools")) and not (isinstance(choice, dict) and choice.get("type") == "none"),
-        conversation=_conversation(body),
-        changed=changed,
-    )
+_OBJECTS = {"type": "array", "items": {"type": "object"}}
 
 
-def _conversation(body: Json) -> str:
-    messages, metadata = body.get("messages"), body.get("metadata")
-    user = metadata.get("user_id") if isinstance(metadata, dict) else None
-    first = next(
-        (one for one in messages if isinstance(one, dict) and one.get("role") == "user"), None
-    ) if isinstance(messages, list) else None  # fmt: skip
-    return json.dumps([user, first], sort_keys=True)
-
-
-def engine_body(
-    request: ApiRequest,
-    member: str,
-    *,
-    seed: int | None,
-    draw: bool,
-    request_id: str = "",  # noqa: ARG001 - vLLM takes it from a header here
-) -> bytes:
-    extra = request.body["vllm_xargs"] | ({} if seed is None else {SEED: seed})
-    own = {"model": member, "stream": request.stream and not draw, "vllm_xargs": extra or None}
-    return d.with_own(request.rest, own)
-
-
-def text(response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG001 - the protocol's signature
-    return "".join(block.get("text") or "" for block in response["content"] if block.get("type") == "text")
-
-
-def calls(response: Json) -> list[Call]:
-    return [
-        Call(str(block.get("name")), json.dumps(block.get("input"), sort_keys=True))
-        for block in response["content"]
-        if block.get("type") == "tool_use"
-    ]
-
-
-def offered(request: ApiRequest) -> Schemas:
-    tools = d.objects(request.body.get("tools"))
-    return {str(tool.get("name")): tool.get("input_schema") or {} for tool in tools}
-
-
-def usage(response: Json) -> Spent:
-    spent = response.get("usage") or {}
-    names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    return sum(number(spent.get(name)) for name in names), number(spent.get("output_tokens"))
-
-
-def error_body(error: RequestError) -> Json:
-    """Anthropic's error object, which has no place for the field at fault: the message names it."""
-    kind = _KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    message = error.message
-    if isinstance(error, PromptTooLong):
-        message = f"prompt is too long: {error.tokens} tokens > {error.limit} maximum"
-    return {"type": "error", "error": {"type": kind, "message": message}}
-
-
-def answer(origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:
-    return {
-        **responses[0],
-        "id": f"msg_{origin.request_id}",
-        "model": origin.model,
-        # vLLM leaves out what is null; clients that check the shape expect it.
-        "stop_sequence": responses[0].get("stop_sequence"),
-        "alpharay": {**summary, **notes[0]},
+class Messages(Dialect):
+    NAME = "messages"
+    PATH = "/v1/messages"
+    ID = "msg_"
+    SINGLE = True
+    SUMMARY = "Anthropic's Messages, by the ensemble or a pinned member"
+    REQUIRED = ("messages", "max_tokens")
+    FIELDS: ClassVar[Json] = {
+        "messages": {**_OBJECTS, "minItems": 1},
+        "system": {"anyOf": [{"type": "string"}, _OBJECTS]},
+        "max_tokens": {"type": "integer", "minimum": 1},
+        "tools": _OBJECTS,
     }
 
+    def read(self, body: Json) -> ApiRequest:
+        if body.get("messages") == []:
+            raise malformed("`messages` is empty; send at least one", param="messages")
+        extra = body.get("vllm_xargs") or {}
+        if not isinstance(extra, dict):
+            raise malformed("`vllm_xargs` must be an object", param="vllm_xargs")
+        request = super().read({key: value for key, value in body.items() if key != "vllm_xargs"})
+        return replace(request, body=body | {"vllm_xargs": extra})
 
-def noted(origin: Origin, response: Json, note: Note, summary: Json) -> Json:
-    return answer(origin, [response], [note(0)], summary)
+    def tidied(self, fields: Json) -> tuple[Json, tuple[str, ...]]:
+        return tidied(fields)
+
+    def may_call(self, fields: Json) -> bool:
+        choice = fields.get("tool_choice")
+        return bool(fields.get("tools")) and not (isinstance(choice, dict) and choice.get("type") == "none")
+
+    def conversation(self, body: Json) -> str:
+        metadata = body.get("metadata")
+        user = metadata.get("user_id") if isinstance(metadata, dict) else None
+        return json.dumps([user, first_of_user(body.get("messages"))], sort_keys=True)
+
+    def engine_body(
+        self,
+        request: ApiRequest,
+        member: str,
+        *,
+        seed: int | None,
+        draw: bool,
+        request_id: str = "",  # noqa: ARG002 - vLLM takes it from a header here
+    ) -> bytes:
+        extra = request.body["vllm_xargs"] | ({} if seed is None else {SEED: seed})
+        own = {"model": member, "stream": request.stream and not draw, "vllm_xargs": extra or None}
+        return with_own(request.rest, own)
+
+    def text(self, response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG002 - the protocol's signature
+        return "".join(
+            block.get("text") or "" for block in response["content"] if block.get("type") == "text"
+        )
+
+    def calls(self, response: Json) -> list[Call]:
+        return [
+            Call(str(block.get("name")), json.dumps(block.get("input"), sort_keys=True))
+            for block in response["content"]
+            if block.get("type") == "tool_use"
+        ]
+
+    def offered(self, request: ApiRequest) -> Schemas:
+        tools = objects(request.body.get("tools"))
+        return {str(tool.get("name")): tool.get("input_schema") or {} for tool in tools}
+
+    def usage(self, response: Json) -> Spent:
+        spent = response.get("usage") or {}
+        names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+        return sum(number(spent.get(name)) for name in names), number(spent.get("output_tokens"))
+
+    def error_body(self, error: RequestError) -> Json:
+        """Anthropic's error object, which has no place for the field at fault: the message names it."""
+        kind = _KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+        message = error.message
+        if isinstance(error, PromptTooLong):
+            message = f"prompt is too long: {error.tokens} tokens > {error.limit} maximum"
+        return {"type": "error", "error": {"type": kind, "message": message}}
+
+    def answer(self, origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:
+        return {
+            **responses[0],
+            "id": f"{self.ID}{origin.request_id}",
+            "model": origin.model,
+            # vLLM leaves out what is null; clients that check the shape expect it.
+            "stop_sequence": responses[0].get("stop_sequence"),
+            "alpharay": {**summary, **notes[0]},
+        }
+
+    def replay(self, request: ApiRequest, origin: Origin) -> _Replay:  # noqa: ARG002 - its id and model suffice
+        return _Replay(origin)
+
+    def passage(
+        self,
+        request: ApiRequest,  # noqa: ARG002 - nothing of it changes the stream
+        origin: Origin,
+        note: Note,
+        closing: Closing,
+    ) -> _Passage:
+        return _Passage(origin, note, closing)
 
 
 class _Replay:
@@ -142,7 +138,7 @@ class _Replay:
 
     def open(self) -> bytes:
         message: Json = {
-            "id": f"msg_{self._origin.request_id}",
+            "id": f"{Messages.ID}{self._origin.request_id}",
             "type": "message",
             "role": "assistant",
             "model": self._origin.model,
@@ -170,7 +166,7 @@ class _Replay:
 
     def fail(self, error: RequestError) -> Iterator[bytes]:
         yield from self._close_thinking()
-        yield named_event(error_body(error))
+        yield named_event(messages.error_body(error))
 
     def _close_thinking(self) -> Iterator[bytes]:
         if self._thinking:
@@ -205,10 +201,6 @@ def _delta(index: int, delta: Json) -> bytes:
     return named_event({"type": "content_block_delta", "index": index, "delta": delta})
 
 
-def replay(request: ApiRequest, origin: Origin) -> _Replay:  # noqa: ARG001 - the protocol's signature
-    return _Replay(origin)
-
-
 class _Passage:
     def __init__(self, origin: Origin, note: Note, closing: Closing) -> None:
         self.texted = False
@@ -226,15 +218,15 @@ class _Passage:
         if kind == b"error" or line.startswith(b'{"error"'):
             raise EngineError(line)
         if kind == b"message_start":
-            told = json.loads(line)
-            told["message"] |= {"id": f"msg_{self._origin.request_id}", "model": self._origin.model}
-            self._spent |= told["message"].get("usage") or {}
-            yield named_event(told)
+            start = json.loads(line)
+            start["message"] |= {"id": f"{Messages.ID}{self._origin.request_id}", "model": self._origin.model}
+            self._spent |= start["message"].get("usage") or {}
+            yield named_event(start)
         elif kind == b"message_delta":
             self._spent |= json.loads(line).get("usage") or {}
             yield event + b"\n\n"
         elif kind == b"message_stop":
-            summary = self._closing(usage({"usage": self._spent}))
+            summary = self._closing(messages.usage({"usage": self._spent}))
             yield named_event({**json.loads(line), "alpharay": {**summary, **self._note(0)}})
         else:
             if kind == b"content_block_delta":
@@ -242,13 +234,7 @@ class _Passage:
             yield event + b"\n\n"
 
     def fail(self, error: RequestError) -> Iterator[bytes]:
-        yield named_event(error_body(error))
+        yield named_event(messages.error_body(error))
 
 
-def passage(
-    request: ApiRequest,  # noqa: ARG001 - the protocol's signature
-    origin: Origin,
-    note: Note,
-    closing: Closing,
-) -> _Passage:
-    return _Passage(origin, note, closing)
+messages = Messages()

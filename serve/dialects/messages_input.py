@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alpharay.serve.dialects.dialect import Json, among
+from alpharay.serve.dialects.api_request import Json, among
 
 OUR_SIGNATURE = "alpharay"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
-from alpharay.serve.dialects.dialect import Json
+from alpharay.serve.dialects.api_request import Json
 from alpharay.serve.errors import RequestError
 
 DONE = b"data: [DONE]\n\n"

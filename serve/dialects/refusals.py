@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from alpharay.serve.dialects.dialect import ApiRequest
+from alpharay.serve.dialects.api_request import ApiRequest
 from alpharay.serve.dialects.structures import unusable
 from alpharay.serve.errors import RequestError
 

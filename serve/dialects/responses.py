@@ -4,115 +4,108 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
-from alpharay.serve.dialects import dialect as d
-from alpharay.serve.dialects.dialect import (
-    ApiRequest,
-    Call,
-    Closing,
-    EngineError,
-    Json,
-    Note,
-    Origin,
-    Schemas,
-    Spent,
-    number,
-)
-from alpharay.serve.dialects.openai import data_of, error_body, named_event
+from alpharay.serve.dialects.api_request import ApiRequest, Json, first_of_user, number, objects, with_own
+from alpharay.serve.dialects.dialect import Call, Closing, Dialect, EngineError, Note, Origin, Schemas, Spent
+from alpharay.serve.dialects.openai import data_of, named_event
 from alpharay.serve.dialects.responses_input import tidied
 from alpharay.serve.errors import RequestError, malformed
 
-__all__ = ["NAME", "PATH", "SINGLE", "answer", "calls", "engine_body", "error_body", "noted", "offered", "passage", "read",
-           "replay", "text", "usage"]  # fmt: skip
-
-NAME = "responses"
-PATH = "/v1/responses"
-SINGLE = True
-
 _CALLS = frozenset({"function_call", "custom_tool_call"})
+_OBJECTS = {"type": "array", "items": {"type": "object"}}
 
 
-def read(body: Json) -> ApiRequest:
-    if body.get("input") == [] and not body.get("instructions"):
-        raise malformed("`input` is empty; send at least one item", param="input")
-    fields, changed = tidied({key: value for key, value in body.items() if key not in d.OURS})
-    return ApiRequest(
-        body=body,
-        rest=d.for_the_engine(fields),
-        model=d.typed(body, "model", str),
-        stream=bool(d.typed(body, "stream", bool)),
-        greedy=d.greedy(body.get("temperature")),
-        seed=d.seed(body),
-        tools=bool(fields.get("tools")) and fields.get("tool_choice") != "none",
-        conversation=_conversation(body),
-        changed=changed,
-    )
+class Responses(Dialect):
+    NAME = "responses"
+    PATH = "/v1/responses"
+    ID = "resp_"
+    SINGLE = True
+    SUMMARY = "Responses, by the ensemble or a pinned member; nothing is stored"
+    REQUIRED = ("input",)
+    FIELDS: ClassVar[Json] = {
+        "input": {"anyOf": [{"type": "string"}, _OBJECTS]},
+        "instructions": {"type": "string"},
+        "max_output_tokens": {"type": "integer"},
+        "tools": _OBJECTS,
+    }
 
+    def read(self, body: Json) -> ApiRequest:
+        if body.get("input") == [] and not body.get("instructions"):
+            raise malformed("`input` is empty; send at least one item", param="input")
+        return super().read(body)
 
-def _conversation(body: Json) -> str:
-    given = body.get("input")
-    first: object = given
-    if isinstance(given, list):
-        first = next((one for one in given if isinstance(one, dict) and one.get("role") == "user"), None)
-    return json.dumps([body.get("prompt_cache_key"), first], sort_keys=True)
+    def tidied(self, fields: Json) -> tuple[Json, tuple[str, ...]]:
+        return tidied(fields)
 
+    def conversation(self, body: Json) -> str:
+        turns = body.get("input")
+        first = first_of_user(turns) if isinstance(turns, list) else turns
+        return json.dumps([body.get("prompt_cache_key"), first], sort_keys=True)
 
-def engine_body(
-    request: ApiRequest, member: str, *, seed: int | None, draw: bool, request_id: str = ""
-) -> bytes:
-    own = {"model": member, "seed": seed, "stream": request.stream and not draw}
-    if request_id:
-        own["request_id"] = f"resp_{request_id}"
-    return d.with_own(request.rest, own)
+    def engine_body(
+        self, request: ApiRequest, member: str, *, seed: int | None, draw: bool, request_id: str = ""
+    ) -> bytes:
+        own = {"model": member, "seed": seed, "stream": request.stream and not draw}
+        if request_id:
+            own["request_id"] = f"{self.ID}{request_id}"
+        return with_own(request.rest, own)
 
+    def text(self, response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG002 - the protocol's signature
+        return "".join(
+            part.get("text") or ""
+            for item in response["output"]
+            if item.get("type") == "message"
+            for part in item.get("content") or []
+            if part.get("type") == "output_text"
+        )
 
-def text(response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG001 - the protocol's signature
-    return "".join(
-        part.get("text") or ""
-        for item in response["output"]
-        if item.get("type") == "message"
-        for part in item.get("content") or []
-        if part.get("type") == "output_text"
-    )
+    def calls(self, response: Json) -> list[Call]:
+        return [
+            Call(str(item.get("name")), str(item.get("arguments", item.get("input", ""))))
+            for item in response["output"]
+            if item.get("type") in _CALLS
+        ]
 
+    def offered(self, request: ApiRequest) -> Schemas:
+        return _offered(request.body.get("tools"), "")
 
-def calls(response: Json) -> list[Call]:
-    return [
-        Call(str(item.get("name")), str(item.get("arguments", item.get("input", ""))))
-        for item in response["output"]
-        if item.get("type") in _CALLS
-    ]
+    def usage(self, response: Json) -> Spent:
+        spent = response.get("usage") or {}
+        return number(spent.get("input_tokens")), number(spent.get("output_tokens"))
 
+    def answer(self, origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:
+        return {
+            **_ended(responses[0]),
+            "id": f"{self.ID}{origin.request_id}",
+            "model": origin.model,
+            "alpharay": {**summary, **notes[0]},
+        }
 
-def offered(request: ApiRequest) -> Schemas:
-    return _offered(request.body.get("tools"), "")
+    def replay(self, request: ApiRequest, origin: Origin) -> _Replay:
+        return _Replay(request, origin)
+
+    def passage(
+        self,
+        request: ApiRequest,  # noqa: ARG002 - nothing of it changes the stream
+        origin: Origin,
+        note: Note,
+        closing: Closing,
+    ) -> _Passage:
+        return _Passage(origin, note, closing)
 
 
 def _offered(tools: object, namespace: str) -> dict[str, Json | None]:
     """A namespaced tool is called by its own name or, as models are told, by both joined."""
-    found: dict[str, Json | None] = {}
-    for tool in d.objects(tools):
+    schemas: dict[str, Json | None] = {}
+    for tool in objects(tools):
         name, kind = str(tool.get("name")), tool.get("type")
         if kind == "namespace":
-            found |= _offered(tool.get("tools"), f"{name}__")
+            schemas |= _offered(tool.get("tools"), f"{name}__")
         elif kind in {"function", "custom"}:
             schema = None if kind == "custom" else tool.get("parameters") or {}
-            found |= {name: schema, namespace + name: schema}
-    return found
-
-
-def usage(response: Json) -> Spent:
-    spent = response.get("usage") or {}
-    return number(spent.get("input_tokens")), number(spent.get("output_tokens"))
-
-
-def answer(origin: Origin, responses: Sequence[Json], notes: Sequence[Json], summary: Json) -> Json:
-    return {
-        **_ended(responses[0]),
-        "id": f"resp_{origin.request_id}",
-        "model": origin.model,
-        "alpharay": {**summary, **notes[0]},
-    }
+            schemas |= {name: schema, namespace + name: schema}
+    return schemas
 
 
 def _ended(response: Json) -> Json:
@@ -130,10 +123,6 @@ def _final(response: Json) -> str:
     return "response.incomplete" if response.get("status") == "incomplete" else "response.completed"
 
 
-def noted(origin: Origin, response: Json, note: Note, summary: Json) -> Json:
-    return answer(origin, [response], [note(0)], summary)
-
-
 class _Replay:
     """Numbers its events from `response.created` on, through the waiting, to the end."""
 
@@ -141,7 +130,7 @@ class _Replay:
         self._sequence = 0
         body = request.body
         self._empty = {
-            "id": f"resp_{origin.request_id}",
+            "id": f"{Responses.ID}{origin.request_id}",
             "object": "response",
             "created_at": origin.created,
             "status": "in_progress",
@@ -211,13 +200,9 @@ class _Replay:
         yield self._event("response.content_part.done", **where, part=part)
 
     def _event(self, kind: str, **fields: object) -> bytes:
-        told = named_event({"type": kind, "sequence_number": self._sequence, **fields})
+        event = named_event({"type": kind, "sequence_number": self._sequence, **fields})
         self._sequence += 1
-        return told
-
-
-def replay(request: ApiRequest, origin: Origin) -> _Replay:
-    return _Replay(request, origin)
+        return event
 
 
 def _failure(error: RequestError) -> Json:
@@ -266,7 +251,7 @@ class _Passage:
         yield from self._released(cut=response.get("status") == "incomplete")
         if kind == b"response.completed":
             told["type"] = _final(response)
-        summary = self._closing(usage(response))
+        summary = self._closing(responses.usage(response))
         told["response"] = {**response, "alpharay": {**summary, **self._note(0)}}
         yield named_event(told)
 
@@ -282,7 +267,7 @@ class _Passage:
     def fail(self, error: RequestError) -> Iterator[bytes]:
         yield from self._released()
         failed = {
-            "id": f"resp_{self._origin.request_id}",
+            "id": f"{Responses.ID}{self._origin.request_id}",
             "object": "response",
             "created_at": self._origin.created,
             "status": "failed",
@@ -295,10 +280,4 @@ class _Passage:
         yield named_event({"type": "response.failed", "sequence_number": self._next, "response": failed})
 
 
-def passage(
-    request: ApiRequest,  # noqa: ARG001 - the protocol's signature
-    origin: Origin,
-    note: Note,
-    closing: Closing,
-) -> _Passage:
-    return _Passage(origin, note, closing)
+responses = Responses()

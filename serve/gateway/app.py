@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from alpharay.serve import spelling
-from alpharay.serve.dialects import chat, completions, messages, responses
-from alpharay.serve.dialects.dialect import Dialect, salted
+from alpharay.serve.dialects import DIALECTS, chat, messages
+from alpharay.serve.dialects.api_request import salted
+from alpharay.serve.dialects.dialect import Dialect
 from alpharay.serve.engine.build import engine_build
 from alpharay.serve.errors import RequestError
 from alpharay.serve.gateway.admission import ClientGone, RequestContext
@@ -26,7 +27,7 @@ from alpharay.serve.gateway.http.body import apart, json_body
 from alpharay.serve.gateway.http.gate import Gate
 from alpharay.serve.gateway.parse import parse_request
 from alpharay.serve.gateway.routes import feedback, front_page, model_list, tokenizing
-from alpharay.serve.gateway.routes.count_tokens import COUNT_PATH, count_tokens
+from alpharay.serve.gateway.routes.count_tokens import COUNT_ENDPOINT, COUNT_PATH, count_tokens
 from alpharay.serve.gateway.routes.metrics_page import metrics_page
 from alpharay.serve.gateway.routes.openapi import endpoint
 from alpharay.serve.gateway.selected import SelectedStream, selected
@@ -43,8 +44,6 @@ Json = dict[str, Any]
 _CLIENT_GONE = 499
 # An error may quote the request, and an engine's may do so at any length.
 _MOST_TOLD = 4000
-
-DIALECTS: tuple[Dialect, ...] = (chat, completions, responses, messages)
 
 
 def build_app(server: Server) -> FastAPI:
@@ -131,15 +130,13 @@ def build_app(server: Server) -> FastAPI:
     for dialect in DIALECTS:
         _add_dialect(app, server, dialect)
 
-    @app.post(
-        COUNT_PATH, summary="How many tokens a request to Messages would have", **endpoint("count_tokens")
-    )
+    @app.post(COUNT_PATH, **COUNT_ENDPOINT)
     async def counted(http: Request) -> Response:
         with admission.admit("count_tokens", http.headers.items()) as context:
             return await unless_gone(http, count_tokens(server, await _body(server, http, context)))
 
-    for path in tokenizing.PATHS:
-        _add_tokenizing(app, server, path)
+    for path, described in tokenizing.ENDPOINTS.items():
+        _add_tokenizing(app, server, path, described)
 
     @app.post(feedback.PATH, **feedback.DESCRIBED)
     async def taught(http: Request) -> Json:
@@ -150,17 +147,19 @@ def build_app(server: Server) -> FastAPI:
 
 
 def _add_dialect(app: FastAPI, server: Server, dialect: Dialect) -> None:
-    @app.post(dialect.PATH, name=dialect.NAME, **endpoint(dialect.NAME))
+    described = endpoint(dialect.SUMMARY, dialect.REQUIRED, dialect.FIELDS)
+
+    @app.post(dialect.PATH, name=dialect.NAME, **described)
     async def answered(http: Request) -> Response:
         with server.admission.admit(dialect.NAME, http.headers.items()) as context:
             parsed = await _parsed(server, http, context, dialect)
             return await _answer(server, http, context, parsed)
 
 
-def _add_tokenizing(app: FastAPI, server: Server, path: str) -> None:
+def _add_tokenizing(app: FastAPI, server: Server, path: str, described: Json) -> None:
     name = path.removeprefix("/")
 
-    @app.post(path, name=name, **endpoint(name))
+    @app.post(path, name=name, **described)
     async def answered(http: Request) -> Response:
         with server.admission.admit(name, http.headers.items()) as context:
             body = await _body(server, http, context)
@@ -221,7 +220,7 @@ def _error(http: Request, error: RequestError) -> Response:
 def _refusal(scope: Scope, error: RequestError) -> Response:
     """In the error object of the dialect whose path was asked for; OpenAI's everywhere else."""
     path, names = scope["path"], dict(scope["headers"])
-    dialect = next((one for one in DIALECTS if path.startswith(one.PATH)), chat)
+    dialect = next((dialect for dialect in DIALECTS if path.startswith(dialect.PATH)), chat)
     if path.startswith("/v1/models") and model_list.ASKED_BY.encode() in names:
         dialect = messages
     if len(error.message) > _MOST_TOLD:

@@ -16,7 +16,8 @@ from typing import Any
 
 from alpharay.driver import Sampler, drive
 from alpharay.router import Candidate, Down, Draw, Event, SamplingRequest
-from alpharay.serve.dialects.dialect import EngineError, Json, Spent
+from alpharay.serve.dialects.api_request import Json
+from alpharay.serve.dialects.dialect import EngineError, Spent
 from alpharay.serve.dialects.refusals import engine_fault, refused
 from alpharay.serve.errors import RequestError
 from alpharay.serve.gateway import respond

@@ -11,8 +11,9 @@ from contextlib import aclosing
 from typing import Any
 
 from alpharay.router import Draw
+from alpharay.serve.dialects.api_request import Json
 from alpharay.serve.dialects.chunks import MergedChunks
-from alpharay.serve.dialects.dialect import Closing, EngineError, Json, Passage, Spent
+from alpharay.serve.dialects.dialect import Closing, EngineError, Passage, Spent
 from alpharay.serve.dialects.openai import events_of, one_line
 from alpharay.serve.dialects.refusals import refused
 from alpharay.serve.errors import RequestError

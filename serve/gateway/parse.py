@@ -16,7 +16,8 @@ from alpharay.router.learn.features import features_of
 from alpharay.router.seeds import mix
 from alpharay.serve.config import Config
 from alpharay.serve.dialects import structures
-from alpharay.serve.dialects.dialect import ApiRequest, Dialect, for_the_engine
+from alpharay.serve.dialects.api_request import ApiRequest, for_the_engine
+from alpharay.serve.dialects.dialect import Dialect
 from alpharay.serve.dialects.refusals import LIMITS
 from alpharay.serve.errors import malformed
 from alpharay.serve.gateway.controls import Controls, read_controls

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from alpharay.serve.dialects.dialect import Json, Origin
+from alpharay.serve.dialects.api_request import Json
+from alpharay.serve.dialects.dialect import Origin
 from alpharay.serve.errors import RequestError
 from alpharay.serve.gateway import respond
 from alpharay.serve.gateway.admission import RequestContext, outcome_of

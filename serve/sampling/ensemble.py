@@ -16,7 +16,7 @@ from alpharay.driver import Sampler, drive
 from alpharay.judge.errors import JudgeError
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router import Candidate, Draw, Evidence, Need, Stop
-from alpharay.serve.dialects.dialect import ApiRequest
+from alpharay.serve.dialects.api_request import ApiRequest
 from alpharay.serve.dialects.refusals import engine_fault, refused
 from alpharay.serve.dialects.structures import unusable
 from alpharay.serve.errors import RequestError, malformed, no_capacity

@@ -17,8 +17,9 @@ from typing import Any
 from alpharay.judge.pool.judging import STDOUT_BYTES
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.dialects import chat
+from alpharay.serve.dialects.api_request import ApiRequest, Json, for_the_engine, with_own
 from alpharay.serve.dialects.chunks import total
-from alpharay.serve.dialects.dialect import ApiRequest, Call, Dialect, Json, for_the_engine, with_own
+from alpharay.serve.dialects.dialect import Call, Dialect
 from alpharay.serve.errors import RequestError, malformed
 
 # Calls of one candidate; the round after the last of them is answered without the tool.

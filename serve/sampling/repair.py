@@ -15,7 +15,7 @@ from typing import Any
 from alpharay.judge.behaviour import shown
 from alpharay.judge.problem import CallCase, CodeTests, StdioCase, Tests
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.serve.dialects.dialect import ApiRequest, for_the_engine
+from alpharay.serve.dialects.api_request import ApiRequest, for_the_engine
 
 # Of an input, an output or a message, in characters: a few lines tell what a page would not.
 _MOST_SHOWN = 1500

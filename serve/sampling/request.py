@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
 from alpharay.router import Need, SamplingRequest
-from alpharay.serve.dialects.dialect import ApiRequest, Dialect
+from alpharay.serve.dialects.api_request import ApiRequest
+from alpharay.serve.dialects.dialect import Dialect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import httpx
 from alpharay.judge.errors import LanguageUnavailable
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.config import Config
-from alpharay.serve.dialects import chat
+from alpharay.serve.dialects import chat, openai
 from alpharay.serve.gateway.app import build_app
 from alpharay.serve.gateway.server import Server
 from alpharay.serve.state.cluster_state import ClusterState, MemberReport, Phase
@@ -124,7 +124,7 @@ def stream_of(whole, asked):
 
     def chunk(index, delta, finish_reason=None):
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return chat.event({**head, "choices": [choice]})
+        return openai.event({**head, "choices": [choice]})
 
     for choice in whole["choices"]:
         yield chunk(choice["index"], {"role": "assistant", "content": ""})
@@ -133,8 +133,8 @@ def stream_of(whole, asked):
             yield chunk(choice["index"], {"content": letter})
         yield chunk(choice["index"], {}, "stop")
     if (asked.get("stream_options") or {}).get("include_usage"):
-        yield chat.event({**head, "choices": [], "usage": whole["usage"]})
-    yield chat.DONE
+        yield openai.event({**head, "choices": [], "usage": whole["usage"]})
+    yield openai.DONE
 
 
 @dataclass

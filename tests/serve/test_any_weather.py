@@ -6,13 +6,13 @@ from random import Random
 
 import pytest
 
-from alpharay.serve.dialects import chat
+from alpharay.serve.dialects import openai
 from alpharay.serve.transport.clients import EngineFault, SampleLost
 
 from .fakes import NAMES, TESTS, Call, question, refusal
 
-ERROR = chat.event({"error": {"message": "it broke", "code": 500}})
-REFUSAL = chat.event({"error": {"message": "it is refused", "code": 400}})
+ERROR = openai.event({"error": {"message": "it broke", "code": 500}})
+REFUSAL = openai.event({"error": {"message": "it is refused", "code": 400}})
 
 
 def weather(dice, engines):

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alpharay.serve.dialects import chat
-from alpharay.serve.dialects.dialect import Origin
+from alpharay.serve.dialects import DIALECTS, chat, openai
+from alpharay.serve.dialects.chat import events as chat_events
+from alpharay.serve.dialects.dialect import Dialect, Origin
 
-from .fakes import data_events, question
+from .fakes import Serving, data_events, question
 
 ORIGIN = Origin(request_id="abc", model="frontier", created=17)
 
@@ -86,7 +87,7 @@ def told(message):
 @given(ANSWERS, st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_a_client_that_puts_the_events_together_has_the_message(whole, include_usage):
-    events = data_events(b"".join(chat.events(whole, include_usage=include_usage)).decode())
+    events = data_events(b"".join(chat_events(whole, include_usage=include_usage)).decode())
     rebuilt = put_together(events)
     assert [told(choice["message"]) for choice in rebuilt] == [
         told(choice["message"]) for choice in whole["choices"]
@@ -97,7 +98,7 @@ def test_a_client_that_puts_the_events_together_has_the_message(whole, include_u
 @given(ANSWERS, st.booleans())
 @settings(max_examples=30, deadline=None)
 def test_the_summary_travels_in_the_last_event_and_only_there(whole, include_usage):
-    events = data_events(b"".join(chat.events(whole, include_usage=include_usage)).decode())
+    events = data_events(b"".join(chat_events(whole, include_usage=include_usage)).decode())
     assert events[-1]["alpharay"] == {"drawn": 9}
     assert not any("alpharay" in event for event in events[:-1])
     assert ("usage" in events[-1]) == include_usage
@@ -109,7 +110,7 @@ def test_the_summary_travels_in_the_last_event_and_only_there(whole, include_usa
 @given(ANSWERS)
 @settings(max_examples=30, deadline=None)
 def test_choices_are_streamed_one_after_the_other_each_with_its_note(whole):
-    events = data_events(b"".join(chat.events(whole, include_usage=False)).decode())
+    events = data_events(b"".join(chat_events(whole, include_usage=False)).decode())
     order = [event["choices"][0]["index"] for event in events]
     assert order == sorted(order)
     notes = [event["choices"][0]["alpharay"] for event in events if "alpharay" in event["choices"][0]]
@@ -132,7 +133,7 @@ def test_an_answer_carries_the_messages_as_the_engine_made_them(responses):
 
 
 def test_a_line_break_in_a_text_does_not_break_its_event():
-    assert chat.event({"text": "a\n\nb\r\n\u2028"}).count(b"\n\n") == 1
+    assert openai.event({"text": "a\n\nb\r\n\u2028"}).count(b"\n\n") == 1
 
 
 def test_a_draw_asks_the_engine_for_one_whole_sample_with_its_seed():
@@ -172,3 +173,22 @@ def test_an_answer_without_usage_counts_as_nothing_spent():
 
 def test_fields_that_the_engine_reads_are_left_to_the_engine():
     assert request(temperature="warm", messages=5).greedy is False
+
+
+def test_a_dialect_that_lacks_something_is_refused_by_what_it_lacks():
+    class Unfinished(type(chat)):
+        pass
+
+    class Nameless(Dialect):
+        NAME, SINGLE = "nameless", True
+        conversation = engine_body = text = usage = answer = replay = passage = None
+
+    assert Unfinished().PATH == chat.PATH
+    with pytest.raises(TypeError, match="the dialect Nameless lacks PATH, ID, SUMMARY, REQUIRED, FIELDS"):
+        Nameless()
+
+
+async def test_every_dialect_is_served_and_described():
+    paths = Serving().app.openapi()["paths"]
+    for dialect in DIALECTS:
+        assert paths[dialect.PATH]["post"]["summary"] == dialect.SUMMARY

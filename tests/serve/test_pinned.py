@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alpharay.serve.dialects import chat
+from alpharay.serve.dialects import openai
 from alpharay.serve.transport.clients import SampleLost
 
 from .fakes import (
@@ -125,8 +125,8 @@ async def test_a_pinned_member_whose_engine_is_lost_answers_503_and_when_to_try_
 
 
 async def test_an_error_event_of_the_engine_becomes_our_own(serving):
-    event = chat.event({"error": {"message": "", "code": 500}})
-    serving.engines.streamed = [whole_stream()[:400].rpartition(b"\n\n")[0] + b"\n\n", event, chat.DONE]
+    event = openai.event({"error": {"message": "", "code": 500}})
+    serving.engines.streamed = [whole_stream()[:400].rpartition(b"\n\n")[0] + b"\n\n", event, openai.DONE]
     events, _ = await serving.events(model=PINNED)
     assert "fails on this request" in events[-1]["error"]["message"]
     assert events[-1]["error"]["type"] == "server_error"
@@ -134,7 +134,7 @@ async def test_an_error_event_of_the_engine_becomes_our_own(serving):
 
 
 async def test_an_error_that_is_the_first_event_has_its_status(serving):
-    serving.engines.streamed = [chat.event({"error": {"message": "", "code": 500}}), chat.DONE]
+    serving.engines.streamed = [openai.event({"error": {"message": "", "code": 500}}), openai.DONE]
     response = await serving.chat(model=PINNED, stream=True)
     assert (response.status_code, response.json()["error"]["type"]) == (500, "server_error")
 
@@ -149,7 +149,7 @@ async def test_a_request_for_any_member_whose_engine_fails_at_once_is_answered_b
                 yield part
             return
         yield 200, "text/event-stream; charset=utf-8"
-        yield chat.event({"error": {"message": "", "code": 500}})
+        yield openai.event({"error": {"message": "", "code": 500}})
 
     serving.engines.stream = stream
     events, _ = await serving.events()
@@ -172,7 +172,7 @@ async def test_a_pinned_request_tells_the_engine_its_id(serving):
 
 
 async def test_a_request_on_which_every_members_engine_fails_is_no_reason_to_try_again(serving):
-    serving.engines.streamed = [chat.event({"error": {"message": "", "code": 500}})]
+    serving.engines.streamed = [openai.event({"error": {"message": "", "code": 500}})]
     response = await serving.chat(stream=True)
     assert (response.status_code, "retry-after" in response.headers) == (500, False)
     assert len({member for member, _, _ in serving.engines.calls}) == len(serving.members)

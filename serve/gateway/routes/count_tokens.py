@@ -7,12 +7,18 @@ from typing import Any
 from fastapi.responses import Response
 
 from alpharay.serve.dialects import messages
-from alpharay.serve.dialects.dialect import OURS
+from alpharay.serve.dialects.api_request import OURS
 from alpharay.serve.dialects.messages_input import tidied
+from alpharay.serve.gateway.routes.openapi import endpoint
 from alpharay.serve.gateway.routes.tokenizing import any_engine
 from alpharay.serve.gateway.server import Server
 
 COUNT_PATH = f"{messages.PATH}/count_tokens"
+COUNT_ENDPOINT = endpoint(
+    "How many tokens a request to Messages would have",
+    ["messages"],
+    {name: messages.FIELDS[name] for name in ("messages", "system")},
+)
 
 
 async def count_tokens(server: Server, body: dict[str, Any]) -> Response:

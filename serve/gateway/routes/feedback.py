@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from alpharay.judge.verdict import VerdictKind
+from alpharay.serve.dialects import DIALECTS
 from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.gateway.server import Server
 from alpharay.serve.learn.store import Feedback, StoreDown, UnknownRequest
@@ -16,7 +17,7 @@ PATH = "/v1/feedback"
 Json = dict[str, Any]
 
 # A response's id is its dialect's prefix and the request's own id.
-_ID = re.compile(r"(?:chatcmpl-|cmpl-|resp_|msg_)?([0-9a-f]{32})")
+_ID = re.compile(rf"(?:{'|'.join(dialect.ID for dialect in DIALECTS)})?([0-9a-f]{{32}})")
 _FIELDS = ("id", "choice", "verdict")
 # Ours to say, not a client's.
 _VERDICTS = [kind.value for kind in VerdictKind if kind is not VerdictKind.JUDGE_ERROR]

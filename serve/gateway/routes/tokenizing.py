@@ -7,14 +7,30 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from alpharay.serve.dialects.dialect import OURS, for_the_engine, typed, with_own
+from alpharay.serve.dialects.api_request import OURS, for_the_engine, typed, with_own
 from alpharay.serve.dialects.refusals import refused
 from alpharay.serve.errors import no_capacity
+from alpharay.serve.gateway.routes.openapi import endpoint
 from alpharay.serve.gateway.server import Server
 from alpharay.serve.state.members import find_member, unknown_model
 from alpharay.serve.transport.clients import SampleLost
 
-PATHS = ("/tokenize", "/detokenize")
+ENDPOINTS = {
+    "/tokenize": endpoint(
+        "The tokens of a prompt or a conversation, as vLLM's endpoint",
+        [],
+        {
+            "prompt": {"type": "string"},
+            "messages": {"type": "array", "items": {"type": "object"}},
+            "add_special_tokens": {"type": "boolean"},
+        },
+    ),
+    "/detokenize": endpoint(
+        "The text of tokens, as vLLM's endpoint",
+        ["tokens"],
+        {"tokens": {"type": "array", "items": {"type": "integer", "minimum": 0}}},
+    ),
+}
 
 
 async def tokenized(server: Server, path: str, body: dict[str, Any]) -> Response:

@@ -1,0 +1,167 @@
+"""What alpharay reads of a request, whichever dialect it comes in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from alpharay.serve.errors import malformed
+from alpharay.serve.spelling import shown
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiRequest:
+    """What alpharay itself needs to know of a request; everything else goes to the engine as it came.
+
+    rest: as JSON, all that the engine is sent as it came: encoded once, however many samples are drawn.
+    choices: how many come back. budget: from `best_of`. seed: None when the caller gave none.
+    tools: whether the model may call tools. conversation: the same for every turn of one conversation.
+    prompts: more than 1 only for completions, where one request may hold several.
+    changed: what was left out or converted because vLLM would refuse it, one line each.
+    context: how many tokens the model takes, prompt and answer together; 0 where that is not known.
+    """
+
+    body: Json
+    rest: str
+    model: str | None
+    stream: bool
+    greedy: bool
+    seed: int | None
+    choices: int = 1
+    budget: int | None = None
+    stream_options: Json = field(default_factory=dict)
+    tools: bool = False
+    conversation: str = ""
+    prompts: int = 1
+    changed: tuple[str, ...] = ()
+    context: int = 0
+
+    @property
+    def include_usage(self) -> bool:
+        return bool(self.stream_options.get("include_usage"))
+
+    @property
+    def continuous_usage(self) -> bool:
+        """Whether every event carries usage, which vLLM ties to `include_usage`."""
+        return self.include_usage and bool(self.stream_options.get("continuous_usage_stats"))
+
+
+# Fields that are ours alone, or that differ from sample to sample; `request_id` would let callers
+# choose ids that collide in the engine, `cache_salt` is the server's to set.
+OURS = frozenset(
+    {"alpharay", "best_of", "model", "n", "seed", "stream", "stream_options", "request_id", "cache_salt"}
+)
+
+
+# Going through every value of a large request would hold all others up; in its text such a number is found at once.
+_MANY_DIGITS = re.compile(r"\d{19}")
+
+
+def for_the_engine(fields: Json) -> str:
+    """What the engine is sent as it came, as JSON.
+
+    Raises RequestError (400) for what it would stumble over between its processes, keeping the request's
+    place for good: text that is not Unicode, numbers beyond 64 bits, a structure that is none.
+    """
+    if not isinstance(fields.get("structured_outputs") or {}, dict):
+        raise malformed("`structured_outputs` must be an object", param="structured_outputs")
+    try:
+        text = json.dumps(fields, ensure_ascii=False)
+        text.encode()
+    except RecursionError:
+        raise malformed("the request's JSON is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise malformed("the request holds half a surrogate pair, which is not text") from None
+    if _MANY_DIGITS.search(text):
+        _check_numbers(fields)
+    return text
+
+
+def _check_numbers(fields: Json) -> None:
+    waiting: list[Any] = [fields]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise malformed(f"a number is beyond 64 bits: {shown(value)}")
+
+
+def with_own(rest: str, own: Json) -> bytes:
+    """The engine's body: what came, and what is ours."""
+    rest = rest.removesuffix("}")
+    return f"{rest}{', ' if rest != '{' else ''}{json.dumps(own)[1:]}".encode()
+
+
+def salted(request: ApiRequest, salt: str) -> ApiRequest:
+    """The request with a prefix cache of its own in the engine."""
+    return replace(request, rest=with_own(request.rest, {"cache_salt": salt}).decode())
+
+
+def greedy(temperature: object) -> bool:
+    """Whether the engine, which reads numbers from strings too, will sample without chance."""
+    try:
+        return temperature is not None and float(temperature) == 0  # type: ignore[arg-type]  # that is the question
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def seed(body: Mapping[str, Any]) -> int | None:
+    found: int | None = typed(body, "seed", int)
+    if found is not None and not -(2**63) <= found < 2**63:
+        raise malformed(f"`seed` must fit 64 bits, got {shown(found)}", param="seed")
+    return found
+
+
+def typed(body: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = body.get(name)
+    if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        return value
+    wanted = {str: "a string", bool: "true or false", int: "an integer", dict: "an object"}[kind]
+    raise malformed(f"`{name}` must be {wanted}, got {json.dumps(value, default=str)[:80]}", param=name)
+
+
+def positive(body: Mapping[str, Any], name: str) -> int | None:
+    value: int | None = typed(body, name, int)
+    if value is not None and value < 1:
+        raise malformed(f"`{name}` must be at least 1, got {shown(value)}", param=name)
+    return value
+
+
+def stream_options(body: Json) -> Json:
+    """Raises RequestError (400), as vLLM does for options of a stream that was not asked for."""
+    options = body.get("stream_options") or {}
+    if not isinstance(options, dict):
+        raise malformed("`stream_options` must be an object", param="stream_options")
+    if options and not body.get("stream"):
+        raise malformed("Stream options can only be defined when `stream=True`.", param="stream_options")
+    for name in ("include_usage", "continuous_usage_stats"):
+        typed(options, name, bool)
+    return options
+
+
+def among(value: object, known: frozenset[str]) -> bool:
+    """Whether a field's value is one of those words; callers may send anything."""
+    return isinstance(value, str) and value in known
+
+
+def objects(value: object) -> list[Json]:
+    """The objects in a list, where it is one."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def number(value: object) -> int:
+    """A count that an engine told, or 0."""
+    return value if isinstance(value, int) else 0
+
+
+def first_of_user(turns: object) -> Json | None:
+    """The user's first message, by which a conversation is known."""
+    return next((turn for turn in objects(turns) if turn.get("role") == "user"), None)
