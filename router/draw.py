@@ -86,6 +86,11 @@ class Candidate:
         return self.verdict is not None and self.verdict.verdict is VerdictKind.ACCEPTED
 
     @property
+    def failed(self) -> bool:
+        """Known to have passed nothing. A fault of the judge's counts too: a program might bring it about."""
+        return self.verdict is not None and not self.verdict.passed
+
+    @property
     def score(self) -> float:
         """Share of the tests passed, in [0, 1]; 0 when it was not judged."""
         if self.verdict is None or not self.verdict.total:

@@ -88,10 +88,6 @@ def budgets_up_to(samples: int) -> list[int]:
     return [k for k in (1, 2, 5, 10, 20, 50, 100, 250) if k <= samples]
 
 
-def _log_factorials(n: int) -> Floats:
-    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-
-
 def _counts(n: ArrayLike, c: ArrayLike) -> tuple[Ints, Ints]:
     whole, part = np.broadcast_arrays(np.asarray(n, dtype=np.int64), np.asarray(c, dtype=np.int64))
     if whole.size and not ((part >= 0) & (part <= whole)).all():

@@ -7,8 +7,6 @@ from pathlib import Path
 from alpharay.merge.checkpoints.checkpoint import weight_files
 from alpharay.merge.errors import CheckpointError
 
-CHUNK = 1 << 20
-
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""

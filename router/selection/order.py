@@ -21,8 +21,15 @@ def by_tests(candidates: Sequence[Candidate]) -> list[Candidate]:
     """
     size = consensus.per_candidate(candidates, consensus.sizes)
 
-    def key(one: Candidate) -> tuple[Any, ...]:
-        return (not one.accepted, _failed(one), -one.score, -size[one.draw.index], *_last(one))
+    def key(candidate: Candidate) -> tuple[Any, ...]:
+        # What failed outright is worth less than what nobody judged.
+        return (
+            not candidate.accepted,
+            candidate.failed,
+            -candidate.score,
+            -size[candidate.draw.index],
+            *_last(candidate),
+        )
 
     return sorted(candidates, key=key)
 
@@ -50,36 +57,39 @@ def _by_worth(
 ) -> list[Candidate]:
     scores = consensus.per_candidate(candidates, worth)
 
-    def key(one: Candidate) -> tuple[Any, ...]:
+    def key(candidate: Candidate) -> tuple[Any, ...]:
         # By its prior alone B4 could prefer a lone candidate that never answered.
-        silent = nothing_last and not any(output is not None for output in one.evidence.behaviour)
-        return (not one.accepted, silent, _failed(one), -scores[one.draw.index], -one.score, *_last(one))
+        silent = nothing_last and not any(output is not None for output in candidate.evidence.behaviour)
+        return (
+            not candidate.accepted,
+            silent,
+            candidate.failed,
+            -scores[candidate.draw.index],
+            -candidate.score,
+            *_last(candidate),
+        )
 
     return sorted(candidates, key=key)
 
 
 def by_majority(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The answer that most give, its likeliest first; for tasks without programs. Self-consistency, arXiv:2203.11171."""
-    votes = Counter(one.evidence.answer for one in candidates)
+    votes = Counter(candidate.evidence.answer for candidate in candidates)
     votes[None] = 0  # those that give none agree on nothing
-    return sorted(candidates, key=lambda one: (-votes[one.evidence.answer], *_last(one)))
+    return sorted(candidates, key=lambda candidate: (-votes[candidate.evidence.answer], *_last(candidate)))
 
 
 def by_logprob(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The most self-certain where the engine tells of all, else the likeliest per token; those not told of last."""
-    if candidates and all(one.evidence.certainty is not None for one in candidates):
-        return sorted(candidates, key=lambda one: (-_finite(one.evidence.certainty), one.draw.index))
+    if candidates and all(candidate.evidence.certainty is not None for candidate in candidates):
+        return sorted(
+            candidates, key=lambda candidate: (-_finite(candidate.evidence.certainty), candidate.draw.index)
+        )
     return sorted(candidates, key=_last)
 
 
-def _failed(one: Candidate) -> bool:
-    # A candidate known to have failed outright is worth less than one that nobody judged. A fault of the judge's is no
-    # reason to prefer one: a program might bring it about.
-    return one.verdict is not None and not one.verdict.passed
-
-
-def _last(one: Candidate) -> tuple[float, int]:
-    return (-_finite(one.evidence.logprob), one.draw.index)
+def _last(candidate: Candidate) -> tuple[float, int]:
+    return (-_finite(candidate.evidence.logprob), candidate.draw.index)
 
 
 def _finite(value: float | None) -> float:

@@ -165,3 +165,30 @@ def number(value: object) -> int:
 def first_of_user(turns: object) -> Json | None:
     """The user's first message, by which a conversation is known."""
     return next((turn for turn in objects(turns) if turn.get("role") == "user"), None)
+
+
+def prompt_text(body: Mapping[str, Any]) -> str:
+    """The last message of the user, or the prompt, as plain text for the router's features; empty where there is none.
+
+    What comes before is the same for all of a client's requests (a system prompt), or has been answered.
+    """
+    for name in ("messages", "input", "prompt"):
+        value = body.get(name)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, list):
+            asked = [turn for turn in objects(value) if turn.get("role", "user") == "user"]
+            strings = [part for part in value if isinstance(part, str)]
+            return _content_text(asked[-1].get("content", asked[-1])) if asked else "".join(strings[:1])
+    return ""
+
+
+def _content_text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list):
+        return ""
+    parts = [part.get("text") for part in objects(content)]
+    return "\n".join(text for text in parts if isinstance(text, str))

@@ -24,12 +24,9 @@ class Chat(ChunkDialect):
         "tools": {"type": "array", "items": {"type": "object"}},
     }
 
-    def read(self, body: Json) -> ApiRequest:
-        if body.get("messages") == []:
-            raise malformed("`messages` is empty; send at least one", param="messages")
-        return super().read(body)
-
     def tidied(self, fields: Json) -> tuple[Json, tuple[str, ...]]:
+        if fields.get("messages") == []:
+            raise malformed("`messages` is empty; send at least one", param="messages")
         return tidied(fields)
 
     def conversation(self, body: Json) -> str:

@@ -143,7 +143,10 @@ class Dialect(ABC):
         )
 
     def tidied(self, fields: Json) -> tuple[Json, tuple[str, ...]]:
-        """The fields as vLLM takes them, and a line for each that was left out or converted."""
+        """The fields as vLLM takes them, and a line for each that was left out or converted.
+
+        Raises RequestError (400) where there is nothing to answer.
+        """
         return fields, ()
 
     def may_call(self, fields: Json) -> bool:

@@ -30,12 +30,9 @@ class Responses(Dialect):
         "tools": _OBJECTS,
     }
 
-    def read(self, body: Json) -> ApiRequest:
-        if body.get("input") == [] and not body.get("instructions"):
-            raise malformed("`input` is empty; send at least one item", param="input")
-        return super().read(body)
-
     def tidied(self, fields: Json) -> tuple[Json, tuple[str, ...]]:
+        if fields.get("input") == [] and not fields.get("instructions"):
+            raise malformed("`input` is empty; send at least one item", param="input")
         return tidied(fields)
 
     def conversation(self, body: Json) -> str:

@@ -16,7 +16,7 @@ from alpharay.router.learn.features import features_of
 from alpharay.router.seeds import mix
 from alpharay.serve.config import Config
 from alpharay.serve.dialects import structures
-from alpharay.serve.dialects.api_request import ApiRequest, for_the_engine
+from alpharay.serve.dialects.api_request import ApiRequest, for_the_engine, prompt_text
 from alpharay.serve.dialects.dialect import Dialect
 from alpharay.serve.dialects.refusals import LIMITS
 from alpharay.serve.errors import malformed
@@ -24,7 +24,6 @@ from alpharay.serve.gateway.controls import Controls, read_controls
 from alpharay.serve.sampling import python_tool
 from alpharay.serve.sampling.conversations import digest
 from alpharay.serve.sampling.evidence import asking, check_selector, probes
-from alpharay.serve.sampling.prompt_text import prompt_text
 from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.spelling import shown
 from alpharay.serve.state.keys import Key

@@ -16,14 +16,13 @@ from alpharay.driver import Sampler, drive
 from alpharay.judge.errors import JudgeError
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router import Candidate, Draw, Evidence, Need, Stop
-from alpharay.serve.dialects.api_request import ApiRequest
+from alpharay.serve.dialects.api_request import ApiRequest, prompt_text
 from alpharay.serve.dialects.refusals import engine_fault, refused
 from alpharay.serve.dialects.structures import unusable
 from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.learn.recording import RecordedSession
 from alpharay.serve.sampling import evidence, python_tool, repair
 from alpharay.serve.sampling.progress import Watch
-from alpharay.serve.sampling.prompt_text import prompt_text
 from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.state.metrics import Counts
 from alpharay.serve.transport.asgi import Reply
