@@ -23,7 +23,7 @@ EMBEDDED = 1  # the seed whose weights are in the package
 class Sampling:
     """Which problems are sampled: `per_family` of each of the trained or of the held-out families.
 
-    members: a function of `bench.frontier.members`.
+    members: a function of `bench.frontier.members`. skipped: of each family's problems, the first that another set has.
     """
 
     split: str
@@ -31,6 +31,7 @@ class Sampling:
     samples: int
     held_out: bool = False
     members: str = "frontier"
+    skipped: int = 0
 
 
 SETS = {
@@ -40,6 +41,7 @@ SETS = {
     "baselines": Sampling("test", 1, 32, members="baselines"),
     "adapters": Sampling("test", 1, 64, members="adapters"),
     "logits": Sampling("test", 1, 64, members="logits"),
+    "fresh": Sampling("test", 4, 250, members="singles", skipped=2),
 }
 
 
@@ -84,7 +86,8 @@ def evaluate_step(folder: Path, given: argparse.Namespace) -> None:
     from bench.frontier.problems.draw import FAMILIES, HELD_OUT, shuffled
 
     plan = SETS[given.set]
-    raws = shuffled(list(HELD_OUT if plan.held_out else FAMILIES), plan.per_family, plan.split)
+    families = list(HELD_OUT if plan.held_out else FAMILIES)
+    raws = shuffled(families, plan.skipped + plan.per_family, plan.split)[plan.skipped * len(families) :]
     weights = weights_of(folder, given)
     evaluate(
         raws,

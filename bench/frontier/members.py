@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,49 @@ def frontier(folder: Path, alphas: tuple[float, ...] = ALPHAS) -> list[Candidate
     return [
         Candidate(f"frontier@{alpha:g}", alpha, lambda a=alpha: on_the_line(folder, a)) for alpha in alphas
     ]
+
+
+# Of `init`, `low`, `high` and what the adapters make of `init`. What a frontier over them is compared with.
+SINGLES = {
+    **{f"frontier@{alpha:g}": {"low": 1 - alpha, "high": alpha} for alpha in (0, 0.25, 0.5, 0.75, 1, 1.5)},
+    "init": {"init": 1.0},
+    "wise-ft low": {"init": 0.5, "low": 0.5},
+    "wise-ft high": {"init": 0.5, "high": 0.5},
+    "lora_high": {"lora_high": 1.0},
+    "lora_high 1.5": {"init": -0.5, "lora_high": 1.5},
+    "high and lora_high": {"high": 0.5, "lora_high": 0.5},
+}
+
+
+def in_span(folder: Path, weights: Mapping[str, float]) -> Llama:
+    """theta = the sum of weight * checkpoint, the weights summing to 1; `lora_…` is what that adapter makes of `init`."""
+    adapted = {name: weight for name, weight in weights.items() if name.startswith("lora_")}
+    full = {name: weight for name, weight in weights.items() if name not in adapted}
+    full["init"] = full.get("init", 0.0) + sum(adapted.values())  # an adapter is a step from `init`
+    theta = merged(load_checkpoint(folder / "init"), {folder / name: w for name, w in adapted.items()})
+    start = dict(load_checkpoint(folder / "init").named_parameters())
+    with torch.no_grad():
+        for name, weight in full.items():
+            if name == "init" or not weight:
+                continue  # theta begins there
+            for key, end in load_checkpoint(folder / name).named_parameters():
+                theta.get_parameter(key).add_(weight * (end - start[key]))
+    return theta
+
+
+def points(folder: Path, weights: Mapping[str, Mapping[str, float]]) -> list[Candidate]:
+    """Points of the span, by name."""
+    return [
+        Candidate(name, _alpha(each), lambda w=each: in_span(folder, w)) for name, each in weights.items()
+    ]
+
+
+def _alpha(weights: Mapping[str, float]) -> float:
+    return weights.get("high", 0.0) if weights.keys() <= {"low", "high"} else math.nan
+
+
+def singles(folder: Path) -> list[Candidate]:
+    return points(folder, SINGLES)
 
 
 def adapters(folder: Path) -> list[Candidate]:

@@ -99,6 +99,11 @@ class Search:
         """solved: None where it could not be judged, which counts neither way."""
         self._outcomes[draw.subject, draw.problem, draw.sample] = None if solved is None else bool(solved)
 
+    @property
+    def told(self) -> int:
+        """Samples that it knows the outcome of."""
+        return len(self._outcomes)
+
     def draws(self) -> tuple[Draw, ...]:
         """What the present round still lacks."""
         rounds = self._begun()

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     from alpharay.merge import command as merge
     from alpharay.serve.cli import doctor, keys, serve
     from alpharay.serve.evaluate import audit_command, eval_command, replay_command
+    from alpharay.serve.evaluate.search import command as search
 
     parser = argparse.ArgumentParser(
         prog="alpharay",
@@ -61,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
         ("judge", judge, "Judge a file of candidates in a sandbox, one verdict a line."),
         ("import", formats, "Turn problems of known formats into a problem file."),
         ("eval", eval_command, "Sample and judge every problem under every member."),
+        (
+            "search",
+            search,
+            "Find the points of the checkpoints' span that pay, and write a frontier of them.",
+        ),
         ("audit", audit_command, "Say whether an ensemble pays, from recorded outcomes."),
         ("keys", keys, "Make an API key: for its user, and for the server's keys file."),
         ("replay", replay_command, "Say how router policies would have done on recorded outcomes."),

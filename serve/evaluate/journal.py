@@ -65,6 +65,11 @@ class Journal:
         """(problem, member, sample) of every row there is. Those that the judge itself failed at are to be redone."""
         return {key for key, row in self._rows.items() if row["verdict"] != VerdictKind.JUDGE_ERROR}
 
+    @property
+    def solved(self) -> dict[Key, bool]:
+        """Whether each sample of `done` was accepted."""
+        return {key: self._rows[key]["verdict"] == VerdictKind.ACCEPTED for key in self.done}
+
     def add(self, row: Row) -> None:
         """Takes a row; it is safe after the next `flush`."""
         with self._adding:

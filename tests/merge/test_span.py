@@ -7,6 +7,7 @@ from alpharay.merge import checkpoint_sha256, errors
 from alpharay.merge.adapters.apply import apply_adapter
 from alpharay.merge.compute.methods import plan_ewa
 from alpharay.merge.compute.plan import read_settings
+from alpharay.merge.compute.random_direction import write_random_direction
 from alpharay.merge.compute.span import line_weights, plan_point, plan_span
 from alpharay.merge.compute.theta import weights
 from alpharay.merge.write.preview import preview
@@ -110,3 +111,23 @@ def test_a_checkpoint_that_an_adapter_makes_is_written_once(three, tmp_path, sav
     with pytest.raises(errors.AdapterMismatch, match="up_proj"):
         apply_adapter(base=base, adapter=wrong, out=tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_random_direction_is_as_long_as_the_step_in_every_tensor(tmp_path, endpoints, load):
+    low, high = endpoints
+    out = write_random_direction(start=low, end=high, out=tmp_path / "random", seed=3)
+    start, end, random = load(low), load(high), load(out)
+    for name in start:
+        step = (end[name].astype("f8") - start[name].astype("f8")).ravel()
+        other = (random[name].astype("f8") - start[name].astype("f8")).ravel()
+        assert np.linalg.norm(other) == pytest.approx(np.linalg.norm(step), rel=1e-3)
+        assert len(step) < 2 or abs(step @ other) < 0.9 * (step @ step)
+
+
+def test_a_random_direction_is_that_of_its_seed(tmp_path, endpoints):
+    low, high = endpoints
+    hashes = [
+        checkpoint_sha256(write_random_direction(start=low, end=high, out=tmp_path / name, seed=seed))
+        for name, seed in (("first", 3), ("same", 3), ("other", 4))
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]

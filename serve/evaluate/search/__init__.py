@@ -1,0 +1,1 @@
+"""`alpharay search`: the members of a frontier, found by measuring points of the span of some checkpoints."""

@@ -1,0 +1,187 @@
+"""`alpharay search`: finds the points of the checkpoints' span that are worth serving, and their schedule."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from alpharay.serve.config import Config
+    from alpharay.serve.evaluate.search.members import Checkpoints
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("problems", type=Path, metavar="PROBLEMS", help="problems with their tests, JSONL")
+    parser.add_argument(
+        "config",
+        nargs="?",
+        type=Path,
+        metavar="CONFIG",
+        help="configuration (YAML) that names the checkpoints; without it, the embedded frontier",
+    )
+    parser.add_argument(
+        "--k", type=_numbers, default=(1, 10, 50), metavar="K,…",
+        help="numbers of samples that a request may get (default: 1,10,50)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--samples", type=_positive, required=True, metavar="TOTAL", help="over all points and problems"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where frontier.yaml and the reports go"
+    )
+    parser.add_argument(
+        "--checkpoints",
+        nargs="+",
+        metavar="NAME",
+        help="those to combine (default: all of the configuration)",
+    )
+    parser.add_argument(
+        "--baseline", nargs="+", default=[], metavar="NAME",
+        help="checkpoints to compare with and never to choose, such as an earlier one",
+    )  # fmt: skip
+    parser.add_argument(
+        "--bounds", type=_bounds, default=None, metavar="LOW,HIGH",
+        help="of each checkpoint's weight (default: -0.5,1.5)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--members", type=_positive, default=8, metavar="N", help="to end with, at most (default: 8)"
+    )
+    parser.add_argument(
+        "--no-random", action="store_true",
+        help="without the null baseline, a checkpoint as far from the first as the last is, in a random direction",
+    )  # fmt: skip
+    parser.add_argument("--temperature", type=float, metavar="T", help="instead of the checkpoint's own")
+    parser.add_argument("--max-tokens", type=_positive, metavar="N", help="of one completion")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the whole search (default: 0)")
+    parser.add_argument(
+        "--in-flight", type=_positive, default=128, metavar="N", help="samples at once (default: 128)"
+    )
+    parser.add_argument("--address", help="a Ray cluster to join, instead of starting one here")
+    parser.epilog = (
+        "example:\n  alpharay search problems.jsonl frontier.yaml --k 1,10,50 --samples 40000 --out found\n"
+        "  alpharay serve found/frontier.yaml\n\n"
+        "Started again with the same DIR it goes on where it stopped, also after a kill."
+    )
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000_000):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_positive(part.strip()) for part in text.split(",")}))
+
+
+def _bounds(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low <= 0 and high >= 1):
+        raise argparse.ArgumentTypeError(
+            f"must be two numbers, the first at most 0 and the second at least 1, such as -0.5,1.5, got {text!r}"
+        )
+    return low, high
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import sys
+    import time
+
+    from alpharay.judge.command import read_problems
+    from alpharay.judge.compare import any_digits
+    from alpharay.merge.errors import UsageError
+    from alpharay.router.search.halving import SearchPlan
+    from alpharay.router.search.nested import measured
+    from alpharay.router.search.points import BOUNDS, checkpoint, lattice
+    from alpharay.serve import config as configuration
+    from alpharay.serve.cluster.checks import check_engine, check_sandbox
+    from alpharay.serve.errors import OutcomesError
+    from alpharay.serve.evaluate.eval_command import _Bar as ProgressBar
+    from alpharay.serve.evaluate.search.picture import draw
+    from alpharay.serve.evaluate.search.random_direction import (
+        RANDOM,
+        has_random_direction,
+        with_random_direction,
+    )
+    from alpharay.serve.evaluate.search.report import PICTURE, lines, write_report
+    from alpharay.serve.evaluate.search.rounds import Searched, run_search
+
+    with any_digits():
+        problems = list(read_problems(arguments.problems).values())
+    config = configuration.load(arguments.config)
+    names = _searched(config, arguments)
+    bounds = arguments.bounds or BOUNDS
+    random = has_random_direction(config, names) and not arguments.no_random
+    baselines = (*arguments.baseline, *((RANDOM,) if random else ()))
+    try:
+        points = lattice(len(names), bounds=bounds, seed=arguments.seed)
+        plan = SearchPlan(
+            points=points,
+            problems=len(problems),
+            budgets=arguments.k,
+            total=arguments.samples,
+            kept=tuple(checkpoint(number, len(names)) for number in range(len(names))),
+            baselines=baselines,
+            seed=arguments.seed,
+            finalists=arguments.members,
+            bounds=bounds,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    check_engine()
+    check_sandbox(config.judge.sandbox)
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - started:6.1f} s  {line}", file=sys.stderr, flush=True)
+
+    options = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
+    checkpoints: Checkpoints = config.named_checkpoints
+    if random:
+        checkpoints = with_random_direction(config, names, arguments.out, seed=arguments.seed, say=say)
+    searched = Searched(
+        config=config,
+        plan=plan,
+        names=names,
+        checkpoints=checkpoints,
+        problems=problems,
+        problems_file=arguments.problems,
+        folder=arguments.out,
+        seed=arguments.seed,
+        options={name: value for name, value in options.items() if value is not None},
+        in_flight=arguments.in_flight,
+        address=arguments.address,
+    )
+    bar = ProgressBar()
+    search = run_search(searched, say, bar.show)
+    result = measured(search)
+    try:
+        written = write_report(searched, search, result, arguments.out)
+        draw(searched, search, result, arguments.out / PICTURE)
+    except OSError as error:
+        raise OutcomesError(f"{arguments.out} cannot be written: {error.strerror}") from error
+    for line in lines(searched, result):
+        print(line)
+    print(f"written: {', '.join(map(str, (*written, arguments.out / PICTURE)))}")
+    return 0
+
+
+def _searched(config: Config, arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The checkpoints to combine. Raises UsageError: one is not in the configuration, or is a baseline too."""
+    from alpharay.merge.errors import UsageError
+    from alpharay.serve.spelling import did_you_mean
+
+    known = config.named_checkpoints
+    for option, asked in (("--checkpoints", arguments.checkpoints or []), ("--baseline", arguments.baseline)):
+        for name in asked:
+            if name not in known:
+                raise UsageError(f"{option}: there is no checkpoint {name!r}{did_you_mean(name, known)}")
+    if twice := set(arguments.checkpoints or []) & set(arguments.baseline):
+        raise UsageError(f"--baseline: {min(twice)!r} is combined already; leave it out of one of the two")
+    asked = arguments.checkpoints or known
+    return tuple(name for name in known if name in asked and name not in arguments.baseline)
