@@ -47,13 +47,15 @@ class Engines:
     def __init__(self, most=None):
         self.most, self.drawn = most, []
 
-    async def sample(self, member, path, body, headers):
+    async def sample(self, member, _path, body, _headers):
         if len(self.drawn) == self.most:
             raise Killed
         asked = json.loads(body)
         self.drawn.append((member, asked["messages"][0]["content"], asked["seed"]))
         answer = {
-            "choices": [{"message": {"content": f"{member} {asked['messages'][0]['content']} {asked['seed']}"}}],
+            "choices": [
+                {"message": {"content": f"{member} {asked['messages'][0]['content']} {asked['seed']}"}}
+            ],
             "usage": {"prompt_tokens": 3, "completion_tokens": 9},
         }
         return Reply(200, "application/json", json.dumps(answer).encode())
@@ -65,7 +67,7 @@ class JudgeClient:
     def __init__(self, points, fails_at=None):
         self.points, self.fails_at = points, fails_at
 
-    async def judge(self, tests, completion, limits, language, group):
+    async def judge(self, _tests, completion, *_):
         member, problem, _ = completion.split()
         if (member, problem) == self.fails_at:
             return Verdict(VerdictKind.JUDGE_ERROR, 0, 1)
@@ -87,7 +89,9 @@ def searched(folder, **more):
     )  # fmt: skip
     checkpoints = {name: Path(name) for name in (*NAMES, "random")}
     config = Config(
-        checkpoints={name: Path(name) for name in NAMES}, members=(0.5,), router={"policy": "uniform", "budget": 5}
+        checkpoints={name: Path(name) for name in NAMES},
+        members=(0.5,),
+        router={"policy": "uniform", "budget": 5},
     )
     return Searched(
         config=config, plan=plan, names=NAMES, checkpoints=checkpoints, folder=folder, problems_file=file,
@@ -99,10 +103,12 @@ def run(monkeypatch, asked, engines=None, fails_at=None):
     engines = engines or Engines()
 
     @contextmanager
-    def hosted(config, address, say):
+    def hosted(config, *_):
         points = {f"{config.name}@{point.name}": point.weights for point in config.points}
         members = tuple(
-            ServedMember(name=f"{config.name}@{point.name}", alpha=point.alpha, sha256="", weights=point.weights)
+            ServedMember(
+                name=f"{config.name}@{point.name}", alpha=point.alpha, sha256="", weights=point.weights
+            )
             for point in config.points
         )
         yield Hosting(members, engines, JudgeClient(points, fails_at))
@@ -184,16 +190,25 @@ def test_members_are_named_after_their_weights(point, names, name):
     config = Config(checkpoints={each: Path(each) for each in names}, members=(member,))
     if name is not None:
         assert config.points[0].name == (name if isinstance(name, str) else f"{name:g}")
-    assert dict(config.points[0].weights) == {n: w for n, w in zip(names, point, strict=True) if w} or name == 1.0
+    assert (
+        dict(config.points[0].weights) == {n: w for n, w in zip(names, point, strict=True) if w}
+        or name == 1.0
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (["--samples", "100"], "100 samples are too few: one of each of 18 points and 1 baselines on 16 problems"),
+        (
+            ["--samples", "100"],
+            "100 samples are too few: one of each of 18 points and 1 baselines on 16 problems",
+        ),
         (["--samples", "9999", "--checkpoints", "low", "hihg"], "no checkpoint 'hihg'; did you mean 'high'?"),
         (["--samples", "9999", "--checkpoints", "low"], "a search needs between 2 and 8 checkpoints, got 1"),
-        (["--samples", "9999", "--checkpoints", "low", "high", "--baseline", "low"], "'low' is combined already"),
+        (
+            ["--samples", "9999", "--checkpoints", "low", "high", "--baseline", "low"],
+            "'low' is combined already",
+        ),
         (["--samples", "9999", "--bounds", "0.2,1"], "the first at most 0 and the second at least 1"),
         (["--samples", "9999", "--k", "0"], "must be a whole number from 1, got '0'"),
     ],
@@ -203,7 +218,9 @@ def test_what_cannot_be_searched_is_refused_in_one_line(options, error, tmp_path
     config = tmp_path / "frontier.yaml"
     config.write_text("checkpoints: {init: init, low: low, high: high}\nmembers: [0.5]\n")
     try:
-        code = main.main(["search", str(asked.problems_file), str(config), "--out", str(tmp_path / "o"), *options])
+        code = main.main(
+            ["search", str(asked.problems_file), str(config), "--out", str(tmp_path / "o"), *options]
+        )
     except SystemExit as end:
         code = end.code
     assert code == 2

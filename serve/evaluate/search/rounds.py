@@ -1,23 +1,26 @@
-"""A search against real engines: each round is an `eval` of the points that are left, into the search's own folder."""
+"""A search with real engines: each round is an `eval` of the points that are left, into the search's own folder."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Problem
 from alpharay.router.search.halving import Draw, Search, SearchPlan, Subject
 from alpharay.serve.config import Config
-from alpharay.serve.evaluate.hosting import hosted
+from alpharay.serve.evaluate.hosting import Hosting, hosted
 from alpharay.serve.evaluate.journal import Journal, Key
 from alpharay.serve.evaluate.sampling import Drawn, Plan, Run, Tally
 from alpharay.serve.evaluate.search.members import Checkpoints, member_of, name_of, with_members
 from alpharay.serve.evaluate.settings import keep_settings
 from alpharay.serve.span import NamedMember
+from alpharay.serve.state.members import ServedMember
+from alpharay.serve.transport.clients import RayEngines, RayJudging
 
 Say = Callable[[str], None]
 Show = Callable[[Tally], None]
@@ -63,13 +66,19 @@ def run_search(searched: Searched, say: Say, show: Show) -> Search:
     """
     search = Search(searched.plan)
     tally = Tally(total=searched.plan.total, done=0)
-    with Journal(searched.folder) as journal:
+    with Journal(searched.folder) as journal, _Engines(searched, say) as engines:
         while draws := search.draws():
             keys = _keys(searched, draws)
             solved = journal.solved
             known = {draw: key for draw, key in keys.items() if key in solved}
             if not known:
-                _round(searched, draws, journal, tally, say, show)
+                subjects = list(dict.fromkeys(draw.subject for draw in draws))
+                samples = 1 + max(draw.sample for draw in draws)
+                say(
+                    f"{len(subjects)} points, {samples} samples of each problem: {len(draws)} are to be drawn"
+                )
+                run = Run(_plan(searched, engines.drawn(subjects), samples), *engines.clients, journal)
+                _run(run, tally, show)
                 solved, known = journal.solved, keys
             for draw, key in known.items():
                 search.tell(draw, solved.get(key))  # None where the judge failed at it again and again
@@ -77,46 +86,86 @@ def run_search(searched: Searched, say: Say, show: Show) -> Search:
     return search
 
 
+class _Engines:
+    """The engines of a search: started again only for points that those at hand do not have.
+
+    A round drops points and adds none, but for the first: so they are started twice.
+    """
+
+    def __init__(self, searched: Searched, say: Say) -> None:
+        self._searched = searched
+        self._say = say
+        self._stack = ExitStack()
+        self._hosting: Hosting | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def drawn(self, subjects: Sequence[Subject]) -> list[Drawn]:
+        """The members that stand for these points, served. Raises StartFailed and its kin."""
+        names = [self._searched.name(subject) for subject in subjects]
+        served = {member.name: member for member in self._hosting.members} if self._hosting else {}
+        if not served.keys() >= set(names):
+            self._stack.close()
+            self._hosting = self._stack.enter_context(self._hosted(subjects))
+            served = {member.name: member for member in self._hosting.members}
+            self._keep_settings(served.values())
+        return [
+            Drawn(served=name, name=name, alpha=served[name].alpha, weights=served[name].weights)
+            for name in names
+        ]
+
+    @property
+    def clients(self) -> tuple[RayEngines, RayJudging]:
+        """Of the engines at hand, and of the judge."""
+        assert self._hosting is not None
+        return self._hosting.engines, self._hosting.judging
+
+    def _hosted(self, subjects: Sequence[Subject]) -> AbstractContextManager[Hosting]:
+        searched = self._searched
+        members = [searched.member(subject) for subject in subjects]
+        config = with_members(searched.config, searched.checkpoints, members)
+        return hosted(config, searched.address, self._say)
+
+    def _keep_settings(self, members: Iterable[ServedMember]) -> None:
+        searched = self._searched
+        settings = {"seed": searched.seed, "options": dict(searched.options)}
+        keep_settings(
+            searched.folder,
+            searched.problems_file,
+            {member.name: {"checkpoint": member.sha256, **settings} for member in members},
+        )
+
+
 def _keys(searched: Searched, draws: Sequence[Draw]) -> dict[Draw, Key]:
     names = {subject: searched.name(subject) for subject in {draw.subject for draw in draws}}
     return {draw: (searched.problems[draw.problem].id, names[draw.subject], draw.sample) for draw in draws}
 
 
-def _round(
-    searched: Searched, draws: Sequence[Draw], journal: Journal, tally: Tally, say: Say, show: Show
-) -> None:
-    """Draws and judges these. They are of the same number of samples for each subject, less what was drawn before."""
-    subjects = list(dict.fromkeys(draw.subject for draw in draws))
-    samples = 1 + max(draw.sample for draw in draws)
-    say(f"{len(subjects)} points, {samples} samples of each problem: {len(draws)} are to be drawn")
-    members = [searched.member(subject) for subject in subjects]
-    config = with_members(searched.config, searched.checkpoints, members)
-    with hosted(config, searched.address, say) as hosting:
-        settings = {"seed": searched.seed, "options": dict(searched.options)}
-        keep_settings(
-            searched.folder,
-            searched.problems_file,
-            {member.name: {"checkpoint": member.sha256, **settings} for member in hosting.members},
-        )
-        plan = Plan(
-            problems=searched.problems,
-            members=[
-                Drawn(served=member.name, name=member.name, alpha=member.alpha, weights=member.weights)
-                for member in hosting.members
-            ],
-            samples=samples,
-            limits=Limits(cpu_s=config.judge.time_limit_s, memory_mb=config.judge.memory_limit_mb),
-            seed=searched.seed,
-            options=searched.options,
-            in_flight=searched.in_flight,
-            one_by_one=config.hosting == "shift",
-        )
-        done, drawn, verdicts = tally.done, tally.drawn, tally.verdicts.copy()
+def _plan(searched: Searched, members: Sequence[Drawn], samples: int) -> Plan:
+    judge = searched.config.judge
+    return Plan(
+        problems=searched.problems,
+        members=members,
+        samples=samples,
+        limits=Limits(cpu_s=judge.time_limit_s, memory_mb=judge.memory_limit_mb),
+        seed=searched.seed,
+        options=searched.options,
+        in_flight=searched.in_flight,
+        one_by_one=searched.config.hosting != "adapters",
+    )
 
-        def shown(of_round: Tally) -> None:
-            tally.done, tally.drawn = done + of_round.drawn, drawn + of_round.drawn
-            tally.verdicts = verdicts + of_round.verdicts
-            show(tally)
 
-        run = Run(plan, hosting.engines, hosting.judging, journal)
-        asyncio.run(run.run(shown))
+def _run(run: Run, tally: Tally, show: Show) -> None:
+    """One round, shown as a part of the whole search."""
+    done, drawn, verdicts = tally.done, tally.drawn, tally.verdicts.copy()
+
+    def shown(of_round: Tally) -> None:
+        tally.done, tally.drawn = done + of_round.drawn, drawn + of_round.drawn
+        tally.verdicts = verdicts + of_round.verdicts
+        show(tally)
+
+    asyncio.run(run.run(shown))
