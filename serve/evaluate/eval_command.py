@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from alpharay.serve.evaluate.sampling import Tally
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,12 +128,10 @@ def run(arguments: argparse.Namespace) -> int:
         if todo.tally.done:
             say(f"{todo.tally.done} of {todo.tally.total} samples are there already")
         with ProgressLine(every_s=30) as line:
-
-            def show(tally: Tally) -> None:
-                line.show(tally.done, tally.total, lambda: _progress(tally, line.seconds))
-
-            asyncio.run(todo.run(show))
-            line.end(_progress(todo.tally, line.seconds))
+            asyncio.run(
+                todo.run(lambda tally: line.show(tally.done, tally.total, lambda: tally.text(line.seconds)))
+            )
+            line.end(todo.tally.text(line.seconds))
         say(f"written: {journal.path}")
     return 0
 
@@ -147,12 +141,3 @@ def _same(text: str, alpha: float | None) -> bool:
         return float(text) == alpha
     except ValueError:
         return False
-
-
-def _progress(tally: Tally, seconds: float) -> str:
-    text = f"{tally.done} of {tally.total} samples"
-    rate, left = tally.drawn / seconds, tally.total - tally.done
-    if tally.drawn and left:
-        text += f", {rate:.1f}/s, {left / rate / 60:.0f} min left"
-    kinds = ", ".join(f"{kind} {count / tally.drawn:.0%}" for kind, count in tally.verdicts.most_common(4))
-    return f"{text}: {kinds}" if kinds else text

@@ -69,6 +69,15 @@ class Tally:
     drawn: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
 
+    def text(self, seconds: float) -> str:
+        """For people. seconds: that `drawn` took."""
+        text = f"{self.done} of {self.total} samples"
+        rate, left = self.drawn / seconds, self.total - self.done
+        if self.drawn and left:
+            text += f", {rate:.1f}/s, {left / rate / 60:.0f} min left"
+        kinds = ", ".join(f"{kind} {count / self.drawn:.0%}" for kind, count in self.verdicts.most_common(4))
+        return f"{text}: {kinds}" if kinds else text
+
 
 class Run:
     """Draws and judges what a journal lacks. one_by_one: a member after the other, for engines that are moved."""

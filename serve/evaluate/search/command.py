@@ -89,19 +89,16 @@ def _bounds(text: str) -> tuple[float, float]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import sys
-    import time
-
     from alpharay.judge.command import read_problems
     from alpharay.judge.compare import any_digits
     from alpharay.merge.errors import UsageError
+    from alpharay.progress import ProgressLine, timed_lines
     from alpharay.router.search.halving import SearchPlan
     from alpharay.router.search.nested import measured
     from alpharay.router.search.points import BOUNDS, checkpoint, lattice
     from alpharay.serve import config as configuration
     from alpharay.serve.cluster.checks import check_engine, check_sandbox
     from alpharay.serve.errors import OutcomesError
-    from alpharay.serve.evaluate.eval_command import _Bar as ProgressBar
     from alpharay.serve.evaluate.search.picture import draw
     from alpharay.serve.evaluate.search.random_direction import (
         RANDOM,
@@ -135,11 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     check_engine()
     check_sandbox(config.judge.sandbox)
-    started = time.monotonic()
-
-    def say(line: str) -> None:
-        print(f"{time.monotonic() - started:6.1f} s  {line}", file=sys.stderr, flush=True)
-
+    say = timed_lines()
     options = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
     checkpoints: Checkpoints = config.named_checkpoints
     if random:
@@ -157,8 +150,10 @@ def run(arguments: argparse.Namespace) -> int:
         in_flight=arguments.in_flight,
         address=arguments.address,
     )
-    bar = ProgressBar()
-    search = run_search(searched, say, bar.show)
+    with ProgressLine(every_s=30) as line:
+        search = run_search(
+            searched, say, lambda tally: line.show(tally.done, tally.total, lambda: tally.text(line.seconds))
+        )
     result = measured(search)
     try:
         written = write_report(searched, search, result, arguments.out)
