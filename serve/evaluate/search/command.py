@@ -150,9 +150,11 @@ def run(arguments: argparse.Namespace) -> int:
         in_flight=arguments.in_flight,
         address=arguments.address,
     )
-    with ProgressLine(every_s=30) as line:
+    with ProgressLine(every_s=30) as progress:
         search = run_search(
-            searched, say, lambda tally: line.show(tally.done, tally.total, lambda: tally.text(line.seconds))
+            searched,
+            say,
+            lambda tally: progress.show(tally.done, tally.total, lambda: tally.text(progress.seconds)),
         )
     result = measured(search)
     try:
