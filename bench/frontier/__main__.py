@@ -157,6 +157,7 @@ def main() -> None:
             "endpoints",
             "evaluate",
             "report",
+            "search",
             "embed",
             "sft-rank",
             "rl",
@@ -192,6 +193,17 @@ def main() -> None:
         evaluate_step(folder, given)
     elif given.step == "report":
         report()
+    elif given.step == "search":
+        from bench.frontier import search
+
+        given.set = "validation"
+        search.run(
+            weights_of(folder, given),
+            Path("serve/embedded/problems-validation.jsonl"),
+            folder / "search",
+            given.seed,
+        )
+        print(f"search done in {time.monotonic() - began:.0f} s", flush=True)
     else:
         from bench.frontier.embed import embed
 

@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     from alpharay.judge.formats import command as formats
     from alpharay.merge import command as merge
     from alpharay.serve.cli import doctor, keys, serve
-    from alpharay.serve.evaluate import audit_command, eval_command, replay_command
+    from alpharay.serve.evaluate import audit_command, eval_command, explain_command, replay_command
     from alpharay.serve.evaluate.search import command as search
 
     parser = argparse.ArgumentParser(
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         ("audit", audit_command, "Say whether an ensemble pays, from recorded outcomes."),
         ("keys", keys, "Make an API key: for its user, and for the server's keys file."),
         ("replay", replay_command, "Say how router policies would have done on recorded outcomes."),
+        ("explain", explain_command, "Say why a served request was answered as it was, from the store."),
         ("doctor", doctor, "Say what this machine can do, and what is missing."),
     ]:
         command = commands.add_parser(

@@ -6,7 +6,7 @@ members is not in it but in the log: `folded` says how many rows it was learnt f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -94,11 +94,15 @@ class RecordedSession(Session):
         return [row for row in rows if row is not None]
 
 
-def replayed(trace: Mapping[str, Any], router_state: RouterState | None = None) -> RecordedSession:
+def replayed(
+    trace: Mapping[str, Any],
+    router_state: RouterState | None = None,
+    observe: Callable[[RecordedSession, tuple[Draw, ...]], None] = lambda *_: None,
+) -> RecordedSession:
     """The recorded request decided again: a session that was told the same.
 
     router_state: what was known then: the learner's, folded to `folded_of(trace)` rows. Its draws, what counts and
-    its selection are then those of the live request.
+    its selection are then those of the live request. observe: called after each step that decided on draws.
 
     Raises ValueError: a trace of another version.
     """
@@ -116,8 +120,10 @@ def replayed(trace: Mapping[str, Any], router_state: RouterState | None = None) 
         draws = {draw.index: draw for draw in session.draws}
         match kind:
             case "wave":
-                session.step(events)
+                draws_now = session.step(events)
                 events = []
+                if draws_now and not isinstance(draws_now, Stop):
+                    observe(session, draws_now)
             case "seen":
                 events.append(_read(values[0], draws))
             case "lost":

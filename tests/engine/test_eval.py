@@ -9,22 +9,29 @@ import sys
 
 import pytest
 
+from alpharay.serve import config as configuration
 from alpharay.serve.evaluate.outcomes import read_outcomes
+from alpharay.serve.portfolio_file import read_portfolio
 
 pytestmark = pytest.mark.engine
 
 
-def test_problems_are_sampled_judged_and_audited(tmp_path, problems):
-    file = tmp_path / "problems.jsonl"
-    file.write_text("".join(json.dumps(problem) + "\n" for problem in problems[:3]))
-    run = tmp_path / "run"
-
-    def alpharay(*arguments):
+@pytest.fixture
+def alpharay(tmp_path):
+    def run(*arguments):
         return subprocess.run(
             [sys.executable, "-m", "alpharay.serve.cli.main", *map(str, arguments)],
             env={**os.environ, "ALPHARAY_CACHE": str(tmp_path / "cache")},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=500, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False,
         )  # fmt: skip
+
+    return run
+
+
+def test_problems_are_sampled_judged_and_audited(alpharay, tmp_path, problems):
+    file = tmp_path / "problems.jsonl"
+    file.write_text("".join(json.dumps(problem) + "\n" for problem in problems[:3]))
+    run = tmp_path / "run"
 
     done = alpharay("eval", file, "--samples", 4, "--members", 0, 1, "--max-tokens", 100, "--out", run)
     assert done.returncode == 0, done.stderr
@@ -37,3 +44,31 @@ def test_problems_are_sampled_judged_and_audited(tmp_path, problems):
     audited = alpharay("audit", run / "outcomes.parquet", "--out", run / "audit")
     assert audited.returncode == 0, audited.stderr
     assert json.loads((run / "audit/report.json").read_text())["problems"] == 3
+
+
+def test_a_search_moves_one_engine_over_the_span_and_writes_a_frontier(alpharay, tmp_path, problems):
+    file = tmp_path / "problems.jsonl"
+    file.write_text("".join(json.dumps(problem) + "\n" for problem in problems[:8]))
+    found = tmp_path / "found"
+    arguments = (
+        "search",
+        file,
+        "--checkpoints",
+        "low",
+        "high",
+        "--k",
+        "1,2",
+        "--out",
+        found,
+        "--max-tokens",
+        100,
+    )
+    done = alpharay(*arguments, "--samples", 160)
+    assert done.returncode == 0, done.stderr
+    outcomes = read_outcomes(found / "outcomes.parquet")
+    assert 96 <= len(outcomes) <= 160
+    assert {member.name for member in outcomes.members} >= {"frontier@0", "frontier@1", "frontier@random"}
+    config = configuration.load(found / "frontier.yaml")
+    members = [f"frontier@{point.name}" for point in config.points]
+    assert set(read_portfolio(config.router.portfolio, members).schedule) == set(members)
+    assert json.loads((found / "report.json").read_text())["samples"] == len(outcomes)

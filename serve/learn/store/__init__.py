@@ -10,7 +10,7 @@ from alpharay.serve.learn.store.database import (
     UnknownRequest,
 )
 from alpharay.serve.learn.store.place import check_url, default_url, resolved, shown_url
-from alpharay.serve.learn.store.starting import ready_store
+from alpharay.serve.learn.store.starting import existing_store, ready_store
 
 __all__ = [
     "Feedback",
@@ -22,6 +22,7 @@ __all__ = [
     "UnknownRequest",
     "check_url",
     "default_url",
+    "existing_store",
     "ready_store",
     "resolved",
     "shown_url",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from sqlalchemy import make_url
+
 from alpharay.serve.errors import StartFailed
 from alpharay.serve.learn.store.database import Store, StoreDown
 from alpharay.serve.learn.store.place import default_url, resolved, shown_url
@@ -20,9 +22,7 @@ def ready_store(url: str | None, folder: Path, cache: Path, say: Callable[[str],
     """
     if url is None:
         cache.mkdir(parents=True, exist_ok=True)
-        whole = default_url(cache)
-    else:
-        whole = resolved(url, folder)
+    whole = _whole(url, folder, cache)
     store = Store(whole)
     try:
         store.open()
@@ -34,3 +34,27 @@ def ready_store(url: str | None, folder: Path, cache: Path, say: Callable[[str],
         store.close()
     say(f"store {shown_url(whole)}")
     return whole
+
+
+def existing_store(url: str | None, folder: Path, cache: Path) -> Store:
+    """The store that a server uses, open, for a command that only reads. Nothing is made; arguments as of `ready_store`.
+
+    Raises ConfigError: the URL cannot be used. Raises StartFailed: there is none, or it cannot be opened.
+    """
+    whole = _whole(url, folder, cache)
+    parsed = make_url(whole)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise StartFailed(
+            f"store: there is no {parsed.database}; name the configuration that the server was started with, or --store"
+        )
+    store = Store(whole)
+    try:
+        store.open()
+    except StoreDown as error:
+        store.close()
+        raise StartFailed(f"store: {error}") from error
+    return store
+
+
+def _whole(url: str | None, folder: Path, cache: Path) -> str:
+    return default_url(cache) if url is None else resolved(url, folder)

@@ -1,0 +1,131 @@
+"""What a schedule over the plane solves on problems that were in no choice, beside every member and checkpoint alone.
+
+    python -m bench.plane serve/embedded/portfolio.yaml --validation bench/results/frontier/seed1-validation.parquet \
+        bench/results/frontier/seed1-fresh.parquet bench/results/frontier/seed1-found.parquet
+
+Shares are exact: the chance that k of the recorded samples hold a pass. The schedule is fixed before. What it is
+compared with is chosen anew in every bootstrap sample: the line's alpha on resampled validation problems, the best
+with hindsight on the resampled test problems themselves. Both are paired with the schedule over test problems.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from alpharay.router.intervals import middle
+from alpharay.router.passk import budgets_up_to, filled_failure_curve, split_failure
+from alpharay.router.schedule import expanded
+from alpharay.serve.evaluate.outcomes import read_outcomes
+
+Floats = NDArray[np.float64]
+
+LINE = ("frontier@0", "frontier@0.25", "frontier@0.5", "frontier@0.75", "frontier@1", "frontier@1.5")
+RESAMPLES = 4000
+
+
+def curves_of(
+    paths: Sequence[Path], names: Sequence[str] | None = None
+) -> tuple[list[str], Floats, list[int]]:
+    """(members, [k + 1, problems, members] chances that k samples hold no pass, budgets) of all files together.
+
+    A member that two files have is taken from the first.
+    """
+    members: list[str] = []
+    samples, solved = [], []
+    problems: tuple[str, ...] = ()
+    for path in paths:
+        outcomes = read_outcomes(path)
+        order = np.argsort(outcomes.problems)
+        known = tuple(outcomes.problems[number] for number in order)
+        if problems and known != problems:
+            raise SystemExit(f"{path} is of other problems than {paths[0]}")
+        problems = known
+        for column, member in enumerate(outcomes.members):
+            if member.name not in members and (names is None or member.name in names):
+                members.append(member.name)
+                samples.append(outcomes.counts.samples[order, column])
+                solved.append(outcomes.counts.solved[order, column])
+    drawn = np.stack(samples, axis=1)
+    most = int(np.median(drawn))
+    return members, filled_failure_curve(drawn, np.stack(solved, axis=1), most), budgets_up_to(most)
+
+
+def schedule_of(path: Path) -> tuple[str, ...]:
+    runs = yaml.safe_load(path.read_text())["schedule"]
+    return expanded([next(iter(run.items())) for run in runs])
+
+
+def table(schedule: Sequence[str], test: Sequence[Path], validation: Path) -> str:
+    """Markdown: solved with k samples by the schedule and by each member, and the schedule's gains."""
+    names, curves, budgets = curves_of(test)
+    missing = set(schedule) - set(names)
+    if missing:
+        raise SystemExit(f"no outcomes of {', '.join(sorted(missing))}, which the schedule names")
+    line, chosen, _ = curves_of([validation], LINE)
+    rng = np.random.default_rng(0)
+    picked = rng.integers(0, curves.shape[1], (RESAMPLES, curves.shape[1]))
+    chosen_on = rng.integers(0, chosen.shape[1], (RESAMPLES, chosen.shape[1]))
+    counts = {k: Counter(schedule[:k]) for k in budgets}
+    ours = {k: 1 - split_failure(curves, [counts[k][name] for name in names]) for k in budgets}
+    rows = [["**the schedule**", *(f"**{100 * ours[k].mean():.1f}**" for k in budgets)]]
+    rows += [
+        [f"`{name}`", *(f"{100 * (1 - curves[k][:, column].mean()):.1f}" for k in budgets)]
+        for column, name in enumerate(names)
+    ]
+    against_line, against_best = [], []
+    for k in budgets:
+        known = min(k, len(chosen) - 1)
+        alone = 1 - curves[k]  # [problems, members]
+        on_line = alone[:, [names.index(name) for name in line]]
+        best = int((1 - chosen[known]).mean(axis=0).argmax())
+        anew = (1 - chosen[known])[chosen_on].mean(axis=1).argmax(axis=1)  # [RESAMPLES]
+        mine = ours[k][picked].mean(axis=1)
+        spread = mine - on_line[picked, anew[:, np.newaxis]].mean(axis=1)
+        against_line.append(_cell(ours[k].mean() - on_line[:, best].mean(), spread, line[best]))
+        first = int(alone.mean(axis=0).argmax())
+        spread = mine - alone[picked].mean(axis=1).max(axis=1)
+        against_best.append(_cell(ours[k].mean() - alone.mean(axis=0).max(), spread, names[first]))
+    gains = [
+        ["the line's alpha of each k, chosen on validation problems", *against_line],
+        ["the best of all above at each k, with hindsight", *against_best],
+    ]
+    heads = [f"k = {k}" for k in budgets]
+    return "\n\n".join(
+        [
+            f"Solved with k samples, percent, {curves.shape[1]} problems:",
+            _table(["", *heads], rows),
+            "The schedule, in points against:",
+            _table(["", *heads], gains),
+        ]
+    )
+
+
+def _cell(value: float, spread: Floats, name: str) -> str:
+    low, high = middle(spread)
+    return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] (`{name}`)"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("portfolio", type=Path)
+    parser.add_argument("test", type=Path, nargs="+")
+    parser.add_argument("--validation", type=Path, required=True)
+    arguments = parser.parse_args()
+    print(table(schedule_of(arguments.portfolio), arguments.test, arguments.validation))
+
+
+if __name__ == "__main__":
+    main()
