@@ -39,6 +39,10 @@ class Served:
     is_agent: Callable[[str], bool]
 
 
+# One beyond the largest seed that an engine takes.
+_SEEDS_END = 1 << 63
+
+
 def parse_request(
     served: Served,
     dialect: Dialect,
@@ -71,6 +75,12 @@ def parse_request(
     allowed = _allowed(asked, request, key)
     seed = own_seed if request.seed is None else request.seed
     passes_through = pinned is not None and budget is None and not controls.tools
+    if passes_through and seed + request.choices > _SEEDS_END:
+        # vLLM seeds choice i with seed + i; beyond 64 bits that ends a GPU engine.
+        raise malformed(
+            f"`seed` {seed} with n={request.choices}: the last choice's seed, seed + n - 1, must be below 2**63",
+            param="seed",
+        )
     if not passes_through:
         _check_room(dialect, request, controls, budget)
     tests, limits = _tests(config, controls)

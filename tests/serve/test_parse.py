@@ -210,6 +210,16 @@ def test_what_cannot_be_is_a_400_that_names_the_field(refused, body, param):
     assert (error.status, error.param) == (400, param)
 
 
+def test_a_pinned_seed_whose_last_choice_would_overflow_is_refused(refused, understood):
+    pinned = {"model": "frontier@1.5", "n": 2}
+    error = refused({**pinned, "seed": 2**63 - 1})
+    assert (error.status, error.param) == (400, "seed")
+    assert "must be below 2**63" in error.message
+    assert understood({**pinned, "seed": 2**63 - 2}).sampling.seed == 2**63 - 2
+    # Draws of an ensemble have seeds of their own, derived from the request's.
+    assert ask_of(understood({"n": 2, "seed": 2**63 - 1})).seed == 2**63 - 1
+
+
 def test_a_budget_beyond_the_cap_says_what_the_cap_is(refused):
     assert "max_budget=32" in refused({"alpharay": {"budget": 33}}, router={"max_budget": 32}).message
 
