@@ -23,17 +23,20 @@ from importlib.resources import files
 from pathlib import Path
 
 import psutil
+import yaml
 
-WAYS = {"five members in one replica": 5, "one replica a member": 1}
+WAYS = {"all members in one replica": 9, "one replica a member": 1}
 
 
 def config(folder: Path, members_per_replica: int) -> Path:
     embedded = Path(str(files("alpharay.serve") / "embedded"))
     text = (embedded / "frontier.yaml").read_text()
-    text = text.replace("{low: low, high: high}", f"{{low: '{embedded}/low', high: '{embedded}/high'}}")
-    text = text.replace("members_per_replica: 5", f"members_per_replica: {members_per_replica}")
+    whole = yaml.safe_load(text)
+    whole["checkpoints"] = {name: f"{embedded}/{place}" for name, place in whole["checkpoints"].items()}
+    whole["router"]["portfolio"] = f"{embedded}/portfolio.yaml"
+    whole["engine"]["members_per_replica"] = members_per_replica
     path = folder / f"{members_per_replica}.yaml"
-    path.write_text(text)
+    path.write_text(yaml.safe_dump(whole))
     return path
 
 

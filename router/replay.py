@@ -95,14 +95,16 @@ class Replay:
         )
         for seed in range(seeds):
             for place, problem in enumerate(self._problems):
+                state = self.router_state(int(self._fold[place]))
                 sampling = SamplingRequest(
                     members=tuple(members) or self.members,
+                    first_wave=state.portfolio.first_wave if policy == "portfolio" else 0,
                     budget=budget,
                     seed=mix(seed * len(self._problems) + place) >> 1,
                     stop_after_passes=1,
                     reproducible=True,
                     rotation=seed + place,
-                    router_state=self.router_state(int(self._fold[place])),
+                    router_state=state,
                     features=tuple(self._features(self._outcomes.problems[problem])),
                     price=price,
                 )

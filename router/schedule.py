@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 
 # Samples of a recommended schedule; past its end it repeats its second half.
 SCHEDULED = 250
+# Samples from the front of a schedule whose members the first wave has one sample for each of.
+_FRONT = 16
 # A run goes on while another sample of its member gains this share of what the best member's would: without it nearly
 # equal members alternate, and nobody can read the schedule.
 _STAYS = 0.98
@@ -34,6 +36,13 @@ class Recommendation:
 
     schedule: tuple[str, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def first_wave(self) -> int:
+        """Samples that are worth drawing before anything is known: as many as members are at the schedule's front; 0
+        without a schedule.
+        """
+        return len(set(self.schedule[:_FRONT]))
 
     def as_json(self) -> dict[str, Any]:
         return {"schedule": [list(run) for run in runs_of(self.schedule)], "weights": dict(self.weights)}

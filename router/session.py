@@ -37,6 +37,7 @@ class SamplingRequest:
         in the order of the draws, not of their arrival: slower engines must not change the answer.
     turns: attempts at one candidate: failed ones may be repaired, out of the same budget, so often less one.
     least: samples drawn whatever they cost: the choices of the answer.
+    first_wave: samples of the first wave; 0: one of each member.
     rotation, features, price: see `PolicyState`.
     prefer: the member that is drawn from first while it can answer, whatever the policy says: the engine that has
         the conversation in its prefix cache.
@@ -50,6 +51,7 @@ class SamplingRequest:
     reproducible: bool = False
     turns: int = 1
     least: int = 1
+    first_wave: int = 0
     rotation: int = 0
     selector: str = "tests"
     router_state: RouterState = field(default_factory=RouterState)
@@ -299,7 +301,8 @@ class Session:
         turns = self.sampling.turns > 1
         if wanted is None or (wanted >= budget and not turns):
             return budget
-        size = max(math.ceil(spent * self._policy.growth), len(self.sampling.members), wanted)
+        first = self.sampling.first_wave or len(self.sampling.members)
+        size = max(math.ceil(spent * self._policy.growth), first, wanted)
         if turns and not spent:
             # Something must be left to repair the first failures with.
             size = min(size, math.ceil(self.sampling.effective_budget / 2))

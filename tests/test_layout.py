@@ -14,6 +14,7 @@ import pytest
 
 from alpharay.judge.problem import parse_problem
 from alpharay.serve.config import load
+from alpharay.serve.portfolio_file import read_portfolio
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("merge", "judge", "router", "serve")
@@ -212,9 +213,13 @@ def test_the_embedded_frontier_has_whole_checkpoints(endpoint):
 
 def test_the_embedded_configuration_points_at_the_embedded_checkpoints():
     config = load(None)
-    assert str(config.endpoints.low) == str(embedded("low"))
-    assert str(config.endpoints.high) == str(embedded("high"))
-    assert config.members == (-0.5, 0.0, 0.5, 1.0, 1.5)
+    places = {name: str(path) for name, path in config.checkpoints.items()}
+    assert places == {name: str(embedded(name)) for name in ("init", "low", "high")}
+    assert config.router.policy == "portfolio"
+    # Every member off the line low..high was found by a search, and is there because its schedule draws from it.
+    members = {f"frontier@{point.name}": point.alpha for point in config.points}
+    schedule = read_portfolio(config.router.portfolio, members).schedule
+    assert set(schedule) == {name for name, alpha in members.items() if alpha is None}
 
 
 def test_everything_embedded_is_package_data():

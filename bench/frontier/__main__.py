@@ -42,6 +42,7 @@ SETS = {
     "adapters": Sampling("test", 1, 64, members="adapters"),
     "logits": Sampling("test", 1, 64, members="logits"),
     "fresh": Sampling("test", 4, 250, members="singles", skipped=2),
+    "found": Sampling("test", 4, 250, members="found", skipped=2),
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from alpharay.serve.config import load as load_config
 from bench.frontier.lora import merged
 from bench.frontier.model import Llama, load_checkpoint
 from bench.frontier.sample import Weighted
@@ -100,6 +101,12 @@ def points(folder: Path, weights: Mapping[str, Mapping[str, float]]) -> list[Can
 
 def _alpha(weights: Mapping[str, float]) -> float:
     return weights.get("high", 0.0) if weights.keys() <= {"low", "high"} else math.nan
+
+
+def found(folder: Path) -> list[Candidate]:
+    """The members off the line that the package's frontier serves."""
+    named = {point.name: point.weights for point in load_config(None).points if point.alpha is None}
+    return points(folder, {f"frontier@{name}": weights for name, weights in named.items()})
 
 
 def singles(folder: Path) -> list[Candidate]:

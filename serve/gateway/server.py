@@ -66,6 +66,8 @@ class Server:
             else:
                 rotation = sampling.rotation if parsed.pinned else next(self._rotation)
             sampling = replace(sampling, router_state=self.learning.router_state(), rotation=rotation)
+        if parsed.policy == "portfolio":
+            sampling = replace(sampling, first_wave=sampling.router_state.portfolio.first_wave)
         if parsed.conversation:
             sampling = replace(sampling, prefer=self.conversations.member(parsed.conversation))
         return RecordedSession(sampling, parsed.policy)

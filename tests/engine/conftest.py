@@ -122,10 +122,25 @@ def _start_server(folder: Path, *arguments: str) -> RunningServer:
     return RunningServer(process, line.split()[1], log)
 
 
+# Five alphas of the embedded endpoints under the policy `uniform`: a request's draws can be told beforehand.
+_LINE = """
+endpoints: {{low: '{embedded}/low', high: '{embedded}/high'}}
+members: [-0.5, 0.0, 0.5, 1.0, 1.5]
+engine:
+  dtype: float32
+  max_model_len: 512
+  members_per_replica: 5
+  extra: {{max_num_seqs: 64, kv_cache_memory_bytes: 67108864}}
+"""
+
+
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The embedded frontier, as `alpharay serve` without a configuration serves it."""
-    running = _start_server(tmp_path_factory.mktemp("embedded"))
+    """The line between the embedded endpoints, which all tests of the package share."""
+    folder = tmp_path_factory.mktemp("line")
+    config = folder / "frontier.yaml"
+    config.write_text(_LINE.format(embedded=files("alpharay.serve") / "embedded"))
+    running = _start_server(folder, str(config))
     yield running
     assert running.stop() == 0
 

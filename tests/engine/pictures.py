@@ -29,7 +29,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, tab(Path(folder)) as page:
         page.look(width=900, height=1150)
         page.open(f"{root}/")
-        page.wait("document.querySelectorAll('.member').length === 5")
+        page.wait("document.querySelectorAll('.member').length === 9")
         page.js(
             f"(() => {{ const one = document.getElementById('example'); one.selectedIndex = {SHOWN};"
             " one.dispatchEvent(new Event('change')); document.getElementById('seed').value = 1 })()"
