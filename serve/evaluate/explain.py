@@ -112,6 +112,7 @@ def lines(request: str, explanation: Explanation) -> list[str]:
     session = explanation.session
     sampling = session.sampling
     outcomes = _outcomes(session)
+    width = max(len(member.name) for member in sampling.members)
     known = f"{explanation.folded} rows learnt from" if explanation.folded else "nothing learnt before"
     said = [f"{request}: policy {session.policy}, budget {sampling.budget}, seed {sampling.seed}, {known}"]
     for number, wave in enumerate(explanation.waves, 1):
@@ -130,11 +131,10 @@ def lines(request: str, explanation: Explanation) -> list[str]:
     said += ["", f"stopped: {session.stopped or 'the client went away'}; answered: {answer}", ""]
     said.append("other policies with the same samples, each member's in their order:")
     for each in explanation.alternatives:
-        samples = _several(each.drawn, "sample")
         if each.unknown:
-            end = f"not known: after {samples} it would have asked for one more of {each.unknown} than were drawn"
+            end = f"not known: it would have drawn another sample of {each.unknown}, of which no more were drawn"
         else:
-            end = f"{each.stopped} after {samples}"
+            end = f"{each.stopped} after {_several(each.drawn, 'sample')}"
         said.append(f"  {each.policy:<10} {end}")
     return said
 

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from alpharay.serve.errors import OutcomesError
     from alpharay.serve.evaluate.explain import as_json, explained, lines
     from alpharay.serve.learn.learning import router_state_at
-    from alpharay.serve.learn.recording import folded_of, portfolio_of
+    from alpharay.serve.learn.recording import folded_of, portfolio_of, recorded_id
     from alpharay.serve.learn.store import StoreDown, UnknownRequest, existing_store
 
     named = arguments.store
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         named = configuration.load(arguments.config).store
     store = existing_store(named, Path.cwd(), cache_folder())
     try:
-        trace = store.trace(arguments.response)
+        trace = store.trace(recorded_id(arguments.response) or arguments.response)
         if trace["policy"] not in POLICIES:
             raise OutcomesError(
                 f"{arguments.response} was decided by the policy {trace['policy']!r}, which is not installed here"

@@ -6,6 +6,7 @@ members is not in it but in the log: `folded` says how many rows it was learnt f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -30,10 +31,14 @@ from alpharay.router import (
 )
 from alpharay.router.draw import Evidence
 from alpharay.router.schedule import Recommendation
+from alpharay.serve.dialects import DIALECTS
 
 _VERSION = 1
 # Of a SamplingRequest: as it is. Members and router state are written differently.
 _PLAIN = [field.name for field in fields(SamplingRequest) if field.name not in ("members", "router_state")]
+
+# A response's id is its dialect's prefix and the request's own id.
+_ANSWER_ID = re.compile(rf"(?:{'|'.join(dialect.ID for dialect in DIALECTS)})?([0-9a-f]{{32}})")
 
 Json = dict[str, Any]
 
@@ -145,6 +150,12 @@ def _members(trace: Mapping[str, Any]) -> tuple[Member, ...]:
         Member(name=name, alpha=alpha, weights=tuple(weights[0].items()) if weights else ())
         for name, alpha, *weights in trace["ask"]["members"]
     )
+
+
+def recorded_id(answer: str) -> str | None:
+    """The id under which a request is recorded, from its answer's: without the dialect's prefix. None: no answer has it."""
+    found = _ANSWER_ID.fullmatch(answer)
+    return found[1] if found else None
 
 
 def folded_of(trace: Mapping[str, Any]) -> int:

@@ -16,6 +16,7 @@ from alpharay.serve.learn.store import Record, Store
 
 MEMBERS = (Member(name="frontier@0", alpha=0.0), Member(name="frontier@1", alpha=1.0))
 CHECKPOINTS = {"frontier@0": "a" * 64, "frontier@1": "b" * 64}
+FIRST, SECOND = "0" * 32, "1" * 32
 WRONG = Verdict(VerdictKind.WRONG_ANSWER, 1, 4, failed_case=1)
 RIGHT = Verdict(VerdictKind.ACCEPTED, 4, 4)
 
@@ -48,7 +49,7 @@ def url(tmp_path):
     url = f"sqlite:///{tmp_path / 'store.db'}"
     store = Store(url)
     store.open()
-    store.append([record("first", served()), record("second", served("adaptive"))])
+    store.append([record(FIRST, served()), record(SECOND, served("adaptive"))])
     store.close()
     return url
 
@@ -65,7 +66,7 @@ def explain(capsys):
 
 def test_a_request_is_told_as_it_was_served(explain, url):
     session = served()
-    code, out, _ = explain("first", "--store", url, "--json")
+    code, out, _ = explain(f"chatcmpl-{FIRST}", "--store", url, "--json")
     assert code == 0
     told = json.loads(out)
     draws = [draw for wave in told["waves"] for draw in wave["draws"]]
@@ -78,17 +79,17 @@ def test_a_request_is_told_as_it_was_served(explain, url):
 
 
 def test_failures_lower_the_chance_of_the_next_sample(explain, url):
-    told = json.loads(explain("first", "--store", url, "--json")[1])
+    told = json.loads(explain(f"chatcmpl-{FIRST}", "--store", url, "--json")[1])
     chances = [wave["chances"]["frontier@0"] for wave in told["waves"]]
     assert chances == sorted(chances, reverse=True)
     assert chances[0] > chances[-1]
 
 
 def test_the_text_names_each_wave_and_the_other_policies(explain, url):
-    code, out, _ = explain("second", "--store", url)
+    code, out, _ = explain(f"resp_{SECOND}", "--store", url)
     assert code == 0
     assert out.startswith(
-        "second: policy adaptive, budget 12, seed 7, nothing learnt before\n\nwave 1: 2 samples; "
+        f"resp_{SECOND}: policy adaptive, budget 12, seed 7, nothing learnt before\n\nwave 1: 2 samples; "
     )
     assert "stopped: passes; answered: draw 5 of" in out
     assert "\n  uniform    " in out
@@ -112,9 +113,9 @@ def test_another_policy_is_followed_as_far_as_its_samples_were_drawn():
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["first", "--store", "sqlite:///nowhere/store.db"], "there is no "),
+        ([f"chatcmpl-{FIRST}", "--store", "sqlite:///nowhere/store.db"], "there is no "),
         (["frist"], "there is no answer with the id 'frist'"),
-        (["first", "--store", "mysql://x"], "store"),
+        ([f"chatcmpl-{FIRST}", "--store", "mysql://x"], "store"),
     ],
 )
 def test_what_cannot_be_explained_is_said_in_one_line(explain, url, arguments, error, tmp_path):
@@ -131,9 +132,9 @@ def test_a_policy_that_is_not_installed_is_named(explain, tmp_path):
     url = f"sqlite:///{tmp_path / 'store.db'}"
     store = Store(url)
     store.open()
-    kept = record("first", served())
+    kept = record(FIRST, served())
     store.append([replace(kept, trace={**kept.trace, "policy": "mine"})])
     store.close()
-    code, _, err = explain("first", "--store", url)
+    code, _, err = explain(f"chatcmpl-{FIRST}", "--store", url)
     assert code == 1
     assert "the policy 'mine', which is not installed here" in err

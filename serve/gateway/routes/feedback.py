@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.serve.dialects import DIALECTS
 from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.gateway.server import Server
+from alpharay.serve.learn.recording import recorded_id
 from alpharay.serve.learn.store import Feedback, StoreDown, UnknownRequest
 from alpharay.serve.spelling import did_you_mean, shown
 
@@ -16,8 +15,6 @@ PATH = "/v1/feedback"
 
 Json = dict[str, Any]
 
-# A response's id is its dialect's prefix and the request's own id.
-_ID = re.compile(rf"(?:{'|'.join(dialect.ID for dialect in DIALECTS)})?([0-9a-f]{{32}})")
 _FIELDS = ("id", "choice", "verdict")
 # Ours to say, not a client's.
 _VERDICTS = [kind.value for kind in VerdictKind if kind is not VerdictKind.JUDGE_ERROR]
@@ -70,10 +67,10 @@ def read(body: Json) -> Feedback:
             else f"; known are {', '.join(_VERDICTS)}"
         )
         raise malformed(f"`verdict` {shown(verdict)} is not known{near}", param="verdict")
-    found = _ID.fullmatch(name)
-    if found is None:
+    request = recorded_id(name)
+    if request is None:
         raise _unknown(f"there is no answer with the id {shown(name)}")
-    return Feedback(request=found[1], choice=choice, verdict=VerdictKind(verdict))
+    return Feedback(request=request, choice=choice, verdict=VerdictKind(verdict))
 
 
 async def take(server: Server, body: Json) -> Json:
