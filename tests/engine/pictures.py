@@ -53,8 +53,9 @@ def draw_the_frontier(root: str) -> None:
             "max_tokens": 120,
             "messages": [{"role": "user", "content": problem["prompt"]}],
             "alpharay": {
-                "budget": 20,
-                "stop_after_passes": 20,
+                "policy": "uniform",  # the default schedule leaves some members out
+                "budget": 18,
+                "stop_after_passes": 18,
                 "time_limit_s": 0.5,
                 "tests": problem["tests"],
             },
