@@ -124,7 +124,7 @@ def lines(request: str, explanation: Explanation) -> list[str]:
         for draw in wave.draws:
             turn = f", turn {draw.turn} of draw {draw.repairs}" if draw.repairs is not None else ""
             said.append(
-                f"  draw {draw.index:<4} {draw.member:<24} {outcomes.get(draw.index, _CANCELLED)}{turn}"
+                f"  draw {draw.index:<4} {draw.member:<{width}}  {outcomes.get(draw.index, _CANCELLED)}{turn}"
             )
     selected = session.select()
     answer = f"draw {selected[0].draw.index} of {selected[0].draw.member}" if selected else "nothing"
