@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ class Comparison:
     float_absolute_tolerance, float_relative_tolerance: instead of one `float_tolerance` for both. Within either of
     them a number is right.
     numeric_lines: only lines of nothing but numbers are compared as numbers, integers among them exactly.
+    lines: white space within a line and empty lines between others matter; at the end of a line, and of the text, not.
+    unordered: `tokens` or `lines`, which may then come in any order, each as often as expected.
     """
 
     case_sensitive: bool = True
@@ -34,6 +37,8 @@ class Comparison:
     float_absolute_tolerance: float | None = None
     float_relative_tolerance: float | None = None
     numeric_lines: bool = False
+    lines: bool = False
+    unordered: str = ""
 
 
 EXACT = Comparison()
@@ -50,6 +55,11 @@ def same_output(
     text = expected.encode("utf-8", "surrogatepass")
     if not comparison.case_sensitive:
         text, actual = text.lower(), actual.lower()
+    if comparison.lines:
+        return _lines(text) == _lines(actual)
+    if comparison.unordered:
+        split = _token_lines if comparison.unordered == "lines" else bytes.split
+        return Counter(split(text)) == Counter(split(actual))
     if comparison.space_change_sensitive:
         wanted, got = _SPACES.split(text), _SPACES.split(actual)
         # Tokens and the white space between them take turns.
@@ -66,6 +76,15 @@ def same_output(
     if comparison.numeric_lines:
         return _same_lines(text, actual, near)
     return len(wanted) == len(got) and all(a == b or near(a, b) for a, b in zip(wanted, got, strict=True))
+
+
+def _lines(text: bytes) -> list[bytes]:
+    return [line.rstrip() for line in text.rstrip().split(b"\n")]
+
+
+def _token_lines(text: bytes) -> list[bytes]:
+    """Lines that hold anything, white space folded."""
+    return [b" ".join(tokens) for line in text.split(b"\n") if (tokens := line.split())]
 
 
 def _same_lines(expected: bytes, actual: bytes, near: "_Near") -> bool:

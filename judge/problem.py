@@ -1,12 +1,12 @@
 """Problems and their tests, as files and requests carry them."""
 
-import difflib
-import math
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
+from alpharay.judge.checkers import JudgeProgram, named, parse_checker
 from alpharay.judge.compare import EXACT, Comparison
 from alpharay.judge.errors import ProblemError
+from alpharay.judge.fields import Fields, short, wrong
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
 
@@ -25,12 +25,14 @@ class StdioTests:
     """Whole programs, compared token by token; numbers within float_tolerance where it is given.
 
     preamble: Python that is executed before each program, in its module, as in the harness of the tests' format.
+    checker: a program that decides instead of a comparison; a case's output is then what that program gets as the answer.
     """
 
     cases: tuple[StdioCase, ...]
     float_tolerance: float | None = None
     comparison: Comparison = EXACT
     preamble: str = ""
+    checker: JudgeProgram | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,11 @@ class CodeTests:
 
 Tests = StdioTests | CallTests | CodeTests
 
+_COMPARED_BY = (
+    "float_tolerance float_absolute_tolerance float_relative_tolerance case_sensitive space_change_sensitive "
+    "numeric_lines"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -99,9 +106,7 @@ def parse_problem(value: object) -> Problem:
 
     Raises ProblemError, whose text names the field and what to write instead.
     """
-    fields = _Fields(
-        value, "the problem", "id prompt tests time_limit_s memory_limit_mb language", notes=True
-    )
+    fields = Fields(value, "the problem", "id prompt tests time_limit_s memory_limit_mb language", notes=True)
     problem = Problem(
         id=fields.text("id"),
         prompt=fields.text("prompt"),
@@ -115,10 +120,16 @@ def parse_problem(value: object) -> Problem:
     return problem
 
 
+def languages_of(tests: Tests) -> tuple[str, ...]:
+    """The languages of the programs that the tests themselves bring."""
+    checker = tests.checker if isinstance(tests, StdioTests) else None
+    return () if checker is None else (checker.language,)
+
+
 def check_language(language: str, tests: Tests) -> None:
     """Raises ProblemError for a language that nobody knows, or one whose programs such tests cannot run."""
     if language not in LANGUAGES:
-        raise ProblemError(f"language must be one of {', '.join(LANGUAGES)}, got {_short(language)}")
+        raise ProblemError(f"language must be one of {', '.join(LANGUAGES)}, got {short(language)}")
     kind = {StdioTests: "stdio", CallTests: "call", CodeTests: "code"}[type(tests)]
     if kind not in LANGUAGES[language].kinds:
         able = ", ".join(name for name, each in LANGUAGES.items() if kind in each.kinds)
@@ -133,19 +144,17 @@ def check_language(language: str, tests: Tests) -> None:
 def parse_tests(value: object) -> Tests:
     """Tests from the `tests` object of a problem or a request. Raises ProblemError as `parse_problem` does."""
     if not isinstance(value, dict):
-        _wrong("tests", "an object", value)
+        wrong("tests", "an object", value)
     kind = value.get("kind")
     if kind == "stdio":
-        fields = _Fields(
+        fields = Fields(
             value,
             "tests",
-            "kind cases float_tolerance float_absolute_tolerance float_relative_tolerance case_sensitive "
-            "space_change_sensitive numeric_lines preamble",
+            f"kind cases checker preamble {_COMPARED_BY}",
         )
-        cases = tuple(_stdio_case(*each) for each in fields.cases())
-        return StdioTests(cases, fields.tolerance("float_tolerance"), fields.comparison(), fields.preamble())
+        return _stdio_tests(fields)
     if kind == "call":
-        fields = _Fields(value, "tests", "kind entry_point cases float_tolerance strict_types preamble")
+        fields = Fields(value, "tests", "kind entry_point cases float_tolerance strict_types preamble")
         return CallTests(
             fields.name("entry_point"),
             tuple(_call_case(*each) for each in fields.cases()),
@@ -154,127 +163,41 @@ def parse_tests(value: object) -> Tests:
             fields.preamble(),
         )
     if kind == "code":
-        fields = _Fields(value, "tests", "kind entry_point code preamble")
+        fields = Fields(value, "tests", "kind entry_point code preamble")
         code = fields.text("code")
         if not code.strip():
             raise ProblemError("tests.code is empty; write asserts, or a check(candidate) function")
         entry = fields.name("entry_point") if "entry_point" in value else None
         return CodeTests(code, entry, preamble=fields.preamble())
-    raise ProblemError(f'tests.kind must be "stdio", "call" or "code", got {_short(kind)}')
+    raise ProblemError(f'tests.kind must be "stdio", "call" or "code", got {short(kind)}')
 
 
-def _stdio_case(value: object, where: str) -> StdioCase:
-    fields = _Fields(value, where, "input output level")
-    return StdioCase(fields.text("input"), fields.text("output"), fields.integer("level"))
+def _stdio_tests(fields: Fields) -> StdioTests:
+    checker = fields.values.get("checker")
+    program = None if checker is None or isinstance(checker, str) else parse_checker(checker)
+    cases = tuple(_stdio_case(*each, answered=program is None) for each in fields.cases())
+    comparison, tolerance = fields.comparison(), fields.tolerance("float_tolerance")
+    if checker is not None:
+        both = [name for name in _COMPARED_BY.split() if name in fields.values]
+        if both:
+            raise ProblemError(f"tests.checker and tests.{both[0]} both say how to compare; leave one out")
+    if isinstance(checker, str):
+        comparison, tolerance = named(checker, [case.output for case in cases])
+    return StdioTests(cases, tolerance, comparison, fields.preamble(), program)
+
+
+def _stdio_case(value: object, where: str, *, answered: bool) -> StdioCase:
+    """answered: the expected output must be there; a checker may need none."""
+    fields = Fields(value, where, "input output level")
+    output = fields.text("output") if answered else fields.text("output", "")
+    return StdioCase(fields.text("input"), output, fields.integer("level"))
 
 
 def _call_case(value: object, where: str) -> CallCase:
-    fields = _Fields(value, where, "args kwargs output level")
+    fields = Fields(value, where, "args kwargs output level")
     args, kwargs = fields.required("args"), fields.values.get("kwargs", {})
     if not isinstance(args, list):
-        _wrong(f"{where}.args", "a list", args)
+        wrong(f"{where}.args", "a list", args)
     if not isinstance(kwargs, dict):
-        _wrong(f"{where}.kwargs", "an object", kwargs)
+        wrong(f"{where}.kwargs", "an object", kwargs)
     return CallCase(tuple(args), kwargs, fields.required("output"), fields.integer("level"))
-
-
-class _Fields:
-    """Typed access to one JSON object; every refusal names the field.
-
-    notes: whether it may carry fields of its owner's beside ours (a source, a reference solution). Those are
-    not ours to refuse, unless they look like one of ours misspelled.
-    """
-
-    def __init__(self, value: object, where: str, known: str, *, notes: bool = False) -> None:
-        if not isinstance(value, dict):
-            _wrong(where, "an object", value)
-        self.values: dict[str, Any] = value
-        self._prefix = "" if where == "the problem" else f"{where}."
-        names = known.split()
-        for name in value:
-            if name in names:
-                continue  # before anything is compared: there may be very many cases
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
-            if near or not notes:
-                raise ProblemError(f"{self._prefix}{name} is not known; known are {', '.join(known.split())}")
-
-    def required(self, name: str) -> Any:
-        if name not in self.values:
-            raise ProblemError(f"{self._prefix}{name} is missing")
-        return self.values[name]
-
-    def text(self, name: str, default: str | None = None) -> str:
-        value = self.required(name) if default is None else self.values.get(name, default)
-        if not isinstance(value, str):
-            _wrong(f"{self._prefix}{name}", "a string", value)
-        return value
-
-    def name(self, name: str) -> str:
-        value = self.text(name)
-        if not all(part.isidentifier() for part in value.split(".")):
-            raise ProblemError(f"{self._prefix}{name} must be a function's name, got {_short(value)}")
-        return value
-
-    def number(self, name: str) -> float | None:
-        value = self.values.get(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            _wrong(f"{self._prefix}{name}", "a number", value)
-        try:
-            return float(value)
-        except OverflowError:
-            raise ProblemError(f"{self._prefix}{name} is too large a number") from None
-
-    def integer(self, name: str) -> int | None:
-        value = self.values.get(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int):
-            _wrong(f"{self._prefix}{name}", "an integer", value)
-        return value
-
-    def boolean(self, name: str, *, default: bool) -> bool:
-        value = self.values.get(name, default)
-        if not isinstance(value, bool):
-            _wrong(f"{self._prefix}{name}", "true or false", value)
-        return value
-
-    def preamble(self) -> str:
-        value = self.text("preamble", "")
-        if "\0" in value:
-            raise ProblemError(f"{self._prefix}preamble holds a null character, which no program may")
-        return value
-
-    def tolerance(self, name: str) -> float | None:
-        value = self.number(name)
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise ProblemError(f"{self._prefix}{name} must be a finite number >= 0, got {value}")
-        return value
-
-    def comparison(self) -> Comparison:
-        return Comparison(
-            case_sensitive=self.boolean("case_sensitive", default=True),
-            space_change_sensitive=self.boolean("space_change_sensitive", default=False),
-            float_absolute_tolerance=self.tolerance("float_absolute_tolerance"),
-            float_relative_tolerance=self.tolerance("float_relative_tolerance"),
-            numeric_lines=self.boolean("numeric_lines", default=False),
-        )
-
-    def cases(self) -> list[tuple[Any, str]]:
-        value = self.required("cases")
-        if not isinstance(value, list):
-            _wrong(f"{self._prefix}cases", "a list", value)
-        if not value:
-            raise ProblemError(f"{self._prefix}cases is empty; give at least one case")
-        return [(case, f"{self._prefix}cases[{place}]") for place, case in enumerate(value)]
-
-
-def _wrong(field: str, wanted: str, value: object) -> NoReturn:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
-    raise ProblemError(f"{field} must be {wanted}, got {names.get(type(value), _short(value))}")
-
-
-def _short(value: object) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**20 else "a very large number"
-    return text if len(text) <= 60 else text[:57] + "..."

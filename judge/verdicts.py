@@ -59,10 +59,11 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
         raise JudgeFault(f"the sandbox could not start a run: {_last_line(ended.stderr) or ended.ended}")
     if "C" in ended.phase:
         return Failure(VerdictKind.COMPILE_ERROR, _tail(ended.stderr), of_case=False)
-    return _by_limits(ended, cpu_s, limits) or _by_exit(ended, limits)
+    return beyond_limits(ended, cpu_s, limits) or _by_exit(ended, limits)
 
 
-def _by_limits(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
+def beyond_limits(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
+    """Which limit a run went past. cpu_s: what the time limit is held against."""
     if ended.ended == "output" or ended.code == -signal.SIGXFSZ or ended.sizes[0] > limits.output_bytes:
         return Failure(VerdictKind.OUTPUT_LIMIT, f"more than {limits.output_bytes} bytes of output")
     # Before the time: how much memory a program takes does not depend on what else the machine does.
@@ -83,7 +84,7 @@ def _by_exit(ended: Ended, limits: Limits) -> Failure | None:
     if ended.code == -signal.SIGSYS:
         return Failure(VerdictKind.SECURITY_VIOLATION, "killed for a system call of a foreign kind")
     if ended.code < 0:
-        name = signal.Signals(-ended.code).name if -ended.code in set(signal.Signals) else str(-ended.code)
+        name = signal_name(-ended.code)
         kind = VerdictKind.RUNTIME_ERROR
         if ended.memory > NEAR_MEMORY * (limits.memory_mb << 20) or OUT_OF_MEMORY in ended.stderr[:400]:
             kind = VerdictKind.MEMORY_LIMIT
@@ -93,6 +94,10 @@ def _by_exit(ended: Ended, limits: Limits) -> Failure | None:
     failure = Failure.by_error(said)
     added = failure.detail.removeprefix(said) if failure.detail.startswith(said) else ""
     return Failure(failure.kind, _tail(ended.stderr) + added or f"exit code {ended.code}")
+
+
+def signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else str(number)
 
 
 def _last_line(stderr: bytes) -> str:

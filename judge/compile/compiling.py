@@ -35,6 +35,7 @@ KEPT_BYTES = 128 << 20
 OLDER, NOW = ("c++98", "c++03", "c++0x", "c++11", "c++1y", "c++14", "c++1z", "c++17"), ("c++2a", "c++20")
 STANDARD_OF = dict.fromkeys(OLDER, "gnu++17") | dict.fromkeys(NOW, "gnu++20")
 STANDARD_OF |= dict.fromkeys(("c++2b", "c++23"), NEWEST)
+Files = tuple[tuple[str, bytes], ...]
 
 
 class Runner(Protocol):
@@ -68,26 +69,31 @@ class Binaries:
         self._compiler = compiler
         self._kept: OrderedDict[tuple[str, bytes], Binary | Failure] = OrderedDict()
 
-    async def get(self, runner: Runner, source: bytes, label: str) -> Binary | Failure:
-        """label: of the code block, which may name the standard. Raises JudgeFault, RunRefused and WorkerDied."""
-        key = (STANDARD_OF.get(label, ""), hashlib.sha256(source).digest())
+    async def get(self, runner: Runner, source: bytes, label: str, files: Files = ()) -> Binary | Failure:
+        """label: of the code block, which may name the standard. files: that the source may include.
+
+        Raises JudgeFault, RunRefused and WorkerDied.
+        """
+        key = (STANDARD_OF.get(label, ""), hashlib.sha256(repr((source, files)).encode()).digest())
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        found = await self._compile(runner, source, (key[0],) if key[0] else STANDARDS)
+        found = await self._compile(runner, source, (key[0],) if key[0] else STANDARDS, files)
         self._kept[key] = found
         while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > self._most:
             self._kept.popitem(last=False)
         return found
 
-    async def _compile(self, runner: Runner, source: bytes, standards: tuple[str, ...]) -> Binary | Failure:
+    async def _compile(
+        self, runner: Runner, source: bytes, standards: tuple[str, ...], files: Files
+    ) -> Binary | Failure:
         """By the first standard that accepts it; else why the first did not."""
         if len(source) > SOURCE_BYTES:
             return _refused(f"the program is longer than {SOURCE_BYTES >> 10} KiB")
         compilation = _Compilation(runner, self._compiler)
         first: Failure | None = None
         for standard in standards:
-            assembly = await compilation.step(f"compile {standard}", source)
+            assembly = await compilation.step(f"compile {standard}", source, files)
             if isinstance(assembly, bytes):
                 return await self._build(compilation, assembly)
             first = first or assembly
@@ -116,9 +122,17 @@ class _Compilation:
     def over(self) -> bool:
         return self._left < LEAST_CPU_S
 
-    async def step(self, stage: str, given: bytes) -> bytes | Failure:
+    async def step(self, stage: str, given: bytes, files: Files = ()) -> bytes | Failure:
         limits = replace(self._limits, cpu_s=max(LEAST_CPU_S, self._left))
-        order = Order(mode="tool", program=b"", given=given, limits=limits, entry=stage, last=stage == "link")
+        order = Order(
+            mode="tool",
+            program=b"",
+            given=given,
+            limits=limits,
+            entry=stage,
+            last=stage == "link",
+            files=files,
+        )
         ended = await self._runner.run(order)
         self._left -= ended.cpu_s
         if "F" in ended.phase or "L" not in ended.phase or ended.ended == "cancel":

@@ -32,6 +32,7 @@ CAGED, LOADING, READY, UNPARSABLE = (
 VALUE, WIDE, NOT_JSON, RAISED = "V", "H", "N", "E"  # the first character of a call's answer
 FILE_NAME = "program.py"
 PREAMBLE_NAME = "preamble.py"
+CRASHED = 121  # the exit code of a checker that ended by an error of its own
 # Between a format's own text and the program's, which Python refuses when it holds this itself.
 SEPARATOR = b"\0"
 # Contest programs ask whether they run at home.
@@ -123,7 +124,7 @@ def open_streams() -> None:
         io.BufferedWriter(io.FileIO(1, "w")), "utf-8"
     )
     sys.stderr = sys.__stderr__ = io.TextIOWrapper(  # type: ignore[misc]
-        io.BufferedWriter(io.FileIO(2, "w")), "utf-8", "backslashreplace", write_through=True
+        io.BufferedWriter(io.FileIO(2, "w")), "utf-8", "backslashreplace", line_buffering=True
     )
     # As the interpreter sets them: templates for fast input look at the mode.
     for stream, name, mode in (
@@ -178,8 +179,9 @@ def finish(code: int) -> int:
         if len(threading._active) > 1 or threading._threading_atexits:  # type: ignore[attr-defined]  # noqa: SLF001
             threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what the interpreter itself calls
         atexit._run_exitfuncs()  # noqa: SLF001
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
     except BaseException as error:
         print_error(error, keep=1)
         return code or 1
@@ -195,6 +197,26 @@ def run_program(codes: list[CodeType], space: dict[str, Any]) -> int:
     except BaseException as error:
         print_error(error, keep=2)
         return finish(1)
+    return finish(0)
+
+
+def run_checker(codes: list[CodeType], space: dict[str, Any], argv: list[str]) -> int:
+    """A program of the tests': with a command line, and the files beside its source to import. Returns the exit code.
+
+    What it does not catch ends it with CRASHED: Python's own 1 is what checkers say "wrong answer" by.
+    """
+    sys.argv = [FILE_NAME, *argv[1:]]
+    sys.path[0] = argv[0]
+    try:
+        execute(codes, space)
+    except SystemExit as error:
+        return finish(exit_code(error))
+    except BaseException as error:
+        print_error(error, keep=2)
+        finish(1)
+        # Apart from the message, which may quote what is not to be shown.
+        os.write(2, b"\0" + type(error).__name__.encode("ascii", "replace"))
+        return CRASHED
     return finish(0)
 
 

@@ -40,6 +40,11 @@ class Task(NamedTuple):
     output: int
 
 
+def arguments(entry: str) -> list[str]:
+    """The command line of a program that has one; of others it is empty."""
+    return entry.split("\0") if entry else []
+
+
 class Child:
     """phase: how far it came (S sandboxed, L loading, R running, C does not compile, F not executable). lines: answers it has given so far."""
 
@@ -178,7 +183,7 @@ class Lives:
             return together.run_tests(contents[0], contents[1], entry)
         if work == "tool" and self._tools is not None:
             native.run_tool(self._tools.argv(entry), self._tools.scratch)
-        return native.run_binary()
+        return native.run_binary(arguments(entry) or ("program",))
 
     def _compile(self, source: bytes) -> int:
         """Compiles the program, and from then on forks children that run it."""
@@ -191,21 +196,27 @@ class Lives:
         # All of it told: it may not ask the kernel what kind of socket it is.
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL)
         try:
-            serve_forks(channel, lambda _, descriptors: self._run(codes, space, descriptors))
+            serve_forks(channel, lambda message, given: self._run(codes, space, message, given))
         except MemoryError:
             os.kill(os.getpid(), signal.SIGKILL)  # as the kernel ends what takes too much
         return 1
 
-    def _run(self, codes: list[CodeType], space: dict[str, Any], descriptors: list[int]) -> NoReturn:
+    def _run(
+        self, codes: list[CodeType], space: dict[str, Any], message: bytes, descriptors: list[int]
+    ) -> NoReturn:
         status = 1
         try:
+            argv = arguments(Task(*marshal.loads(message)).entry)  # noqa: S302 - of the server's making
             for place, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, place)
             self._sandbox.close_in_again(self._policies["compile"], len(descriptors))
             candidate.reseed()
             os.write(candidate.REPORT, candidate.CAGED + candidate.READY)
             os.close(candidate.REPORT)
-            status = candidate.run_program(codes, space)
+            if argv:
+                status = candidate.run_checker(codes, space, argv)
+            else:
+                status = candidate.run_program(codes, space)
         except BaseException as error:
             candidate.print_error(error, keep=0)
         finally:

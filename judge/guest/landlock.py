@@ -43,12 +43,19 @@ class Ruleset:
     """Made once in the fork server; each child binds itself by one call."""
 
     def __init__(
-        self, read: list[str], read_write: list[str], *, execute: list[str] | None = None, work: str = ""
+        self,
+        read: list[str],
+        read_write: list[str],
+        *,
+        execute: list[str] | None = None,
+        work: str = "",
+        files_in: str = "",
     ) -> None:
         """What does not exist is left out.
 
         read: files and whole directories to read. read_write: single files. execute: programs that may be started.
-        work: a directory in which files may be made, written, read and removed.
+        work: a directory in which files may be made, written, read and removed. files_in: one whose files may be read
+        and written as far as their modes allow, and none made or removed.
         """
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         abi = version()
@@ -62,8 +69,10 @@ class Ruleset:
             self._allow(path, READ_FILE | WRITE_FILE)
         for path in execute or []:
             self._allow(path, READ_FILE | EXECUTE)
+        truncate = TRUNCATE if abi >= TRUNCATE_SINCE else 0
+        if files_in:
+            self._allow(files_in, READ_FILE | READ_DIR | WRITE_FILE | truncate)
         if work:
-            truncate = TRUNCATE if abi >= TRUNCATE_SINCE else 0
             self._allow(work, READ_FILE | READ_DIR | WRITE_FILE | MAKE_FILE | REMOVE_FILE | truncate)
 
     def _allow(self, path: str, rights: int) -> None:

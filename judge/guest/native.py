@@ -3,11 +3,9 @@
 Each replaces the sandboxed child by `execveat` of a descriptor that the host or the server opened, and closes it by that.
 """
 
-import contextlib
 import ctypes
 import os
 import signal
-import stat
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -19,9 +17,12 @@ FAILED = b"F"  # reported when it could not be executed: our fault, and only we 
 TOOL_ENVIRONMENT = (b"LC_ALL=C", b"PATH=/nonexistent")
 
 
-def run_binary() -> NoReturn:
-    """`native`: the candidate's own program."""
-    _execute([b"program"], [f"{name}={value}".encode() for name, value in candidate.ENVIRONMENT.items()])
+def run_binary(argv: Sequence[str] = ("program",)) -> NoReturn:
+    """`native`: a compiled program of a candidate's, or of the tests'."""
+    _execute(
+        [word.encode("utf-8", "surrogatepass") for word in argv],
+        [f"{name}={value}".encode() for name, value in candidate.ENVIRONMENT.items()],
+    )
 
 
 def run_tool(argv: Sequence[str], scratch: str) -> NoReturn:
@@ -48,7 +49,7 @@ def _execute(argv: list[bytes], environment: Sequence[bytes]) -> NoReturn:
 class Tools:
     """The compiler's parts, opened once in the server, and the folder in which they work.
 
-    tools: name -> {path, argv, makes}. scratch: empty between compilations.
+    tools: name -> {path, argv, makes}. scratch: where they work, empty between compilations.
     """
 
     def __init__(self, tools: dict[str, Any], scratch: str) -> None:
@@ -65,26 +66,7 @@ class Tools:
         argv: list[str] = self._tools[name]["argv"]
         return argv
 
-    def collect(self, name: str, destination: int, most: int) -> None:
-        """Copies what the tool made, if that is an ordinary file of at most so many bytes."""
-        made = self._tools[name]["makes"]
-        if not made:
-            return
-        try:
-            source = os.open(
-                f"{self.scratch}/{made}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            )
-        except OSError:
-            return
-        try:
-            state, sent = os.fstat(source), 0
-            while stat.S_ISREG(state.st_mode) and sent < state.st_size <= most:
-                sent += os.sendfile(destination, source, None, state.st_size - sent)
-        finally:
-            os.close(source)
-
-    def clean(self) -> None:
-        """Leaves nothing of one candidate to the next."""
-        for entry in os.scandir(self.scratch):
-            with contextlib.suppress(OSError):
-                os.unlink(entry.path)  # noqa: PTH108 - pathlib would have to be loaded into the server
+    def makes(self, name: str) -> str:
+        """The file that the tool leaves; empty where what it prints is what it makes."""
+        made: str = self._tools[name]["makes"]
+        return made

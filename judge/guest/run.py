@@ -17,6 +17,7 @@ from alpharay.judge.guest.account import TESTS_FACTOR, WAITED
 from alpharay.judge.guest.child import Child, Task
 from alpharay.judge.guest.complaints import Complaints
 from alpharay.judge.guest.native import Tools
+from alpharay.judge.guest.scratch import SEPARATOR, Scratch
 from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote
 
 HANGS, STILL_BUSY, TOO_LARGE = b'{"hangs": true}', b'{"hangs": false}', b"memory "
@@ -29,6 +30,8 @@ ASK_S, PATIENCE = 0.5, 10
 # A program that runs for so long has its memory watched by the host, which can see it.
 WATCH_AFTER_S = 0.03
 STREAMS = 3
+# Runs that find files in their folder and leave some there.
+WITH_FILES = ("tool", "checker")
 # How long a tests' process may take to tell whether it waits for the candidate.
 TELLS_S = 3.0
 # Of several runs in one message those after a wrong output are for nothing, which only the host can see.
@@ -112,6 +115,7 @@ class Run:
         zygote: Zygote,
         cache: CompiledProgramCache,
         tools: Tools | None,
+        scratch: Scratch,
         control: socket.socket,
     ) -> None:
         self._order = order
@@ -119,6 +123,7 @@ class Run:
         self._zygote = zygote
         self._cache = cache
         self._tools = tools
+        self._scratch = scratch
         self._control = control
         self._compiled: Compiled | None = None
         # A compiler says little, and is told by how much it says.
@@ -139,11 +144,12 @@ class Run:
         if not self._order["same"]:
             self._cache.clear()
         try:
+            self._fill()
             children = self._fork()
         except OSError as error:
-            # No room for one more process, which says nothing about the program: the host is to try again.
-            if self._order["mode"] == "tool" and self._tools is not None:
-                self._tools.clean()
+            # No room for one more process or file, which says nothing about the program: the host is to try again.
+            if self._order["mode"] in WITH_FILES:
+                self._scratch.clean()
             return {"refused": str(error)}
         try:
             if self._ended == "exit":
@@ -153,11 +159,8 @@ class Run:
             ends = [child.end() for child in children]
             code, cpu, memory = ends[0]
             self._mark(children[0], cpu)
-            if self._order["mode"] == "tool" and self._tools is not None:
-                if code == 0:
-                    self._tools.collect(self._order["entry"], self._descriptors[5], self._order["output"])
-                if code != 0 or self._order["last"]:
-                    self._tools.clean()
+            if self._order["mode"] in WITH_FILES:
+                self._collect(code)
         if self._compiled is not None:
             if self._order["more"] and self._ended == "exit":
                 self._cache.put(self._compiled)
@@ -179,12 +182,37 @@ class Run:
             "tests": ends[1][0] if len(ends) > 1 else None,
         }
 
+    def _fill(self) -> None:
+        """Puts the files that come with the order where the run finds them. Raises OSError."""
+        names = self._order["files"]
+        first = len(self._descriptors) - len(names)
+        self._scratch.fill(names, self._descriptors[first:], self._order["writes"])
+
+    def _collect(self, code: int) -> None:
+        """Takes what the run left in its folder, which is then empty but for what the next step needs."""
+        order, answers = self._order, self._descriptors[5]
+        if order["mode"] == "tool" and self._tools is not None:
+            made = self._tools.makes(order["entry"])
+            if code == 0 and made:
+                self._scratch.collect(made, answers, order["output"])
+            if code == 0 and not order["last"]:
+                return
+        for name in order["writes"]:
+            self._scratch.collect(name, answers, MESSAGE_BYTES)
+            os.write(answers, SEPARATOR)
+        self._scratch.clean()
+
     def _fork(self) -> list[Child]:
         """The candidate first. The last one's end is the end of the run."""
         order = self._order
         program, stdin, stdout, stderr, *rest = self._descriptors
         streams = [stdin, stdout, stderr if self._complaints is None else self._complaints.send]
         if order["mode"] == "stdio":
+            return [self._fork_compiled(program, streams)]
+        if order["mode"] == "checker" and order["native"]:
+            task = self._task("native", policy="binary checker", entry=order["entry"])
+            return [self._child(task, [*streams, program])]
+        if order["mode"] == "checker":
             return [self._fork_compiled(program, streams)]
         if order["mode"] == "native":
             return [self._child(self._task("native", policy="binary"), [*streams, program])]
@@ -214,10 +242,20 @@ class Run:
             for descriptor in (asked, asks, hears, replies):
                 os.close(descriptor)
 
-    def _task(self, work: str, *, policy: str = "python", inputs: int = 0, factor: float = 1.0) -> Task:
+    def _task(
+        self,
+        work: str,
+        *,
+        policy: str = "python",
+        inputs: int = 0,
+        factor: float = 1.0,
+        entry: str | None = None,
+    ) -> Task:
+        """entry: instead of the order's; for programs with a command line, that."""
         order = self._order
+        entry = order["entry"] if entry is None else entry
         cpu_s, memory, output = factor * GRACE * order["cpu"], order["memory"], order["output"]
-        return Task(work, policy, order["entry"], order["start"], inputs, cpu_s, memory, output)
+        return Task(work, policy, entry, order["start"], inputs, cpu_s, memory, output)
 
     def _child(self, task: Task, descriptors: list[int], **options: Any) -> Child:
         return Child(self._zygote, task, descriptors, **options)
@@ -253,7 +291,8 @@ class Run:
     def _compile(self, program: int, stderr: int) -> Compiled:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            task = self._task("compile", policy="compile", inputs=1)
+            policy = "compile checker" if self._order["mode"] == "checker" else "compile"
+            task = self._task("compile", policy=policy, inputs=1, entry="")
             child = self._child(task, [program, NOTHING, NOTHING, stderr, theirs.fileno()])
         self._watch([child], time.monotonic(), until_ready=True)
         return Compiled(child, Zygote(ours))

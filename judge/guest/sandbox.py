@@ -48,9 +48,10 @@ class SandboxPolicy:
         return self.base + memory
 
 
-def interpreter_policy(read: list[str], write: list[str]) -> SandboxPolicy:
-    """For Python programs, which share this process's image."""
-    return SandboxPolicy(Ruleset(read, write), Filter(build()), _address_space() + RESERVED)
+def interpreter_policy(read: list[str], write: list[str], files_in: str = "") -> SandboxPolicy:
+    """For Python programs, which share this process's image. files_in: of checkers, the folder of their files."""
+    rules = Ruleset(read, write, files_in=files_in)
+    return SandboxPolicy(rules, Filter(build()), _address_space() + RESERVED)
 
 
 def test_walls(interpreter: SandboxPolicy) -> SandboxPolicy:
@@ -67,11 +68,13 @@ def forking_policy(interpreter: SandboxPolicy) -> SandboxPolicy:
     return replace(interpreter, system_calls=may_fork, forked=Filter(build_forked()))
 
 
-def binary_policy(devices: list[str]) -> SandboxPolicy:
-    """For compiled programs: no file at all but some devices, of which the first may be written to."""
-    return SandboxPolicy(
-        Ruleset(devices[1:], devices[:1]), Filter(build(executing=True)), NATIVE_ROOM + RESERVED
-    )
+def binary_policy(devices: list[str], files_in: str = "") -> SandboxPolicy:
+    """For compiled programs: no file at all but some devices, of which the first may be written to.
+
+    files_in: of checkers, the folder of their files.
+    """
+    rules = Ruleset(devices[1:], devices[:1], files_in=files_in)
+    return SandboxPolicy(rules, Filter(build(executing=True)), NATIVE_ROOM + RESERVED)
 
 
 def tool_policy(read: list[str], execute: list[str], work: str) -> SandboxPolicy:

@@ -30,6 +30,7 @@ from alpharay.judge.guest.sandbox import (
     test_walls,
     tool_policy,
 )
+from alpharay.judge.guest.scratch import Scratch
 from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote, serve_forks
 
 # Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what
@@ -81,7 +82,8 @@ def _serve(scratch: str, uid: str = "") -> None:
     for module in USUAL.split():
         __import__(module)
     sandbox = Sandbox(uid=int(uid) if uid else None, keep=settings["keep"], threads=settings["threads"])
-    policy, tools = _policies(settings, scratch)
+    folder = Scratch(scratch)
+    policy, tools = _policies(settings, folder)
     more_modules = settings["more_modules"]
     del settings
     os.environ.clear()
@@ -112,7 +114,7 @@ def _serve(scratch: str, uid: str = "") -> None:
         if "run" not in order:
             continue  # a kill that came after the end of its run
         zygote = more if order["more_modules"] else usual
-        run = functools.partial(Run, zygote=zygote, cache=cache, tools=tools, control=control)
+        run = functools.partial(Run, zygote=zygote, cache=cache, tools=tools, scratch=folder, control=control)
         reports = list(runs(order, descriptors, run))
         for descriptor in descriptors:
             os.close(descriptor)
@@ -142,14 +144,21 @@ def _zygote(lives: Lives, *ours_alone: socket.socket | Zygote) -> Zygote:
     return Zygote(ours)
 
 
-def _policies(settings: dict[str, Any], scratch: str) -> tuple[dict[str, SandboxPolicy], Tools | None]:
+def _policies(settings: dict[str, Any], scratch: Scratch) -> tuple[dict[str, SandboxPolicy], Tools | None]:
     """By kind of child; compiled programs and compilers only where this machine has a compiler."""
     python = interpreter_policy(settings["read"], settings["devices"][:1])
-    policy = {"python": python, "compile": forking_policy(python), "tests": test_walls(python)}
+    checking = interpreter_policy(settings["read"], settings["devices"][:1], scratch.path)
+    policy = {
+        "python": python,
+        "compile": forking_policy(python),
+        "compile checker": forking_policy(checking),
+        "tests": test_walls(python),
+    }
     if not settings["tools"]:
         return policy, None
-    tools = Tools(settings["tools"], scratch)
+    tools = Tools(settings["tools"], scratch.path)
     programs = [*settings["loaders"], *(tool["path"] for tool in settings["tools"].values())]
     policy["binary"] = binary_policy(settings["devices"])
-    policy["tool"] = tool_policy(settings["tool_read"], programs, scratch)
+    policy["binary checker"] = binary_policy(settings["devices"], scratch.path)
+    policy["tool"] = tool_policy(settings["tool_read"], programs, scratch.path)
     return policy, tools

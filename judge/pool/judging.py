@@ -11,6 +11,7 @@ from typing import Protocol
 from alpharay.judge import compare
 from alpharay.judge.compile.compiling import Binaries, Binary, address_space
 from alpharay.judge.limits import Limits
+from alpharay.judge.pool.checking import Checking
 from alpharay.judge.pool.patience import Patience
 from alpharay.judge.problem import CallCase, CallTests, CodeTests, StdioTests, Tests
 from alpharay.judge.program import Program, extract_program
@@ -51,12 +52,12 @@ def total_cases(tests: Tests) -> int:
     return 1 if isinstance(tests, CodeTests) else len(tests.cases)
 
 
-async def judge(runner: Runner, job: Job, binaries: Binaries | None = None) -> Verdict:
-    """The verdict on the job. binaries: what was compiled before.
+async def judge(runner: Runner, job: Job, compiled: Binaries | None = None) -> Verdict:
+    """The verdict on the job. compiled: what was compiled before.
 
     Raises WorkerDied and RunRefused; everything that a candidate does becomes a verdict.
     """
-    total = total_cases(job.tests)
+    total, binaries = total_cases(job.tests), compiled or Binaries()
     program = extract_program(job.completion, job.language)
     if program is None:
         return Verdict(VerdictKind.NO_PROGRAM, 0, total, detail="the answer holds no program")
@@ -66,11 +67,12 @@ async def judge(runner: Runner, job: Job, binaries: Binaries | None = None) -> V
         if isinstance(job.tests, StdioTests):
             binary = None
             if job.language == "cpp":
-                binary = await (binaries or Binaries()).get(runner, source, program.label)
+                binary = await binaries.get(runner, source, program.label)
             if isinstance(binary, Failure):
                 tally.failed(0, binary)
             else:
-                await _stdio(runner, job, job.tests, source, binary, tally)
+                checking = Checking(runner, job.tests, binaries)
+                await _stdio(runner, job, job.tests, source, binary, checking, tally)
         elif isinstance(job.tests, CallTests):
             await _call(runner, job, job.tests, source, tally)
         else:
@@ -152,7 +154,13 @@ async def _again_near_the_limit(runner: Runner, order: Order, first: Ended, cpu_
 
 
 async def _stdio(
-    runner: Runner, job: Job, tests: StdioTests, source: bytes, binary: Binary | None, tally: _Tally
+    runner: Runner,
+    job: Job,
+    tests: StdioTests,
+    source: bytes,
+    binary: Binary | None,
+    checking: Checking,
+    tally: _Tally,
 ) -> None:
     if binary is not None and binary.static > address_space(job.limits):
         detail = f"its global data takes {binary.static >> 20} MiB, the limit is {job.limits.memory_mb} MiB"
@@ -177,7 +185,7 @@ async def _stdio(
         for ended, its in zip((first, *first.rest), given, strict=False):
             patience.ran(ended)
             again = replace(order, given=its, rest=(), more=binary is None and place < len(tests.cases) - 1)
-            if not await _case(runner, job, tests, place, again, ended, tally) or patience.over:
+            if not await _case(runner, job, checking, place, again, ended, tally) or patience.over:
                 return
             place += 1
         # A program that fails does so at once more often than later: what is run ahead is no more than what went well.
@@ -199,7 +207,7 @@ def _inputs(tests: StdioTests, place: int, ahead: int) -> list[bytes]:
 
 
 async def _case(
-    runner: Runner, job: Job, tests: StdioTests, place: int, order: Order, ended: Ended, tally: _Tally
+    runner: Runner, job: Job, checking: Checking, place: int, order: Order, ended: Ended, tally: _Tally
 ) -> bool:
     """Tells the tally how one run went. order: what would run it again. Returns whether to go on."""
     ended = await _again_near_the_limit(runner, order, ended, ended.cpu_s)
@@ -208,10 +216,8 @@ async def _case(
     if failure is None and job.observe:
         tally.saw(place, b" ".join(ended.stdout.split()))
         return True
-    if failure is None and not compare.same_output(
-        tests.cases[place].output, ended.stdout, tests.float_tolerance, tests.comparison
-    ):
-        failure = Failure(VerdictKind.WRONG_ANSWER, f"printed {_excerpt(ended.stdout)}")
+    if failure is None:
+        failure = await checking.wrong(place, ended.stdout)
     if failure is None:
         tally.passed()
         return True
@@ -219,13 +225,6 @@ async def _case(
     if not (job.every_case or job.observe) or not failure.of_case:
         return False
     return not (job.observe and failure.kind is VerdictKind.TIME_LIMIT)
-
-
-def _excerpt(stdout: bytes) -> str:
-    if not stdout.strip():
-        return "nothing"
-    text = stdout[:200].decode("utf-8", "replace")
-    return repr(text) + (" …" if len(stdout) > 200 else "")
 
 
 async def _call(runner: Runner, job: Job, tests: CallTests, source: bytes, tally: _Tally) -> None:

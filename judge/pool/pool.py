@@ -17,7 +17,7 @@ from alpharay.judge.limits import Limits
 from alpharay.judge.pool.cache import Repeats, digest
 from alpharay.judge.pool.judging import Job, judge, total_cases
 from alpharay.judge.pool.queue import FairQueue
-from alpharay.judge.problem import Tests, check_language
+from alpharay.judge.problem import Tests, check_language, languages_of
 from alpharay.judge.program import extract_program
 from alpharay.judge.sandbox.choice import start_safest
 from alpharay.judge.sandbox.layer import Layer
@@ -177,8 +177,9 @@ class JudgePool:
         if not self._running:
             raise JudgeError("the judge pool is not running; call start() first")
         check_language(language, tests)
-        if LANGUAGES[language].compiled:
-            await self._trials.passed(language)
+        for each in sorted({language, *languages_of(tests)}):
+            if LANGUAGES[each].compiled:
+                await self._trials.passed(each)
 
     def _spare_worker(self) -> Worker:
         assert self._layer is not None

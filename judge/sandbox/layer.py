@@ -49,7 +49,7 @@ FIRST_UID, UIDS = 0x60000000, 1 << 24
 class Layer:
     """One way to start a fork server. name: as configured; variant: which of its ways, for the doctor.
 
-    scratch: where compilers work in there; None: a folder is to be made for each worker, as an argument.
+    scratch: where compilers work and checkers' files lie in there; None: a folder is to be made for each worker, as an argument.
     own_user: each worker's programs belong to a user of their own, its last argument, so that what the kernel counts by
     user, such as threads, no neighbour can use up. settings: what the fork server is told first, and not by its command
     line, which its children could read in their own memory.
@@ -203,8 +203,7 @@ def _full(bwrap: str, *, user_namespace: bool, proc: bool) -> Layer:
         for place, name in enumerate(("stdin", "stdout", "stderr")):
             command += ["--symlink", f"/proc/self/fd/{place}", f"/dev/{name}"]
         command += ["--symlink", "/proc/self/fd", "/dev/fd"]
-    if found:
-        command += ["--size", str(SCRATCH_BYTES), "--perms", "0777", "--tmpfs", SCRATCH]
+    command += ["--size", str(SCRATCH_BYTES), "--perms", "0777", "--tmpfs", SCRATCH]
     command += ["--ro-bind", str(INSIDE), "/inside", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]

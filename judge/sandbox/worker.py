@@ -36,15 +36,15 @@ MORE_NAMES = re.compile("|".join(MORE_MODULES).encode())
 # Functions find these without an import.
 RARE = "date|timedelta|timezone|mean|fmean|median\\w*|multimode|p?stdev|p?variance|quantiles"
 RARE_NAMES = re.compile(rb"%s|\b(?:%s)\b" % (MORE_NAMES.pattern, RARE.encode()))
-STREAMED = ("stdio", "native", "tool")
+STREAMED = ("stdio", "native", "tool", "checker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """One run of a program.
 
-    mode: `stdio`, `call`, for test programs `apart` or `together`, `native` (a compiled program, in `binary`), or
-    `tool` (a part of the compiler, named by `entry`).
+    mode: `stdio`, `call`, for test programs `apart` or `together`, `native` (a compiled program, in `binary`),
+    `tool` (a part of the compiler, named by `entry`), or `checker` (of the tests, compiled where `binary` is given).
     preamble: of the tests' format, executed before a Python program in the same module.
     given: its input, the cases to call (one JSON a line), or the test program.
     entry: the function to call. start: the first case to run. nonce: what a test program reports at its end.
@@ -52,6 +52,9 @@ class Order:
     more: the same program is to be run again, with the same limits, if this run ends well: it stays compiled.
     rest: inputs for further runs, each after one that ended well, for as long as they cost little (`stdio`, `native`).
     guard_s: how long it may sleep, where that is less than the limits' own hang guard.
+    files: shown to a compiler or a checker in its folder, by name. writes: empty files there that a checker may write to;
+    their contents come back as answers, each with a null character behind it.
+    arguments: a checker's command line; a name of its files stands for its path, "" for the folder's.
     """
 
     mode: str
@@ -67,6 +70,9 @@ class Order:
     rest: tuple[bytes, ...] = ()
     preamble: bytes = b""
     guard_s: float = math.inf
+    files: tuple[tuple[str, bytes], ...] = ()
+    writes: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +107,7 @@ class _Program:
 
     source: bytes
     limits: Limits
+    checker: bool
     file: int
 
 
@@ -181,13 +188,16 @@ class Worker:
         self._most_memory = limits.memory_mb << 20
         cases = order.given.count(b"\n") if order.mode == "call" else 1
         text = order.preamble + SEPARATOR + order.program
-        program, same = self._put(text, limits)
+        program, same = self._put(text, limits, checker=order.mode == "checker")
         self._shelved = True  # whatever ends this run early
         message = {
             "lines": cases - order.start,
             "run": self._runs,
             "mode": order.mode,
-            "entry": order.entry,
+            "entry": self._command_line(order) if order.mode == "checker" else order.entry,
+            "native": order.binary is not None,
+            "files": [name for name, _ in order.files],
+            "writes": order.writes,
             "start": order.start,
             "last": order.last,
             "same": same,
@@ -216,6 +226,8 @@ class Worker:
                 files.append(memory_file.empty("marks"))
             elif order.nonce:
                 files.append(memory_file.sealed("nonce", order.nonce))
+            for _, content in order.files:
+                files.append(memory_file.sealed("file", content))
             self._reply = loop.create_future()
             try:
                 socket.send_fds(self._socket, [json.dumps(message).encode()], files)
@@ -246,15 +258,25 @@ class Worker:
                 self._socket.send(b'{"drop": true}')
         self._shelved = False
 
-    def _put(self, source: bytes, limits: Limits) -> tuple[int, bool]:
-        """The program's file, and whether it was run last and under the same limits."""
+    def _command_line(self, order: Order) -> str:
+        """In one text, the folder first: it is the program's own name."""
+        folder = self.layer.scratch or self._scratch
+        named = {name for name, _ in order.files} | {""}
+        words = [f"{folder}/{word}" if word in named else word for word in order.arguments]
+        return "\0".join([f"{folder}", *words])
+
+    def _put(self, source: bytes, limits: Limits, *, checker: bool) -> tuple[int, bool]:
+        """The program's file, and whether it was run last, under the same limits and for the same purpose.
+
+        A candidate that is the checker's own text must not get what was compiled to see the checker's files.
+        """
         last = self._program
-        if last is not None and last.source == source and last.limits == limits:
+        if last is not None and (last.source, last.limits, last.checker) == (source, limits, checker):
             return last.file, True
         file = memory_file.sealed("program", source)
         if last is not None:
             os.close(last.file)
-        self._program = _Program(source, limits, file)
+        self._program = _Program(source, limits, checker, file)
         return file, False
 
     async def _wait(self, patience: float) -> dict[str, Any]:

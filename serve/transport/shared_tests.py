@@ -13,7 +13,7 @@ import weakref
 from collections import OrderedDict
 from typing import Any
 
-from alpharay.judge.problem import CallCase, CodeTests, StdioCase, Tests
+from alpharay.judge.problem import CallCase, CodeTests, StdioCase, StdioTests, Tests
 
 # What a judge keeps in memory, and keys remembered by those who send to it; the least recently used go first.
 MOST_BYTES, MOST_KEYS = 256 << 20, 4096
@@ -29,6 +29,8 @@ def footprint(tests: Tests) -> int:
         return _OVERHEAD + sys.getsizeof(tests.preamble) + sys.getsizeof(tests.code)
     size = _OVERHEAD + sys.getsizeof(tests.preamble)
     waiting: list[Any] = [tests.cases]
+    if isinstance(tests, StdioTests) and tests.checker is not None:
+        waiting += (tests.checker.source, tests.checker.files)
     while waiting:
         value = waiting.pop()
         size += sys.getsizeof(value) + 8  # and what points to it

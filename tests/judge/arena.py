@@ -15,6 +15,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from alpharay.judge.compile.compiling import Binaries
 from alpharay.judge.limits import Limits
@@ -137,12 +138,55 @@ async def try_program(worker: Worker, name: str, mode: str, source: str, repeat:
     return {"name": name, "verdict": verdict.verdict, "detail": verdict.detail, "problems": problems}
 
 
+def checked_problems(folder: Path) -> list[dict[str, Any]]:
+    """The problems of a folder, with the sources of their checkers in place of their files' names."""
+    problems: list[dict[str, Any]] = json.loads((folder / "problems.json").read_text())
+    for problem in problems:
+        for role in ("checker", "interactor"):
+            program = problem["tests"].get(role)
+            if program is None:
+                continue
+            if "file" in program:
+                program["source"] = (folder / program.pop("file")).read_text()
+            if "beside" in program:
+                program["files"] = {name: (folder / name).read_text() for name in program.pop("beside")}
+    return problems
+
+
+async def try_checked(worker: Worker, problem: dict[str, Any], binaries: Binaries) -> list[dict[str, object]]:
+    canaries, reports = Canaries(), []
+    for role in ("checker", "interactor"):
+        if role in problem["tests"]:
+            problem["tests"][role]["source"] = canaries.lay(problem["tests"][role]["source"])
+    tests, language = parse_tests(problem["tests"]), problem.get("language", "python")
+    limits = Limits(cpu_s=0.5)
+    for place, submission in enumerate(problem["submissions"]):
+        answer = f"```{language}\n{submission['program']}\n```"
+        job = Job(tests=tests, completion=answer, limits=limits, language=language)
+        verdict = await judge(worker, job, binaries)
+        problems = canaries.harmed(verdict.detail)
+        problems += ["it says that it got out"] if "PWNED" in verdict.detail else []
+        problems += ["it tells the answer"] if "SECRET" in verdict.detail else []
+        control = await judge(worker, Job(tests=TESTS["stdio"], completion=CONTROL, limits=PATIENT))
+        problems += [] if control.accepted else [f"the control after it: {control}"]
+        report = {"name": f"{problem['id']}/{place}", "verdict": verdict.verdict, "detail": verdict.detail}
+        reports.append({**report, "problems": problems})
+    canaries.remove()
+    return reports
+
+
 async def main(layer_name: str, variant: str, folders: list[Path]) -> None:
     layer = next(one for one in candidates(layer_name) if one.variant == variant)
     worker = Worker(layer)
     await worker.start()
     print(json.dumps({"misjudged": await misjudged(worker)}), flush=True)
     for folder in folders:
+        if (folder / "problems.json").exists():
+            binaries = Binaries()
+            for problem in checked_problems(folder):
+                for report in await try_checked(worker, problem, binaries):
+                    print(json.dumps(report), flush=True)
+            continue
         for name, entry in json.loads((folder / "expected.json").read_text())["programs"].items():
             if entry["mode"] in TESTS:
                 source = (folder / "programs" / name).read_text()

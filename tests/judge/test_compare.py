@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alpharay.judge import parse_tests
 from alpharay.judge.compare import Comparison, canonical, length, same_output, same_value, same_wide_value
 
 JSON = st.recursive(
@@ -214,3 +215,30 @@ def test_malformed_wide_values_are_not_the_same(text):
 
 def test_a_value_nested_deeper_than_python_recurses_is_not_the_same():
     assert not same_value([[1]], "[" * 50_000 + "1" + "]" * 50_000)
+
+
+@pytest.mark.parametrize(
+    ("checker", "expected", "right", "wrong"),
+    [
+        ("tokens", "a  b\nc", ["a b c", "a\nb\nc\n"], ["a b", "A b c"]),
+        (
+            "lines",
+            "a b\n\nc",
+            ["a b \n\nc\n\n", "a b\r\n\nc"],
+            ["a  b\n\nc", "a b\nc", "a b\n\n\nc", " a b\n\nc"],
+        ),
+        ("float(1e-3)", "1.0 x", ["1.0005 x", "1 x"], ["1.01 x", "1.0 X", "nan x", "1.0"]),
+        ("case_insensitive", "Yes No", ["YES\nno"], ["YES", "Yes Nope"]),
+        ("unordered", "1 2 2\n3", ["3 2 1 2", "2\n1\n3\n2"], ["1 2 3", "1 2 3 3", "1 2 2 3 3"]),
+        ("unordered(lines)", "1 2\n3", ["3\n1  2\n"], ["1 2 3", "3\n2 1", "3\n3\n1 2"]),
+        ("yes_no", "YES no", ["yes\nNO"], ["yes yes", "yes", "y n"]),
+    ],
+)
+def test_a_checker_by_name_compares_as_its_name_says(checker, expected, right, wrong):
+    tests = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": expected}], "checker": checker})
+
+    def same(actual):
+        return same_output(expected, actual.encode(), tests.float_tolerance, tests.comparison)
+
+    assert [text for text in right if not same(text)] == []
+    assert [text for text in wrong if same(text)] == []

@@ -15,7 +15,7 @@ import alpharay.judge
 
 HERE = Path(__file__).parent
 CASES = HERE / "cases"
-GIVEN, MORE, CPP = CASES, CASES / "more", CASES / "cpp"
+GIVEN, MORE, CPP, CHECKERS = CASES, CASES / "more", CASES / "cpp", CASES / "checkers"
 EXPECTED = {
     folder: {
         name: entry["expect"]
@@ -23,9 +23,14 @@ EXPECTED = {
     }
     for folder in (GIVEN, MORE, CPP)
 }
+EXPECTED[CHECKERS] = {
+    f"{problem['id']}/{place}": [submission["expect"]]
+    for problem in json.loads((CHECKERS / "problems.json").read_text())
+    for place, submission in enumerate(problem["submissions"])
+}
 NOBODY = 65534
 # Compiling costs more than running: the C++ programs are tried in the two arenas that have least in common.
-EVERYTHING = (GIVEN, MORE, CPP)
+EVERYTHING = (GIVEN, MORE, CPP, CHECKERS)
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Arena:
     user: str
     layer: str
     variant: str
-    folders: tuple[Path, ...] = (GIVEN, MORE)
+    folders: tuple[Path, ...] = (GIVEN, MORE, CHECKERS)
 
     def __str__(self):
         return f"{self.user}-{self.layer}-{self.variant}".replace(" ", "-")
@@ -41,7 +46,7 @@ class Arena:
 
 AS_ROOT = [
     Arena("root", "full", "own user", EVERYTHING),
-    Arena("root", "full", "user namespace", (GIVEN,)),
+    Arena("root", "full", "user namespace", (GIVEN, CHECKERS)),
     Arena("root", "landlock", "own user"),
 ]
 PLAIN = [Arena("plain", "full", "user namespace"), Arena("plain", "landlock", "same user", EVERYTHING)]

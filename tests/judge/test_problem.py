@@ -99,3 +99,37 @@ def test_malformed_problems_are_named_by_field(change, said):
     with pytest.raises(ProblemError) as caught:
         parse_problem({"id": "a", "prompt": "p", "tests": STDIO, **change})
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("checker", "said"),
+    [
+        ("token", "tests.checker must be a program or one of tokens, lines, float"),
+        ("float(x)", "'x' in float\\(x\\) is no number; write float\\(1e-6\\)"),
+        ("float(-1)", "must be a finite number >= 0"),
+        ("yes_no", "cases\\[0\\].output holds '5', which the checker yes_no does not know"),
+        (7, "tests.checker must be an object, got 7"),
+        ({"language": "python"}, "tests.checker.source is missing"),
+        ({"language": "java", "source": "x"}, "tests.checker.language must be one of python, cpp"),
+        ({"language": "cpp", "source": "x", "style": "icpc"}, "style must be one of testlib, kattis"),
+        ({"language": "cpp", "source": " "}, "tests.checker.source is empty"),
+        ({"language": "cpp", "source": "x", "files": {"a/b.h": ""}}, "'a/b.h' cannot be a file's name here"),
+        ({"language": "cpp", "source": "x", "files": {"input": ""}}, "'input' cannot be a file's name here"),
+        ({"language": "cpp", "source": "x", "files": {"a.h": 1}}, "a string, the file's content"),
+        ({"language": "cpp", "source": "x", "flags": [1]}, "tests.checker.flags must be"),
+        ({"language": "cpp", "source": "x", "time_limit_s": 0}, "tests.checker.time_limit_s must be between"),
+        ({"language": "cpp", "source": "x", "sauce": 1}, "tests.checker.sauce is not known"),
+    ],
+)
+def test_a_checker_that_cannot_be_used_is_refused_with_the_way_out(checker, said):
+    case = {"input": "", "output": "5"}
+    with pytest.raises(ProblemError, match=said):
+        parse_tests({"kind": "stdio", "cases": [case], "checker": checker})
+
+
+def test_a_checker_and_a_tolerance_contradict_each_other():
+    case = {"input": "", "output": "5"}
+    with pytest.raises(
+        ProblemError, match=r"tests.checker and tests.float_tolerance both say how to compare"
+    ):
+        parse_tests({"kind": "stdio", "cases": [case], "checker": "lines", "float_tolerance": 0.1})
