@@ -117,17 +117,7 @@ async def _judge_one(pool: JudgePool, candidate: Candidate, arguments: argparse.
 
 
 def _line(candidate: Candidate, verdict: Verdict) -> dict[str, Any]:
-    line = {
-        "id": candidate.problem.id,
-        "index": candidate.index,
-        "verdict": verdict.verdict.value,
-        "passed": verdict.passed,
-        "total": verdict.total,
-        "cpu_s": verdict.cpu_s,
-        "wall_s": verdict.wall_s,
-        "memory_mb": verdict.memory_mb,
-        "detail": verdict.detail,
-    }
+    line = {"id": candidate.problem.id, "index": candidate.index, **verdict.fields()}
     return line if verdict.stdout is None else {**line, "stdout": verdict.stdout}
 
 

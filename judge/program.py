@@ -35,6 +35,11 @@ _UNLABELLED = re.compile("")
 _DEEPEST = 3  # blanks before a fence, within what it stands in; from four on a line is text
 
 
+def program_of(answer: str | Program, language: str) -> Program | None:
+    """A program that was given as such, or the one in a model's answer."""
+    return answer if isinstance(answer, Program) else extract_program(answer, language)
+
+
 def extract_program(completion: str, language: str = "python") -> Program | None:
     """The last code block of the language, else of a near one, else without a language, else the whole text.
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class VerdictKind(StrEnum):
@@ -34,6 +35,20 @@ EFFICIENCY_FAILURES = frozenset({VerdictKind.TIME_LIMIT, VerdictKind.MEMORY_LIMI
 DETAIL_BYTES = 2048
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """What a single run printed and how it ended, where that itself was asked for.
+
+    compiled: whether it came to run; else stderr is the compiler's. code: exit code, negative for a signal; None where
+    it was ended from outside.
+    """
+
+    compiled: bool
+    stdout: str = ""
+    stderr: str = ""
+    code: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The judgement of one candidate on one set of tests.
@@ -45,6 +60,7 @@ class Verdict:
     stdout: the first 4 KiB printed in the last case that ran, when asked for.
     failed_case: the place of the first case that failed, from 0; None: none did, or no case was reached.
     outputs: where a candidate was only observed, a digest of what it gave for each case; None: nothing.
+    captured: of a single run, all of what it printed, when asked for.
     """
 
     verdict: VerdictKind
@@ -57,12 +73,25 @@ class Verdict:
     stdout: str | None = None
     failed_case: int | None = None
     outputs: tuple[str | None, ...] = ()
+    captured: Captured | None = None
 
     def __post_init__(self) -> None:
         data = self.detail.encode("utf-8", "backslashreplace")
         if len(data) > DETAIL_BYTES:
             cut = data[: DETAIL_BYTES - 4].decode("utf-8", "ignore") + " …"
             object.__setattr__(self, "detail", cut)
+
+    def fields(self) -> dict[str, Any]:
+        """As files and answers tell it."""
+        return {
+            "verdict": self.verdict.value,
+            "passed": self.passed,
+            "total": self.total,
+            "cpu_s": self.cpu_s,
+            "wall_s": self.wall_s,
+            "memory_mb": self.memory_mb,
+            "detail": self.detail,
+        }
 
     @property
     def accepted(self) -> bool:

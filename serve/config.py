@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
 import re
 from pathlib import Path
 from types import NoneType
@@ -15,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES, SELECTORS
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.portfolio_file import read_portfolio
+from alpharay.serve.sections import Judge, Section, Server
 from alpharay.serve.span import (
     TAGS,
     AdapterCheckpoint,
@@ -22,7 +22,6 @@ from alpharay.serve.span import (
     MemberEntry,
     NamedMember,
     Point,
-    Section,
     check_members,
     check_span,
     point_of,
@@ -136,101 +135,6 @@ class Router(Section):
         if self.budget > self.max_budget:
             raise ValueError(
                 f"budget {self.budget} is above max_budget {self.max_budget}; lower one or raise the other"
-            )
-        return self
-
-
-class Judge(Section):
-    """Where programs run. Limits are per test case.
-
-    workers: candidates that each replica judges at the same time; `auto` is one a core of its node.
-    replicas: each on a node of its own. max_queued: candidates that may wait at each.
-    """
-
-    sandbox: Literal["auto", "full", "landlock"] = "auto"
-    workers: int | Literal["auto"] = "auto"
-    replicas: int = Field(1, ge=1)
-    max_queued: int = Field(20_000, ge=1)
-    time_limit_s: float = Field(6, ge=0.01, le=600)
-    memory_limit_mb: int = Field(512, ge=16, le=65536)
-
-    @property
-    def worker_count(self) -> int:
-        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
-
-    @field_validator("workers")
-    @classmethod
-    def _some_workers(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError(f"at least 1 worker is needed, got {value}")
-        return value
-
-
-_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
-_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*[^/?#\s]")
-
-
-class Server(Section):
-    """max_queued: requests under way or waiting; more are answered 503. max_request_mb: one request's body.
-
-    api_keys_file: who may ask, and how much (`alpharay keys`); relative paths count from the configuration
-    file. Without it anybody may.
-
-    drain_s: after SIGTERM, how long requests under way may still take before they are answered with
-    the best so far. keep_alive_s: how often a streamed request hears of us while its budget is being spent.
-
-    engine_metrics_port: where a Ray that is started here exports its metrics and those of vLLM's engines, on
-    loopback; 0 takes a free one. log_format: of what the replicas log; `json` is one object a line.
-    log_folder: where they log it, instead of Ray's session folder.
-
-    allowed_hosts: further names by which the server is asked (`Host`), such as a reverse proxy's; `*.example.com` for
-        all below one, `*` for any. cors: web pages, by their origins, that may ask it from elsewhere; `*` for any.
-    max_held_mb: bodies of all requests under way together; without it as much as eight of the largest.
-    """
-
-    host: str = Field("127.0.0.1", min_length=1)
-    port: int = Field(8000, ge=0, le=65535)
-    max_queued: int = Field(256, ge=1)
-    max_request_mb: float = Field(32, gt=0)
-    max_held_mb: float | None = Field(None, gt=0)
-    drain_s: float = Field(30, ge=0)
-    keep_alive_s: float = Field(10, gt=0)
-    api_keys_file: Path | None = None
-    engine_metrics_port: int = Field(0, ge=0, le=65535)
-    log_format: Literal["text", "json"] = "text"
-    log_folder: Path | None = None
-    allowed_hosts: tuple[str, ...] = ()
-    cors: tuple[str, ...] = ()
-
-    @property
-    def held_mb(self) -> float:
-        return 8 * self.max_request_mb if self.max_held_mb is None else self.max_held_mb
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name != "*" and not _HOST_NAME.fullmatch(name):
-                raise ValueError(
-                    f"{name!r} is no host name; write it without scheme, port and path, such as api.example.com or *.example.com"
-                )
-        return value
-
-    @field_validator("cors")
-    @classmethod
-    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise ValueError(
-                    f"{origin!r} is no origin; write scheme and host, without a path, such as https://app.example.com"
-                )
-        return tuple(origin.lower() for origin in value)
-
-    @model_validator(mode="after")
-    def _room_for_one(self) -> Server:
-        if self.held_mb < self.max_request_mb:
-            raise ValueError(
-                f"max_held_mb {self.held_mb:g} is below max_request_mb {self.max_request_mb:g}; raise one or lower the other"
             )
         return self
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from alpharay.serve.config import Server
+from alpharay.serve.sections import Server
 
 log = logging.getLogger("ray.serve")
 

@@ -9,22 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from alpharay.merge.compute.span import check_weights, line_alpha, line_weights
 from alpharay.merge.errors import UsageError
 from alpharay.merge.write.journal import NAME as JOURNAL
 from alpharay.merge.write.target import MANIFEST
 from alpharay.router import MAX_MEMBERS
+from alpharay.serve.sections import Section
 from alpharay.serve.spelling import did_you_mean, shown
 
 # A name is part of URLs, model ids, folders and metrics.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _GOOD_NAME = "letters, digits, '.', '_' and '-', a letter or digit first, 64 at most"
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class AdapterCheckpoint(Section):

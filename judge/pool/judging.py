@@ -14,9 +14,9 @@ from alpharay.judge.limits import Limits
 from alpharay.judge.pool.checking import Checking
 from alpharay.judge.pool.patience import Patience
 from alpharay.judge.problem import CallCase, CallTests, CodeTests, StdioTests, Tests
-from alpharay.judge.program import Program, extract_program
+from alpharay.judge.program import Program, program_of
 from alpharay.judge.sandbox.worker import Ended, Order
-from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.judge.verdict import Captured, Verdict, VerdictKind
 from alpharay.judge.verdicts import Failure, JudgeFault, failure_of
 
 STDOUT_BYTES = 4096
@@ -36,15 +36,17 @@ class Job:
     """One candidate to judge. every_case: go on after a failed case, to count all that pass.
 
     observe: outputs are told instead of compared; a program that ran out of time is not run any further.
+    capture: the verdict tells all of what the last run printed.
     """
 
     tests: Tests
-    completion: str
+    completion: str | Program
     limits: Limits
     language: str = "python"
     keep_output: bool = False
     every_case: bool = False
     observe: bool = False
+    capture: bool = False
 
 
 def total_cases(tests: Tests) -> int:
@@ -58,7 +60,7 @@ async def judge(runner: Runner, job: Job, compiled: Binaries | None = None) -> V
     Raises WorkerDied and RunRefused; everything that a candidate does becomes a verdict.
     """
     total, binaries = total_cases(job.tests), compiled or Binaries()
-    program = extract_program(job.completion, job.language)
+    program = program_of(job.completion, job.language)
     if program is None:
         return Verdict(VerdictKind.NO_PROGRAM, 0, total, detail="the answer holds no program")
     tally = _Tally(total, job.keep_output)
@@ -79,7 +81,8 @@ async def judge(runner: Runner, job: Job, compiled: Binaries | None = None) -> V
             await _code(runner, job, job.tests, source, tally)
     except JudgeFault as fault:
         return Verdict(VerdictKind.JUDGE_ERROR, 0, total, detail=str(fault))
-    return _unfenced(program, tally.verdict(observed=job.observe))
+    verdict = _unfenced(program, tally.verdict(observed=job.observe))
+    return replace(verdict, captured=tally.captured()) if job.capture else verdict
 
 
 def _unfenced(program: Program, verdict: Verdict) -> Verdict:
@@ -101,6 +104,7 @@ class _Tally:
         self._cpu = self._wall = 0.0
         self._memory = 0
         self._stdout: str | None = "" if keep_output else None
+        self._last: Ended | None = None
         self.note = ""
         self.outputs: dict[int, str] = {}
 
@@ -112,6 +116,7 @@ class _Tally:
     def ran(self, ended: Ended, cpu_s: float) -> None:
         self._cpu = max(self._cpu, cpu_s)
         self._wall += ended.wall_s
+        self._last = ended
         self._memory = max(self._memory, ended.memory)
         if self._keep:
             self._stdout = ended.stdout[:STDOUT_BYTES].decode("utf-8", "replace")
@@ -122,6 +127,18 @@ class _Tally:
     def failed(self, case: int, failure: Failure) -> None:
         if self._failure is None:
             self._failure = (case, failure)
+
+    def captured(self) -> Captured:
+        """What the last run printed; a compiler's words where it came to none."""
+        if self._last is None:
+            return Captured(compiled=False, stderr=self._failure[1].detail if self._failure else "")
+        ended = self._last
+        return Captured(
+            compiled=True,
+            stdout=ended.stdout.decode("utf-8", "replace"),
+            stderr=ended.stderr.decode("utf-8", "replace"),
+            code=ended.code if ended.ended == "exit" else None,
+        )
 
     def verdict(self, *, observed: bool = False) -> Verdict:
         kind, detail = VerdictKind.ACCEPTED, self.note

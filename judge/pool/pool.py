@@ -18,7 +18,7 @@ from alpharay.judge.pool.cache import Repeats, digest
 from alpharay.judge.pool.judging import Job, judge, total_cases
 from alpharay.judge.pool.queue import FairQueue
 from alpharay.judge.problem import Tests, check_language, languages_of
-from alpharay.judge.program import extract_program
+from alpharay.judge.program import Program, program_of
 from alpharay.judge.sandbox.choice import start_safest
 from alpharay.judge.sandbox.layer import Layer
 from alpharay.judge.sandbox.worker import Worker
@@ -116,20 +116,23 @@ class JudgePool:
     async def judge(
         self,
         tests: Tests,
-        completion: str,
+        completion: str | Program,
         *,
         limits: Limits | None = None,
         language: str = "python",
         keep_output: bool = False,
         every_case: bool = False,
         observe: bool = False,
+        capture: bool = False,
         group: Hashable = None,
     ) -> Verdict:
         """The verdict on a model's answer. Cancelling ends the run at once and frees its sandbox.
 
+        completion: a model's answer, or the program itself.
         The same program against the same tests object is run once while that object lives.
         every_case: run on after a failed case, so that `passed` counts all that pass; otherwise `stdio` tests
-        stop at the first. observe: nothing is compared; the verdict tells `outputs`. group: whose turn this takes in the queue, such as a request's id.
+        stop at the first. observe: nothing is compared; the verdict tells `outputs`. capture: it tells
+        all that the last run printed, too. group: whose turn this takes in the queue, such as a request's id.
         Nothing that the candidate does raises; an internal error is the verdict `judge_error`.
         Raises QueueFull, ProblemError, LanguageUnavailable and TrialFailed for a language that cannot be judged with these
         tests or on this machine, and JudgeError when the pool is not running.
@@ -143,10 +146,11 @@ class JudgePool:
             keep_output=keep_output,
             every_case=every_case,
             observe=observe,
+            capture=capture,
         )
-        program = extract_program(completion, language)
+        program = program_of(completion, language)
         written = (program.source, program.fenced, program.label) if program else (None,)
-        key = digest(*written, job.limits, language, keep_output, every_case, observe)
+        key = digest(*written, job.limits, language, keep_output, every_case, observe, capture)
         ticket = self._repeats.get(tests, key)
         if ticket is None:
             if len(self._queue) >= self._max_queued:

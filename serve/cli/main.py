@@ -41,10 +41,9 @@ def _fail(error: Exception, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from alpharay.judge import command as judge
     from alpharay.judge.formats import command as formats
     from alpharay.merge import command as merge
-    from alpharay.serve.cli import doctor, keys, serve
+    from alpharay.serve.cli import doctor, judge, keys, serve
     from alpharay.serve.evaluate import audit_command, eval_command, explain_command, replay_command
     from alpharay.serve.evaluate.search import command as search
 
@@ -59,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, module, summary in [
         ("serve", serve, "Serve a frontier over an OpenAI-compatible endpoint."),
         ("merge", merge, "Merge checkpoints: one checkpoint per alpha, in one pass."),
-        ("judge", judge, "Judge a file of candidates in a sandbox, one verdict a line."),
+        ("judge", judge, "Judge candidates in a sandbox: a file of them, or by HTTP."),
         ("import", formats, "Turn problems of known formats into a problem file."),
         ("eval", eval_command, "Sample and judge every problem under every member."),
         (

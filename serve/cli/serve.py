@@ -16,11 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", help="address to listen on, instead of the configuration's")
     parser.add_argument(
-        "--port", type=_port, help="port to listen on, instead of the configuration's; 0 takes a free one"
+        "--port",
+        type=port_number,
+        help="port to listen on, instead of the configuration's; 0 takes a free one",
     )
     parser.add_argument(
         "--engine-metrics-port",
-        type=_port,
+        type=port_number,
         metavar="PORT",
         help="port on which the engines' metrics are exported, instead of a free one",
     )
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _port(text: str) -> int:
+def port_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"must be a number between 0 and 65535, got {text!r}")
     return int(text)

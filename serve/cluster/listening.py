@@ -7,12 +7,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from alpharay.serve import config
+from alpharay.serve import sections
 from alpharay.serve.environment import LOOPBACK, ONE_MACHINE
 from alpharay.serve.loopback import keep_local
 
 
-def arrive(server: config.Server) -> str:
+def arrive(server: sections.Server) -> str:
     """Called in the ingress's process, before Ray has it listen. Returns where the other nodes reach this one.
 
     On a cluster of our own that is loopback: nothing that passes between its parts leaves the machine.
@@ -26,7 +26,7 @@ def arrive(server: config.Server) -> str:
     return LOOPBACK
 
 
-def _listen_at(server: config.Server) -> None:
+def _listen_at(server: sections.Server) -> None:
     """Ray gives each such replica another port of a range, at the address of its proxy, to be found by a balancer.
 
     Ours is the only one, and in nobody's way but its predecessor's: the port is shared with connections of a replica

@@ -11,12 +11,14 @@ from uuid import uuid4
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool.pool import JudgePool
 from alpharay.judge.problem import StdioCase, StdioTests, Tests
+from alpharay.judge.program import Program
 from alpharay.judge.supervise import Supervisor
 from alpharay.judge.verdict import Verdict
-from alpharay.serve.config import Judge as JudgeConfig
 from alpharay.serve.environment import JUDGE_NICENESS
 from alpharay.serve.loopback import keep_local
+from alpharay.serve.sections import Judge as JudgeConfig
 from alpharay.serve.state.cluster_state import JudgeState
+from alpharay.serve.transport.local_judging import capture
 from alpharay.serve.transport.shared_tests import KnownTests
 
 log = logging.getLogger("ray.serve")
@@ -50,7 +52,7 @@ class Judge:
         self,
         key: str,
         tests: Tests | None,
-        completion: str,
+        completion: str | Program,
         limits: Limits,
         language: str,
         group: str,
@@ -75,6 +77,12 @@ class Judge:
         return await self._pool.judge(
             nothing, program, limits=limits, group=group, keep_output=True, observe=True
         )
+
+    async def capture(
+        self, program: Program, given: str, limits: Limits, language: str, group: str
+    ) -> Verdict:
+        """One run of a program, of which the verdict tells all that was printed."""
+        return await capture(self._pool, program, given, limits, language, group)
 
     async def ready_for(self, key: str, tests: Tests, language: str) -> bool:
         """Raises JudgeError, saying what is missing, when programs in that language cannot be run."""

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from alpharay.serve import logs
-from alpharay.serve.config import Server as ServerConfig
 from alpharay.serve.errors import RequestError, no_capacity
 from alpharay.serve.gateway.http.bodies import Bodies
+from alpharay.serve.sections import Server as ServerConfig
 from alpharay.serve.state.keys import Key, KeyRing
 from alpharay.serve.state.limits import Limits, RateLimitLease
 from alpharay.serve.state.metrics import Counts

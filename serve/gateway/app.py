@@ -23,6 +23,7 @@ from alpharay.serve.errors import RequestError
 from alpharay.serve.gateway.admission import ClientGone, RequestContext
 from alpharay.serve.gateway.direct import WholeAnswer
 from alpharay.serve.gateway.direct_stream import StreamedAnswer
+from alpharay.serve.gateway.door.routes import DESCRIBED, JudgeRoutes
 from alpharay.serve.gateway.http.body import apart, json_body
 from alpharay.serve.gateway.http.gate import Gate
 from alpharay.serve.gateway.parse import parse_request
@@ -32,7 +33,7 @@ from alpharay.serve.gateway.routes.metrics_page import metrics_page
 from alpharay.serve.gateway.routes.openapi import endpoint
 from alpharay.serve.gateway.selected import SelectedStream, selected
 from alpharay.serve.gateway.server import Server
-from alpharay.serve.gateway.streaming import EventSource, EventStream, unless_gone
+from alpharay.serve.gateway.streaming import opened, unless_gone
 from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.state import metrics
 
@@ -138,6 +139,10 @@ def build_app(server: Server) -> FastAPI:
     for path, described in tokenizing.ENDPOINTS.items():
         _add_tokenizing(app, server, path, described)
 
+    routes = JudgeRoutes(server.door, admission, server.config.judge, server.config.server.max_request_mb)
+    for path, handler in routes.handlers().items():
+        app.post(path, **DESCRIBED[path])(handler)
+
     @app.post(feedback.PATH, **feedback.DESCRIBED)
     async def taught(http: Request) -> Json:
         with admission.admit("feedback", http.headers.items()) as context:
@@ -192,21 +197,11 @@ async def _answer(server: Server, http: Request, context: RequestContext, parsed
     if parsed.direct:
         context.draws_directly(parsed.samples)
         if parsed.request.stream:
-            return await _opened(http, context, StreamedAnswer(server, parsed, context))
+            return await opened(http, context, StreamedAnswer(server, parsed, context))
         return JSONResponse(await unless_gone(http, WholeAnswer(server, parsed).answer()))
     if parsed.request.stream:
-        return await _opened(http, context, SelectedStream(server, parsed, context))
+        return await opened(http, context, SelectedStream(server, parsed, context))
     return JSONResponse(await unless_gone(http, selected(server, parsed, context)))
-
-
-async def _opened(http: Request, context: RequestContext, stream: EventSource) -> EventStream:
-    """The stream, once it is known not to be a refusal."""
-    try:
-        await unless_gone(http, stream.open())
-    except BaseException:
-        await stream.aclose()
-        raise
-    return EventStream(context, stream)
 
 
 async def _body(server: Server, http: Request, context: RequestContext) -> Json:

@@ -11,10 +11,10 @@ from starlette.types import Receive, Scope, Send
 
 from alpharay.judge.supervise import Supervisor
 from alpharay.serve.config import Config
-from alpharay.serve.config import Server as ServerConfig
 from alpharay.serve.gateway.app import build_app
 from alpharay.serve.gateway.server import Server
 from alpharay.serve.learn.store import Store
+from alpharay.serve.sections import Server as ServerConfig
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.state.revision import AnnouncedRevision
 from alpharay.serve.transport.clients import RayEngines, RayJudging

@@ -134,6 +134,7 @@ def parse_request(
         hide_logprobs=not direct and hide_logprobs,
         python=bool(controls.tools),
         returns=controls.returns or "best",
+        detailed=config.judge.verdict_detail == "full",
         direct=direct,
         pinned=passes_through,
         agent=agent,

@@ -37,17 +37,17 @@ def _order(parsed: ParsedRequest, outcome: Outcome) -> list[Candidate]:
     return outcome.session.select()
 
 
-def choice_note(candidate: Candidate, members: Mapping[str, ServedMember]) -> Json:
-    """The `alpharay` object of one choice."""
+def choice_note(candidate: Candidate, members: Mapping[str, ServedMember], *, detailed: bool = True) -> Json:
+    """The `alpharay` object of one choice. detailed: beside the verdict, how many cases passed and the score."""
     member, verdict = members[candidate.draw.member], candidate.verdict
     return {
         **member.origin,
         "seed": candidate.draw.seed,
         "turn": candidate.draw.turn,
         "verdict": verdict.verdict.value if verdict else None,
-        "passed": verdict.passed if verdict else None,
-        "total": verdict.total if verdict else None,
-        "score": candidate.score if verdict else None,
+        "passed": verdict.passed if verdict and detailed else None,
+        "total": verdict.total if verdict and detailed else None,
+        "score": candidate.score if verdict and detailed else None,
     }
 
 
@@ -101,7 +101,10 @@ def whole(
     return parsed.dialect.answer(
         origin,
         [candidate.payload for candidate in chosen],
-        [choice_note(candidate, members) | _calls(outcome, candidate) for candidate in chosen],
+        [
+            choice_note(candidate, members, detailed=parsed.detailed) | _calls(outcome, candidate)
+            for candidate in chosen
+        ],
         summary(parsed, outcome),
     )
 

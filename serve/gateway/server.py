@@ -11,6 +11,7 @@ from typing import Any
 from alpharay.serve.config import Config
 from alpharay.serve.gateway.admission import Admission
 from alpharay.serve.gateway.cluster_view import EXCHANGE_S, ClusterView
+from alpharay.serve.gateway.door.judging import Door
 from alpharay.serve.gateway.parse import Served
 from alpharay.serve.learn.learning import Learning
 from alpharay.serve.learn.recording import RecordedSession
@@ -49,6 +50,7 @@ class Server:
         portfolio = read_portfolio(file, self.by_name) if file is not None else None
         self.learning = Learning(store, members, self.counts, portfolio=portfolio, keep_s=config.store_keep_s)
         self.ensemble = Ensemble(engines, judging, self.counts)
+        self.door = Door(judging, self.counts, config.judge.max_queued * config.judge.replicas)
         self.conversations = Conversations()
         self.served = Served(config=config, members=members, is_agent=self.conversations.is_agent)
         self.started = int(time.time())

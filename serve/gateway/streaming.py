@@ -36,6 +36,18 @@ async def unless_gone(http: Request, work: Coroutine[Any, Any, T]) -> T:
         await let_go(working, leaving)
 
 
+async def opened(
+    http: Request, context: RequestContext, source: EventSource, content_type: str | None = None
+) -> EventStream:
+    """The stream, once it is known not to be a refusal. Raises RequestError, and ClientGone."""
+    try:
+        await unless_gone(http, source.open())
+    except BaseException:
+        await source.aclose()
+        raise
+    return EventStream(context, source, *([content_type] if content_type else []))
+
+
 class EventSource(AsyncIterator[bytes]):
     """The events of one streamed answer.
 
@@ -52,16 +64,19 @@ class EventSource(AsyncIterator[bytes]):
 
 
 class EventStream(Response):
-    """A server-sent event stream that belongs to one request.
+    """A stream that belongs to one request: server-sent events, or what `content_type` says.
 
     Unlike Starlette's streamed answer it closes its source also when it is cancelled before the first
     event, so that no engine slot is left behind.
     """
 
-    def __init__(self, context: RequestContext, source: EventSource) -> None:
-        super().__init__(
-            headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
-        )
+    def __init__(
+        self,
+        context: RequestContext,
+        source: EventSource,
+        content_type: str = "text/event-stream; charset=utf-8",
+    ) -> None:
+        super().__init__(headers={"Content-Type": content_type, "Cache-Control": "no-cache"})
         del self.headers["content-length"]
         self._context = context
         self._source = source

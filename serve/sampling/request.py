@@ -21,7 +21,7 @@ class ParsedRequest:
     needs: what its selector goes by. probes: the inputs on which candidates are compared.
     from_prompt: the tests are the prompt's own examples. hide_logprobs: the caller did not ask for them.
     python: members may call the tool of `python_tool.py`, which is in the request already.
-    returns: `best`, `passing` or `all`.
+    returns: `best`, `passing` or `all`. detailed: the answer tells more of a candidate than its verdict.
 
     direct: engines answer by themselves, without budget and tests. Their answers pass through as they are: one draw for
     the whole request, or one a choice where several choices of the ensemble are streamed.
@@ -48,6 +48,7 @@ class ParsedRequest:
     hide_logprobs: bool = False
     python: bool = False
     returns: str = "best"
+    detailed: bool = True
     direct: bool = False
     pinned: bool = False
     agent: str = ""

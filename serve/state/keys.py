@@ -6,6 +6,8 @@ digest needs no salt and no slow hash: there is nothing to guess.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -100,7 +102,7 @@ class KeyRing:
             log.warning("%s was read again: %d keys", self._path, len(self._keys))
 
     def find(self, headers: Iterable[tuple[str, str]]) -> Key:
-        """The key that a request brings, as `Authorization: Bearer …` or as `x-api-key: …`.
+        """The key that a request brings, as `Authorization: Bearer …`, as `x-api-key: …` or as Basic's password.
 
         headers: names in lower case. Raises RequestError (401).
         """
@@ -132,6 +134,11 @@ def _secret(name: str, value: str) -> str:
     if name == "x-api-key":
         return value.strip()
     scheme, _, secret = value.partition(" ")
+    if name == "authorization" and scheme.lower() == "basic":
+        # What clients make of an address with a key in it: http://any:KEY@host.
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(secret).decode().partition(":")[2]
+        return ""
     return secret.strip() if name == "authorization" and scheme.lower() == "bearer" else ""
 
 

@@ -10,11 +10,14 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.router import Draw
 from alpharay.serve.errors import RequestError
 from alpharay.serve.state.keys import Key
+
+if TYPE_CHECKING:  # with the router comes numpy
+    from alpharay.router import Draw
 
 _DAY_S = 86400
 _WINDOW_S = 60.0

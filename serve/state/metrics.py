@@ -72,6 +72,10 @@ class Counts:
             "alpharay_judge_duration_seconds", "From handing a candidate to the judge to its verdict.", ["verdict"],
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
+        self.judged = Counter(
+            "alpharay_judged_total", "Candidates judged and programs run for /v1/judge and /run_code, by verdict.",
+            ["endpoint", "verdict"], registry=self.registry,
+        )  # fmt: skip
         self.store_records = Counter(
             "alpharay_store_records_total",
             "Finished requests for the store: written, or dropped because too many waited for it.",

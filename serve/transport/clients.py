@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from alpharay.judge.errors import LanguageUnavailable
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
+from alpharay.judge.program import Program
 from alpharay.judge.verdict import Verdict
 from alpharay.serve.transport.asgi import Reply
 from alpharay.serve.transport.shared_tests import SentTests
@@ -44,15 +45,21 @@ class Engines(Protocol):
 
 class JudgeClient(Protocol):
     async def judge(
-        self, tests: Tests, completion: str, limits: Limits, language: str, group: str
+        self, tests: Tests, completion: str | Program, limits: Limits, language: str, group: str
     ) -> Verdict:
-        """group: whose turn it takes, a request's id. Raises JudgeUnavailable."""
+        """group: whose turn it takes, a request's id. Raises JudgeUnavailable, and LanguageUnavailable."""
         ...
 
     async def observe(
         self, probes: Tests, completion: str, limits: Limits, language: str, group: str
     ) -> Verdict:
         """As `judge`, but nothing is compared: what the program gave is in the verdict's `outputs`."""
+        ...
+
+    async def capture(
+        self, program: Program, given: str, limits: Limits, language: str, group: str
+    ) -> Verdict:
+        """One run of a program on that input; the verdict's `captured` is all that it printed. Raises as `judge`."""
         ...
 
     async def run(self, program: str, limits: Limits, group: str) -> Verdict:
@@ -141,7 +148,7 @@ class RayJudging:
         self._sent = SentTests()
 
     async def judge(
-        self, tests: Tests, completion: str, limits: Limits, language: str, group: str
+        self, tests: Tests, completion: str | Program, limits: Limits, language: str, group: str
     ) -> Verdict:
         return await self._run(tests, completion, limits, language, group, observe=False)
 
@@ -149,6 +156,12 @@ class RayJudging:
         self, probes: Tests, completion: str, limits: Limits, language: str, group: str
     ) -> Verdict:
         return await self._run(probes, completion, limits, language, group, observe=True)
+
+    async def capture(
+        self, program: Program, given: str, limits: Limits, language: str, group: str
+    ) -> Verdict:
+        verdict: Verdict = await self._call(self._judge.capture, program, given, limits, language, group)
+        return verdict
 
     async def run(self, program: str, limits: Limits, group: str) -> Verdict:
         verdict: Verdict = await self._call(self._judge.run, program, limits, group)
@@ -160,7 +173,14 @@ class RayJudging:
             self._sent.add(key)
 
     async def _run(
-        self, tests: Tests, completion: str, limits: Limits, language: str, group: str, *, observe: bool
+        self,
+        tests: Tests,
+        completion: str | Program,
+        limits: Limits,
+        language: str,
+        group: str,
+        *,
+        observe: bool,
     ) -> Verdict:
         """Large tests travel once, and again to a replica that does not have them."""
         key = self._sent.key(tests)

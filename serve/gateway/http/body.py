@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from fastapi import Request
+from starlette.requests import Request
 
 from alpharay.serve.errors import RequestError, malformed
 from alpharay.serve.gateway.admission import ClientGone

@@ -12,11 +12,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alpharay.serve.config import Server
 from alpharay.serve.environment import ONE_MACHINE
 from alpharay.serve.errors import RequestError
 from alpharay.serve.gateway.http import orca
 from alpharay.serve.gateway.http.hosts import Hosts, Origins, on_loopback
+from alpharay.serve.sections import Server
 
 Refuse = Callable[[Scope, RequestError], Response]
 

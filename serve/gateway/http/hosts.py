@@ -12,7 +12,7 @@ import re
 import socket
 from collections.abc import Iterable, Iterator
 
-from alpharay.serve.config import Server
+from alpharay.serve.sections import Server
 
 # What no public DNS name can end with: reserved names, and those that only a cluster or a local network resolves.
 _PRIVATE = (".localhost", ".local", ".internal", ".svc")

@@ -1,0 +1,180 @@
+"""`POST /v1/judge`: what is asked, as one candidate or as a batch, and a verdict as it is told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from alpharay.judge.errors import ProblemError
+from alpharay.judge.limits import Limits
+from alpharay.judge.problem import Tests, check_language, parse_tests
+from alpharay.judge.program import Program
+from alpharay.judge.verdict import Verdict
+from alpharay.serve.errors import RequestError, malformed
+from alpharay.serve.sections import Judge
+from alpharay.serve.spelling import did_you_mean
+
+Json = dict[str, Any]
+
+MOST_CANDIDATES = 1000
+_OWN = ("id", "index", "tests", "completion", "program", "language", "limits")
+_ONE = (*_OWN, "wait", "verdict_detail")
+_BATCH = ("candidates", "tests", "language", "limits", "wait", "verdict_detail")
+_LIMITS = ("time_limit_s", "memory_limit_mb")
+_DETAILS = ("full", "outcome")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One candidate to judge. id, index: repeated in its line."""
+
+    id: str | None
+    index: int
+    tests: Tests
+    answer: str | Program
+    language: str
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedAll:
+    """One request. batch: its verdicts are streamed. wait_s: what is not judged by then is told as such.
+
+    detailed: more than the verdict is told.
+    """
+
+    candidates: tuple[Asked, ...]
+    batch: bool
+    wait_s: float
+    detailed: bool
+
+
+def parse(body: Json, config: Judge) -> AskedAll:
+    """Raises RequestError (400), naming the field."""
+    batch = "candidates" in body
+    _known(body, _BATCH if batch else _ONE, "")
+    try:
+        candidates = _batch(body, config) if batch else (_candidate(body, {}, config, 0, ""),)
+    except ProblemError as error:
+        raise malformed(str(error), param="tests") from None
+    return AskedAll(candidates=candidates, batch=batch, wait_s=_wait(body), detailed=_detailed(body, config))
+
+
+def told(asked: Asked, verdict: Verdict | None, *, detailed: bool) -> Json:
+    """One candidate's object; its `verdict` is null where it was not judged in time."""
+    line: Json = {"id": asked.id, "index": asked.index}
+    if verdict is None:
+        return line | {"verdict": None, "detail": "it was not judged within `wait` seconds"}
+    return line | (verdict.fields() if detailed else {"verdict": verdict.verdict.value})
+
+
+def _batch(body: Json, config: Judge) -> tuple[Asked, ...]:
+    given = body["candidates"]
+    if not isinstance(given, list) or not given:
+        raise malformed("candidates must be a list of at least one", param="candidates")
+    if len(given) > MOST_CANDIDATES:
+        raise malformed(
+            f"candidates holds {len(given)}, at most {MOST_CANDIDATES} are accepted in a request; send several",
+            param="candidates",
+        )
+    # Parsed once, so that a program that is there twice is run once.
+    common = {"tests": parse_tests(body["tests"])} if "tests" in body else {}
+    common |= {name: body[name] for name in ("language", "limits") if name in body}
+    found = []
+    for place, one in enumerate(given):
+        where = f"candidates[{place}]"
+        if not isinstance(one, dict):
+            raise malformed(f"{where} must be an object", param="candidates")
+        _known(one, _OWN, f"{where}.")
+        found.append(_candidate(one, common, config, place, f"{where}."))
+    return tuple(found)
+
+
+def _candidate(one: Json, common: Json, config: Judge, place: int, where: str) -> Asked:
+    language = one.get("language", common.get("language", "python"))
+    if not isinstance(language, str):
+        raise malformed(f"{where}language must be a string", param="language")
+    try:
+        tests = parse_tests(one["tests"]) if "tests" in one else common["tests"]
+        check_language(language, tests)
+    except KeyError:
+        raise malformed(f"{where}tests is missing", param="tests") from None
+    except ProblemError as error:
+        raise malformed(f"{where}{error}", param="tests") from None
+    return Asked(
+        id=_typed(one, "id", str, None, where),
+        index=_typed(one, "index", int, place, where),
+        tests=tests,
+        answer=_answer(one, where),
+        language=language,
+        limits=_limits(one.get("limits", common.get("limits", {})), config, where),
+    )
+
+
+def _answer(one: Json, where: str) -> str | Program:
+    given = [name for name in ("completion", "program") if name in one]
+    if len(given) != 1:
+        wrong = "both are given" if given else "both are missing"
+        raise malformed(
+            f"{where}completion (a model's answer) or {where}program (its source) is needed, {wrong}",
+            param="completion",
+        )
+    text = one[given[0]]
+    if not isinstance(text, str):
+        raise malformed(f"{where}{given[0]} must be a string", param=given[0])
+    return text if given[0] == "completion" else Program(text, fenced=True)
+
+
+def _limits(value: object, config: Judge, where: str) -> Limits:
+    if not isinstance(value, dict):
+        raise malformed(f"{where}limits must be an object", param="limits")
+    _known(value, _LIMITS, f"{where}limits.")
+    found = {}
+    for name, default in zip(_LIMITS, (config.time_limit_s, config.memory_limit_mb), strict=True):
+        number = value.get(name, default)
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise malformed(f"{where}limits.{name} must be a number", param="limits")
+        found[name] = number
+    try:
+        return Limits(cpu_s=float(found["time_limit_s"]), memory_mb=int(found["memory_limit_mb"]))
+    except (ProblemError, OverflowError, ValueError) as error:
+        raise malformed(f"{where}limits: {error}", param="limits") from None
+
+
+def _wait(body: Json) -> float:
+    value = body.get("wait")
+    if value is None:
+        return math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise malformed("wait must be a number of seconds above 0", param="wait")
+    return float(value)
+
+
+def _detailed(body: Json, config: Judge) -> bool:
+    value = body.get("verdict_detail", config.verdict_detail)
+    if value not in _DETAILS:
+        raise malformed(f"verdict_detail must be one of {', '.join(_DETAILS)}", param="verdict_detail")
+    # A request may ask for less than the server tells, not for more.
+    return bool(value == config.verdict_detail == "full")
+
+
+def _typed(one: Json, name: str, kind: type, default: Any, where: str) -> Any:
+    value = one.get(name, default)
+    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        wanted = "a string" if kind is str else "an integer"
+        raise malformed(f"{where}{name} must be {wanted}", param=name)
+    return default if value is None else value
+
+
+def _known(value: Json, names: tuple[str, ...], where: str) -> None:
+    for name in value:
+        if name not in names:
+            raise _unknown(f"{where}{name}", name, names)
+
+
+def _unknown(path: str, name: str, names: tuple[str, ...]) -> RequestError:
+    return malformed(
+        f"{path[:200]} is not known{did_you_mean(name, names)}; known are {', '.join(names)}",
+        param=name[:200],
+    )
