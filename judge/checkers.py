@@ -88,6 +88,11 @@ def parse_checker(value: object) -> JudgeProgram:
     return _program(value, "tests.checker")
 
 
+def parse_interactor(value: object) -> JudgeProgram:
+    """A program that talks with candidates, from its JSON object. Raises ProblemError."""
+    return _program(value, "tests.interactor")
+
+
 def _program(value: object, where: str) -> JudgeProgram:
     known = "language source style files flags time_limit_s memory_limit_mb public full_points"
     fields = Fields(value, where, known)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from alpharay.judge.checkers import JudgeProgram, named, parse_checker
+from alpharay.judge.checkers import JudgeProgram, named, parse_checker, parse_interactor
 from alpharay.judge.compare import EXACT, Comparison
 from alpharay.judge.errors import ProblemError
 from alpharay.judge.fields import Fields, short, wrong
@@ -26,6 +26,7 @@ class StdioTests:
 
     preamble: Python that is executed before each program, in its module, as in the harness of the tests' format.
     checker: a program that decides instead of a comparison; a case's output is then what that program gets as the answer.
+    interactor: a program that talks with the candidate, whose standard input and output it is.
     """
 
     cases: tuple[StdioCase, ...]
@@ -33,6 +34,7 @@ class StdioTests:
     comparison: Comparison = EXACT
     preamble: str = ""
     checker: JudgeProgram | None = None
+    interactor: JudgeProgram | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,8 @@ def parse_problem(value: object) -> Problem:
 
 def languages_of(tests: Tests) -> tuple[str, ...]:
     """The languages of the programs that the tests themselves bring."""
-    checker = tests.checker if isinstance(tests, StdioTests) else None
-    return () if checker is None else (checker.language,)
+    brought = (tests.checker, tests.interactor) if isinstance(tests, StdioTests) else ()
+    return tuple(program.language for program in brought if program is not None)
 
 
 def check_language(language: str, tests: Tests) -> None:
@@ -150,7 +152,7 @@ def parse_tests(value: object) -> Tests:
         fields = Fields(
             value,
             "tests",
-            f"kind cases checker preamble {_COMPARED_BY}",
+            f"kind cases checker interactor preamble {_COMPARED_BY}",
         )
         return _stdio_tests(fields)
     if kind == "call":
@@ -175,15 +177,33 @@ def parse_tests(value: object) -> Tests:
 def _stdio_tests(fields: Fields) -> StdioTests:
     checker = fields.values.get("checker")
     program = None if checker is None or isinstance(checker, str) else parse_checker(checker)
-    cases = tuple(_stdio_case(*each, answered=program is None) for each in fields.cases())
+    interactor = fields.values.get("interactor")
+    other = None if interactor is None else parse_interactor(interactor)
+    answered = program is None and other is None
+    cases = tuple(_stdio_case(*each, answered=answered) for each in fields.cases())
     comparison, tolerance = fields.comparison(), fields.tolerance("float_tolerance")
     if checker is not None:
         both = [name for name in _COMPARED_BY.split() if name in fields.values]
         if both:
             raise ProblemError(f"tests.checker and tests.{both[0]} both say how to compare; leave one out")
+    if other is not None:
+        _check_interactor(fields, other, program)
     if isinstance(checker, str):
         comparison, tolerance = named(checker, [case.output for case in cases])
-    return StdioTests(cases, tolerance, comparison, fields.preamble(), program)
+    return StdioTests(cases, tolerance, comparison, fields.preamble(), program, other)
+
+
+def _check_interactor(fields: Fields, interactor: JudgeProgram, checker: JudgeProgram | None) -> None:
+    """Raises ProblemError where something beside an interactor would have no effect."""
+    compared = [name for name in _COMPARED_BY.split() if name in fields.values]
+    if compared or isinstance(fields.values.get("checker"), str):
+        raise ProblemError(
+            f"tests.{(compared or ['checker'])[0]} says how to compare, and the interactor decides; leave it out"
+        )
+    if checker is not None and interactor.style == "kattis":
+        raise ProblemError(
+            "tests.checker: an interactor of the kattis style decides itself; leave the checker out"
+        )
 
 
 def _stdio_case(value: object, where: str, *, answered: bool) -> StdioCase:

@@ -48,15 +48,15 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
     full = ended.sizes[0] > limits.output_bytes
     if "F" in ended.phase:
         # That programs can be started here, a trial has shown: what this one is, is its author's doing.
-        said = _last_line(ended.stderr).rpartition("execveat: ")[2]
+        said = last_line(ended.stderr).rpartition("execveat: ")[2]
         return Failure(
             VerdictKind.RUNTIME_ERROR, f"the compiled program cannot be started: {said}", of_case=False
         )
-    if ended.phase == "S" and _last_line(ended.stderr).startswith("MemoryError"):
+    if ended.phase == "S" and last_line(ended.stderr).startswith("MemoryError"):
         return Failure(VerdictKind.MEMORY_LIMIT, "out of memory while it was compiled", of_case=False)
     unready = ended.phase == "S" and ended.ended == "exit" and ended.code > 0 and not full
     if ended.phase == "" or unready or ended.ended == "cancel":
-        raise JudgeFault(f"the sandbox could not start a run: {_last_line(ended.stderr) or ended.ended}")
+        raise JudgeFault(f"the sandbox could not start a run: {last_line(ended.stderr) or ended.ended}")
     if "C" in ended.phase:
         return Failure(VerdictKind.COMPILE_ERROR, _tail(ended.stderr), of_case=False)
     return beyond_limits(ended, cpu_s, limits) or _by_exit(ended, limits)
@@ -90,7 +90,7 @@ def _by_exit(ended: Ended, limits: Limits) -> Failure | None:
             kind = VerdictKind.MEMORY_LIMIT
         said = _tail(ended.stderr)
         return Failure(kind, f"killed by {name}" + (f": {said}" if said else ""))
-    said = _last_line(ended.stderr)
+    said = last_line(ended.stderr)
     failure = Failure.by_error(said)
     added = failure.detail.removeprefix(said) if failure.detail.startswith(said) else ""
     return Failure(failure.kind, _tail(ended.stderr) + added or f"exit code {ended.code}")
@@ -100,7 +100,7 @@ def signal_name(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else str(number)
 
 
-def _last_line(stderr: bytes) -> str:
+def last_line(stderr: bytes) -> str:
     lines = stderr[-2000:].decode("utf-8", "replace").strip().split("\n")
     return lines[-1]
 

@@ -215,7 +215,8 @@ def run_checker(codes: list[CodeType], space: dict[str, Any], argv: list[str]) -
         print_error(error, keep=2)
         finish(1)
         # Apart from the message, which may quote what is not to be shown.
-        os.write(2, b"\0" + type(error).__name__.encode("ascii", "replace"))
+        with contextlib.suppress(OSError):  # the file is full
+            os.write(2, b"\0" + type(error).__name__.encode("ascii", "replace"))
         return CRASHED
     return finish(0)
 

@@ -85,6 +85,8 @@ class Child:
 
     def used(self) -> float:
         """Its CPU seconds so far, all threads together."""
+        if self._reaped is not None:
+            return self._reaped[2].ru_utime + self._reaped[2].ru_stime
         return time.clock_gettime(~self.pid << 3 | CPU_CLOCK)
 
     def collect(self) -> bool:
@@ -121,6 +123,8 @@ class Child:
 
     def exit_code(self) -> int | None:
         """None: it still runs."""
+        if self._reaped is not None:
+            return os.waitstatus_to_exitcode(self._reaped[1])
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         if pid == 0:
             return None
@@ -207,6 +211,10 @@ class Lives:
         status = 1
         try:
             argv = arguments(Task(*marshal.loads(message)).entry)  # noqa: S302 - of the server's making
+            if argv:
+                status = (
+                    candidate.CRASHED
+                )  # unless it says otherwise, which it cannot where its files are full
             for place, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, place)
             self._sandbox.close_in_again(self._policies["compile"], len(descriptors))

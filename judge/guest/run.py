@@ -31,7 +31,7 @@ ASK_S, PATIENCE = 0.5, 10
 WATCH_AFTER_S = 0.03
 STREAMS = 3
 # Runs that find files in their folder and leave some there.
-WITH_FILES = ("tool", "checker")
+WITH_FILES = ("tool", "checker", "interactive")
 # How long a tests' process may take to tell whether it waits for the candidate.
 TELLS_S = 3.0
 # Of several runs in one message those after a wrong output are for nothing, which only the host can see.
@@ -130,6 +130,10 @@ class Run:
         self._complaints = None if order["mode"] == "tool" else Complaints(descriptors[3])
         self._marks: list[float] = []
         self._ended = "exit"
+        self._interacting: list[Compiled] = []  # what the processes of an interactive run are forked from
+        self._candidate_first = False  # it ended no later than its interactor
+        self._of_candidate: list[int] = []  # its ends of the pipes between them
+        self._of_interactor: list[int] = []
 
     def report(self) -> dict[str, Any]:
         """Runs to the end and tells about the candidate, and how the tests' own process ended if there was one."""
@@ -166,6 +170,10 @@ class Run:
                 self._cache.put(self._compiled)
             else:
                 self._compiled.end()
+        for each in self._interacting:
+            each.end()
+        _close(self._of_candidate)
+        _close(self._of_interactor)
         if self._marks:
             # Not in the message, which has a bound: there may be as many as there are cases.
             os.write(self._descriptors[6], struct.pack(f"{len(self._marks)}d", *self._marks))
@@ -175,11 +183,13 @@ class Run:
             "ended": self._ended,
             "code": code,
             # What comes of a process that has compiled the program is in its sandbox from birth, and may fail of its memory.
-            "phase": children[0].phase or ("SR" if self._compiled is not None else ""),
+            "phase": children[0].phase or ("SR" if self._compiled is not None or self._interacting else ""),
             "cpu": cpu,
             "wall": time.monotonic() - started,
             "rss": memory,
             "tests": ends[1][0] if len(ends) > 1 else None,
+            "tests_phase": children[1].phase if len(children) > 1 else "",
+            "first": self._candidate_first,
         }
 
     def _fill(self) -> None:
@@ -198,7 +208,7 @@ class Run:
             if code == 0 and not order["last"]:
                 return
         for name in order["writes"]:
-            self._scratch.collect(name, answers, MESSAGE_BYTES)
+            self._scratch.collect(name, answers, order["output"])
             os.write(answers, SEPARATOR)
         self._scratch.clean()
 
@@ -209,6 +219,8 @@ class Run:
         streams = [stdin, stdout, stderr if self._complaints is None else self._complaints.send]
         if order["mode"] == "stdio":
             return [self._fork_compiled(program, streams)]
+        if order["mode"] == "interactive":
+            return self._fork_interactive(program, streams, rest[2], rest[3])
         if order["mode"] == "checker" and order["native"]:
             task = self._task("native", policy="binary checker", entry=order["entry"])
             return [self._child(task, [*streams, program])]
@@ -242,6 +254,47 @@ class Run:
             for descriptor in (asked, asks, hears, replies):
                 os.close(descriptor)
 
+    def _fork_interactive(
+        self, program: int, streams: list[int], interactor: int, complaints: int
+    ) -> list[Child]:
+        """The candidate and the tests' interactor, each the other's standard input and output."""
+        order = self._order
+        hears, says = os.pipe()
+        asked, asks = os.pipe()
+        # Kept here too: neither side is to notice the other's end before this server does, which tells who was first.
+        self._of_candidate, self._of_interactor = [asked, says], [hears, asks]
+        try:
+            for each in (hears, says, asked, asks):
+                os.fchmod(each, 0o666)  # by its path, /dev/stdin, it is opened by another user
+            first = self._fork_half(order, "", program, [asked, says, streams[2]])
+            if first.phase.endswith("C"):
+                return [first]
+            try:
+                theirs = {**order, **order["interactor"]}
+                return [first, self._fork_half(theirs, " interactor", interactor, [hears, asks, complaints])]
+            except OSError:
+                first.end()
+                raise
+        except OSError:
+            for compiled in self._interacting:
+                compiled.end()
+            _close(self._of_candidate)
+            _close(self._of_interactor)
+            raise
+
+    def _fork_half(self, order: dict[str, Any], role: str, program: int, streams: list[int]) -> Child:
+        """One side of an interactive run; where its Python does not compile, the process that found that out."""
+        entry = order["entry"] if role else ""
+        if order["native"]:
+            task = self._task("native", policy=f"binary{role}", entry=entry, order=order)
+            return self._child(task, [*streams, program])
+        compiled = self._compile(program, streams[2], policy=f"compile{role}", order=order)
+        if not compiled.child.phase.endswith("R"):
+            compiled.zygote.close()
+            return compiled.child
+        self._interacting.append(compiled)
+        return Child(compiled.zygote, self._task("run", entry=entry, order=order), streams)
+
     def _task(
         self,
         work: str,
@@ -250,9 +303,10 @@ class Run:
         inputs: int = 0,
         factor: float = 1.0,
         entry: str | None = None,
+        order: dict[str, Any] | None = None,
     ) -> Task:
-        """entry: instead of the order's; for programs with a command line, that."""
-        order = self._order
+        """entry: instead of the order's; for programs with a command line, that. order: with other limits."""
+        order = order or self._order
         entry = order["entry"] if entry is None else entry
         cpu_s, memory, output = factor * GRACE * order["cpu"], order["memory"], order["output"]
         return Task(work, policy, entry, order["start"], inputs, cpu_s, memory, output)
@@ -271,7 +325,8 @@ class Run:
                 compiled.end()
                 compiled = None
         if compiled is None:
-            compiled = self._compile(program, streams[2])
+            policy = "compile checker" if self._order["mode"] == "checker" else "compile"
+            compiled = self._compile(program, streams[2], policy=policy, order=self._order)
             if not compiled.child.phase.endswith("R"):
                 compiled.zygote.close()
                 return compiled.child
@@ -288,11 +343,10 @@ class Run:
         self._compiled = compiled
         return child
 
-    def _compile(self, program: int, stderr: int) -> Compiled:
+    def _compile(self, program: int, stderr: int, *, policy: str, order: dict[str, Any]) -> Compiled:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            policy = "compile checker" if self._order["mode"] == "checker" else "compile"
-            task = self._task("compile", policy=policy, inputs=1, entry="")
+            task = self._task("compile", policy=policy, inputs=1, entry="", order=order)
             child = self._child(task, [program, NOTHING, NOTHING, stderr, theirs.fileno()])
         self._watch([child], time.monotonic(), until_ready=True)
         return Compiled(child, Zygote(ours))
@@ -337,9 +391,16 @@ class Run:
                 self._tell("watch", subject.pid, [subject])
                 watch_at = math.inf
             wait = min(*left, ask_at - now, watch_at - now)
-            for descriptor, _ in poll.poll(max(1, math.ceil(wait * 1000))):
+            events = poll.poll(max(1, math.ceil(wait * 1000)))
+            if any(descriptor == subject.handle for descriptor, _ in events):
+                self._candidate_first = True
+            for descriptor, _ in events:
                 if descriptor == children[-1].handle:
-                    return
+                    # In an interactive run the candidate is to end by itself where its interactor is content.
+                    if self._candidate_first or not self._interactor_is_content(children):
+                        return
+                    poll.unregister(descriptor)
+                    _close(self._of_interactor)
                 if self._complaints is not None and descriptor == self._complaints.receive:
                     self._complaints.drain()
                 elif descriptor == self._control.fileno():
@@ -355,7 +416,16 @@ class Run:
                     self._ended = self._who_hangs(children) if message == HANGS else "cancel"
                     return
                 if descriptor == subject.handle:
+                    if self._interactor_is_content(children):
+                        return
                     poll.unregister(descriptor)  # the tests will notice, and end
+                    _close(self._of_candidate)
+
+    def _interactor_is_content(self, children: list[Child]) -> bool:
+        """Whether it has ended with the exit code by which it accepts."""
+        if self._order["mode"] != "interactive" or len(children) < 2:
+            return False
+        return bool(children[1].exit_code() == self._order["interactor"]["accepts"])
 
     def _tell(self, what: str, value: float, children: list[Child]) -> None:
         message = json.dumps({"run": self._order["run"], what: value}).encode()
@@ -365,6 +435,9 @@ class Run:
         """Whoever owes an answer: a tests' process tells, when it is asked, whether it waits for the candidate."""
         if len(children) == 1:
             return "wall"
+        if self._order["mode"] == "interactive":
+            # One that waits for nobody any more has itself to blame.
+            return "tests" if children[0].exit_code() is not None else "wall"
         tests = children[1]
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(tests.handle, signal.SIGUSR1)
@@ -384,3 +457,8 @@ class Run:
         before = self._marks[-1] if self._marks else 0.0
         self._marks += [before + (used - before) * (place + 1) / new for place in range(new)]
         return new > 0
+
+
+def _close(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())

@@ -54,9 +54,9 @@ def interpreter_policy(read: list[str], write: list[str], files_in: str = "") ->
     return SandboxPolicy(rules, Filter(build()), _address_space() + RESERVED)
 
 
-def test_walls(interpreter: SandboxPolicy) -> SandboxPolicy:
-    """For test programs, whose memory nobody watches."""
-    return replace(interpreter, base=interpreter.base - RESERVED)
+def unwatched(policy: SandboxPolicy) -> SandboxPolicy:
+    """For test programs and interactors, whose memory nobody watches."""
+    return replace(policy, base=policy.base - RESERVED)
 
 
 def forking_policy(interpreter: SandboxPolicy) -> SandboxPolicy:

@@ -27,8 +27,8 @@ from alpharay.judge.guest.sandbox import (
     binary_policy,
     forking_policy,
     interpreter_policy,
-    test_walls,
     tool_policy,
+    unwatched,
 )
 from alpharay.judge.guest.scratch import Scratch
 from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote, serve_forks
@@ -148,11 +148,13 @@ def _policies(settings: dict[str, Any], scratch: Scratch) -> tuple[dict[str, San
     """By kind of child; compiled programs and compilers only where this machine has a compiler."""
     python = interpreter_policy(settings["read"], settings["devices"][:1])
     checking = interpreter_policy(settings["read"], settings["devices"][:1], scratch.path)
+    interacting = forking_policy(unwatched(checking))
     policy = {
         "python": python,
         "compile": forking_policy(python),
         "compile checker": forking_policy(checking),
-        "tests": test_walls(python),
+        "compile interactor": interacting,
+        "tests": unwatched(python),
     }
     if not settings["tools"]:
         return policy, None
@@ -160,5 +162,6 @@ def _policies(settings: dict[str, Any], scratch: Scratch) -> tuple[dict[str, San
     programs = [*settings["loaders"], *(tool["path"] for tool in settings["tools"].values())]
     policy["binary"] = binary_policy(settings["devices"])
     policy["binary checker"] = binary_policy(settings["devices"], scratch.path)
+    policy["binary interactor"] = unwatched(policy["binary checker"])
     policy["tool"] = tool_policy(settings["tool_read"], programs, scratch.path)
     return policy, tools

@@ -49,13 +49,13 @@ class Checking:
         where = f"case {place + 1} of {len(self.tests.cases)}: " if len(self.tests.cases) > 1 else ""
         try:
             ended = await self._run(self.tests.checker, case, stdout)
-            said = _decided(self.tests.checker, ended)
+            said = decided(self.tests.checker, ended, "checker")
         except JudgeFault as fault:
             raise JudgeFault(f"{where}{fault}") from None
         return None if said is None else Failure(VerdictKind.WRONG_ANSWER, said)
 
     async def _run(self, checker: JudgeProgram, case: StdioCase, stdout: bytes) -> Ended:
-        given, answer = _encoded(case.input), _encoded(case.output)
+        given, answer = encoded(case.input), encoded(case.output)
         writes: tuple[str, ...] = ()
         if checker.style == "kattis":
             arguments = (INPUT, ANSWER, "", *checker.arguments)
@@ -67,10 +67,10 @@ class Checking:
             stdin = b""
         binary = await compiled(self.runner, checker, self.binaries, "checker")
         if binary is None:  # what a compiled one includes is in it
-            files += _beside(checker)
+            files += beside(checker)
         order = Order(
             mode="checker",
-            program=_encoded(checker.source) if binary is None else b"",
+            program=encoded(checker.source) if binary is None else b"",
             binary=None if binary is None else binary.descriptor,
             given=stdin,
             limits=checker.limits,
@@ -89,7 +89,7 @@ async def compiled(runner: Runner, program: JudgeProgram, binaries: Binaries, ro
     source = program.source
     for name, _ in program.files:  # which lie beside it, where only quotes look
         source = re.sub(rf"(?m)^(\s*#\s*include\s*)<{re.escape(name)}>", rf'\1"{name}"', source)
-    binary = await binaries.get(runner, _encoded(source), "", _beside(program))
+    binary = await binaries.get(runner, encoded(source), "", beside(program))
     if isinstance(binary, Failure):
         missing = _MISSING_HEADER.search(binary.detail)
         if missing:
@@ -126,9 +126,9 @@ def require_decision(program: JudgeProgram, ended: Ended, role: str) -> None:
         raise JudgeFault(f"the {role} of the tests failed: {how}{_shown(program, said)}")
 
 
-def _decided(checker: JudgeProgram, ended: Ended) -> str | None:
-    """Why the output is wrong; None: it is right. Raises JudgeFault."""
-    require_decision(checker, ended, "checker")
+def decided(checker: JudgeProgram, ended: Ended, role: str) -> str | None:
+    """Why the output is wrong; None: it is right. role: as what it is told of. Raises JudgeFault."""
+    require_decision(checker, ended, role)
     if checker.style == "kattis":
         files = dict(zip(FEEDBACK, _texts(ended.answers), strict=False))
         team = files.get(TEAM_MESSAGE, "")
@@ -136,9 +136,9 @@ def _decided(checker: JudgeProgram, ended: Ended) -> str | None:
         if ended.code == _ACCEPTED:
             return None
         if ended.code == _REFUSED:
-            return said[:_MOST_SAID] or "refused by the checker"
+            return said[:_MOST_SAID] or f"refused by the {role}"
         raise JudgeFault(
-            f"the checker of the tests ended with {ended.code}; validators of the kattis style end with "
+            f"the {role} of the tests ended with {ended.code}; validators of the kattis style end with "
             f"{_ACCEPTED} or {_REFUSED}{_shown(checker, ended.stderr.decode('utf-8', 'replace'))}"
         )
     message = ended.stderr.decode("utf-8", "replace").strip()
@@ -146,7 +146,7 @@ def _decided(checker: JudgeProgram, ended: Ended) -> str | None:
     if ended.code == 0:
         return None
     if ended.code in _WRONG:
-        return _WRONG[ended.code] + (said or "refused by the checker")
+        return _WRONG[ended.code] + (said or f"refused by the {role}")
     if ended.code == _POINTS:
         points = _points(message)
         return None if points >= checker.full_points else f"{points:g} of {checker.full_points:g} points"
@@ -154,7 +154,7 @@ def _decided(checker: JudgeProgram, ended: Ended) -> str | None:
         "said that it cannot decide (exit code 3)" if ended.code == _FAILED else f"ended with {ended.code}"
     )
     raise JudgeFault(
-        f"the checker of the tests {known}; those of the testlib style end with 0, 1, 2 or 7{_shown(checker, message)}"
+        f"the {role} of the tests {known}; those of the testlib style end with 0, 1, 2 or 7{_shown(checker, message)}"
     )
 
 
@@ -189,9 +189,9 @@ def _texts(answers: bytes) -> list[str]:
     return [part.decode("utf-8", "replace").strip() for part in answers.split(b"\0")]
 
 
-def _beside(program: JudgeProgram) -> Files:
-    return tuple((name, _encoded(content)) for name, content in program.files)
+def beside(program: JudgeProgram) -> Files:
+    return tuple((name, encoded(content)) for name, content in program.files)
 
 
-def _encoded(text: str) -> bytes:
+def encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")

@@ -12,6 +12,7 @@ from alpharay.judge import compare
 from alpharay.judge.compile.compiling import Binaries, Binary, address_space
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool.checking import Checking
+from alpharay.judge.pool.interacting import talk
 from alpharay.judge.pool.patience import Patience
 from alpharay.judge.problem import CallCase, CallTests, CodeTests, StdioTests, Tests
 from alpharay.judge.program import Program, program_of
@@ -184,6 +185,9 @@ async def _stdio(
         tally.failed(0, Failure(VerdictKind.MEMORY_LIMIT, detail, of_case=False))
         return
     limits = _with_room(job.limits, max((len(case.output) for case in tests.cases), default=0))
+    if tests.interactor is not None:
+        await _interactive(job, checking, source, binary, limits, tally)
+        return
     place, ahead, patience = 0, 1, Patience(limits)
     while place < len(tests.cases):
         given = _inputs(tests, place, ahead)
@@ -207,6 +211,22 @@ async def _stdio(
             place += 1
         # A program that fails does so at once more often than later: what is run ahead is no more than what went well.
         ahead = min(2 * ahead, AHEAD, max(1, AHEAD_BYTES // limits.output_bytes))
+
+
+async def _interactive(
+    job: Job, checking: Checking, source: bytes, binary: Binary | None, limits: Limits, tally: _Tally
+) -> None:
+    patience = Patience(limits)
+    for place in range(len(checking.tests.cases)):
+        ended, failure = await talk(checking, place, source, binary, limits, _preamble(checking.tests))
+        patience.ran(ended)
+        tally.ran(ended, ended.cpu_s)
+        if failure is None:
+            tally.passed()
+            continue
+        tally.failed(place, failure)
+        if not job.every_case or not failure.of_case or patience.over:
+            return
 
 
 def _preamble(tests: Tests) -> bytes:

@@ -40,11 +40,22 @@ STREAMED = ("stdio", "native", "tool", "checker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Interactor:
+    """The other side of an interactive run: source, or a descriptor of the compiled program. accepts: its exit code then."""
+
+    program: bytes
+    binary: int | None
+    limits: Limits
+    accepts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """One run of a program.
 
     mode: `stdio`, `call`, for test programs `apart` or `together`, `native` (a compiled program, in `binary`),
-    `tool` (a part of the compiler, named by `entry`), or `checker` (of the tests, compiled where `binary` is given).
+    `tool` (a part of the compiler, named by `entry`), `checker` (of the tests, compiled where `binary` is given), or
+    `interactive` (a program, compiled where `binary` is given, that talks with the `interactor`).
     preamble: of the tests' format, executed before a Python program in the same module.
     given: its input, the cases to call (one JSON a line), or the test program.
     entry: the function to call. start: the first case to run. nonce: what a test program reports at its end.
@@ -54,7 +65,7 @@ class Order:
     guard_s: how long it may sleep, where that is less than the limits' own hang guard.
     files: shown to a compiler or a checker in its folder, by name. writes: empty files there that a checker may write to;
     their contents come back as answers, each with a null character behind it.
-    arguments: a checker's command line; a name of its files stands for its path, "" for the folder's.
+    arguments: a checker's or an interactor's command line; a name of its files stands for its path, "" for the folder's.
     """
 
     mode: str
@@ -73,6 +84,7 @@ class Order:
     files: tuple[tuple[str, bytes], ...] = ()
     writes: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    interactor: Interactor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +96,7 @@ class Ended:
     tests: exit code of the tests' own process, if they had one; the other figures are the candidate's.
     sizes: bytes written to stdout, of which at most the limit is kept, and kept of what was written to stderr.
     rest: what became of the further runs that were made.
+    tests_phase, tests_stderr: of an interactor, as phase and stderr. first: the candidate ended no later than it.
     """
 
     ended: str
@@ -99,6 +112,9 @@ class Ended:
     answers: bytes
     sizes: tuple[int, int]
     rest: tuple["Ended", ...] = ()
+    tests_phase: str = ""
+    tests_stderr: bytes = b""
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +206,11 @@ class Worker:
         text = order.preamble + SEPARATOR + order.program
         program, same = self._put(text, limits, checker=order.mode == "checker")
         self._shelved = True  # whatever ends this run early
-        message = {
+        message: dict[str, Any] = {
             "lines": cases - order.start,
             "run": self._runs,
             "mode": order.mode,
-            "entry": self._command_line(order) if order.mode == "checker" else order.entry,
+            "entry": self._command_line(order) if order.arguments else order.entry,
             "native": order.binary is not None,
             "files": [name for name, _ in order.files],
             "writes": order.writes,
@@ -226,6 +242,14 @@ class Worker:
                 files.append(memory_file.empty("marks"))
             elif order.nonce:
                 files.append(memory_file.sealed("nonce", order.nonce))
+            if order.interactor is not None:
+                theirs = order.interactor
+                message["interactor"] = _interactor(theirs)
+                message["wall"] = limits.wall_s + theirs.limits.wall_s
+                compiled = theirs.binary
+                text = SEPARATOR + theirs.program
+                files.append(memory_file.sealed("program", text) if compiled is None else os.dup(compiled))
+                files.append(memory_file.empty("stderr"))
             for _, content in order.files:
                 files.append(memory_file.sealed("file", content))
             self._reply = loop.create_future()
@@ -235,7 +259,7 @@ class Worker:
                 self.close()
                 raise WorkerDied(f"the sandbox does not listen: {error}") from None
             # Beside the cases a program may be compiled. Of further runs only the last may take longer than its hang guard.
-            patience = limits.wall_s * (STARVED_FACTOR * (cases + 1) + len(order.rest)) + PATIENCE_S
+            patience = message["wall"] * (STARVED_FACTOR * (cases + 1) + len(order.rest)) + PATIENCE_S
             first, *rest = (await self._wait(patience))["runs"]
             if "refused" in first:
                 raise RunRefused(f"the sandbox could not start a process: {first['refused']}")
@@ -243,6 +267,9 @@ class Worker:
             marks = memory_file.content(files[6], 8 * cases)[0] if order.mode == "call" else b""
             answers = memory_file.content(files[5], limits.output_bytes)[0] if answering else b""
             ended = _ended(first, files[2:4], limits, marks=marks, answers=answers)
+            if order.interactor is not None:
+                said, _ = memory_file.content(files[7], STDERR_BYTES)
+                ended = replace(ended, tests_stderr=said)
             if not rest:
                 return ended
             others = [_ended(each, files[3 * n + 5 :], limits) for n, each in enumerate(rest)]
@@ -261,7 +288,7 @@ class Worker:
     def _command_line(self, order: Order) -> str:
         """In one text, the folder first: it is the program's own name."""
         folder = self.layer.scratch or self._scratch
-        named = {name for name, _ in order.files} | {""}
+        named = {name for name, _ in order.files} | {"", *order.writes}
         words = [f"{folder}/{word}" if word in named else word for word in order.arguments]
         return "\0".join([f"{folder}", *words])
 
@@ -407,7 +434,20 @@ def _ended(
         stderr=stderr,
         answers=answers,
         sizes=(stdout_size, stderr_size),
+        tests_phase=told["tests_phase"],
+        first=told["first"],
     )
+
+
+def _interactor(interactor: Interactor) -> dict[str, Any]:
+    limits = interactor.limits
+    return {
+        "native": interactor.binary is not None,
+        "cpu": limits.cpu_s,
+        "memory": limits.memory_mb << 20,
+        "output": limits.output_bytes,
+        "accepts": interactor.accepts,
+    }
 
 
 def _fell_silent(reply: asyncio.Future[dict[str, Any]]) -> None:

@@ -29,8 +29,8 @@ def footprint(tests: Tests) -> int:
         return _OVERHEAD + sys.getsizeof(tests.preamble) + sys.getsizeof(tests.code)
     size = _OVERHEAD + sys.getsizeof(tests.preamble)
     waiting: list[Any] = [tests.cases]
-    if isinstance(tests, StdioTests) and tests.checker is not None:
-        waiting += (tests.checker.source, tests.checker.files)
+    for program in (tests.checker, tests.interactor) if isinstance(tests, StdioTests) else ():
+        waiting += () if program is None else (program.source, program.files)
     while waiting:
         value = waiting.pop()
         size += sys.getsizeof(value) + 8  # and what points to it

@@ -15,7 +15,8 @@ import alpharay.judge
 
 HERE = Path(__file__).parent
 CASES = HERE / "cases"
-GIVEN, MORE, CPP, CHECKERS = CASES, CASES / "more", CASES / "cpp", CASES / "checkers"
+GIVEN, MORE, CPP = CASES, CASES / "more", CASES / "cpp"
+CHECKED = (CASES / "checkers", CASES / "interactive")
 EXPECTED = {
     folder: {
         name: entry["expect"]
@@ -23,14 +24,17 @@ EXPECTED = {
     }
     for folder in (GIVEN, MORE, CPP)
 }
-EXPECTED[CHECKERS] = {
-    f"{problem['id']}/{place}": [submission["expect"]]
-    for problem in json.loads((CHECKERS / "problems.json").read_text())
-    for place, submission in enumerate(problem["submissions"])
+EXPECTED |= {
+    folder: {
+        f"{problem['id']}/{place}": [submission["expect"]]
+        for problem in json.loads((folder / "problems.json").read_text())
+        for place, submission in enumerate(problem["submissions"])
+    }
+    for folder in CHECKED
 }
 NOBODY = 65534
 # Compiling costs more than running: the C++ programs are tried in the two arenas that have least in common.
-EVERYTHING = (GIVEN, MORE, CPP, CHECKERS)
+EVERYTHING = (GIVEN, MORE, CPP, *CHECKED)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Arena:
     user: str
     layer: str
     variant: str
-    folders: tuple[Path, ...] = (GIVEN, MORE, CHECKERS)
+    folders: tuple[Path, ...] = (GIVEN, MORE, *CHECKED)
 
     def __str__(self):
         return f"{self.user}-{self.layer}-{self.variant}".replace(" ", "-")
@@ -46,7 +50,7 @@ class Arena:
 
 AS_ROOT = [
     Arena("root", "full", "own user", EVERYTHING),
-    Arena("root", "full", "user namespace", (GIVEN, CHECKERS)),
+    Arena("root", "full", "user namespace", (GIVEN,)),
     Arena("root", "landlock", "own user"),
 ]
 PLAIN = [Arena("plain", "full", "user namespace"), Arena("plain", "landlock", "same user", EVERYTHING)]
@@ -110,7 +114,7 @@ def reports(room):
         )
     found = {}
     for arena, process in running.items():
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=600)
         lines = [json.loads(line) for line in out.splitlines()]
         found[arena] = ({line["name"]: line for line in lines if "name" in line}, lines[:1], err)
     return found
