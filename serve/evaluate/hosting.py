@@ -11,7 +11,7 @@ from alpharay.serve.cluster.bring_up import deploy
 from alpharay.serve.cluster.checks import check_port
 from alpharay.serve.cluster.prepare import prepare
 from alpharay.serve.cluster.ray_cluster import check_gpus, cluster
-from alpharay.serve.config import Config
+from alpharay.serve.config import Config, Router
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.state.revision import Revision
 from alpharay.serve.transport.clients import RayEngines, RayJudging
@@ -36,10 +36,11 @@ def hosted(config: Config, address: str | None, say: Callable[[str], None]) -> I
 
     Raises StartFailed and its kin.
     """
-    # Nobody is told where it listens: readiness is asked for there. What is measured teaches no router.
+    # Nobody is told where it listens: readiness is asked for there. What is measured teaches no router, and asks none:
+    # a schedule may name members that are not measured.
     port = check_port("127.0.0.1", 0)
     server = config.server.model_copy(update={"host": "127.0.0.1", "port": port, "api_keys_file": None})
-    config = config.model_copy(update={"server": server, "store": None})
+    config = config.model_copy(update={"server": server, "store": None, "router": Router()})
     members, specs = prepare(config, say)
     revision = Revision(config=config, members=members, specs=specs)
     with redirect_stdout(sys.stderr), cluster(address, config, say):
