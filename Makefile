@@ -21,7 +21,7 @@ help:
 
 env: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt deploy/cpu-overrides.txt deploy/make_env.py
+$(STAMP): pyproject.toml constraints.txt constraints-gpu.txt deploy/cpu-overrides.txt deploy/make_env.py
 	$(PYTHON) deploy/make_env.py $(VENV) --extra $(ENGINE) --extra test
 	@echo $(ENGINE) > $@
 

