@@ -69,6 +69,9 @@ def engine_environment() -> dict[str, str]:
             # locks of `logging` in the opposite order, and several engines starting together hang.
             "VLLM_CONFIGURE_LOGGING": "0",
             "VLLM_NO_USAGE_STATS": "1",
+            # FlashInfer compiles its sampler when it is first used, for which it needs nvcc and ninja. vLLM's own needs
+            # neither. Nothing on the CPU.
+            "VLLM_USE_FLASHINFER_SAMPLER": "0",
         }
     )
 

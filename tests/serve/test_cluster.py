@@ -7,7 +7,7 @@ import pytest
 
 from alpharay.serve import config as configuration
 from alpharay.serve.cluster.local_ray import free_ports, why_ray_failed
-from alpharay.serve.cluster.ray_cluster import HeadWatch, check_resources
+from alpharay.serve.cluster.ray_cluster import HeadWatch, check_resources, fit_gpus
 from alpharay.serve.environment import one_machine
 from alpharay.serve.errors import StartFailed
 
@@ -38,6 +38,17 @@ def test_a_resource_that_no_node_has_is_told_at_once(tmp_path):
         check_resources(config, {"CPU": 8, "l40s": 1, "node:10.0.0.1": 1})
     with pytest.raises(StartFailed, match="Ray has 0"):
         check_resources(config, {"CPU": 8, "node:10.0.0.1": 1})
+
+
+def test_a_replica_whose_gpus_no_single_node_has_is_told_at_once(tmp_path):
+    path = tmp_path / "frontier.yaml"
+    path.write_text("endpoints: {low: a, high: b}\nmembers: [0]\nengine: {tensor_parallel_size: 4}\n")
+    config = configuration.load(path)
+    fit_gpus(config, [0, 4])
+    with pytest.raises(StartFailed, match=r"4 GPUs of one node each .* with 2, 2 GPUs, have room for 0"):
+        fit_gpus(config, [2, 2])
+    with pytest.raises(StartFailed, match=r"need 4 GPUs, Ray has 2"):
+        fit_gpus(config, [2])
 
 
 def test_more_judges_than_nodes_are_told_at_once(tmp_path):

