@@ -39,9 +39,7 @@ os.register_at_fork(after_in_child=_die_with_the_fork_server)
 
 def _stay_off_the_gpu() -> None:
     """Ends this process where CUDA is up in it: no process forked from it could use a GPU."""
-    import torch
-
-    if torch.cuda.is_initialized():
+    if importlib.import_module("torch").cuda.is_initialized():
         raise SystemExit(
             "error: CUDA was initialised in the fork server, from which engines are forked, and does not survive a fork: "
             "a module or vLLM plug-in that it imports uses the GPU at import; uninstall it, or leave it out by VLLM_PLUGINS"
