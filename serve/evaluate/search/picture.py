@@ -17,6 +17,9 @@ from alpharay.serve.evaluate.search.report import expected
 from alpharay.serve.evaluate.search.rounds import Searched
 
 
+_COLUMNS = 4
+
+
 def draw(searched: Searched, search: Search, result: Measured, path: Path) -> None:
     """Two checkpoints: along the weight of the second. Three: contours over the weights of the second and the third.
     More: the same two weights without contours, since points that lie apart coincide. Stars: members of the schedule.
@@ -25,9 +28,14 @@ def draw(searched: Searched, search: Search, result: Measured, path: Path) -> No
     points = list(shares)
     chosen = set(result.recommended)
     budgets = searched.plan.budgets
-    figure = Figure(figsize=(4.6 * len(budgets), 4.2), layout="constrained")
+    columns = min(_COLUMNS, len(budgets))
+    rows = -(-len(budgets) // columns)
+    figure = Figure(figsize=(4.6 * columns, 4.2 * rows), layout="constrained")
     FigureCanvasAgg(figure)  # no window system is asked for
-    for axes, k in zip(figure.subplots(1, len(budgets), squeeze=False)[0], budgets, strict=True):
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(budgets) :]:
+        axes.set_axis_off()
+    for axes, k in zip(panels, budgets, strict=False):
         values = [100 * shares[point][k] for point in points]
         if len(searched.names) == 2:
             _line(axes, points, values, chosen)
