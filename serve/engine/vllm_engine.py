@@ -34,6 +34,7 @@ from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.dialects.messages import SEED
 from alpharay.serve.engine import fill_in_middle
+from alpharay.serve.engine.first_sample import draw_first_sample
 from alpharay.serve.engine.weight_switch import WeightSwitchScheduler
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.spelling import did_you_mean
@@ -111,6 +112,9 @@ class VllmEngine:
             app = build_app(self._arguments, tasks)
             await init_app_state(engine, app.state, self._arguments, tasks)
             _adapt(app.state)
+            await draw_first_sample(
+                app, self.spec.members[0], logprobs=0 if self._arguments.max_logprobs == 0 else 1
+            )
         except BaseException:
             engine.shutdown()  # else it would hold its memory while the next try wants it
             raise
@@ -124,6 +128,16 @@ class VllmEngine:
             # vLLM's own: a process that ended while it was about to kill it.
             with suppress(psutil.NoSuchProcess):
                 await asyncio.to_thread(engine.shutdown)
+
+    async def cache_bytes(self) -> int:
+        """Bytes of each GPU that hold the key-value cache of this engine, which has started; the least of its GPUs."""
+        assert self._engine is not None
+        return min(await self._engine.collective_rpc("alpharay_cache_bytes"))
+
+    def reserve_cache(self, size: int) -> None:
+        """Has the next start reserve so many bytes instead of measuring; what `engine.extra` says stays."""
+        if self._arguments.kv_cache_memory_bytes is None:
+            self._arguments.kv_cache_memory_bytes = size
 
     @property
     def alive(self) -> bool:
@@ -321,6 +335,7 @@ def _arguments(spec: EngineSpec, config: EngineConfig) -> Namespace:
     elif config.members_per_replica > 1 and isinstance(spec.weights, CheckpointWeights):
         # vLLM's own default, shared by the engines that will hold this replica's GPU together.
         defaults["gpu_memory_utilization"] = 0.9 / config.members_per_replica
+        defaults["worker_extension_cls"] = "alpharay.serve.engine.worker.Measuring"
     for key in config.extra:
         if key in ours or key in _NOT_FOR_US:
             raise ConfigError(

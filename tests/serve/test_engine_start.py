@@ -1,13 +1,22 @@
-"""What holds before an engine takes its first request: its environment and the process it is forked from."""
+"""What holds before an engine takes its first request: its environment, the process it is forked from, its turn, a sample."""
 
+import asyncio
 import importlib
+import json
+import math
 import os
 import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from alpharay.serve.config import Engine as EngineConfig
+from alpharay.serve.engine.first_sample import draw_first_sample
+from alpharay.serve.engine.start_order import start_engines
+from alpharay.serve.engine.worker import Measuring
 from alpharay.serve.environment import engine_environment
+from alpharay.serve.errors import StartFailed
+from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec
 
 SAMPLER = "VLLM_USE_FLASHINFER_SAMPLER"
 
@@ -53,3 +62,125 @@ def test_a_fork_server_with_cuda_up_ends_with_what_to_do(preload):
     preload(initialised=False)
     with pytest.raises(SystemExit, match=r"CUDA was initialised in the fork server.*VLLM_PLUGINS"):
         preload(initialised=True)
+
+
+class Engine:
+    """events: what every engine of a test did, in order."""
+
+    def __init__(self, name, events):
+        self.name, self.events, self.reserved = name, events, None
+
+    async def start(self):
+        self.events.append(f"{self.name} starts with {self.reserved}")
+        await asyncio.sleep(0)
+        self.events.append(f"{self.name} is up")
+
+    async def cache_bytes(self):
+        self.events.append(f"{self.name} tells")
+        return 700
+
+    def reserve_cache(self, size):
+        self.reserved = size
+
+
+async def test_engines_on_one_gpu_start_one_after_another_with_what_the_first_measured():
+    events = []
+    engines = [Engine(name, events) for name in "abc"]
+    await start_engines(engines, on_one_gpu=True)
+    assert events == [
+        "a starts with None", "a is up", "a tells", "b starts with 700", "b is up", "c starts with 700", "c is up",
+    ]  # fmt: skip
+    assert engines[0].reserved == 700  # for when it is started again, beside the others
+
+
+async def test_engines_elsewhere_start_side_by_side():
+    events = []
+    await start_engines([Engine(name, events) for name in "ab"], on_one_gpu=False)
+    assert events[:2] == ["a starts with None", "b starts with None"]
+    assert "a tells" not in events
+
+
+@pytest.mark.parametrize(("configured", "size"), [(None, 500), (300, 300)])
+def test_a_worker_tells_the_cache_that_it_was_given_or_else_measured(configured, size):
+    worker = Measuring()
+    worker.cache_config = SimpleNamespace(kv_cache_memory_bytes=configured)
+    worker.available_kv_cache_memory_bytes = 500
+    assert worker.alpharay_cache_bytes() == size
+
+
+def application(status, body, asked):
+    """An ASGI application that answers so, and keeps what it was asked."""
+
+    async def app(scope, receive, send):
+        asked.append((scope["path"], json.loads((await receive())["body"])))
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-type", b"application/json")],
+            }
+        )
+        await send({"type": "http.response.body", "body": body.encode()})
+
+    return app
+
+
+def drawn(*logprobs):
+    return json.dumps({"choices": [{"logprobs": {"token_logprobs": logprobs}}]})
+
+
+async def test_the_first_sample_asks_for_all_that_is_compiled_at_first_use():
+    asked = []
+    await draw_first_sample(application(200, drawn(-0.5, -1.5), asked), "m@0")
+    ((path, body),) = asked
+    assert path == "/v1/completions"
+    assert body["model"] == "m@0"
+    assert {"seed", "top_p", "top_k", "logprobs"} <= set(body)
+    assert body["max_tokens"] <= 4
+
+
+@pytest.mark.parametrize("logprobs", [(-0.5, math.nan), (None, -0.5), (-math.inf,), ()])
+async def test_a_first_sample_without_numbers_ends_the_start(logprobs):
+    with pytest.raises(StartFailed, match=r"m@0: the log-probabilities .* are not numbers .*engine.dtype"):
+        await draw_first_sample(application(200, drawn(*logprobs), []), "m@0")
+
+
+async def test_a_first_sample_that_is_refused_ends_the_start_with_what_the_engine_said():
+    with pytest.raises(StartFailed, match=r"m@0: the engine's first sample came to status 500: no kernel"):
+        await draw_first_sample(application(500, "no kernel", []), "m@0")
+
+
+@pytest.fixture
+def arguments(monkeypatch, tmp_path):
+    """arguments(gpu=, **engine section) are vLLM's for one of several members, on a GPU or on the CPU."""
+    vllm_engine = pytest.importorskip("alpharay.serve.engine.vllm_engine")
+
+    def of(*, gpu, **section):
+        monkeypatch.setattr(vllm_engine, "current_platform", SimpleNamespace(is_cpu=lambda: not gpu))
+        spec = EngineSpec(members=("m@0",), weights=CheckpointWeights(checkpoint=tmp_path))
+        return vllm_engine.VllmEngine(spec, EngineConfig(**section))
+
+    return of
+
+
+@pytest.mark.engine  # it imports vLLM
+def test_an_engine_beside_others_on_a_gpu_takes_its_share_and_reserves_what_it_is_told(arguments):
+    engine = arguments(gpu=True, members_per_replica=3)
+    assert engine._arguments.gpu_memory_utilization == pytest.approx(0.3)
+    assert engine._arguments.worker_extension_cls == "alpharay.serve.engine.worker.Measuring"
+    assert engine._arguments.kv_cache_memory_bytes is None
+    engine.reserve_cache(700)
+    assert engine._arguments.kv_cache_memory_bytes == 700
+
+
+@pytest.mark.engine
+def test_what_the_user_reserves_for_the_cache_stays(arguments):
+    engine = arguments(gpu=True, members_per_replica=3, extra={"kv_cache_memory_bytes": 300})
+    engine.reserve_cache(700)
+    assert engine._arguments.kv_cache_memory_bytes == 300
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("gpu", "members"), [(False, 3), (True, 1)])
+def test_an_engine_on_the_cpu_or_alone_on_its_gpu_is_not_asked_for_its_cache(arguments, gpu, members):
+    assert not arguments(gpu=gpu, members_per_replica=members)._arguments.worker_extension_cls

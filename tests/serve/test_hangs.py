@@ -68,6 +68,7 @@ def host_of(engine, starting=()):
     host._engines = {"m@0": engine}
     host._starting = set(starting)
     host._moved = {}
+    host._restart_turn = asyncio.Semaphore(2)
     host._broken, host._failures, host._start_s = "", Counter(), 300.0
     host._cluster_state, host._replica, host._specs = Handle(ClusterState(["m@0"])), "r", [engine.spec]
     host._supervisor = Supervisor(logging.getLogger("ray.serve"))
@@ -221,3 +222,16 @@ async def test_an_engine_that_hangs_and_cannot_be_ended_has_the_replica_replaced
     await pass_time(100)
     with pytest.raises(EngineDown, match="cannot be ended"):
         await host.check_health()
+
+
+async def test_engines_that_share_a_gpu_are_restarted_one_after_another(tmp_path):
+    """Each measures what memory is free while it starts."""
+    engine, neighbour = Engine(0.0, tmp_path=tmp_path), Engine(0.0, tmp_path=tmp_path)
+    host = host_of(engine)
+    host._restart_turn = asyncio.Semaphore(1)
+    engine.start_takes, neighbour.start_takes = [20.0], [20.0]
+    reviving = asyncio.gather(host._revive(engine), host._revive(neighbour))
+    await pass_time(10)
+    assert (engine.started, neighbour.started) == (1, 0)
+    await reviving
+    assert (engine.started, neighbour.started) == (1, 1)
