@@ -132,7 +132,7 @@ class VllmEngine:
     async def cache_bytes(self) -> int:
         """Bytes of each GPU that hold the key-value cache of this engine, which has started; the least of its GPUs."""
         assert self._engine is not None
-        return min(await self._engine.collective_rpc("alpharay_cache_bytes"))
+        return int(min(await self._engine.collective_rpc("alpharay_cache_bytes")))
 
     def reserve_cache(self, size: int) -> None:
         """Has the next start reserve so many bytes instead of measuring; what `engine.extra` says stays."""

@@ -16,7 +16,6 @@ from alpharay.router.search.points import Point
 from alpharay.serve.evaluate.search.report import expected
 from alpharay.serve.evaluate.search.rounds import Searched
 
-
 _COLUMNS = 4
 
 
