@@ -19,7 +19,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 10001 alpharay
 COPY --from=build /opt/alpharay /opt/alpharay
-ENV PATH=/opt/alpharay/bin:$PATH PYTHONUNBUFFERED=1
+# What NVIDIA's container runtime lets in of the driver; nothing without GPUs.
+ENV PATH=/opt/alpharay/bin:$PATH PYTHONUNBUFFERED=1 NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER alpharay
 WORKDIR /home/alpharay
 EXPOSE 8000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -33,6 +34,9 @@ from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec, Lora
 from alpharay.serve.state.members import ServedMember
 
 Say = Callable[[str], None]
+# vLLM's own list (0.32).
+_OVERFLOW_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
+
 Prepared = tuple[tuple[ServedMember, ...], tuple[EngineSpec, ...]]
 
 
@@ -67,7 +71,31 @@ def prepare(config: Config, say: Say) -> Prepared:
     Raises StartFailed: there is no place to keep them.
     """
     check_checkpoints(config)
+    for line in float16_advice(config):
+        say(f"warning: {line}")
     return {"replicas": _replicas, "adapters": _adapters, "shift": _shift}[config.hosting](config, say)
+
+
+def float16_advice(config: Config) -> list[str]:
+    """A line where the model's activations overflow float16, in which vLLM refuses to compute it."""
+    if config.engine.dtype != "float16":
+        return []
+    checkpoints = [value for value in config.named_checkpoints.values() if isinstance(value, Path)]
+    kinds = sorted({_model_type(folder) for folder in checkpoints} & _OVERFLOW_FLOAT16)
+    return [
+        f"{kind} is numerically unstable in float16 and vLLM refuses it; set engine.dtype to bfloat16, or to float32, "
+        "which keeps steps that bfloat16 rounds away"
+        for kind in kinds
+    ]
+
+
+def _model_type(folder: Path) -> str:
+    """As config.json names it; empty where there is none, which is told where it is needed."""
+    try:
+        read = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(read.get("model_type", "")) if isinstance(read, dict) else ""
 
 
 def _replicas(config: Config, say: Say) -> Prepared:

@@ -80,6 +80,8 @@ def test_every_pod_of_the_manifest_mounts_what_the_configuration_names(tmp_path)
         environment = {one["name"]: one["value"] for one in container["env"]}
         assert environment["ALPHARAY_CACHE"].startswith(mounts["models"])
         assert str(frontier_of_the_manifest(tmp_path).endpoints.low).startswith(mounts["models"])
+        for compiled in ("VLLM_CACHE_ROOT", "TRITON_CACHE_DIR"):
+            assert environment[compiled].startswith(mounts["models"])
 
 
 def test_ray_of_the_manifest_is_the_one_that_was_tried():

@@ -10,6 +10,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from alpharay.serve.cluster.prepare import float16_advice
+from alpharay.serve.config import Config
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.engine.first_sample import draw_first_sample
 from alpharay.serve.engine.start_order import start_engines
@@ -184,3 +186,21 @@ def test_what_the_user_reserves_for_the_cache_stays(arguments):
 @pytest.mark.parametrize(("gpu", "members"), [(False, 3), (True, 1)])
 def test_an_engine_on_the_cpu_or_alone_on_its_gpu_is_not_asked_for_its_cache(arguments, gpu, members):
     assert not arguments(gpu=gpu, members_per_replica=members)._arguments.worker_extension_cls
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text", "glm4"])
+def test_a_model_that_overflows_float16_is_advised_another_dtype_at_start(tmp_path, kind):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    ends = {"low": tmp_path, "high": tmp_path}
+    (line,) = float16_advice(Config.model_validate({"endpoints": ends, "engine": {"dtype": "float16"}}))
+    assert kind in line
+    assert "engine.dtype" in line
+    assert float16_advice(Config.model_validate({"endpoints": ends, "engine": {"dtype": "bfloat16"}})) == []
+
+
+@pytest.mark.parametrize("text", ['{"model_type": "llama"}', "[]", "no JSON", None])
+def test_other_models_are_served_in_float16_without_advice(tmp_path, text):
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    ends = {"low": tmp_path, "high": tmp_path}
+    assert float16_advice(Config.model_validate({"endpoints": ends, "engine": {"dtype": "float16"}})) == []
