@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import openai
 import pytest
@@ -225,3 +227,24 @@ def test_a_stream_that_is_left_frees_everything(server, sampling, wait_until):
         lambda: server.metric("alpharay_requests_total", outcome="client_gone") > before, "its departure"
     )
     wait_until(server.idle, "engines without requests")
+
+
+def test_the_judges_door_stands_in_the_server(server):
+    """Programs are judged by the server's own judges, one and many at once, and run in SandboxFusion's form."""
+    tests = {"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}]}
+    right, wrong = "print(sum(map(int, input().split())))", "print(6)"
+    one = httpx.post(f"{server.url}/judge", json={"tests": tests, "program": right}, timeout=60).json()
+    assert (one["verdict"], one["passed"], one["total"]) == ("accepted", 1, 1)
+    many = httpx.post(
+        f"{server.url}/judge",
+        json={"tests": tests, "candidates": [{"program": program} for program in (right, wrong, "print(")]},
+        timeout=60,
+    )
+    verdicts = {line["index"]: line["verdict"] for line in map(json.loads, many.text.splitlines())}
+    assert verdicts == {0: "accepted", 1: "wrong_answer", 2: "compile_error"}
+    ran = httpx.post(
+        f"{server.root}/run_code",
+        json={"code": "print(input())", "stdin": "hello", "language": "python"},
+        timeout=60,
+    ).json()
+    assert (ran["status"], ran["run_result"]["stdout"]) == ("Success", "hello\n")

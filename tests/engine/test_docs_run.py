@@ -25,7 +25,12 @@ def here(server, sampling):
     answered = server.post(sampling(controls={"budget": 2, "stop_after_passes": 2})).json()["id"]
 
     def put(text: str) -> str:
-        return text.replace("http://127.0.0.1:8000", server.root).replace("chatcmpl-…", answered)
+        for address in (
+            "http://127.0.0.1:8000",
+            "http://127.0.0.1:8080",
+        ):  # the second: of the judge's door alone
+            text = text.replace(address, server.root)
+        return text.replace("chatcmpl-…", answered)
 
     return put
 
@@ -43,4 +48,6 @@ def test_a_documented_curl_is_answered(here, words):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_documented_script_runs(here, script, problems):
+    if "sandbox_fusion" in script:
+        pytest.importorskip("sandbox_fusion", reason="SandboxFusion's client is not installed")
     exec(compile(here(script), "docs", "exec"), {"prompt": problems[0]["prompt"]})
