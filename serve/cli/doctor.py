@@ -151,11 +151,12 @@ def _driver() -> Finding:
     """Whether the driver is new enough for the CUDA 13 that the GPU build of vLLM comes with."""
     shown = next(iter(_ask_driver("driver_version")), "").strip()
     major = shown.partition(".")[0]
+    told = major.isdecimal()
     return Finding(
         "driver",
-        major.isdecimal() and int(major) >= LEAST_DRIVER,
-        f"{shown or 'version not told'}; CUDA 13 needs {LEAST_DRIVER} or newer",
-        needed=major.isdecimal(),
+        told and int(major) >= LEAST_DRIVER,
+        f"{shown if told else 'version not told'}; CUDA 13 needs {LEAST_DRIVER} or newer",
+        needed=told,
         way_out=f"install NVIDIA's driver {LEAST_DRIVER} or newer",
     )
 

@@ -149,8 +149,10 @@ def test_a_driver_too_old_for_cuda_13_fails(nvidia_smi, version, enough):
     assert version in found.detail
 
 
-def test_a_driver_whose_version_is_not_told_is_a_note(nvidia_smi):
-    nvidia_smi("")
+@pytest.mark.parametrize("said", ["", "[N/A]\n", "NVIDIA GB10, [N/A]\n"])
+def test_a_driver_whose_version_is_not_told_is_a_note(nvidia_smi, said):
+    nvidia_smi(said)
+    assert doctor._driver().detail.startswith("version not told")
     assert not doctor._driver().well
     assert not fails(doctor._driver())
 
