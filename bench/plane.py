@@ -79,7 +79,7 @@ def table(schedule: Sequence[str], test: Sequence[Path], validation: Path) -> st
         [f"`{name}`", *(f"{100 * (1 - curves[k][:, column].mean()):.1f}" for k in budgets)]
         for column, name in enumerate(names)
     ]
-    against_line, against_best = [], []
+    gains: dict[str, list[str]] = {}
     for k in budgets:
         known = min(k, len(chosen) - 1)
         alone = 1 - curves[k]  # [problems, members]
@@ -88,21 +88,25 @@ def table(schedule: Sequence[str], test: Sequence[Path], validation: Path) -> st
         anew = (1 - chosen[known])[chosen_on].mean(axis=1).argmax(axis=1)  # [RESAMPLES]
         mine = ours[k][picked].mean(axis=1)
         spread = mine - on_line[picked, anew[:, np.newaxis]].mean(axis=1)
-        against_line.append(_cell(ours[k].mean() - on_line[:, best].mean(), spread, line[best]))
-        first = int(alone.mean(axis=0).argmax())
-        spread = mine - alone[picked].mean(axis=1).max(axis=1)
-        against_best.append(_cell(ours[k].mean() - alone.mean(axis=0).max(), spread, names[first]))
-    gains = [
-        ["the line's alpha of each k, chosen on validation problems", *against_line],
-        ["the best of all above at each k, with hindsight", *against_best],
-    ]
+        gains.setdefault("the line's alpha of each k, chosen on validation problems", []).append(
+            _cell(ours[k].mean() - on_line[:, best].mean(), spread, line[best])
+        )
+        groups = {"the best of its own members at each k, with hindsight": [n for n in names if n in schedule],
+                  "the best of all above at each k, with hindsight": names}  # fmt: skip
+        for group, members in groups.items():
+            shares = alone[:, [names.index(name) for name in members]]
+            first = members[int(shares.mean(axis=0).argmax())]
+            spread = mine - shares[picked].mean(axis=1).max(axis=1)
+            gains.setdefault(group, []).append(
+                _cell(ours[k].mean() - shares.mean(axis=0).max(), spread, first)
+            )
     heads = [f"k = {k}" for k in budgets]
     return "\n\n".join(
         [
             f"Solved with k samples, percent, {curves.shape[1]} problems:",
             _table(["", *heads], rows),
             "The schedule, in points against:",
-            _table(["", *heads], gains),
+            _table(["", *heads], [[what, *cells] for what, cells in gains.items()]),
         ]
     )
 

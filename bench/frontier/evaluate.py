@@ -6,6 +6,7 @@ All members of a problem are judged together: a program that two of them wrote i
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import random
 import time
@@ -17,7 +18,7 @@ import torch
 from tokenizers import Tokenizer
 
 from alpharay.judge import Verdict
-from alpharay.serve.evaluate.outcomes import SCHEMA, read_table, write_outcomes
+from alpharay.serve.evaluate.outcomes import SCHEMA, WEIGHTS, read_table, write_outcomes
 from bench.frontier.members import Candidate
 from bench.frontier.sample import sample
 from bench.frontier.tokenizer import encode_prompt
@@ -43,7 +44,7 @@ def evaluate(
     began = time.monotonic()
     with Judge() as judge:
         for done, (number, part) in enumerate(todo):
-            columns: dict[str, list[Any]] = {field.name: [] for field in SCHEMA}
+            columns: dict[str, list[Any]] = {field.name: [] for field in (*SCHEMA, WEIGHTS)}
             _part(part, models, samples, f"{seed}/{number}", tokenizer, judge, columns)
             write_outcomes(out / f"part-{number:03d}.parquet", columns)
             spent = time.monotonic() - began
@@ -71,6 +72,7 @@ def _part(
             "problem": raws[problem]["id"],
             "member": member.name,
             "alpha": None if math.isnan(member.alpha) else member.alpha,
+            "weights": None if member.weights is None else json.dumps(dict(member.weights)),
             "sample": at,
             "seed": number,  # of the batch, in which this is the sample-th of its problem
             "verdict": str(verdict.verdict),
@@ -92,7 +94,7 @@ def _level(verdict: Verdict, levels: Sequence[int]) -> int | None:
 
 def gather(parts: Path, path: Path) -> int:
     """All parts as one file, in order; returns its rows."""
-    columns: dict[str, list[Any]] = {field.name: [] for field in SCHEMA}
+    columns: dict[str, list[Any]] = {field.name: [] for field in (*SCHEMA, WEIGHTS)}
     for part in sorted(parts.glob("part-*.parquet")):
         table = read_table(part)
         for name in columns:

@@ -22,12 +22,13 @@ HOT = 1.3
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way to sample. alpha: NaN for what has no place on the line. load: makes its model."""
+    """One way to sample. alpha: NaN for what has no place on the line. load: makes its model. weights: of checkpoints."""
 
     name: str
     alpha: float
     load: Callable[[], Llama | Weighted]
     temperature: float = 1.0
+    weights: Mapping[str, float] | None = None
 
 
 def on_the_line(folder: Path, alpha: float) -> Llama:
@@ -95,7 +96,8 @@ def in_span(folder: Path, weights: Mapping[str, float]) -> Llama:
 def points(folder: Path, weights: Mapping[str, Mapping[str, float]]) -> list[Candidate]:
     """Points of the span, by name."""
     return [
-        Candidate(name, _alpha(each), lambda w=each: in_span(folder, w)) for name, each in weights.items()
+        Candidate(name, _alpha(each), lambda w=each: in_span(folder, w), weights=each)
+        for name, each in weights.items()
     ]
 
 

@@ -30,7 +30,8 @@ async def start_engines(engines: Sequence[Starting], *, on_one_gpu: bool) -> Non
     first, *rest = engines
     await first.start()
     size = await first.cache_bytes()
-    first.reserve_cache(size)
+    for engine in engines:
+        if size:  # else it was not measured, and each measures what is left
+            engine.reserve_cache(size)
     for engine in rest:
-        engine.reserve_cache(size)
         await engine.start()
