@@ -23,7 +23,7 @@ from alpharay.serve.cli.main import _parser
 from .blocks import PAGES, ROOT, blocks, commands
 
 AGENTS = {"codex", "claude", "aider", "opencode", "qwen"}
-ELSEWHERE = {"docker", "kubectl", "export", "evalplus.codegen", "guidellm", *AGENTS}
+ELSEWHERE = {"docker", "kubectl", "pip", "export", "evalplus.codegen", "guidellm", *AGENTS}
 WITH_A_SERVER = {"curl"}
 
 
