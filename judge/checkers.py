@@ -3,6 +3,7 @@
 By name, which are comparisons, and as programs that the problem brings, which run in the sandbox.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,6 +106,8 @@ def _program(value: object, where: str) -> JudgeProgram:
     if not source.strip() or "\0" in source:
         raise ProblemError(f"{where}.source is {'empty' if not source.strip() else 'no text'}")
     full_points = fields.number("full_points")
+    if full_points is not None and not (math.isfinite(full_points) and full_points > 0):
+        raise ProblemError(f"{where}.full_points must be a finite number above 0, got {full_points}")
     return JudgeProgram(
         language=language,
         source=source,
@@ -153,4 +156,6 @@ def _flags(value: Any, where: str) -> tuple[str, ...]:
         wrong(f"{where}.flags", "a string or a list of strings", value)
     if any("\0" in word for word in words) or sum(map(len, words)) > 1000:
         raise ProblemError(f"{where}.flags must be at most 1000 characters, none of them null")
+    if any("\ud800" <= character <= "\udfff" for word in words for character in word):
+        raise ProblemError(f"{where}.flags holds half of a surrogate pair, which is no text")
     return tuple(words)

@@ -17,7 +17,7 @@ from alpharay.judge.guest.account import TESTS_FACTOR, WAITED
 from alpharay.judge.guest.child import Child, Task
 from alpharay.judge.guest.complaints import Complaints
 from alpharay.judge.guest.native import Tools
-from alpharay.judge.guest.scratch import SEPARATOR, Scratch
+from alpharay.judge.guest.scratch import SIZE_BYTES, Scratch
 from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote
 
 HANGS, STILL_BUSY, TOO_LARGE = b'{"hangs": true}', b'{"hangs": false}', b"memory "
@@ -208,8 +208,9 @@ class Run:
             if code == 0 and not order["last"]:
                 return
         for name in order["writes"]:
+            before = os.fstat(answers).st_size
             self._scratch.collect(name, answers, order["output"])
-            os.write(answers, SEPARATOR)
+            os.write(answers, (os.fstat(answers).st_size - before).to_bytes(SIZE_BYTES, "big"))
         self._scratch.clean()
 
     def _fork(self) -> list[Child]:

@@ -5,7 +5,8 @@ import os
 import stat
 from collections.abc import Sequence
 
-SEPARATOR = b"\0"
+# Behind each file that a run wrote, its size: what is in it may be of any form.
+SIZE_BYTES = 8
 
 
 class Scratch:

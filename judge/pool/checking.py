@@ -4,6 +4,7 @@ A checker may fail in any way, and a candidate may bring that about by what it p
 verdict, but a fault told as such.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +13,7 @@ from alpharay.judge import compare
 from alpharay.judge.checkers import ANSWER, FEEDBACK, INPUT, JUDGE_MESSAGE, OUTPUT, TEAM_MESSAGE, JudgeProgram
 from alpharay.judge.compile.compiling import Binaries, Binary, Files
 from alpharay.judge.guest.candidate import CRASHED
+from alpharay.judge.guest.scratch import SIZE_BYTES
 from alpharay.judge.problem import StdioCase, StdioTests
 from alpharay.judge.sandbox.worker import Ended, Order
 from alpharay.judge.verdict import VerdictKind
@@ -130,7 +132,8 @@ def decided(checker: JudgeProgram, ended: Ended, role: str) -> str | None:
     """Why the output is wrong; None: it is right. role: as what it is told of. Raises JudgeFault."""
     require_decision(checker, ended, role)
     if checker.style == "kattis":
-        files = dict(zip(FEEDBACK, _texts(ended.answers), strict=False))
+        texts = (content.decode("utf-8", "replace").strip() for content in written(ended.answers))
+        files = dict(zip(FEEDBACK, texts, strict=False))
         team = files.get(TEAM_MESSAGE, "")
         said = f"{team}\n{files.get(JUDGE_MESSAGE, '')}".strip() if checker.public else team
         if ended.code == _ACCEPTED:
@@ -160,10 +163,15 @@ def decided(checker: JudgeProgram, ended: Ended, role: str) -> str | None:
 
 def _points(message: str) -> float:
     """Testlib writes `points 0.5 …`, older versions the number first. Raises JudgeFault."""
-    found = re.match(r"(?:points\s+)?([+-]?\d+(?:\.\d+)?)", message)
-    if not found:
+    words = message.split()
+    first = words[1] if words[:1] == ["points"] and len(words) > 1 else "".join(words[:1])
+    try:
+        points = float(first)
+    except ValueError:
+        points = math.nan
+    if not math.isfinite(points):
         raise JudgeFault("the checker of the tests gave points (exit code 7) and did not say how many")
-    return float(found[1])
+    return points
 
 
 def _missing(role: str, name: str) -> str:
@@ -185,8 +193,15 @@ def _shown(program: JudgeProgram, said: str) -> str:
     )
 
 
-def _texts(answers: bytes) -> list[str]:
-    return [part.decode("utf-8", "replace").strip() for part in answers.split(b"\0")]
+def written(answers: bytes) -> list[bytes]:
+    """The files that a run wrote, in the order of `Order.writes`."""
+    files = []
+    while answers:
+        size = int.from_bytes(answers[-SIZE_BYTES:], "big")
+        end = len(answers) - SIZE_BYTES
+        files.append(answers[end - size : end])
+        answers = answers[: end - size]
+    return files[::-1]
 
 
 def beside(program: JudgeProgram) -> Files:

@@ -11,7 +11,7 @@ from alpharay.judge.checkers import ANSWER, FEEDBACK, INPUT, OUTPUT, JudgeProgra
 from alpharay.judge.compile.compiling import Binary
 from alpharay.judge.guest.candidate import CRASHED
 from alpharay.judge.limits import Limits
-from alpharay.judge.pool.checking import Checking, beside, compiled, decided, encoded
+from alpharay.judge.pool.checking import Checking, beside, compiled, decided, encoded, written
 from alpharay.judge.problem import StdioCase
 from alpharay.judge.sandbox.worker import Ended, Interactor, Order
 from alpharay.judge.verdict import VerdictKind
@@ -40,7 +40,7 @@ async def talk(
         raise JudgeFault(f"{where}{fault}") from None
     if failure is None and tests.checker is not None:
         # What it wrote into its output file is what there is to check.
-        failure = await checking.wrong(place, ended.answers.partition(b"\0")[0])
+        failure = await checking.wrong(place, written(ended.answers)[0])
     return ended, failure
 
 
@@ -98,7 +98,8 @@ def _failure(interactor: JudgeProgram, ended: Ended, limits: Limits) -> Failure 
         return own
     theirs = _as_run(ended)
     name = ended.tests_stderr.rpartition(b"\0")[2].decode("utf-8", "replace")
-    if (theirs.code == CRASHED and name in _LEFT) or theirs.code == -signal.SIGPIPE:
+    # It hears of the candidate's end from its end alone, whatever the candidate closes before.
+    if ended.first and ((theirs.code == CRASHED and name in _LEFT) or theirs.code == -signal.SIGPIPE):
         return Failure(VerdictKind.WRONG_ANSWER, f"it ended before the {ROLE} had what it needs")
     wrong = decided(interactor, theirs, ROLE)
     return None if wrong is None else Failure(VerdictKind.WRONG_ANSWER, wrong)
@@ -110,7 +111,7 @@ def _own(ended: Ended, limits: Limits) -> Failure | None:
     if not ended.first and ended.ended == "exit" and not content:
         ended = replace(ended, code=0)  # it was ended with its interactor
     failure = failure_of(ended, ended.cpu_s, limits)
-    if failure is None or failure.kind is not VerdictKind.RUNTIME_ERROR:
+    if failure is None or failure.kind is not VerdictKind.RUNTIME_ERROR or ended.first:
         return failure
     left = ended.code == -signal.SIGPIPE or last_line(ended.stderr).partition(":")[0] in _LEFT
     return None if left else failure

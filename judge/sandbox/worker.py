@@ -16,6 +16,7 @@ from typing import Any
 
 from alpharay.judge.errors import RunRefused, SandboxUnavailable, WorkerDied
 from alpharay.judge.guest.candidate import SEPARATOR
+from alpharay.judge.guest.scratch import SIZE_BYTES
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
 from alpharay.judge.sandbox.layer import MORE_MODULES, Layer, throw_away_uid
@@ -64,7 +65,7 @@ class Order:
     rest: inputs for further runs, each after one that ended well, for as long as they cost little (`stdio`, `native`).
     guard_s: how long it may sleep, where that is less than the limits' own hang guard.
     files: shown to a compiler or a checker in its folder, by name. writes: empty files there that a checker may write to;
-    their contents come back as answers, each with a null character behind it.
+    their contents come back as answers, each with its size behind it (`checking.written`).
     arguments: a checker's or an interactor's command line; a name of its files stands for its path, "" for the folder's.
     """
 
@@ -265,7 +266,8 @@ class Worker:
                 raise RunRefused(f"the sandbox could not start a process: {first['refused']}")
             self._shelved = order.more or len(rest) < len(order.rest)
             marks = memory_file.content(files[6], 8 * cases)[0] if order.mode == "call" else b""
-            answers = memory_file.content(files[5], limits.output_bytes)[0] if answering else b""
+            most = max(1, len(order.writes)) * (limits.output_bytes + SIZE_BYTES)
+            answers = memory_file.content(files[5], most)[0] if answering else b""
             ended = _ended(first, files[2:4], limits, marks=marks, answers=answers)
             if order.interactor is not None:
                 said, _ = memory_file.content(files[7], STDERR_BYTES)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alpharay.judge import VerdictKind, parse_tests
+from alpharay.judge import ProblemError, VerdictKind, parse_tests
 from alpharay.judge.compile.compiling import Binaries
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool.judging import Job, judge
@@ -118,3 +118,37 @@ async def test_words_on_standard_error_outlast_a_program_that_ends_well(worker):
     program = b"import sys\nprint('one', file=sys.stderr)\nsys.stderr.write('two')\n"
     ended = await worker.run(Order(mode="stdio", program=program, given=b"", limits=Limits()))
     assert ended.stderr == b"one\ntwo"
+
+
+async def test_the_files_of_a_validator_stay_apart_whatever_a_candidate_has_it_write(pool):
+    """Else what is for judges alone would be taken for the candidate's."""
+    source = (
+        "import os, sys\ngot = sys.stdin.read()\n"
+        "open(os.path.join(sys.argv[3], 'judgemessage.txt'), 'w').write(f'got {got} expected SECRET')\nsys.exit(43)"
+    )
+    verdict = await pool.judge(checked_by(source=source, style="kattis"), answer("print('a\\0b')"))
+    assert (verdict.verdict, verdict.detail) == (VerdictKind.WRONG_ANSWER, "refused by the checker")
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("points 1e-05 few", VerdictKind.WRONG_ANSWER),
+        ("points .5", VerdictKind.WRONG_ANSWER),
+        ("1.0", VerdictKind.ACCEPTED),
+        ("points 1e0", VerdictKind.ACCEPTED),
+        ("points nan", VerdictKind.JUDGE_ERROR),
+        ("points", VerdictKind.JUDGE_ERROR),
+    ],
+)
+async def test_points_are_read_as_any_number_is_written(pool, message, kind):
+    source = f"import sys\nsys.stderr.write({message!r})\nsys.exit(7)"
+    assert (await pool.judge(checked_by(source=source), answer("print(1)"))).verdict is kind
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"full_points": float("nan")}, {"full_points": float("inf")}, {"flags": ["\ud800"]}]
+)
+async def test_a_checker_that_no_run_could_satisfy_is_refused(wrong):
+    with pytest.raises(ProblemError):
+        checked_by(source="pass", **wrong)

@@ -91,3 +91,42 @@ async def test_what_would_have_no_effect_beside_an_interactor_is_refused(more, s
     tests = {"kind": "stdio", "cases": [{"input": ""}], "interactor": {"language": "python", "source": "x"}}
     with pytest.raises(ProblemError, match=said):
         parse_tests(tests | more)
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        "raise BrokenPipeError",
+        "import os, signal\nsignal.signal(13, signal.SIG_DFL)\nos.kill(os.getpid(), 13)",
+    ],
+)
+async def test_an_interactor_that_fails_while_the_candidate_is_there_is_at_fault(pool, failing):
+    verdict = await pool.judge(talking_with(failing), answer("import sys\nsys.stdin.read()"))
+    assert verdict.verdict is VerdictKind.JUDGE_ERROR
+
+
+@pytest.mark.parametrize("words", ["", "BrokenPipeError: x", "EOFError: x"])
+async def test_a_candidate_that_ends_first_has_crashed_whatever_it_calls_that(pool, words):
+    source = "import sys, time\nsys.stdin.readline()\ntime.sleep(0.2)"
+    program = f"import sys\nprint(1, flush=True)\nsys.stderr.write({words!r})\nsys.exit(3)"
+    verdict = await pool.judge(talking_with(source), answer(program))
+    assert verdict.verdict is VerdictKind.RUNTIME_ERROR
+
+
+async def test_an_output_file_reaches_its_checker_whole(pool):
+    """Null characters included."""
+    tests = parse_tests(
+        {
+            "kind": "stdio",
+            "cases": [{"input": "", "output": ""}],
+            "interactor": {
+                "language": "python",
+                "source": "import sys\nopen(sys.argv[2], 'w').write('a\\0b')",
+            },
+            "checker": {
+                "language": "python",
+                "source": "import sys\nsys.exit(open(sys.argv[2]).read() != 'a\\0b')",
+            },
+        }
+    )
+    assert (await pool.judge(tests, answer("pass"))).accepted

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from alpharay.judge.errors import JudgeError
 from alpharay.judge.verdict import Verdict
@@ -50,14 +51,14 @@ class JudgeRoutes:
             with self._door.holding(1):
                 await self._door.ready_for(one.language, one.tests)
                 verdict = await unless_gone(http, in_time(self._door, one, group, asked.wait_s))
-            return JSONResponse(wire.told(one, verdict, detailed=asked.detailed))
+            return _json(wire.told(one, verdict, detailed=asked.detailed))
 
     async def _run_code(self, http: Request) -> Response:
         with self._admission.admit("run_code", http.headers.items()) as context:
             run = await self._parsed(http, context, run_code.parse)
             with self._door.holding(1):
                 verdict = await unless_gone(http, self._captured(run, _group(context)))
-            return JSONResponse(run_code.told(run, verdict))
+            return _json(run_code.told(run, verdict))
 
     async def _captured(self, run: run_code.Run, group: str) -> Verdict:
         began = time.monotonic()
@@ -81,6 +82,11 @@ class JudgeRoutes:
                 "bodies_full" if error.status == 503 else "invalid"
             ).inc()
             raise
+
+
+def _json(content: Json) -> Response:
+    """In ASCII: what a caller or a program said may hold lone surrogates, which are no UTF-8."""
+    return Response(json.dumps(content), media_type="application/json")
 
 
 def _group(context: RequestContext) -> str:

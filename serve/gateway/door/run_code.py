@@ -39,7 +39,7 @@ def parse(body: Json, config: Judge) -> Run:
     code, language = body.get("code"), body.get("language")
     if not isinstance(code, str):
         raise malformed("code must be a string, the program to run", param="code")
-    if language not in LANGUAGES:
+    if not isinstance(language, str) or language not in LANGUAGES:
         raise malformed(
             f"language must be one of {', '.join(LANGUAGES)}, got {str(language)[:60]!r}", param="language"
         )
@@ -59,7 +59,7 @@ def parse(body: Json, config: Judge) -> Run:
             cpu_s=min(max(seconds, 0.01), 600.0),
             memory_mb=config.memory_limit_mb if memory <= 0 else int(memory),
         )
-    except ProblemError as error:
+    except (ProblemError, OverflowError) as error:
         raise malformed(str(error), param="memory_limit_MB") from None
     return Run(program=Program(code, fenced=True), stdin=stdin or "", language=str(language), limits=limits)
 
@@ -119,4 +119,7 @@ def _number(body: Json, name: str, default: float) -> float:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN
         raise malformed(f"{name} must be a number", param=name)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise malformed(f"{name} is a larger number than any", param=name) from None

@@ -23,6 +23,7 @@ _ONE = (*_OWN, "wait", "verdict_detail")
 _BATCH = ("candidates", "tests", "language", "limits", "wait", "verdict_detail")
 _LIMITS = ("time_limit_s", "memory_limit_mb")
 _DETAILS = ("full", "outcome")
+_LONGEST_WAIT_S = 1e9  # longer ones are as long as it takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +149,7 @@ def _wait(body: Json) -> float:
         return math.inf
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise malformed("wait must be a number of seconds above 0", param="wait")
-    return float(value)
+    return min(value, _LONGEST_WAIT_S)
 
 
 def _detailed(body: Json, config: Judge) -> bool:
