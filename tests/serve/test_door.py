@@ -243,3 +243,28 @@ async def test_what_cannot_be_run_is_refused_with_the_reason(serving, field, val
     status, answer = await run_code(serving, ran(), **{field: value})
     assert status == 400
     assert said in answer["error"]["message"]
+
+
+async def test_an_id_that_is_no_utf_8_comes_back_as_it_was_sent(serving):
+    call = await judged(serving, tests=TESTS, completion="print(1)", id="\ud800")
+    assert call.status == 200
+    assert json.loads(call.text)["id"] == "\ud800"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("memory_limit_MB", 1e999),
+        ("run_timeout", 10**400),
+        ("language", ["python"]),
+        ("memory_limit_MB", 10**400),
+    ],
+)
+async def test_numbers_and_types_beyond_any_are_a_400(serving, field, value):
+    call = await post(serving, "/run_code", {"code": "print(1)", "language": "python", field: value})
+    assert call.status == 400
+
+
+async def test_a_wait_beyond_any_is_as_long_as_it_takes(serving):
+    call = await judged(serving, tests=TESTS, completion="print(1)", wait=10**400)
+    assert json.loads(call.text)["verdict"] == "wrong_answer"
