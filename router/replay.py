@@ -96,9 +96,11 @@ class Replay:
         for seed in range(seeds):
             for place, problem in enumerate(self._problems):
                 state = self.router_state(int(self._fold[place]))
+                drawable = tuple(members) or self.members
+                first_wave = state.portfolio.first_wave(member.name for member in drawable)
                 sampling = SamplingRequest(
-                    members=tuple(members) or self.members,
-                    first_wave=state.portfolio.first_wave if policy == "portfolio" else 0,
+                    members=drawable,
+                    first_wave=first_wave if policy == "portfolio" else 0,
                     budget=budget,
                     seed=mix(seed * len(self._problems) + place) >> 1,
                     stop_after_passes=1,

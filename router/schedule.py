@@ -7,7 +7,7 @@ sample goes to the member that covers most of what the samples before it leave u
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -37,12 +37,13 @@ class Recommendation:
     schedule: tuple[str, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def first_wave(self) -> int:
-        """Samples that are worth drawing before anything is known: as many as members are at the schedule's front; 0
-        without a schedule.
+    def first_wave(self, members: Iterable[str]) -> int:
+        """Samples that are worth drawing before anything is known: as many as there are members at the front of the
+        schedule for these; 0 where it names none of them.
         """
-        return len(set(self.schedule[:_FRONT]))
+        drawable = set(members)
+        turns = [name for name in self.schedule if name in drawable]
+        return len(set(turns[:_FRONT]))
 
     def as_json(self) -> dict[str, Any]:
         return {"schedule": [list(run) for run in runs_of(self.schedule)], "weights": dict(self.weights)}

@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,18 @@ from alpharay.merge.rounding import Float64
 from alpharay.merge.write.derived import block_bounds, read_block, write_derived
 
 
-def write_random_direction(*, start: Path, end: Path, out: Path, seed: int) -> Path:
+def write_random_direction(
+    *, start: Path, end: Path, out: Path, seed: int, allow_config: Sequence[str] = ()
+) -> Path:
     """Writes start + r to `out`, in float32, where r is random and has the norm of end - start in every tensor.
 
-    r has normal entries from `seed` and the tensor's name. An `out` that is there already is taken to be this
+    r has normal entries from `seed` and the tensor's name. allow_config: fields of config.json that may differ. An `out` that is there already is taken to be this
     checkpoint. Raises MergeError.
     """
     if out.is_dir():
         return out
     first, last = open_checkpoint(start), open_checkpoint(end)
-    check_compatible(first, last, any_dtype=True, allow_config=())
+    check_compatible(first, last, any_dtype=True, allow_config=allow_config)
     with Inputs([first, last]) as inputs:
         scales: dict[str, float] = {}
         for tensor in first.tensors.values():

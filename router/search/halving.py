@@ -180,7 +180,10 @@ class Search:
             rounds.alive[fold] = tuple(dict.fromkeys([*chosen, *self.plan.kept]))
 
     def _ranked(self, points: Sequence[Point], rounds: _Rounds, fold: int) -> list[Point]:
-        """By turns the best at each budget, and the next that the schedule over all of them turns to."""
+        """By turns the best at each budget, and the next that the schedule over all of them turns to. Points that the
+        total left no samples for are left out.
+        """
+        points = [point for point in points if rounds.samples.get(point)]
         known = self.fold_of != fold
         samples, solved = self._counted(points, rounds)
         samples, solved = samples[known], solved[known]

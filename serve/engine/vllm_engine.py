@@ -51,6 +51,7 @@ except ModuleNotFoundError:  # 0.26, which bench/gpu.py may find on a machine wh
 
 log = logging.getLogger("ray.serve")
 
+MEASURING = "alpharay.serve.engine.worker.Measuring"
 _FORK_SERVER = multiprocessing.get_context("forkserver")
 
 # Making an engine's configuration touches process-wide state (loggers, torch's thread count): one at a
@@ -130,8 +131,13 @@ class VllmEngine:
                 await asyncio.to_thread(engine.shutdown)
 
     async def cache_bytes(self) -> int:
-        """Bytes of each GPU that hold the key-value cache of this engine, which has started; the least of its GPUs."""
+        """Bytes of each GPU that hold the key-value cache of this engine, which has started; the least of its GPUs.
+
+        0: it cannot be measured.
+        """
         assert self._engine is not None
+        if self._arguments.worker_extension_cls != MEASURING:  # the user's own took its place
+            return 0
         return int(min(await self._engine.collective_rpc("alpharay_cache_bytes")))
 
     def reserve_cache(self, size: int) -> None:
@@ -335,7 +341,7 @@ def _arguments(spec: EngineSpec, config: EngineConfig) -> Namespace:
     elif config.members_per_replica > 1 and isinstance(spec.weights, CheckpointWeights):
         # vLLM's own default, shared by the engines that will hold this replica's GPU together.
         defaults["gpu_memory_utilization"] = 0.9 / config.members_per_replica
-        defaults["worker_extension_cls"] = "alpharay.serve.engine.worker.Measuring"
+        defaults["worker_extension_cls"] = MEASURING
     for key in config.extra:
         if key in ours or key in _NOT_FOR_US:
             raise ConfigError(

@@ -166,7 +166,10 @@ def _alternative(session: RecordedSession, policy: str) -> Alternative:
         if candidate.draw.turn == 1:
             recorded[candidate.draw.member].append(candidate)
     # Repairs depend on texts, which are not kept.
-    other = Session(replace(session.sampling, turns=1), POLICIES[policy]())
+    sampling = session.sampling
+    names = [member.name for member in sampling.members]
+    first_wave = sampling.router_state.portfolio.first_wave(names) if policy == "portfolio" else 0
+    other = Session(replace(sampling, turns=1, first_wave=first_wave), POLICIES[policy]())
     taken: Counter[str] = Counter()
     events: list[Event] = []
     while not isinstance(draws := other.step(events), Stop):

@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise OutcomesError(f"{store.shown}: {error}") from error
     except StoreDown as error:
         raise OutcomesError(f"{store.shown} cannot be read: {error}") from error
-    except ValueError as error:  # of another version
-        raise OutcomesError(f"{arguments.response}: {error}") from error
+    except (KeyError, ValueError) as error:
+        raise OutcomesError(f"{arguments.response} was recorded by another version: {error}") from error
     finally:
         store.close()
     if arguments.json:

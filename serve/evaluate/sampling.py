@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router.seeds import draw_seed
 from alpharay.serve.dialects import chat
 from alpharay.serve.errors import OutcomesError
-from alpharay.serve.evaluate.journal import Journal, Row
+from alpharay.serve.evaluate.journal import Journal, Key, Row
 from alpharay.serve.transport.asgi import Reply
 from alpharay.serve.transport.clients import JudgeUnavailable, SampleLost
 
@@ -82,7 +82,16 @@ class Tally:
 class Run:
     """Draws and judges what a journal lacks. one_by_one: a member after the other, for engines that are moved."""
 
-    def __init__(self, plan: Plan, engines: Sampling, judging: JudgeClient, journal: Journal) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        engines: Sampling,
+        judging: JudgeClient,
+        journal: Journal,
+        *,
+        wanted: Container[Key] | None = None,
+    ) -> None:
+        """wanted: of what the journal lacks, only these samples; None: all of it."""
         self._plan = plan
         self._engines = engines
         self._judging = judging
@@ -94,6 +103,7 @@ class Run:
                 for problem in plan.problems
                 for sample in range(plan.samples)
                 if (problem.id, member.name, sample) not in done
+                and (wanted is None or (problem.id, member.name, sample) in wanted)
             ]
             for member in plan.members
         }

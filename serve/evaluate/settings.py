@@ -11,6 +11,23 @@ from typing import Any
 from alpharay.serve.errors import OutcomesError
 
 _FILE = "eval.json"
+_OTHER_PROBLEMS = "{folder} holds outcomes of other problems than those in {problems}; use another --out"
+
+
+def check_settings(folder: Path, problems: Path, settings: Mapping[str, Any]) -> None:
+    """Checks what all members of a folder have in common against what was measured there before, if anything was.
+
+    settings: the seed, and the options of every request. Raises OutcomesError, naming what differs.
+    """
+    before = _read(folder / _FILE)
+    if before.get("problems", _hash(problems)) != _hash(problems):
+        raise OutcomesError(_OTHER_PROBLEMS.format(folder=folder, problems=problems))
+    for name, known in before["members"].items():
+        for key, value in settings.items():
+            if known.get(key, value) != value:
+                raise OutcomesError(
+                    f"{folder} holds outcomes of {name} with another {key} ({known[key]}, now {value}); use another --out"
+                )
 
 
 def keep_settings(folder: Path, problems: Path, members: Mapping[str, Mapping[str, Any]]) -> None:
@@ -21,18 +38,13 @@ def keep_settings(folder: Path, problems: Path, members: Mapping[str, Mapping[st
     Raises OutcomesError, naming what differs.
     """
     now: dict[str, Any] = {
-        "problems": hashlib.sha256(problems.read_bytes()).hexdigest(),
+        "problems": _hash(problems),
         "members": {name: dict(settings) for name, settings in members.items()},
     }
     path = folder / _FILE
-    try:
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"members": {}}
-    except (OSError, ValueError) as error:
-        raise OutcomesError(f"{path} cannot be read: {error}") from error
+    before = _read(path)
     if before.get("problems", now["problems"]) != now["problems"]:
-        raise OutcomesError(
-            f"{folder} holds outcomes of other problems than those in {problems}; use another --out"
-        )
+        raise OutcomesError(_OTHER_PROBLEMS.format(folder=folder, problems=problems))
     for name, settings in now["members"].items():
         for key, value in before["members"].get(name, settings).items():
             if settings.get(key) != value:
@@ -44,3 +56,14 @@ def keep_settings(folder: Path, problems: Path, members: Mapping[str, Mapping[st
     whole = {"problems": now["problems"], "members": {**before["members"], **now["members"]}}
     part.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
+
+
+def _hash(problems: Path) -> str:
+    return hashlib.sha256(problems.read_bytes()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {"members": {}}
+    except (OSError, ValueError) as error:
+        raise OutcomesError(f"{path} cannot be read: {error}") from error

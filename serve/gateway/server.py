@@ -69,7 +69,8 @@ class Server:
                 rotation = sampling.rotation if parsed.pinned else next(self._rotation)
             sampling = replace(sampling, router_state=self.learning.router_state(), rotation=rotation)
         if parsed.policy == "portfolio":
-            sampling = replace(sampling, first_wave=sampling.router_state.portfolio.first_wave)
+            names = [member.name for member in sampling.members]
+            sampling = replace(sampling, first_wave=sampling.router_state.portfolio.first_wave(names))
         if parsed.conversation:
             sampling = replace(sampling, prefer=self.conversations.member(parsed.conversation))
         return RecordedSession(sampling, parsed.policy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -18,6 +19,7 @@ from alpharay.router.search.points import checkpoint, lattice
 from alpharay.serve import config as configuration
 from alpharay.serve.cli import main
 from alpharay.serve.config import Config
+from alpharay.serve.errors import OutcomesError
 from alpharay.serve.evaluate import sampling
 from alpharay.serve.evaluate.hosting import Hosting
 from alpharay.serve.evaluate.outcomes import read_outcomes
@@ -226,3 +228,40 @@ def test_what_cannot_be_searched_is_refused_in_one_line(options, error, tmp_path
     assert code == 2
     assert error in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_a_frontier_of_the_lines_end_alone_names_both_checkpoints(monkeypatch, tmp_path):
+    """A member on low..high is one by both, also where it is an end of it."""
+    asked = searched(tmp_path / "a")
+    search, _ = run(monkeypatch, asked)
+    result = replace(measured(search), recommended=((0.0, 0.0, 1.0),) * 3, point=(0.0, 0.0, 1.0))
+    write_report(asked, search, result, asked.folder)
+    config = configuration.load(asked.folder / "frontier.yaml")
+    assert [point.name for point in config.points] == ["1"]
+
+
+def test_a_folder_of_another_search_is_not_gone_on_with(monkeypatch, tmp_path):
+    run(monkeypatch, searched(tmp_path / "a"))
+    other = replace(searched(tmp_path / "a"), options={"temperature": 0.5})
+    with pytest.raises(OutcomesError, match="with another options"):
+        run(monkeypatch, other)
+    again = searched(tmp_path / "a")
+    again.problems_file.write_text("{}")
+    with pytest.raises(OutcomesError, match="of other problems"):
+        run(monkeypatch, again)
+
+
+def test_a_search_draws_exactly_what_it_asks_for_though_the_judge_fails(monkeypatch, tmp_path):
+    search, engines = run(monkeypatch, searched(tmp_path / "a"), fails_at=("frontier@init", "3"))
+    assert len(engines.drawn) == search.told <= 6_000
+
+
+@pytest.mark.parametrize("names", [("1b", "p1b"), ("a", "b", "a0.5_b0.5")])
+def test_checkpoints_whose_points_would_share_a_name_are_refused(names, tmp_path, capsys):
+    asked = searched(tmp_path / "a")
+    config = tmp_path / "frontier.yaml"
+    members = [{"name": "x", "weights": {names[0]: 1.0}}]
+    config.write_text(yaml.safe_dump({"checkpoints": {name: name for name in names}, "members": members}))
+    options = ["--out", str(tmp_path / "o"), "--samples", "9999", "--no-random"]
+    assert main.main(["search", str(asked.problems_file), str(config), *options]) == 2
+    assert "two points would both be named" in capsys.readouterr().err

@@ -180,8 +180,10 @@ def test_at_temperature_0_every_member_is_drawn_once():
 
 def test_the_first_wave_has_one_sample_for_each_member_at_the_schedules_front():
     schedule = tuple("aabbccaabbccddaa" + "e" * 20)
-    assert Recommendation(schedule).first_wave == 4
-    assert Recommendation().first_wave == 0
+    assert Recommendation(schedule).first_wave("abcde") == 4
+    assert Recommendation(schedule).first_wave("ax") == 1
+    assert Recommendation(schedule).first_wave("xy") == 0
+    assert Recommendation().first_wave("ab") == 0
     members = frontier(*range(9))
     asked = {"members": members, "budget": 32, "stop_after_passes": 1}
     assert len(Session(sampling(**asked, first_wave=4), POLICIES["portfolio"]()).step()) == 4

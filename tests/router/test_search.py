@@ -122,3 +122,10 @@ def test_samples_that_could_not_be_judged_count_neither_way():
 def test_too_few_samples_are_refused_with_the_number_that_it_takes():
     with pytest.raises(ValueError, match=r"100 samples are too few: .* takes 2432"):
         plan(total=100)
+
+
+def test_points_that_the_total_left_no_samples_for_are_never_chosen():
+    least = plan(problems=8, finalists=40, total=10**6).least
+    search = Search(plan(problems=8, finalists=40, total=least))
+    run(search, plane)
+    assert all(search.samples[point] for point in search.finalists())

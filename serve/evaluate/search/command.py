@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from alpharay.router.search.halving import Subject
     from alpharay.serve.config import Config
     from alpharay.serve.evaluate.search.members import Checkpoints
+    from alpharay.serve.evaluate.search.rounds import Searched
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,6 +152,7 @@ def run(arguments: argparse.Namespace) -> int:
         in_flight=arguments.in_flight,
         address=arguments.address,
     )
+    _check_names(searched)
     with ProgressLine(every_s=30) as progress:
         search = run_search(
             searched,
@@ -182,3 +185,25 @@ def _searched(config: Config, arguments: argparse.Namespace) -> tuple[str, ...]:
         raise UsageError(f"--baseline: {min(twice)!r} is combined already; leave it out of one of the two")
     asked = arguments.checkpoints or known
     return tuple(name for name in known if name in asked and name not in arguments.baseline)
+
+
+def _check_names(searched: Searched) -> None:
+    """Raises UsageError: two points would have one name, or a checkpoint's name cannot be a member's."""
+    from pydantic import ValidationError
+
+    from alpharay.merge.errors import UsageError
+
+    taken: dict[str, object] = {}
+    subjects: list[Subject] = [*searched.plan.points, *searched.plan.baselines]
+    for subject in subjects:
+        try:
+            name = searched.name(subject)
+        except ValidationError as error:
+            raise UsageError(
+                f"checkpoints: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+            ) from None
+        if name in taken:
+            raise UsageError(
+                f"two points would both be named {name}; give the checkpoints names that differ in letters"
+            )
+        taken[name] = subject

@@ -24,11 +24,18 @@ def member_of(point: Point, names: Sequence[str]) -> float | NamedMember:
     if weights.keys() <= {"low", "high"} and {"low", "high"} <= set(names):
         return weights.get("high", 0.0)
     name = next(iter(weights)) if len(weights) == 1 else "_".join(f"{n}{w:g}" for n, w in weights.items())
-    if len(name) > _LONGEST_NAME:
+    return NamedMember(name=good_name(name), weights=weights)
+
+
+def good_name(name: str) -> str:
+    """As a member may be called: not too long, and nothing that reads as an alpha."""
+    if len(name) >= _LONGEST_NAME:
         name = hashlib.sha256(name.encode()).hexdigest()[:12]
-    if not name[0].isalpha():  # it could read as an alpha
-        name = f"p{name}"
-    return NamedMember(name=name[:_LONGEST_NAME], weights=weights)
+    try:
+        float(name)
+    except ValueError:
+        return name if name[0].isalpha() else f"p{name}"
+    return f"p{name}"
 
 
 def name_of(member: float | NamedMember, frontier: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,13 +28,16 @@ def with_random_direction(
 ) -> Checkpoints:
     """The checkpoints of the configuration and, as `random`, one as far from the first as the last is.
 
-    It is written to `folder`/random. Raises MergeError.
+    It is written to a folder in `folder`, named by what it is made of. Raises MergeError.
     """
     full = _full(config, names)
-    out = folder / RANDOM
+    identity = hashlib.sha256(f"{full[0].resolve()} {full[-1].resolve()} {seed}".encode()).hexdigest()[:12]
+    out = folder / f"{RANDOM}-{identity}"
     if not out.is_dir():
         say(f"writing the null baseline to {out}: {full[0]} and a random step as long as to {full[-1]}")
-    write_random_direction(start=full[0], end=full[-1], out=out, seed=seed)
+    write_random_direction(
+        start=full[0], end=full[-1], out=out, seed=seed, allow_config=config.differing_config
+    )
     return {**config.named_checkpoints, RANDOM: out}
 
 

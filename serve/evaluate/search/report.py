@@ -79,14 +79,14 @@ def as_frontier(searched: Searched, result: Measured) -> str:
     for key in ("endpoints", "adapters", "checkpoints", "members"):
         document.pop(key, None)
     members = members_of(searched, result)
-    used = {name for member in members for name in _weights(member)}
-    bases = {
-        value.base
-        for name, value in searched.checkpoints.items()
-        if name in used and isinstance(value, AdapterCheckpoint)
-    }
+    # All that were combined, also those that no member has a part of: a member on the line low..high needs both, and
+    # hosting `adapters` its adapters.
+    values = {name: searched.checkpoints[name] for name in searched.names}
+    bases = {value.base for value in values.values() if isinstance(value, AdapterCheckpoint)}
     document["checkpoints"] = {
-        name: _checkpoint(value) for name, value in searched.checkpoints.items() if name in used | bases
+        name: _checkpoint(value)
+        for name, value in searched.checkpoints.items()
+        if name in values.keys() | bases
     }
     if searched.config.differing_config:
         document["allow_config"] = list(searched.config.differing_config)

@@ -16,8 +16,8 @@ from alpharay.serve.config import Config
 from alpharay.serve.evaluate.hosting import Hosting, hosted
 from alpharay.serve.evaluate.journal import Journal, Key
 from alpharay.serve.evaluate.sampling import Drawn, Plan, Run, Tally
-from alpharay.serve.evaluate.search.members import Checkpoints, member_of, name_of, with_members
-from alpharay.serve.evaluate.settings import keep_settings
+from alpharay.serve.evaluate.search.members import Checkpoints, good_name, member_of, name_of, with_members
+from alpharay.serve.evaluate.settings import check_settings, keep_settings
 from alpharay.serve.span import NamedMember
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.transport.clients import RayEngines, RayJudging
@@ -49,7 +49,7 @@ class Searched:
     def member(self, subject: Subject) -> float | NamedMember:
         """The member that stands for a point, or for a baseline, which is a checkpoint."""
         if isinstance(subject, str):
-            return NamedMember(name=subject, weights={subject: 1.0})
+            return NamedMember(name=good_name(subject), weights={subject: 1.0})
         return member_of(subject, self.names)
 
     def name(self, subject: Subject) -> str:
@@ -66,7 +66,9 @@ def run_search(searched: Searched, say: Say, show: Show) -> Search:
     """
     search = Search(searched.plan)
     tally = Tally(total=searched.plan.total, done=0)
+    settings = {"seed": searched.seed, "options": dict(searched.options)}
     with Journal(searched.folder) as journal, _Engines(searched, say) as engines:
+        check_settings(searched.folder, searched.problems_file, settings)
         while draws := search.draws():
             keys = _keys(searched, draws)
             solved = journal.solved
@@ -77,7 +79,8 @@ def run_search(searched: Searched, say: Say, show: Show) -> Search:
                 say(
                     f"{len(subjects)} points, {samples} samples of each problem: {len(draws)} are to be drawn"
                 )
-                run = Run(_plan(searched, engines.drawn(subjects), samples), *engines.clients, journal)
+                plan = _plan(searched, engines.drawn(subjects), samples)
+                run = Run(plan, *engines.clients, journal, wanted=set(keys.values()))
                 _run(run, tally, show)
                 solved, known = journal.solved, keys
             for draw, key in known.items():

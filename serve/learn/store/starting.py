@@ -37,9 +37,9 @@ def ready_store(url: str | None, folder: Path, cache: Path, say: Callable[[str],
 
 
 def existing_store(url: str | None, folder: Path, cache: Path) -> Store:
-    """The store that a server uses, open, for a command that only reads. Nothing is made; arguments as of `ready_store`.
+    """The store that a server uses, for a command that only reads: nothing is made, and nothing brought up to date.
 
-    Raises ConfigError: the URL cannot be used. Raises StartFailed: there is none, or it cannot be opened.
+    Arguments as of `ready_store`. Raises ConfigError: the URL cannot be used. Raises StartFailed: there is no such file.
     """
     whole = _whole(url, folder, cache)
     parsed = make_url(whole)
@@ -47,13 +47,7 @@ def existing_store(url: str | None, folder: Path, cache: Path) -> Store:
         raise StartFailed(
             f"store: there is no {parsed.database}; name the configuration that the server was started with, or --store"
         )
-    store = Store(whole)
-    try:
-        store.open()
-    except StoreDown as error:
-        store.close()
-        raise StartFailed(f"store: {error}") from error
-    return store
+    return Store(whole)
 
 
 def _whole(url: str | None, folder: Path, cache: Path) -> str:
