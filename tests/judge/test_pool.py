@@ -16,6 +16,7 @@ import pytest
 from alpharay.judge import JudgePool, Limits, QueueFull, VerdictKind, parse_tests
 from alpharay.judge.errors import JudgeError, SandboxUnavailable
 from alpharay.judge.guest.run import CompiledProgramCache, Run
+from alpharay.judge.guest.scratch import Scratch
 from alpharay.judge.sandbox.worker import Order, Worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -94,7 +95,13 @@ async def test_the_time_it_took_to_compile_is_no_time_idle():
             self.waits_since = started
 
     run = Compiling(
-        {"run": 1, "same": True, "mode": "stdio"}, [0, 0, 1, 2], None, CompiledProgramCache(), None, None
+        {"run": 1, "same": True, "mode": "stdio", "files": [], "writes": []},
+        [0, 0, 1, 2],
+        None,
+        CompiledProgramCache(),
+        None,
+        Scratch(""),
+        None,
     )
     run.report()
     assert run.waits_since >= run.forked
@@ -157,6 +164,8 @@ async def test_a_server_that_gets_no_process_says_so_and_lives():
 
     order = {
         "run": 7,
+        "files": [],
+        "writes": [],
         "same": False,
         "mode": "stdio",
         "entry": "",
@@ -165,7 +174,7 @@ async def test_a_server_that_gets_no_process_says_so_and_lives():
         "memory": 1,
         "output": 1,
     }
-    report = Run(order, [0, 0, 1, 2], Full(), CompiledProgramCache(), None, None).report()
+    report = Run(order, [0, 0, 1, 2], Full(), CompiledProgramCache(), None, Scratch(""), None).report()
     assert report == {"refused": "[Errno 11] fork: no room"}
 
 
