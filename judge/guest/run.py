@@ -132,6 +132,7 @@ class Run:
         self._ended = "exit"
         self._interacting: list[Compiled] = []  # what the processes of an interactive run are forked from
         self._candidate_first = False  # it ended no later than its interactor
+        self._interactor_gone = False  # content, so that the candidate may go on
         self._of_candidate: list[int] = []  # its ends of the pipes between them
         self._of_interactor: list[int] = []
 
@@ -393,13 +394,14 @@ class Run:
                 watch_at = math.inf
             wait = min(*left, ask_at - now, watch_at - now)
             events = poll.poll(max(1, math.ceil(wait * 1000)))
-            if any(descriptor == subject.handle for descriptor, _ in events):
+            if not self._interactor_gone and any(descriptor == subject.handle for descriptor, _ in events):
                 self._candidate_first = True
             for descriptor, _ in events:
                 if descriptor == children[-1].handle:
                     # In an interactive run the candidate is to end by itself where its interactor is content.
                     if self._candidate_first or not self._interactor_is_content(children):
                         return
+                    self._interactor_gone = True
                     poll.unregister(descriptor)
                     _close(self._of_interactor)
                 if self._complaints is not None and descriptor == self._complaints.receive:
