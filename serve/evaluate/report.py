@@ -160,7 +160,7 @@ def _pass_table(result: Audit) -> str:
     rows += [
         [name, *(_percent(ensemble.pass_at.get(k)) for k in budgets)] for name, ensemble in _ensembles(result)
     ]
-    return _table(["solved, %", *(f"{k}" for k in budgets)], rows)
+    return table(["solved, %", *(f"{k}" for k in budgets)], rows)
 
 
 def _gain_table(result: Audit) -> str:
@@ -169,7 +169,7 @@ def _gain_table(result: Audit) -> str:
         [name, *(_plus(ensemble.gain[k]) if k in ensemble.gain else "" for k in budgets)]
         for name, ensemble in _ensembles(result)
     ]
-    return _table(["points", *(f"{k}" for k in budgets)], rows)
+    return table(["points", *(f"{k}" for k in budgets)], rows)
 
 
 def _schedule_text(result: Audit) -> str:
@@ -189,7 +189,7 @@ def _split_table(result: Audit) -> str:
         [f"{k}", ", ".join(f"{samples} of `{name}`" for name, samples in split.items())]
         for k, split in result.portfolio.splits.items()
     ]
-    return _table(["budget", "samples"], rows)
+    return table(["budget", "samples"], rows)
 
 
 def _failure_table(result: Audit) -> str:
@@ -197,7 +197,7 @@ def _failure_table(result: Audit) -> str:
         [f"`{name}`", _alpha(member.alpha), _range(member.incorrect), _range(member.inefficient)]
         for name, member in result.members.items()
     ]
-    return _table(["member", "alpha", "correctness failures, %", "time or memory limit, %"], rows)
+    return table(["member", "alpha", "correctness failures, %", "time or memory limit, %"], rows)
 
 
 def _complement_table(result: Audit) -> str:
@@ -212,7 +212,7 @@ def _complement_table(result: Audit) -> str:
         ]
         for row, name in enumerate(result.frontier)
     ]
-    return _table(["solves", *(f"not `{name}`" for name in result.frontier), "alone"], rows)
+    return table(["solves", *(f"not `{name}`" for name in result.frontier), "alone"], rows)
 
 
 def _redundancy_table(result: Audit) -> str:
@@ -228,7 +228,7 @@ def _redundancy_table(result: Audit) -> str:
         ]
         for name, each in named
     ]
-    return _table(["", "samples", "programs", "behaviours"], rows)
+    return table(["", "samples", "programs", "behaviours"], rows)
 
 
 def _redundancy(each: Redundancy) -> Json:
@@ -291,6 +291,6 @@ def _alpha(alpha: float | None) -> str:
     return "" if alpha is None else f"{alpha:g}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     whole = [[cell.replace("|", "\\|").replace("\n", " ") for cell in cells] for cells in (head, *rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (whole[0], ["---"] * len(head), *whole[1:]))

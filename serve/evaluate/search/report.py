@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from alpharay.router.schedule import runs_of
 from alpharay.router.search.halving import Search, Subject, expected_failures
 from alpharay.router.search.nested import Measured
 from alpharay.router.search.points import Point
+from alpharay.serve.evaluate.report import table
 from alpharay.serve.evaluate.search.rounds import Searched
 from alpharay.serve.portfolio_file import portfolio_text
 from alpharay.serve.span import AdapterCheckpoint, NamedMember, point_of
@@ -211,7 +212,7 @@ def _solved_table(result: Measured) -> str:
         ["one point for all numbers", *_percents(result.one)],
         ["the best point of each number, with hindsight", *_percents(result.hindsight)],
     ]
-    return _table(["solved, %", *map(str, result.schedule)], rows)
+    return table(["solved, %", *map(str, result.schedule)], rows)
 
 
 def _gain_table(result: Measured) -> str:
@@ -219,7 +220,7 @@ def _gain_table(result: Measured) -> str:
         f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
         for value, low, high in result.gain.values()
     ]
-    return _table(["points", *map(str, result.gain)], [["schedule against the one point", *gains]])
+    return table(["points", *map(str, result.gain)], [["schedule against the one point", *gains]])
 
 
 def _schedule(searched: Searched, result: Measured) -> str:
@@ -235,7 +236,7 @@ def _alone_table(searched: Searched, result: Measured) -> str:
         [f"`{searched.name(subject)}`", _shown(searched, subject), *_percents(solved)]
         for subject, solved in result.subjects.items()
     ]
-    return _table(["solved, %", "weights", *map(str, result.schedule)], rows)
+    return table(["solved, %", "weights", *map(str, result.schedule)], rows)
 
 
 def _points_table(searched: Searched, search: Search) -> str:
@@ -246,7 +247,7 @@ def _points_table(searched: Searched, search: Search) -> str:
         [f"`{searched.name(subject)}`", f"{search.samples[subject]}", *_percents(shares[subject])]
         for subject in ranked
     ]
-    return _table(["expected, %", "samples", *map(str, searched.plan.budgets)], rows)
+    return table(["expected, %", "samples", *map(str, searched.plan.budgets)], rows)
 
 
 def _named(searched: Searched, subject: Subject) -> dict[str, float]:
@@ -281,7 +282,3 @@ def _points(share: float) -> float:
 
 def _percents(shares: Mapping[int, float]) -> list[str]:
     return [f"{100 * share:.1f}" for share in shares.values()]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
