@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from alpharay.router.search.halving import Subject
     from alpharay.serve.config import Config
-    from alpharay.serve.evaluate.search.members import Checkpoints
     from alpharay.serve.evaluate.search.rounds import Searched
 
 
@@ -91,6 +90,8 @@ def _bounds(text: str) -> tuple[float, float]:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     from alpharay.judge.command import read_problems
     from alpharay.judge.compare import any_digits
     from alpharay.merge.errors import UsageError
@@ -136,14 +137,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_sandbox(config.judge.sandbox)
     say = timed_lines()
     options = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
-    checkpoints: Checkpoints = config.named_checkpoints
-    if random:
-        checkpoints = with_random_direction(config, names, arguments.out, seed=arguments.seed, say=say)
     searched = Searched(
         config=config,
         plan=plan,
         names=names,
-        checkpoints=checkpoints,
+        checkpoints=config.named_checkpoints,
         problems=problems,
         problems_file=arguments.problems,
         folder=arguments.out,
@@ -153,6 +151,9 @@ def run(arguments: argparse.Namespace) -> int:
         address=arguments.address,
     )
     _check_names(searched)
+    if random:  # written only where nothing else is wrong
+        checkpoints = with_random_direction(config, names, arguments.out, seed=arguments.seed, say=say)
+        searched = replace(searched, checkpoints=checkpoints)
     with ProgressLine(every_s=30) as progress:
         search = run_search(
             searched,
