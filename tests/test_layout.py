@@ -22,6 +22,7 @@ PARTS = ("merge", "judge", "router", "serve")
 # The few files that may touch the engine and the cluster; a new one is a decision to be made here.
 IMPORT_VLLM = {
     "serve/engine/vllm_engine.py",
+    "serve/engine/vllm_samples.py",
     "serve/engine/preload.py",
     "merge/engine/loader.py",
     "merge/engine/shift.py",

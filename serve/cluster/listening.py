@@ -18,12 +18,17 @@ def arrive(server: sections.Server) -> str:
     On a cluster of our own that is loopback: nothing that passes between its parts leaves the machine.
     """
     if not os.environ.get(ONE_MACHINE):
-        from ray.util import get_node_ip_address
-
-        return str(get_node_ip_address())
+        return node_address()
     keep_local()
     _listen_at(server)
     return LOOPBACK
+
+
+def node_address() -> str:
+    """Where the other nodes of the cluster reach this one."""
+    from ray.util import get_node_ip_address
+
+    return str(get_node_ip_address())
 
 
 def _listen_at(server: sections.Server) -> None:

@@ -94,15 +94,22 @@ def _check_numbers(fields: Json) -> None:
             raise malformed(f"a number is beyond 64 bits: {shown(value)}")
 
 
-def with_own(rest: str, own: Json) -> bytes:
-    """The engine's body: what came, and what is ours."""
-    rest = rest.removesuffix("}")
-    return f"{rest}{', ' if rest != '{' else ''}{json.dumps(own)[1:]}".encode()
+@dataclass(frozen=True, slots=True)
+class EngineBody:
+    """What an engine is sent. rest: what came, as JSON, one object for all samples of a request. own: fields of this one."""
+
+    rest: str
+    own: Json
+
+    def whole(self) -> str:
+        """As one JSON object."""
+        rest = self.rest.removesuffix("}")
+        return f"{rest}{', ' if rest != '{' else ''}{json.dumps(self.own)[1:]}"
 
 
 def salted(request: ApiRequest, salt: str) -> ApiRequest:
     """The request with a prefix cache of its own in the engine."""
-    return replace(request, rest=with_own(request.rest, {"cache_salt": salt}).decode())
+    return replace(request, rest=EngineBody(request.rest, {"cache_salt": salt}).whole())
 
 
 def greedy(temperature: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from alpharay.serve.dialects.api_request import ApiRequest, Json, with_own
+from alpharay.serve.dialects.api_request import ApiRequest, EngineBody, Json
 from alpharay.serve.dialects.dialect import Closing, Dialect, EngineError, Note, Origin, Spent
 from alpharay.serve.dialects.openai import DONE, data_of, error_body, event
 from alpharay.serve.errors import RequestError
@@ -179,13 +179,13 @@ class ChunkDialect(Dialect):
         seed: int | None,
         draw: bool,
         request_id: str = "",  # noqa: ARG002 - vLLM takes it from a header here
-    ) -> bytes:
+    ) -> EngineBody:
         own: Json = {"model": member, "seed": seed, "n": 1 if draw else request.choices, "stream": False}
         if request.stream and not draw:
             # The spend is told and counted whether or not the caller asked for it; in every event only if he did.
             usage = {"include_usage": True, "continuous_usage_stats": request.continuous_usage}
             own |= {"stream": True, "stream_options": request.stream_options | usage}
-        return with_own(request.rest, own)
+        return EngineBody(request.rest, own)
 
     def usage(self, response: Json) -> Spent:
         return usage(response)

@@ -12,6 +12,7 @@ from alpharay.serve.dialects import openai
 from alpharay.serve.dialects.api_request import (
     OURS,
     ApiRequest,
+    EngineBody,
     Json,
     for_the_engine,
     greedy,
@@ -160,7 +161,7 @@ class Dialect(ABC):
     @abstractmethod
     def engine_body(
         self, request: ApiRequest, member: str, *, seed: int | None, draw: bool, request_id: str = ""
-    ) -> bytes:
+    ) -> EngineBody:
         """The body for the member's own endpoint: one sample of a draw, or the request passed through.
 
         request_id: for dialects whose ids vLLM reads from the body; it takes the others' from a header.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from alpharay.serve.dialects.api_request import ApiRequest, Json, first_of_user, number, objects, with_own
+from alpharay.serve.dialects.api_request import ApiRequest, EngineBody, Json, first_of_user, number, objects
 from alpharay.serve.dialects.dialect import Call, Closing, Dialect, EngineError, Note, Origin, Schemas, Spent
 from alpharay.serve.dialects.messages_input import OUR_SIGNATURE, tidied
 from alpharay.serve.dialects.openai import data_of, named_event
@@ -72,10 +72,10 @@ class Messages(Dialect):
         seed: int | None,
         draw: bool,
         request_id: str = "",  # noqa: ARG002 - vLLM takes it from a header here
-    ) -> bytes:
+    ) -> EngineBody:
         extra = request.body["vllm_xargs"] | ({} if seed is None else {SEED: seed})
         own = {"model": member, "stream": request.stream and not draw, "vllm_xargs": extra or None}
-        return with_own(request.rest, own)
+        return EngineBody(request.rest, own)
 
     def text(self, response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG002 - the protocol's signature
         return "".join(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from alpharay.serve.dialects.api_request import ApiRequest, Json, first_of_user, number, objects, with_own
+from alpharay.serve.dialects.api_request import ApiRequest, EngineBody, Json, first_of_user, number, objects
 from alpharay.serve.dialects.dialect import Call, Closing, Dialect, EngineError, Note, Origin, Schemas, Spent
 from alpharay.serve.dialects.openai import data_of, named_event
 from alpharay.serve.dialects.responses_input import tidied
@@ -42,11 +42,11 @@ class Responses(Dialect):
 
     def engine_body(
         self, request: ApiRequest, member: str, *, seed: int | None, draw: bool, request_id: str = ""
-    ) -> bytes:
+    ) -> EngineBody:
         own = {"model": member, "seed": seed, "stream": request.stream and not draw}
         if request_id:
             own["request_id"] = f"{self.ID}{request_id}"
-        return with_own(request.rest, own)
+        return EngineBody(request.rest, own)
 
     def text(self, response: Json, request: ApiRequest | None = None) -> str:  # noqa: ARG002 - the protocol's signature
         return "".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from alpharay.serve.environment import JUDGE_NICENESS
 from alpharay.serve.loopback import keep_local
 from alpharay.serve.sections import Judge as JudgeConfig
 from alpharay.serve.state.cluster_state import JudgeState
+from alpharay.serve.transport.channel import ChannelAddress, ChannelServer
 from alpharay.serve.transport.local_judging import capture
 from alpharay.serve.transport.shared_tests import KnownTests
 
@@ -40,6 +42,7 @@ class Judge:
         # Counted where it runs: nodes differ in their cores.
         self._pool = JudgePool(config.worker_count, config.sandbox, max_queued=config.max_queued)
         self._tests = KnownTests()
+        self._channels = ChannelServer(self, ("judge", "run", "capture", "ready_for"))
         self._supervisor = Supervisor(log)
         try:
             await self._pool.start()
@@ -47,6 +50,10 @@ class Judge:
             await self._report(JudgeState(failed=True, detail=str(error)))
             raise
         self._supervisor.every("judge reports", _REPORT_S, self._report_up, at_most_s=2 * _CLUSTER_STATE_S)
+
+    async def channel(self, address: ChannelAddress, first: Sequence[Any]) -> None:
+        """Serves the methods below to one ingress until it has closed the channel."""
+        await self._channels.serve(address, first)
 
     async def judge(
         self,
@@ -105,5 +112,6 @@ class Judge:
         return {**self._supervisor.failures, **self._pool.failures}
 
     async def __del__(self) -> None:
+        self._channels.close()
         await self._supervisor.close()
         await self._pool.close()

@@ -1,7 +1,7 @@
 """The Ray Serve replica in which engines live: one member's, or several small ones'.
 
 It keeps its engines alive (a dead one is restarted in place, its neighbours go on), and carries
-requests to them, one message for a finished sample. Ray restarts the replica itself when it dies or
+requests to them. Ray restarts the replica itself when it dies or
 when its health check says that an engine cannot be brought back.
 """
 
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from alpharay.judge.supervise import Supervisor
 from alpharay.serve.config import Engine as EngineConfig
+from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.engine.build import engine_build
 from alpharay.serve.engine.start_order import start_engines
 from alpharay.serve.loopback import keep_local
 from alpharay.serve.state.cluster_state import MemberReport, Phase
 from alpharay.serve.state.engine_spec import EngineSpec
 from alpharay.serve.transport.asgi import Reply
-from alpharay.serve.transport.stream_transport import StreamId, StreamSenders
+from alpharay.serve.transport.channel import ChannelAddress, ChannelServer
 
 if TYPE_CHECKING:
     from alpharay.serve.engine.vllm_engine import VllmEngine
@@ -62,7 +63,7 @@ class EngineReplica:
         self._specs = specs
         self._engines: dict[str, VllmEngine] = {}  # by member; several may share one
         self._starting: set[str] = {member for spec in specs for member in spec.members}
-        self._senders = StreamSenders()
+        self._channels = ChannelServer(self, ("sample", "stream"))
         # When an engine last got on, and how far.
         self._moved: dict[VllmEngine, tuple[float, dict[str, int]]] = {}
         self._failures: Counter[VllmEngine] = Counter()  # restarts in a row that came to nothing
@@ -109,14 +110,18 @@ class EngineReplica:
         await start_engines(engines, on_one_gpu=self._on_one_gpu)
         self._starting.clear()
 
-    async def sample(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def channel(self, address: ChannelAddress, first: Sequence[Any]) -> None:
+        """Serves `sample` and `stream` to one ingress until it has closed the channel."""
+        await self._channels.serve(address, first)
+
+    async def sample(self, member: str, path: str, body: EngineBody, headers: Mapping[str, str]) -> Reply:
         """One whole answer of the member's engine.
 
         Raises EngineDown: the sample is lost through no fault of the request.
         """
         engine = await self._living(member)
         instance = engine.instance
-        reply = await engine.call(member, path, body, headers)
+        reply = await engine.sample(member, path, body, headers)
         if reply.status >= 500:
             await asyncio.sleep(_LOOK_UP_S)  # a death is noticed a moment after its requests fail
             if not engine.alive or engine.instance != instance or member in self._starting:
@@ -124,16 +129,14 @@ class EngineReplica:
         return reply
 
     async def stream(
-        self, member: str, path: str, body: bytes, headers: Mapping[str, str], stream_id: StreamId
-    ) -> AsyncIterator[tuple[int, str]]:
-        """A streamed answer: its (status, content type) here, its bytes to the stream id, as the engine sends them."""
+        self, member: str, path: str, body: EngineBody, headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[int, str] | bytes]:
+        """A streamed answer: its (status, content type), then its bytes as the engine sends them."""
         engine = await self._living(member)
-        sender = await self._senders.to(stream_id)
-        async with engine.open_call(member, path, body, headers) as reply:
+        async with engine.open_call(member, path, body.whole().encode(), headers) as reply:
             yield (reply.status, reply.content_type)
             async for chunk in reply.chunks:
-                sender.send(stream_id.number, chunk)
-            sender.send(stream_id.number, b"")
+                yield chunk
 
     async def check_health(self) -> None:
         """Asked by Ray; raising has the replica replaced."""
@@ -256,7 +259,7 @@ class EngineReplica:
 
     async def close(self) -> None:
         await self._supervisor.close()
-        self._senders.close()
+        self._channels.close()
         stopping = [engine.stop() for engine in set(self._engines.values())]
         await asyncio.gather(self._say_goodbye(), *stopping, return_exceptions=True)
 

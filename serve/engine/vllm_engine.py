@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import psutil
 import vllm.v1.engine.utils as vllm_engine_utils
@@ -32,6 +32,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
 from alpharay.serve.config import Engine as EngineConfig
+from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.dialects.messages import SEED
 from alpharay.serve.engine import fill_in_middle
 from alpharay.serve.engine.first_sample import draw_first_sample
@@ -48,6 +49,9 @@ try:
 except ModuleNotFoundError:  # 0.26, which bench/gpu.py may find on a machine whose PyTorch is older
     from vllm.entrypoints.openai.api_server import build_app, init_app_state
     from vllm.entrypoints.openai.cli_args import make_arg_parser
+
+if TYPE_CHECKING:
+    from alpharay.serve.engine.vllm_samples import Samples
 
 log = logging.getLogger("ray.serve")
 
@@ -89,6 +93,7 @@ class VllmEngine:
         self._arguments = _arguments(spec, config)
         self._engine: AsyncLLM | None = None
         self._app: Any = None
+        self._samples: Samples | None = None
         self._weight_switch: WeightSwitchScheduler | None = None
 
     async def start(self) -> None:
@@ -121,7 +126,8 @@ class VllmEngine:
             raise
         if isinstance(self.spec.weights, MergeOnLoadWeights):
             self._weight_switch = WeightSwitchScheduler(self.spec.members[0], partial(self._shift_to, engine))
-        self._engine, self._app, self.instance = engine, app, uuid.uuid4().hex
+        self._engine, self._app, self._samples = engine, app, _samples(app.state)
+        self.instance = uuid.uuid4().hex
 
     async def stop(self) -> None:
         engine, self._engine, self._app, self._weight_switch = self._engine, None, None, None
@@ -188,10 +194,13 @@ class VllmEngine:
                 return latest.num_waiting_reqs + latest.num_skipped_waiting_reqs, float(latest.kv_cache_usage)
         return 0, 0.0
 
-    async def call(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> asgi.Reply:
+    async def sample(
+        self, member: str, path: str, body: EngineBody, headers: Mapping[str, str]
+    ) -> asgi.Reply:
         """One whole answer of vLLM's own endpoint at that path; cancelling aborts it in the engine."""
         async with self._turn(member):
-            return await asgi.call(self._app, path, body, headers)
+            reply = await self._samples.reply(path, body, headers) if self._samples is not None else None
+            return reply or await asgi.call(self._app, path, body.whole().encode(), headers)
 
     @asynccontextmanager
     async def open_call(
@@ -302,6 +311,14 @@ class _Messages(AnthropicServingMessages):  # type: ignore[misc]  # vLLM is not 
         if self.parser_cls is None or self.parser_cls.reasoning_parser_cls is None:
             request.thinking = None
         return await super().create_messages(request, raw_request)
+
+
+def _samples(state: Any) -> Samples | None:
+    try:
+        from alpharay.serve.engine.vllm_samples import Samples
+    except ModuleNotFoundError:  # 0.26: every sample through the HTTP application
+        return None
+    return Samples(state)
 
 
 def _adapt(state: Any) -> None:

@@ -124,14 +124,19 @@ def run(arguments: argparse.Namespace) -> int:
             in_flight=arguments.in_flight,
             one_by_one=config.hosting == "shift",
         )
-        todo = Run(plan, hosting.engines, hosting.judging, journal)
-        if todo.tally.done:
-            say(f"{todo.tally.done} of {todo.tally.total} samples are there already")
-        with ProgressLine(every_s=30) as line:
-            asyncio.run(
-                todo.run(lambda tally: line.show(tally.done, tally.total, lambda: tally.text(line.seconds)))
-            )
-            line.end(todo.tally.text(line.seconds))
+
+        async def draw() -> None:
+            async with hosting.clients() as clients:
+                todo = Run(plan, *clients, journal)
+                if todo.tally.done:
+                    say(f"{todo.tally.done} of {todo.tally.total} samples are there already")
+                with ProgressLine(every_s=30) as line:
+                    await todo.run(
+                        lambda tally: line.show(tally.done, tally.total, lambda: tally.text(line.seconds))
+                    )
+                    line.end(todo.tally.text(line.seconds))
+
+        asyncio.run(draw())
         say(f"written: {journal.path}")
     return 0
 

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 from alpharay.serve.cluster.bring_up import deploy
 from alpharay.serve.cluster.checks import check_port
 from alpharay.serve.cluster.prepare import prepare
 from alpharay.serve.cluster.ray_cluster import check_gpus, cluster
 from alpharay.serve.config import Config, Router
+from alpharay.serve.environment import LOOPBACK
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.state.revision import Revision
-from alpharay.serve.transport.clients import RayEngines, RayJudging
-from alpharay.serve.transport.stream_transport import StreamListener
+from alpharay.serve.transport.clients import RayEngines, RayJudging, calls_at_once
+from alpharay.serve.transport.link import Listener
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hosting:
     """What is up: the members in their order, their engines, and the judge."""
 
     members: tuple[ServedMember, ...]
-    engines: RayEngines
-    judging: RayJudging
+    hosts: Mapping[str, Any]
+    judge: Any
+    node: str
+    at_once: int | None
+
+    @asynccontextmanager
+    async def clients(self) -> AsyncIterator[tuple[RayEngines, RayJudging]]:
+        """Of the engines and of the judge, in the running loop."""
+        listener = Listener()
+        await listener.listen(self.node)
+        try:
+            yield (
+                RayEngines(self.hosts, lambda _: False, listener, self.at_once),
+                RayJudging(self.judge, lambda: False, listener),
+            )
+        finally:
+            await listener.close()
 
 
 @contextmanager
@@ -45,10 +62,16 @@ def hosted(config: Config, address: str | None, say: Callable[[str], None]) -> I
     revision = Revision(config=config, members=members, specs=specs)
     with redirect_stdout(sys.stderr), cluster(address, config, say):
         from alpharay.serve.cluster.deployments import handles
+        from alpharay.serve.cluster.listening import node_address
 
         check_gpus(config)
         deploy(revision, say)
         hosts, judge = handles(revision)
+        engine = config.engine
         yield Hosting(
-            members, RayEngines(hosts, lambda _: False, StreamListener()), RayJudging(judge, lambda: False)
+            members=members,
+            hosts=hosts,
+            judge=judge,
+            node=LOOPBACK if address is None else node_address(),
+            at_once=calls_at_once(engine.replicas, autoscaled=engine.autoscale is not None),
         )

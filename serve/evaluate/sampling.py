@@ -15,6 +15,7 @@ from alpharay.judge.problem import CodeTests, Problem, Tests
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router.seeds import draw_seed
 from alpharay.serve.dialects import chat
+from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.errors import OutcomesError
 from alpharay.serve.evaluate.journal import Journal, Key, Row
 from alpharay.serve.transport.asgi import Reply
@@ -27,7 +28,7 @@ _PATIENCE_S = 2.0
 
 
 class Sampling(Protocol):
-    async def sample(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply: ...
+    async def sample(self, member: str, path: str, body: EngineBody, headers: Mapping[str, str]) -> Reply: ...
 
 
 class JudgeClient(Protocol):
@@ -173,13 +174,8 @@ class Run:
         }
 
     async def _sampled(self, member: Drawn, problem: Problem, seed: int) -> dict[str, Any]:
-        asked = {
-            "messages": [{"role": "user", "content": problem.prompt}],
-            **self._plan.options,
-            "model": member.served,
-            "seed": seed,
-        }
-        body = json.dumps(asked).encode()
+        asked = {"messages": [{"role": "user", "content": problem.prompt}], **self._plan.options}
+        body = EngineBody(json.dumps(asked), {"model": member.served, "seed": seed})
         for attempt in range(_ATTEMPTS):
             try:
                 reply = await self._engines.sample(member.served, chat.PATH, body, {})

@@ -16,7 +16,7 @@ from typing import Any
 
 from alpharay.driver import Sampler, drive
 from alpharay.router import Candidate, Down, Draw, Event, SamplingRequest
-from alpharay.serve.dialects.api_request import Json
+from alpharay.serve.dialects.api_request import EngineBody, Json
 from alpharay.serve.dialects.dialect import EngineError, Spent
 from alpharay.serve.dialects.refusals import engine_fault, refused
 from alpharay.serve.errors import RequestError
@@ -71,7 +71,7 @@ class DirectSampler(Sampler):
             self._lost = f"the engine of {draw.member} was lost ({error})"
         return isinstance(error, SampleLost)
 
-    def body(self, draw: Draw, request_id: str) -> bytes:
+    def body(self, draw: Draw, request_id: str) -> EngineBody:
         """The request as the draw's engine gets it."""
         request = self.parsed.request
         if self.parsed.sampling.budget > 1:

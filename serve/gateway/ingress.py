@@ -17,8 +17,8 @@ from alpharay.serve.learn.store import Store
 from alpharay.serve.sections import Server as ServerConfig
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.state.revision import AnnouncedRevision
-from alpharay.serve.transport.clients import RayEngines, RayJudging
-from alpharay.serve.transport.stream_transport import StreamListener
+from alpharay.serve.transport.clients import RayEngines, RayJudging, calls_at_once
+from alpharay.serve.transport.link import Listener
 
 log = logging.getLogger("ray.serve")
 
@@ -48,7 +48,7 @@ class Ingress:
         idle: hosts that this revision does not ask; they are here so that Ray runs them.
         """
         del idle
-        self._listener = StreamListener()
+        self._listener = Listener()
         await self._listener.listen(arrive(config.server))
         self._judge = judge
         self._cluster_state = cluster_state
@@ -63,12 +63,19 @@ class Ingress:
         return _Door(self._rooms)
 
     def _room(self, revision: AnnouncedRevision) -> _Room:
+        engine = revision.config.engine
         engines = RayEngines(
             revision.hosts,
             lambda member: room.server.cluster.is_down(member),  # noqa: PLW0108 - not there yet
             self._listener,
+            calls_at_once(engine.replicas, autoscaled=engine.autoscale is not None),
         )
-        judging = RayJudging(self._judge, lambda: room.server.cluster.judge_is_down)
+        judging = RayJudging(
+            self._judge,
+            lambda: room.server.cluster.judge_is_down,
+            self._listener,
+            calls_at_once(revision.config.judge.replicas),
+        )
         store = Store(revision.config.store) if revision.config.store else None
         server = Server(
             revision.config,

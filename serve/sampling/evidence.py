@@ -12,7 +12,7 @@ from alpharay.judge.problem import Tests
 from alpharay.router import Need
 from alpharay.router.draw import Evidence
 from alpharay.router.selection.answers import normalised
-from alpharay.serve.dialects.api_request import ApiRequest, Json, with_own
+from alpharay.serve.dialects.api_request import ApiRequest, EngineBody, Json
 from alpharay.serve.dialects.dialect import Dialect
 from alpharay.serve.errors import malformed
 
@@ -58,7 +58,7 @@ def asking(request: ApiRequest, dialect: Dialect, needs: frozenset[Need]) -> tup
     if Need.LOGPROBS not in needs or asks is None or request.body.get("logprobs") not in (None, False):
         return request, False
     # A repeated key of JSON counts by its last value, should the request have said `"logprobs": false`.
-    return replace(request, rest=with_own(request.rest, asks).decode()), True
+    return replace(request, rest=EngineBody(request.rest, asks).whole()), True
 
 
 def of_response(response: Json, text: str, needs: frozenset[Need], *, ours: bool) -> Evidence:

@@ -17,7 +17,7 @@ from typing import Any
 from alpharay.judge.pool.judging import STDOUT_BYTES
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.dialects import chat
-from alpharay.serve.dialects.api_request import ApiRequest, Json, for_the_engine, with_own
+from alpharay.serve.dialects.api_request import ApiRequest, EngineBody, Json, for_the_engine
 from alpharay.serve.dialects.chunks import total
 from alpharay.serve.dialects.dialect import Call, Dialect
 from alpharay.serve.errors import RequestError, malformed
@@ -93,7 +93,7 @@ def offered(request: ApiRequest, dialect: Dialect, engine_extra: Mapping[str, An
         )
     if problem:
         raise malformed(f"alpharay.tools: {problem}", param="alpharay.tools")
-    return replace(request, rest=with_own(request.rest, {"tools": [TOOL]}).decode())
+    return replace(request, rest=EngineBody(request.rest, {"tools": [TOOL]}).whole())
 
 
 async def follow(

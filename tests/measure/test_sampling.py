@@ -56,7 +56,7 @@ class Engines:
         self.most = max(self.most, self.under_way)
         await asyncio.sleep(0)
         self.under_way -= 1
-        asked = json.loads(body)
+        asked = json.loads(body.whole())
         if self.lose:
             self.lose -= 1
             raise SampleLost("it died")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -21,7 +22,6 @@ from alpharay.serve.cli import main
 from alpharay.serve.config import Config
 from alpharay.serve.errors import OutcomesError
 from alpharay.serve.evaluate import sampling
-from alpharay.serve.evaluate.hosting import Hosting
 from alpharay.serve.evaluate.outcomes import read_outcomes
 from alpharay.serve.evaluate.search import rounds
 from alpharay.serve.evaluate.search.members import member_of
@@ -52,7 +52,7 @@ class Engines:
     async def sample(self, member, _path, body, _headers):
         if len(self.drawn) == self.most:
             raise Killed
-        asked = json.loads(body)
+        asked = json.loads(body.whole())
         self.drawn.append((member, asked["messages"][0]["content"], asked["seed"]))
         answer = {
             "choices": [
@@ -113,7 +113,12 @@ def run(monkeypatch, asked, engines=None, fails_at=None):
             )
             for point in config.points
         )
-        yield Hosting(members, engines, JudgeClient(points, fails_at))
+
+        @asynccontextmanager
+        async def clients():
+            yield engines, JudgeClient(points, fails_at)
+
+        yield SimpleNamespace(members=members, clients=clients)
 
     monkeypatch.setattr(rounds, "hosted", hosted)
     monkeypatch.setattr(sampling, "_PATIENCE_S", 0.0)

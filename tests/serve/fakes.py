@@ -19,6 +19,7 @@ from alpharay.serve.gateway.server import Server
 from alpharay.serve.state.cluster_state import ClusterState, MemberReport, Phase
 from alpharay.serve.state.members import ServedMember, member_name
 from alpharay.serve.transport.asgi import Reply
+from alpharay.serve.transport.channel import ChannelServer
 from alpharay.serve.transport.clients import JudgeUnavailable, SampleLost
 
 from .engine_answers import ANSWERS, STREAMS
@@ -79,7 +80,7 @@ class FakeEngines:
 
     @asynccontextmanager
     async def _call(self, member, body, headers):
-        asked = json.loads(body)
+        asked = json.loads(body.whole())
         self.calls.append((member, asked, dict(headers)))
         self.held.append(member)
         try:
@@ -104,7 +105,7 @@ class FakeEngines:
     async def stream(self, member, path, body, headers):
         streamed = self.streamed
         if path != chat.PATH:
-            streamed = streamed or STREAMS[path](member, json.loads(body))
+            streamed = streamed or STREAMS[path](member, json.loads(body.whole()))
         async with self._call(member, body, headers) as (asked, fault):
             if fault:
                 yield fault.status, fault.content_type
@@ -191,6 +192,29 @@ class FakeJudging:
             raise
         finally:
             self.held.remove(completion)
+
+
+async def until(condition):
+    """Waits until it holds, for a few seconds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - of what goes on beyond a connection
+            await asyncio.sleep(0.001)
+
+
+class ReplicaHandle:
+    """A deployment handle of Ray Serve's whose one replica is `target`, in this process and over a real connection.
+
+    opened: the calls of Ray's, one for each channel.
+    """
+
+    def __init__(self, target, *methods):
+        self.server = ChannelServer(target, methods)
+        self.opened = []
+        self.channel = SimpleNamespace(remote=self._open)
+
+    def _open(self, *arguments):
+        self.opened.append(asyncio.ensure_future(self.server.serve(*arguments)))
+        return self.opened[-1]
 
 
 class Handle:

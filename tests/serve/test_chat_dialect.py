@@ -140,7 +140,7 @@ def test_a_draw_asks_the_engine_for_one_whole_sample_with_its_seed():
     asked = request(
         n=4, stream=True, stream_options={"include_usage": True}, best_of=9, alpharay={"budget": 9}, top_k=3
     )
-    body = json.loads(chat.engine_body(asked, "frontier@1", seed=77, draw=True))
+    body = json.loads(chat.engine_body(asked, "frontier@1", seed=77, draw=True).whole())
     assert (body["n"], body["stream"], body["seed"], body["model"]) == (1, False, 77, "frontier@1")
     assert body["top_k"] == 3
     assert body["messages"] == asked.body["messages"]
@@ -149,13 +149,13 @@ def test_a_draw_asks_the_engine_for_one_whole_sample_with_its_seed():
 
 def test_a_pinned_request_passes_everything_else_through():
     asked = request(n=4, seed=3, top_k=3, logit_bias={"1": 2}, alpharay={}, best_of=4)
-    body = json.loads(chat.engine_body(asked, "frontier@1", seed=3, draw=False))
+    body = json.loads(chat.engine_body(asked, "frontier@1", seed=3, draw=False).whole())
     assert body == question(model="frontier@1", n=4, seed=3, top_k=3, logit_bias={"1": 2}, stream=False)
 
 
 def test_a_pinned_stream_always_asks_for_the_usage_and_keeps_other_stream_options():
     asked = request(stream=True, stream_options={"include_usage": False, "other": 1})
-    body = json.loads(chat.engine_body(asked, "frontier@1", seed=3, draw=False))
+    body = json.loads(chat.engine_body(asked, "frontier@1", seed=3, draw=False).whole())
     told = {"include_usage": True, "continuous_usage_stats": False, "other": 1}
     assert body["stream_options"] == told
     assert not asked.include_usage

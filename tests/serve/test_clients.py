@@ -6,82 +6,79 @@ import asyncio
 import pickle
 import tracemalloc
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
 import pytest
 
 from alpharay.judge import LanguageUnavailable, Limits, Verdict, VerdictKind, parse_tests
+from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.transport.asgi import Reply
 from alpharay.serve.transport.clients import JudgeUnavailable, RayEngines, RayJudging, SampleLost
+from alpharay.serve.transport.link import Listener
 from alpharay.serve.transport.shared_tests import KnownTests, SentTests
-from alpharay.serve.transport.stream_transport import StreamListener, StreamSenders
+
+from .fakes import ReplicaHandle, until
 
 
-class Response:
-    """A Ray response: its result when it is set, and whether it was cancelled over there."""
+class Replica:
+    """Answers as a test wants it. answers: what its calls come to, an exception, a value, or parts; none: nothing."""
 
-    def __init__(self, result=None):
-        self.result = asyncio.get_running_loop().create_future()
-        self.cancelled = False
-        if isinstance(result, Exception):
-            self.result.set_exception(result)
-        elif result is not None:
-            self.result.set_result(result)
+    def __init__(self, *answers):
+        self.answers, self.calls, self.ended = list(answers), [], 0
 
-    def __await__(self):
-        return self.result.__await__()
+    async def _answer(self, *arguments):
+        self.calls.append(arguments)
+        try:
+            if not self.answers:
+                await asyncio.Event().wait()
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        finally:
+            self.ended += 1
 
-    def __aiter__(self):
-        return self
+    sample = judge = ready_for = _answer
 
-    async def __anext__(self):
-        return await asyncio.shield(self.result)
-
-    def cancel(self):
-        self.cancelled = True
-
-
-def engines(response, *, is_down=lambda _: False):
-    method = SimpleNamespace(remote=lambda *_: response)
-    handle = SimpleNamespace(sample=method, stream=method)
-    handle.options = lambda **_: handle
-    return RayEngines({"m": handle}, is_down, StreamListener())
+    async def stream(self, *arguments):
+        for part in await self._answer(*arguments):
+            if isinstance(part, Exception):
+                raise part
+            yield part
 
 
 @asynccontextmanager
-async def streaming(host):
-    """The link to a member whose host streams as `host(outlet, stream id)` does, an async generator."""
-    listener, senders = StreamListener(), StreamSenders()
+async def connected(replica):
+    """A listener, and the handle of that replica."""
+    listener, handle = Listener(), ReplicaHandle(replica, "sample", "stream", "judge", "ready_for")
     await listener.listen("127.0.0.1")
-
-    class Stream:
-        def __init__(self, *arguments):
-            self.items = host(senders, arguments[-1])
-
-        def __aiter__(self):
-            return self
-
-        async def __anext__(self):
-            return await anext(self.items)
-
-        def cancel(self):
-            pass
-
-    handle = SimpleNamespace(stream=SimpleNamespace(remote=Stream))
-    handle.options = lambda **_: handle
     try:
-        yield RayEngines({"m": handle}, lambda _: False, listener)
+        yield listener, handle
     finally:
-        senders.close()
+        handle.server.close()
         await listener.close()
 
 
-def judging(response, *, is_down=lambda: False):
-    return RayJudging(SimpleNamespace(judge=SimpleNamespace(remote=lambda *_: response)), is_down)
+@asynccontextmanager
+async def engines(replica, *, is_down=lambda _: False):
+    async with connected(replica) as (listener, handle):
+        yield RayEngines({"m": handle}, is_down, listener)
+
+
+@asynccontextmanager
+async def judging(replica, *, is_down=lambda: False):
+    async with connected(replica) as (listener, handle):
+        yield RayJudging(handle, is_down, listener)
+
+
+BODY = EngineBody("{}", {})
 
 
 async def sample(link):
-    return await link.sample("m", "/", b"{}", {})
+    return await link.sample("m", "/", BODY, {})
+
+
+def stream(link):
+    return link.stream("m", "/", BODY, {})
 
 
 TESTS = parse_tests({"kind": "stdio", "cases": [{"input": "1", "output": "1"}]})
@@ -94,132 +91,128 @@ async def judge(link):
 @pytest.mark.parametrize("status", [200, 400, 404, 501])
 async def test_an_answer_of_the_engine_comes_back_as_it_is(status):
     reply = Reply(status, "application/json", b"{}")
-    assert await sample(engines(Response(reply))) == reply
+    async with engines(Replica(reply)) as link:
+        assert await sample(link) == reply
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_an_engine_in_trouble_loses_the_sample(status):
-    with pytest.raises(SampleLost, match=str(status)):
-        await sample(engines(Response(Reply(status, "application/json", b"{}"))))
+    async with engines(Replica(Reply(status, "application/json", b"{}"))) as link:
+        with pytest.raises(SampleLost, match=str(status)):
+            await sample(link)
 
 
-async def test_a_replica_that_dies_loses_the_sample():
-    with pytest.raises(SampleLost, match="died"):
-        await sample(engines(Response(ConnectionError("it died"))))
+async def test_a_replica_that_fails_loses_the_sample():
+    async with engines(Replica(ConnectionError("it died"))) as link:
+        with pytest.raises(SampleLost, match="it died"):
+            await sample(link)
 
 
 async def test_a_member_that_is_known_to_be_down_is_not_even_called():
-    link = engines(Response(), is_down=lambda _: True)
-    with pytest.raises(SampleLost):
-        await sample(link)
-    with pytest.raises(SampleLost):
-        await anext(link.stream("m", "/", b"{}", {}))
+    replica = Replica()
+    async with engines(replica, is_down=lambda _: True) as link:
+        with pytest.raises(SampleLost):
+            await sample(link)
+        with pytest.raises(SampleLost):
+            await anext(stream(link))
+    assert not replica.calls
 
 
 async def test_a_call_ends_when_its_member_becomes_known_to_be_down():
     """Ray itself would wait for a new replica as long as it takes."""
-    looks, response = iter([False, False, True]), Response()
-    with pytest.raises(SampleLost):
-        await sample(engines(response, is_down=lambda _: next(looks)))
-    assert response.cancelled
+    looks, replica = iter([False, False, True]), Replica()
+    async with engines(replica, is_down=lambda _: next(looks)) as link:
+        with pytest.raises(SampleLost):
+            await sample(link)
+        await until(lambda: replica.ended)
 
 
 async def test_a_stream_ends_when_its_member_becomes_known_to_be_down():
-    looks, response = iter([False, True]), Response()
-    with pytest.raises(SampleLost):
-        await anext(engines(response, is_down=lambda _: next(looks)).stream("m", "/", b"{}", {}))
-    assert response.cancelled
+    looks, replica = iter([False, True]), Replica()
+    async with engines(replica, is_down=lambda _: next(looks)) as link:
+        with pytest.raises(SampleLost):
+            await anext(stream(link))
+        await until(lambda: replica.ended)
 
 
-async def test_a_streams_status_comes_by_the_call_and_its_bytes_by_the_trunk():
-    async def host(senders, stream_id):
-        sender = await senders.to(stream_id)
-        yield 200, "text/event-stream"
-        for part in (b"a", b"b", b""):
-            sender.send(stream_id.number, part)
-
-    async with streaming(host) as link:
-        first, *parts = [item async for item in link.stream("m", "/", b"{}", {})]
+async def test_a_streams_status_comes_before_its_bytes():
+    async with engines(Replica([(200, "text/event-stream"), b"a", b"b"])) as link:
+        first, *parts = [item async for item in stream(link)]
     assert first == (200, "text/event-stream")
     assert b"".join(parts) == b"ab"
 
 
 async def test_a_host_that_fails_amid_a_stream_loses_the_sample():
-    async def host(senders, stream_id):
-        (await senders.to(stream_id)).send(stream_id.number, b"half")
-        yield 200, "text/event-stream"
-        raise RuntimeError("the engine died")
-
-    async with streaming(host) as link:
-        parts = link.stream("m", "/", b"{}", {})
+    replica = Replica([(200, "text/event-stream"), b"half", RuntimeError("the engine died")])
+    async with engines(replica) as link:
+        parts = stream(link)
         assert await anext(parts) == (200, "text/event-stream")
         with pytest.raises(SampleLost, match="the engine died"):
             _ = [part async for part in parts]
 
 
 async def test_an_engine_in_trouble_loses_the_stream_before_anything_is_sent():
-    async def host(_senders, _berth):
-        yield 503, "application/json"
-
-    async with streaming(host) as link:
+    async with engines(Replica([(503, "application/json")])) as link:
         with pytest.raises(SampleLost, match="503"):
-            await anext(link.stream("m", "/", b"{}", {}))
+            await anext(stream(link))
 
 
 async def test_a_caller_that_is_cancelled_cancels_the_call():
-    response = Response()
-    task = asyncio.create_task(sample(engines(response)))
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert response.cancelled
+    replica = Replica()
+    async with engines(replica) as link:
+        task = asyncio.create_task(sample(link))
+        await until(lambda: replica.calls)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: replica.ended)
 
 
-async def test_a_finished_call_is_not_cancelled():
-    response = Response(Reply(200, "", b""))
-    await sample(engines(response))
-    assert not response.cancelled
+async def test_who_leaves_a_stream_cancels_it():
+    replica = Replica([(200, "text/event-stream"), b"a"], *[])
+    async with engines(replica) as link:
+        parts = stream(link)
+        await anext(parts)
+        await parts.aclose()
+        await until(lambda: replica.ended)
 
 
 async def test_a_verdict_comes_back_as_it_is():
     verdict = Verdict(VerdictKind.ACCEPTED, 1, 1)
-    assert await judge(judging(Response(verdict))) == verdict
+    async with judging(Replica(verdict)) as link:
+        assert await judge(link) == verdict
 
 
-class Replica:
-    """A judge as Ray calls it: keeps what it was asked, forgets its tests on demand."""
+class ForgetfulJudge:
+    """Keeps what it was asked, forgets its tests on demand."""
 
     def __init__(self):
         self.known, self.calls = KnownTests(), []
-        self.judge = SimpleNamespace(remote=self._judge)
-        self.ready_for = SimpleNamespace(remote=self._ready_for)
 
-    def _judge(self, key, tests, completion, *_):
+    async def judge(self, key, tests, completion, *_):
         self.calls.append(tests)
         known = self.known.get(key, tests)
-        response = Response()
-        response.result.set_result(known and Verdict(VerdictKind.ACCEPTED, 1, 1, detail=completion))
-        return response
+        return known and Verdict(VerdictKind.ACCEPTED, 1, 1, detail=completion)
 
-    def _ready_for(self, *_):
-        return Response(LanguageUnavailable("g++ is missing"))
+    async def ready_for(self, *_):
+        raise LanguageUnavailable("g++ is missing")
 
 
 async def test_tests_are_sent_once_and_again_to_a_judge_that_does_not_have_them():
-    replica = Replica()
-    link = RayJudging(replica, lambda: False)
-    for number in range(3):
-        assert (await link.judge(TESTS, str(number), Limits(), "python", "r")).detail == str(number)
-    assert replica.calls == [TESTS, None, None]
-    replica.known = KnownTests()  # it was replaced
-    assert (await link.observe(TESTS, "later", Limits(), "python", "r")).detail == "later"
-    assert replica.calls[3:] == [None, TESTS]
+    replica = ForgetfulJudge()
+    async with judging(replica) as link:
+        for number in range(3):
+            assert (await link.judge(TESTS, str(number), Limits(), "python", "r")).detail == str(number)
+        assert replica.calls == [TESTS, None, None]
+        replica.known = KnownTests()  # it was replaced
+        assert (await link.observe(TESTS, "later", Limits(), "python", "r")).detail == "later"
+        assert replica.calls[3:] == [None, TESTS]
 
 
 async def test_what_a_language_lacks_is_told_as_it_is():
-    with pytest.raises(LanguageUnavailable, match="g\\+\\+ is missing"):
-        await RayJudging(Replica(), lambda: False).ready_for("cpp", TESTS)
+    async with judging(ForgetfulJudge()) as link:
+        with pytest.raises(LanguageUnavailable, match="g\\+\\+ is missing"):
+            await link.ready_for("cpp", TESTS)
 
 
 def test_a_judge_keeps_one_object_per_content_and_forgets_the_least_used():
@@ -261,11 +254,14 @@ def case_of(text):
 
 
 async def test_a_judge_that_dies_or_is_known_to_be_down_is_unavailable():
-    with pytest.raises(JudgeUnavailable):
-        await judge(judging(Response(ConnectionError())))
-    with pytest.raises(JudgeUnavailable):
-        await judge(judging(Response(), is_down=lambda: True))
-    looks, response = iter([False, True]), Response()
-    with pytest.raises(JudgeUnavailable):
-        await judge(judging(response, is_down=lambda: next(looks)))
-    assert response.cancelled
+    async with judging(Replica(ConnectionError())) as link:
+        with pytest.raises(JudgeUnavailable):
+            await judge(link)
+    async with judging(Replica(), is_down=lambda: True) as link:
+        with pytest.raises(JudgeUnavailable):
+            await judge(link)
+    looks, replica = iter([False, True]), Replica()
+    async with judging(replica, is_down=lambda: next(looks)) as link:
+        with pytest.raises(JudgeUnavailable):
+            await judge(link)
+        await until(lambda: replica.ended)

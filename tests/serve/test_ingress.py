@@ -14,17 +14,15 @@ from alpharay.serve.state.cluster_state import ClusterState, MemberReport, Phase
 from alpharay.serve.state.revision import AnnouncedRevision
 
 from .clock import pass_time
-from .fakes import NAMES, FakeEngines, FakeJudging, Handle, config, question, served_members
+from .fakes import NAMES, FakeEngines, FakeJudging, Handle, ReplicaHandle, config, question, served_members
 
 
-class EngineReplica:
+class EngineReplica(ReplicaHandle):
     """The handle of a deployment whose engines are fakes."""
 
     def __init__(self):
         self.engines = FakeEngines()
-        self.sample = SimpleNamespace(
-            remote=lambda *arguments: asyncio.ensure_future(self.engines.sample(*arguments))
-        )
+        super().__init__(self.engines, "sample")
 
 
 class Bare(Ingress):

@@ -42,7 +42,7 @@ def test_any_body_is_read_or_refused(dialect, body):
         if error.status == 400:
             return
         raise
-    sent = json.loads(dialect.engine_body(request, "m", seed=3, draw=True, request_id="r"))
+    sent = json.loads(dialect.engine_body(request, "m", seed=3, draw=True, request_id="r").whole())
     assert sent["model"] == "m"
     assert not sent["stream"]
     assert ranked([], dialect.calls, dialect.offered(request)) == []

@@ -176,7 +176,7 @@ async def test_a_conversation_that_becomes_too_long_ends_with_what_there_is(tool
     short = serving.engines.sample
 
     async def sample(member, path, body, headers):
-        if len(json.loads(body)["messages"]) > 3:
+        if len(json.loads(body.whole())["messages"]) > 3:
             return refusal(400, "longer than the model takes")
         return await short(member, path, body, headers)
 

@@ -254,7 +254,7 @@ def by_member(serving, streams):
 
     async def stream(member, path, body, headers):
         yield 200, "text/event-stream; charset=utf-8"
-        for part in waiting.pop(0)(member, json.loads(body)):
+        for part in waiting.pop(0)(member, json.loads(body.whole())):
             if isinstance(part, Exception):
                 await asyncio.sleep(3)  # the headers are out meanwhile
                 raise part

@@ -20,7 +20,6 @@ from alpharay.serve.evaluate.search.members import Checkpoints, good_name, membe
 from alpharay.serve.evaluate.settings import check_settings, keep_settings
 from alpharay.serve.span import NamedMember
 from alpharay.serve.state.members import ServedMember
-from alpharay.serve.transport.clients import RayEngines, RayJudging
 
 Say = Callable[[str], None]
 Show = Callable[[Tally], None]
@@ -80,8 +79,7 @@ def run_search(searched: Searched, say: Say, show: Show) -> Search:
                     f"{len(subjects)} points, {samples} samples of each problem: {len(draws)} are to be drawn"
                 )
                 plan = _plan(searched, engines.drawn(subjects), samples)
-                run = Run(plan, *engines.clients, journal, wanted=set(keys.values()))
-                _run(run, tally, show)
+                asyncio.run(_run(plan, engines.hosting, journal, set(keys.values()), tally, show))
                 solved, known = journal.solved, keys
             for draw, key in known.items():
                 search.tell(draw, solved.get(key))  # None where the judge failed at it again and again
@@ -122,10 +120,10 @@ class _Engines:
         ]
 
     @property
-    def clients(self) -> tuple[RayEngines, RayJudging]:
-        """Of the engines at hand, and of the judge."""
+    def hosting(self) -> Hosting:
+        """The engines at hand, and the judge."""
         assert self._hosting is not None
-        return self._hosting.engines, self._hosting.judging
+        return self._hosting
 
     def _hosted(self, subjects: Sequence[Subject]) -> AbstractContextManager[Hosting]:
         searched = self._searched
@@ -162,7 +160,9 @@ def _plan(searched: Searched, members: Sequence[Drawn], samples: int) -> Plan:
     )
 
 
-def _run(run: Run, tally: Tally, show: Show) -> None:
+async def _run(
+    plan: Plan, hosting: Hosting, journal: Journal, wanted: set[Key], tally: Tally, show: Show
+) -> None:
     """One round, shown as a part of the whole search."""
     done, drawn, verdicts = tally.done, tally.drawn, tally.verdicts.copy()
 
@@ -171,4 +171,5 @@ def _run(run: Run, tally: Tally, show: Show) -> None:
         tally.verdicts = verdicts + of_round.verdicts
         show(tally)
 
-    asyncio.run(run.run(shown))
+    async with hosting.clients() as clients:
+        await Run(plan, *clients, journal, wanted=wanted).run(shown)

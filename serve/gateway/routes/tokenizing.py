@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from alpharay.serve.dialects.api_request import OURS, for_the_engine, typed, with_own
+from alpharay.serve.dialects.api_request import OURS, EngineBody, for_the_engine, typed
 from alpharay.serve.dialects.refusals import refused
 from alpharay.serve.errors import no_capacity
 from alpharay.serve.gateway.routes.openapi import endpoint
@@ -52,7 +52,9 @@ async def any_engine(server: Server, path: str, body: dict[str, Any], fields: di
     rest = for_the_engine(fields)
     for member in [named] if named else server.members:
         try:
-            reply = await server.engines.sample(member.name, path, with_own(rest, {"model": member.name}), {})
+            reply = await server.engines.sample(
+                member.name, path, EngineBody(rest, {"model": member.name}), {}
+            )
         except SampleLost:
             continue
         if reply.status != 200:
