@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import psutil
+import vllm.envs as vllm_envs
 import vllm.v1.engine.utils as vllm_engine_utils
 from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -67,6 +68,11 @@ _CONFIGURING = asyncio.Lock()
 # engines forked from one process that has imported it are up in the time of one. That process is a
 # fork server, not the replica itself: the replica has threads, which do not survive a fork.
 vllm_engine_utils.get_mp_context = lambda: _FORK_SERVER
+
+
+# VLLM asks for it at every token of every request, each time of the operating system's environment: a quarter of what
+# the host does for a token.
+vllm_envs.VLLM_COMPUTE_NANS_IN_LOGITS = vllm_envs.VLLM_COMPUTE_NANS_IN_LOGITS
 
 
 # They would lock our own calls out of the application, or name the model differently.
