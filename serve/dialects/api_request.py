@@ -94,6 +94,16 @@ def _check_numbers(fields: Json) -> None:
             raise malformed(f"a number is beyond 64 bits: {shown(value)}")
 
 
+def engine_headers(request_id: str, drawn: int = 0) -> dict[str, str]:
+    """What an engine is told of a request beside its body. drawn: samples that the request had before this one.
+
+    A request's first samples go before the later ones of others: a small request beside one of 250 samples waits for a
+    slot of its engine, not for what the large one has queued there. Doublings share a priority, as waves do. A
+    caller's own `priority` gives way to it.
+    """
+    return {"x-request-id": request_id, "x-vllm-priority": str(drawn.bit_length())}
+
+
 @dataclass(frozen=True, slots=True)
 class EngineBody:
     """What an engine is sent. rest: what came, as JSON, one object for all samples of a request. own: fields of this one."""

@@ -355,7 +355,7 @@ def _arguments(spec: EngineSpec, config: EngineConfig) -> Namespace:
         "disable_log_stats": True,
         **_weights(spec),
     }
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, Any] = {"scheduling_policy": "priority"}  # each sample brings one: `engine_headers`
     if current_platform.is_cpu():
         defaults["enforce_eager"] = True  # compiling takes longer than small models on a CPU ever win back
         # A seeded request whose prompt is cut in two kills vLLM's CPU engine (it rewinds the sampler's

@@ -16,7 +16,7 @@ from typing import Any
 
 from alpharay.driver import Sampler, drive
 from alpharay.router import Candidate, Down, Draw, Event, SamplingRequest
-from alpharay.serve.dialects.api_request import EngineBody, Json
+from alpharay.serve.dialects.api_request import EngineBody, Json, engine_headers
 from alpharay.serve.dialects.dialect import EngineError, Spent
 from alpharay.serve.dialects.refusals import engine_fault, refused
 from alpharay.serve.errors import RequestError
@@ -167,7 +167,7 @@ class WholeAnswer(DirectSampler):
     async def sample(self, draw: Draw) -> Spent:
         parsed, request_id = self.parsed, self.parsed.request_id
         reply = await self._server.engines.sample(
-            draw.member, parsed.dialect.PATH, self.body(draw, request_id), {"x-request-id": request_id}
+            draw.member, parsed.dialect.PATH, self.body(draw, request_id), engine_headers(request_id)
         )
         if reply.status != 200:
             raise refused(reply.status, reply.body, parsed.request)

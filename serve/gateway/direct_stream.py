@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Any
 
 from alpharay.router import Draw
-from alpharay.serve.dialects.api_request import Json
+from alpharay.serve.dialects.api_request import Json, engine_headers
 from alpharay.serve.dialects.chunks import MergedChunks
 from alpharay.serve.dialects.dialect import Closing, EngineError, Passage, Spent
 from alpharay.serve.dialects.openai import events_of, one_line
@@ -104,7 +104,7 @@ class StreamedAnswer(DirectSampler, EventSource):
         if self._merged is not None:
             request_id = f"{request_id}-{draw.index}"
             self._choices[draw.index] = self._free.pop(0)
-        body, headers = self.body(draw, request_id), {"x-request-id": request_id}
+        body, headers = self.body(draw, request_id), engine_headers(request_id)
         stream: Any = self._server.engines.stream(draw.member, self.parsed.dialect.PATH, body, headers)
         try:
             async with aclosing(stream) as parts:

@@ -16,7 +16,7 @@ from alpharay.driver import Sampler, drive
 from alpharay.judge.errors import JudgeError
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router import Candidate, Draw, Evidence, Need, Stop
-from alpharay.serve.dialects.api_request import ApiRequest, prompt_text
+from alpharay.serve.dialects.api_request import ApiRequest, engine_headers, prompt_text
 from alpharay.serve.dialects.refusals import engine_fault, refused
 from alpharay.serve.dialects.structures import unusable
 from alpharay.serve.errors import RequestError, malformed, no_capacity
@@ -260,7 +260,9 @@ class _Candidates(Sampler):
         dialect = self.parsed.dialect
         body = dialect.engine_body(request, draw.member, seed=draw.seed, draw=True, request_id=request_id)
         async with self._room:
-            return await self._engines.sample(draw.member, dialect.PATH, body, {"x-request-id": request_id})
+            return await self._engines.sample(
+                draw.member, dialect.PATH, body, engine_headers(request_id, draw.index)
+            )
 
     def _conversation(self, draw: Draw) -> ApiRequest:
         """The request as it came, or for a further turn with the failed attempts and what was told of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import httpx
@@ -61,6 +62,22 @@ def test_more_prompts_than_one_step_holds_do_not_kill_the_engine(server, samplin
     told = server.post(sampling(tests=False, max_tokens=1, controls={"budget": 200, "members": [0.5]})).json()
     assert told["alpharay"]["drawn"] == 200
     assert server.metric("alpharay_replica_restarts_total") == restarts
+
+
+def test_a_small_request_does_not_wait_for_what_a_large_one_has_queued(server, sampling, wait_until):
+    """An engine takes 64 at a time: in the order of arrival, the small request would come after the other 436."""
+    large = sampling(tests=False, max_tokens=64, controls={"budget": 500, "members": [1]}) | {
+        "ignore_eos": True
+    }
+    before = server.metric("alpharay_samples_total", outcome="finished")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.post, large)
+        wait_until(lambda: server.metric("alpharay_engine_requests") > 300, "a queue at the engine")
+        small = server.post(sampling(tests=False, model="frontier@1", max_tokens=1))
+        drawn = server.metric("alpharay_samples_total", outcome="finished") - before
+        assert answer.result().json()["alpharay"]["drawn"] == 500
+    assert small.status_code == 200
+    assert drawn < 300
 
 
 @pytest.mark.parametrize(
