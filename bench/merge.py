@@ -2,7 +2,7 @@
 
     python bench/merge.py --size 1e9 --outputs 1 3 6 --rounds 5 --mergekit /path/to/mergekit-yaml
 
-Runs take turns (alpharay, mergekit, dd, alpharay, ...), because a busy machine drifts. For mergekit one
+Runs take turns (alpharay, mergekit by its two methods, dd, alpharay, ...), because a busy machine drifts. For mergekit one
 output is one run, as it writes one model at a time. dd reads both inputs and writes as many bytes as the
 outputs have, with an fsync, as the merge does. CPU is user + system seconds of the process and its
 children; memory is the peak of anonymous memory (RssAnon), sampled every 20 ms; file pages are not
@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -160,16 +161,20 @@ def run_alpharay(program: list[str], folder: Path, outputs: int) -> Cost:
     return measure([*program, folder / "low", folder / "high", *alphas, "--out", out])
 
 
-def run_mergekit(program: Path, folder: Path, outputs: int) -> Cost:
+def run_mergekit(program: Path, method: str, folder: Path, outputs: int) -> Cost:
+    """method: `linear`, its quickest, or `task_arithmetic`; with a base and one model both are points of the line."""
     costs = []
     for alpha in ALPHAS[:outputs]:
         out = folder / "out-mergekit"
         shutil.rmtree(out, ignore_errors=True)
         recipe = folder / "mergekit.yaml"
+        high = f"{{model: {folder}/high, parameters: {{weight: {alpha}}}}}"
+        if method == "linear":
+            models = f"models: [{{model: {folder}/low, parameters: {{weight: {1 - alpha}}}}}, {high}]\n"
+        else:
+            models = f"base_model: {folder}/low\nmodels: [{high}]\n"
         recipe.write_text(
-            f"merge_method: task_arithmetic\nbase_model: {folder}/low\ndtype: bfloat16\n"
-            f"models: [{{model: {folder}/high, parameters: {{weight: {alpha}}}}}]\n"
-            "parameters: {normalize: false}\n"
+            f"merge_method: {method}\ndtype: bfloat16\n{models}parameters: {{normalize: false}}\n"
         )
         costs.append(measure([program, recipe, out]))
     return add(costs)
@@ -229,7 +234,8 @@ def main() -> None:
                 os.fsync(file.fileno())
         contenders = {"alpharay": lambda k: run_alpharay(arguments.alpharay.split(), folder, k)}
         if arguments.mergekit:
-            contenders["mergekit"] = lambda k: run_mergekit(arguments.mergekit, folder, k)
+            for method in ("linear", "task_arithmetic"):
+                contenders[f"mergekit, {method}"] = partial(run_mergekit, arguments.mergekit, method, folder)
         contenders["dd"] = lambda k: run_dd(folder, k)
         run_dd(folder, 1)  # into the page cache, for everyone alike
         costs = {(name, k): [] for k in arguments.outputs for name in contenders}

@@ -37,7 +37,8 @@ def started(*options):
         stderr=subprocess.PIPE,
         text=True,
     )
-    watchdog = threading.Timer(120, process.kill)
+    # Longer than this file takes on a busy machine: it only ends what would else outlive a run that hangs.
+    watchdog = threading.Timer(900, process.kill)
     watchdog.daemon = True
     watchdog.start()
     line = process.stdout.readline()
