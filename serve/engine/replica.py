@@ -165,7 +165,7 @@ class EngineReplica:
 
     async def _probe(self, engine: VllmEngine, hang_s: float) -> None:
         instance = engine.instance
-        if not engine.alive or self._starting.intersection(engine.spec.members):
+        if not engine.alive or engine.moving or self._starting.intersection(engine.spec.members):
             return
         fault = "has not answered"
         for patience in (hang_s, _LAST_CHANCE_S):
@@ -183,6 +183,8 @@ class EngineReplica:
                 return
             fault = "answers, and has done nothing for its requests"
             break
+        if engine.moving:  # it began meanwhile, which an engine does only between requests
+            return
         if engine.alive and engine.instance == instance:
             log.warning("the engine of %s %s for %g s; ending it", engine.spec.members, fault, hang_s)
             try:

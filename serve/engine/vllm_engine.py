@@ -21,6 +21,7 @@ import psutil
 import vllm.envs as vllm_envs
 import vllm.v1.engine.utils as vllm_engine_utils
 from vllm.config.lora import MaxLoRARanks
+from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
 from vllm.entrypoints.openai.models.protocol import LoRAModulePath
@@ -32,6 +33,8 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
+from alpharay.merge.engine.shift import check_movable
+from alpharay.merge.errors import UsageError
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.dialects.messages import SEED
@@ -82,6 +85,9 @@ _NOT_FOR_US = {"api_key", "root_path", "lora_modules", "headless", "api_server_c
 # A death is noticed a moment after its requests fail.
 _DEATH_S = 0.2
 
+# Nobody looks for hangs while an engine moves, which may read its checkpoints from a cold disk. This ends one that does.
+_MOVE_S = 900.0
+
 
 class EngineReplaced(Exception):
     """The sample is lost: what the request waited for is gone."""
@@ -108,6 +114,8 @@ class VllmEngine:
         engine_args = AsyncEngineArgs.from_cli_args(self._arguments)
         async with _CONFIGURING:
             config = await asyncio.to_thread(engine_args.create_engine_config, UsageContext.OPENAI_API_SERVER)
+        if isinstance(self.spec.weights, MergeOnLoadWeights):
+            _refuse_unmovable(config.model_config)
         # vLLM's statistics go out through Ray. Its own logger would put them into the one registry of this
         # process, where engines that start together collide; `disable_log_stats` leaves that one out.
         engine = await asyncio.to_thread(
@@ -124,6 +132,9 @@ class VllmEngine:
             app = build_app(self._arguments, tasks)
             await init_app_state(engine, app.state, self._arguments, tasks)
             _adapt(app.state)
+            if isinstance(self.spec.weights, MergeOnLoadWeights):
+                await engine.init_weight_transfer_engine(WeightTransferInitRequest())
+                await engine.update_weight_version(self.spec.members[0])
             await draw_first_sample(
                 app, self.spec.members[0], logprobs=0 if self._arguments.max_logprobs == 0 else 1
             )
@@ -160,6 +171,11 @@ class VllmEngine:
     @property
     def alive(self) -> bool:
         return self._engine is not None and not self._engine.errored
+
+    @property
+    def moving(self) -> bool:
+        """Whether it is on its way to another member's weights, and can answer nothing until it is there."""
+        return self._weight_switch is not None and self._weight_switch.moving
 
     async def sign_of_life(self) -> None:
         """Returns once the engine's process has answered, which it does between two steps."""
@@ -254,10 +270,14 @@ class VllmEngine:
         if replaced:
             raise EngineReplaced(f"{member}: its engine was restarted while the request waited")
         try:
-            # Aborts what a client left behind in the engine, and drops all that was cached under the old weights.
-            await engine.pause_generation(mode="abort", clear_cache=True)
-            await engine.collective_rpc("shift_to", args=(dict(weights.points[member]),))
-            await engine.resume_generation()
+            async with asyncio.timeout(_MOVE_S):
+                # Aborts what a client left behind in the engine, and drops all that was cached under the old weights.
+                await engine.pause_generation(mode="abort", clear_cache=True)
+                await engine.start_weight_update()
+                point = {"weights": dict(weights.points[member])}
+                await engine.update_weights(WeightTransferUpdateRequest(update_info=point))
+                await engine.finish_weight_update(weight_version=member)
+                await engine.resume_generation()
         except BaseException:
             await self.stop()  # part of its weights may have moved: its host starts a new one
             raise
@@ -417,8 +437,16 @@ def _weights(spec: EngineSpec) -> dict[str, Any]:
             "dtype": weights.dtype,
             "allow_config": weights.allow_config,
         },
-        "worker_extension_cls": "alpharay.merge.engine.shift.Shifting",
+        "weight_transfer_config": {"backend": "alpharay"},
     }
+
+
+def _refuse_unmovable(model_config: Any) -> None:
+    """Raises ConfigError: the model is one that `shift` cannot host."""
+    try:
+        check_movable(model_config)
+    except UsageError as error:
+        raise ConfigError(f"hosting shift: {error}") from error
 
 
 def _rank_setting(rank: int) -> int:

@@ -7,16 +7,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-# How long a member keeps the engine while others wait. A move costs from a tenth of a second (small
-# models) to seconds, so turns are long enough to be worth it and short enough not to be noticed much.
+# How long a member keeps the engine while others wait, at least: short enough not to be noticed much.
 TURN_S = 2.0
+# And at least so many times as long as the last move took: a tenth of the time, at most, goes into moving.
+TURN_MOVES = 10.0
 
 
 class WeightSwitchScheduler:
     """Admits the requests of one member together, then moves on to the member that has waited longest.
 
-    Requests of the member at hand come in freely while nobody else waits, or for TURN_S since its turn
-    began; then the door closes, those inside finish, and `move` is awaited with nobody inside.
+    Requests of the member at hand come in freely while nobody else waits, or for `turn_s` (and TURN_MOVES
+    times the last move) since its turn began; then the door closes, those inside finish, and `move` is awaited with
+    nobody inside.
     """
 
     def __init__(
@@ -30,11 +32,17 @@ class WeightSwitchScheduler:
         self.at = at
         self._move = move
         self._turn_s = turn_s
+        self._move_s = 0.0  # of the last one
         self._clock = clock
         self._since = clock()
         self._inside = 0
         self._moving: asyncio.Task[None] | None = None
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}  # by first arrival
+
+    @property
+    def moving(self) -> bool:
+        """Whether `move` is under way."""
+        return self._moving is not None
 
     @asynccontextmanager
     async def turn(self, member: str) -> AsyncIterator[None]:
@@ -62,7 +70,8 @@ class WeightSwitchScheduler:
             raise
 
     def _is_over(self) -> bool:
-        return bool(self._waiting) and self._clock() - self._since >= self._turn_s
+        turn_s = max(self._turn_s, TURN_MOVES * self._move_s)
+        return bool(self._waiting) and self._clock() - self._since >= turn_s
 
     def _leave(self) -> None:
         self._inside -= 1
@@ -83,8 +92,9 @@ class WeightSwitchScheduler:
         failure: Exception | None = None
         try:
             if member != self.at:
+                began = self._clock()
                 await self._move(member)
-                self.at = member
+                self.at, self._move_s = member, self._clock() - began
         except asyncio.CancelledError:  # from within: nobody cancels this task
             failure, self.at = RuntimeError(f"the move to {member} was cancelled"), ""
         except Exception as error:  # whoever waits for this member is told; others get their turn

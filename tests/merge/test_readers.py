@@ -76,6 +76,12 @@ def test_the_engine_serves_a_merge_a_merge_on_load_a_shift_and_adapters(
             sorted((token, entry.logprob) for token, entry in step.items()) for step in steps
         ]
 
+    def move(engine, **point):
+        engine.start_weight_update()
+        engine.update_weights({"update_info": point})
+        engine.finish_weight_update()
+        engine.reset_prefix_cache()
+
     # An adapter, an adapter that does nothing, and a checkpoint with the first one added to its weights.
     extract_lora(low=low, high=high, rank=4, out=tmp_path / "tuned")
     shutil.copytree(tmp_path / "tuned", tmp_path / "idle")
@@ -96,15 +102,14 @@ def test_the_engine_serves_a_merge_a_merge_on_load_a_shift_and_adapters(
         str(low),
         load_format="alpharay",
         model_loader_extra_config=extra,
-        worker_extension_cls="alpharay.merge.engine.shift.Shifting",
+        weight_transfer_config={"backend": "alpharay"},
         **common,
     )
     assert written[0].strip()
     assert answer(live) == written
     seen = []
     for alpha in (0.0, 1.5):  # away and back: nothing of what was there before is left
-        live.collective_rpc("shift_to", args=(alpha,))
-        live.reset_prefix_cache()
+        move(live, alpha=alpha)
         seen.append(answer(live))
     assert seen[1] == written
     assert seen[0] == answer(vllm.LLM(str(low), **common))
@@ -124,13 +129,12 @@ def test_the_engine_serves_a_merge_a_merge_on_load_a_shift_and_adapters(
                 str(three["init"]),
                 load_format="alpharay",
                 model_loader_extra_config=spanning | {"weights": weights_at},
-                worker_extension_cls="alpharay.merge.engine.shift.Shifting",
+                weight_transfer_config={"backend": "alpharay"},
                 **common,
             )
         )
         assert (answer(engine) == point) == (weights_at is wide)
-        engine.collective_rpc("shift_to", args=(wide,))
-        engine.reset_prefix_cache()
+        move(engine, weights=wide)
         assert answer(engine) == point
 
     ends = {"low": tmp_path / "idle", "high": tmp_path / "tuned"}

@@ -24,6 +24,7 @@ class Engine:
         self.alive = True
         self.killed = 0
         self.asked = 0
+        self.moving = False
         self.tokens = {}
         self.lives_on = False
         self.started, self.start_takes = 0, []
@@ -108,6 +109,19 @@ async def test_an_engine_that_died_meanwhile_is_somebody_elses_business(probed):
 async def test_an_engine_that_is_dead_or_starting_is_not_asked(probed):
     assert (await probed(1e5, alive=False)).asked == 0
     assert (await probed(1e5, starting=["m@0"])).asked == 0
+
+
+async def test_an_engine_that_moves_is_not_asked(probed):
+    assert (await probed(1e5, moving=True)).asked == 0
+
+
+async def test_an_engine_that_began_to_move_while_it_was_asked_is_left_alone(tmp_path):
+    engine = Engine(1e5, tmp_path=tmp_path)
+    probing = asyncio.ensure_future(host_of(engine)._probe(engine, 60.0))
+    await asyncio.sleep(30)
+    engine.moving = True
+    await probing
+    assert engine.killed == 0
 
 
 async def test_a_new_engine_is_not_ended_for_the_old_one(tmp_path):

@@ -11,8 +11,9 @@ from alpharay.serve.engine.weight_switch import WeightSwitchScheduler
 class Engine:
     """What the weight-switch scheduler moves; says what was seen by whom."""
 
-    def __init__(self, *, broken=(), turn_s=2.0):
+    def __init__(self, *, broken=(), turn_s=2.0, move_takes=0.0):
         self.now = 0.0
+        self.move_takes = move_takes
         self.moves = []
         self.broken = set(broken)
         self.inside = 0
@@ -21,6 +22,8 @@ class Engine:
     async def move(self, member):
         assert not self.inside, "moved under a request"
         await asyncio.sleep(0)
+        assert self.weight_switch.moving
+        self.now += self.move_takes
         if member in self.broken:
             raise OSError(f"{member} cannot be read")
         self.moves.append(member)
@@ -78,6 +81,22 @@ async def test_a_busy_member_lets_others_have_a_turn():
     done.set()
     await asyncio.gather(first, within, waiting, late)
     assert engine.moves == ["b", "a"]
+
+
+@pytest.mark.parametrize(("stays", "inside"), [(49.0, 2), (50.0, 1)])
+async def test_a_turn_lasts_ten_times_as_long_as_the_move_to_it(stays, inside):
+    engine, done = Engine(move_takes=5.0), asyncio.Event()
+    first = asyncio.create_task(engine.sampling("b", done))
+    await settle()
+    waiting = asyncio.create_task(engine.sampling("c"))
+    await settle()
+    engine.now += stays
+    late = asyncio.create_task(engine.sampling("b", done))
+    await settle()
+    assert engine.inside == inside
+    assert not engine.weight_switch.moving
+    done.set()
+    await asyncio.gather(first, waiting, late)
 
 
 async def test_a_move_that_fails_is_told_to_those_who_wanted_it_and_to_nobody_else():
