@@ -67,6 +67,9 @@ class Engine(Section):
     replicas: engines per member, for throughput.
     members_per_replica: members whose engines share one Ray Serve replica, under hosting `replicas`.
         1 in production; more saves start-up time and memory where the models are small.
+    merge_on_load: whether engines under hosting `replicas` compute their members from the checkpoints while they start;
+        else each member is merged into the cache folder first and loaded from there. Left out, they do so on GPUs only,
+        where members that load from one folder share compiled code.
     hang_s: an engine that gives no sign of life for so long, or whose requests get no token, is ended and started
         anew. Longer than the longest prompt takes.
     autoscale: more replicas while they are busy. resources: of Ray's, beside GPUs, that a replica takes of
@@ -79,6 +82,7 @@ class Engine(Section):
     tensor_parallel_size: int = Field(1, ge=1)
     replicas: int = Field(1, ge=1)
     members_per_replica: int = Field(1, ge=1)
+    merge_on_load: bool | None = None
     hang_s: float = Field(60, gt=0)
     autoscale: Autoscale | None = None
     resources: dict[str, float] = Field(default_factory=dict)

@@ -68,27 +68,33 @@ class AlphaLoader(BaseModelLoader):  # type: ignore[misc]  # vllm is not there w
     def load_weights(self, model: torch.nn.Module, model_config: Any) -> None:
         """Feeds the merged tensors to the model, which shards and converts them as it always does."""
         point = wanted(model_config, self.load_config)
-        transfer = get_current_vllm_config().weight_transfer_config
-        if transfer is None or transfer.backend != FORMAT:
+        moving = moves(get_current_vllm_config())
+        if point.settings.rounding != "nearest" and not moving:
             # Names that the model does not take over raise in its own load_weights.
             model.load_weights(torch_weights(point.plan))  # type: ignore[operator]
             return
         span = held_span(point, model)
         model.load_weights(span.theta(point.weights))  # type: ignore[operator]
-        HELD[model] = span
+        if moving:
+            HELD[model] = span
+
+
+def moves(config: Any) -> bool:
+    """Whether an engine of that configuration (VllmConfig) is to move."""
+    transfer = config.weight_transfer_config
+    return transfer is not None and transfer.backend == FORMAT
 
 
 def held_span(point: Wanted, model: torch.nn.Module) -> HeldSpan:
-    """The checkpoints of an engine that moves, kept where it has room for them. Raises MergeError.
+    """The checkpoints of an engine; of one that moves, kept where it has room for them. Raises MergeError.
 
     This is while the model is loaded: vLLM measures afterwards what is left for keys and values.
     """
-    device = next(model.parameters()).device
+    device, config = next(model.parameters()).device, get_current_vllm_config()
     span = HeldSpan(point.checkpoints, point.settings, device)
-    if device.type != "cuda":
+    if device.type != "cuda" or not moves(config):
         return span
     free, total = torch.cuda.mem_get_info(device)
-    config = get_current_vllm_config()
     place = choose_place(
         span=span.nbytes,
         total=total,

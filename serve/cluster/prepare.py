@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from alpharay.serve.cluster.span import (
     plan_of,
 )
 from alpharay.serve.config import Config
+from alpharay.serve.engine.build import engine_build
 from alpharay.serve.errors import StartFailed
 from alpharay.serve.span import AdapterCheckpoint, Point
 from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec, LoraWeights, MergeOnLoadWeights
@@ -73,7 +75,20 @@ def prepare(config: Config, say: Say) -> Prepared:
     check_checkpoints(config)
     for line in float16_advice(config):
         say(f"warning: {line}")
+    if config.hosting == "replicas" and merges_on_load(config):
+        return _on_load(config, say)
     return {"replicas": _replicas, "adapters": _adapters, "shift": _shift}[config.hosting](config, say)
+
+
+def merges_on_load(config: Config) -> bool:
+    """Whether engines of hosting `replicas` compute their members while they load, so that nothing is written.
+
+    On GPUs that saves a compilation for each member but the first, since vLLM knows compiled code by the model's folder,
+    and a checkpoint's room on disk for each. On the CPU nothing is compiled, and reading what was merged once is faster.
+    """
+    if config.engine.merge_on_load is not None:
+        return config.engine.merge_on_load
+    return engine_build() == "vllm"
 
 
 def float16_advice(config: Config) -> list[str]:
@@ -163,7 +178,25 @@ def _adapters(config: Config, say: Say) -> Prepared:
 
 
 def _shift(config: Config, say: Say) -> Prepared:
-    """Nothing is written: the engine computes each member from the checkpoints, when it moves there.
+    """One engine that computes each member from the checkpoints, when it moves there."""
+    served, weights = _computed(config, say)
+    return served, (EngineSpec(members=tuple(member.name for member in served), weights=weights),)
+
+
+def _on_load(config: Config, say: Say) -> Prepared:
+    """An engine a member, which computes it from the checkpoints while it starts. All load from one model folder."""
+    served, weights = _computed(config, say)
+    return served, tuple(
+        EngineSpec(
+            members=(member.name,),
+            weights=replace(weights, points={member.name: weights.points[member.name]}),
+        )
+        for member in served
+    )
+
+
+def _computed(config: Config, say: Say) -> tuple[tuple[ServedMember, ...], MergeOnLoadWeights]:
+    """The members and what engines compute them from; nothing is written.
 
     A member's hash is that of what determines its weights, the checkpoints' hashes, its weights and dtype: hashing
     the weights themselves would take a merge. Its effective weights are from a sample of them.
@@ -179,7 +212,7 @@ def _shift(config: Config, say: Say) -> Prepared:
             say(f"warning: {warning}")
         realised = {name: plan.effective_weights(found) for name, found, _ in seen.outputs}
         for point in group.points:
-            sha256 = _shifted_sha256(point, group, hashes, dtype)
+            sha256 = _computed_sha256(point, group, hashes, dtype)
             members[point.name] = _member(config, point, sha256, realised[group.outputs[point.name]])
     served = tuple(members[point.name] for point in config.points)
     weights = MergeOnLoadWeights(
@@ -190,10 +223,10 @@ def _shift(config: Config, say: Say) -> Prepared:
         tokenizer=next((path for path in paths.values() if has_tokenizer(path)), None),
         allow_config=config.differing_config,
     )
-    return served, (EngineSpec(members=tuple(member.name for member in served), weights=weights),)
+    return served, weights
 
 
-def _shifted_sha256(point: Point, group: Group, hashes: Mapping[str, str], dtype: str) -> str:
+def _computed_sha256(point: Point, group: Group, hashes: Mapping[str, str], dtype: str) -> str:
     own = (
         [repr(point.alpha)]
         if group.line

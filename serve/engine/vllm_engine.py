@@ -114,7 +114,7 @@ class VllmEngine:
         engine_args = AsyncEngineArgs.from_cli_args(self._arguments)
         async with _CONFIGURING:
             config = await asyncio.to_thread(engine_args.create_engine_config, UsageContext.OPENAI_API_SERVER)
-        if isinstance(self.spec.weights, MergeOnLoadWeights):
+        if self.spec.moves:
             _refuse_unmovable(config.model_config)
         # vLLM's statistics go out through Ray. Its own logger would put them into the one registry of this
         # process, where engines that start together collide; `disable_log_stats` leaves that one out.
@@ -132,7 +132,7 @@ class VllmEngine:
             app = build_app(self._arguments, tasks)
             await init_app_state(engine, app.state, self._arguments, tasks)
             _adapt(app.state)
-            if isinstance(self.spec.weights, MergeOnLoadWeights):
+            if self.spec.moves:
                 await engine.init_weight_transfer_engine(WeightTransferInitRequest())
                 await engine.update_weight_version(self.spec.members[0])
             await draw_first_sample(
@@ -141,7 +141,7 @@ class VllmEngine:
         except BaseException:
             engine.shutdown()  # else it would hold its memory while the next try wants it
             raise
-        if isinstance(self.spec.weights, MergeOnLoadWeights):
+        if self.spec.moves:
             self._weight_switch = WeightSwitchScheduler(self.spec.members[0], partial(self._shift_to, engine))
         self._engine, self._app, self._samples = engine, app, _samples(app.state)
         self.instance = uuid.uuid4().hex
@@ -381,7 +381,7 @@ def _arguments(spec: EngineSpec, config: EngineConfig) -> Namespace:
         # A seeded request whose prompt is cut in two kills vLLM's CPU engine (it rewinds the sampler's
         # generator, which a CPU generator cannot do), and all our samples are seeded.
         defaults["enable_chunked_prefill"] = False
-    elif config.members_per_replica > 1 and isinstance(spec.weights, CheckpointWeights):
+    elif config.members_per_replica > 1 and not spec.moves and not isinstance(spec.weights, LoraWeights):
         # vLLM's own default, shared by the engines that will hold this replica's GPU together.
         defaults["gpu_memory_utilization"] = 0.9 / config.members_per_replica
         defaults["worker_extension_cls"] = MEASURING
@@ -426,7 +426,7 @@ def _weights(spec: EngineSpec) -> dict[str, Any]:
             "max_lora_rank": _rank_setting(weights.max_rank),
         }
     first = next(iter(weights.checkpoints.values()))
-    return {
+    arguments = {
         "model": str(first),
         "tokenizer": str(weights.tokenizer or first),
         "served_model_name": list(spec.members),
@@ -437,8 +437,8 @@ def _weights(spec: EngineSpec) -> dict[str, Any]:
             "dtype": weights.dtype,
             "allow_config": weights.allow_config,
         },
-        "weight_transfer_config": {"backend": "alpharay"},
     }
+    return arguments | ({"weight_transfer_config": {"backend": "alpharay"}} if spec.moves else {})
 
 
 def _refuse_unmovable(model_config: Any) -> None:

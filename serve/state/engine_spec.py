@@ -28,7 +28,9 @@ class LoraWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeOnLoadWeights:
-    """Checkpoints by name, in whose affine span one engine moves. Hosting `shift`.
+    """Checkpoints by name, of which an engine computes a point of their affine span.
+
+    With one point while it starts: hosting `replicas`, merged on load. With several it moves among them: hosting `shift`.
 
     points: per member name the weights of the checkpoints. dtype: what the merge rounds to, as `merge` names it (bf16,
     fp16, fp32). tokenizer: the checkpoint that has one, if not the first. allow_config: fields of config.json that may
@@ -51,3 +53,8 @@ class EngineSpec:
 
     members: tuple[str, ...]
     weights: Weights
+
+    @property
+    def moves(self) -> bool:
+        """Whether the engine holds the weights of one of its members at a time."""
+        return isinstance(self.weights, MergeOnLoadWeights) and len(self.members) > 1

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from alpharay.serve.engine.start_order import start_engines
 from alpharay.serve.engine.worker import Measuring
 from alpharay.serve.environment import engine_environment
 from alpharay.serve.errors import StartFailed
-from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec
+from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec, MergeOnLoadWeights
 
 SAMPLER = "VLLM_USE_FLASHINFER_SAMPLER"
 
@@ -32,9 +33,12 @@ def test_engines_sample_without_what_is_compiled_by_nvcc_unless_the_user_wants_i
 
 @pytest.fixture
 def preload(monkeypatch):
-    """preload(initialised) imports the preload, with nothing of vLLM, where CUDA is up or not after its imports."""
+    """preload(initialised) imports the preload, with nothing of vLLM, where CUDA is up or not after its imports.
 
-    def run(*, initialised):
+    context: what the driver says to cuCtxGetCurrent; None where it is not loaded.
+    """
+
+    def run(*, initialised, context=None):
         imported = []
         real = importlib.import_module
 
@@ -48,8 +52,17 @@ def preload(monkeypatch):
         torch.cuda = SimpleNamespace(is_initialized=lambda: initialised and bool(imported))
         monkeypatch.setitem(sys.modules, "torch", torch)
         monkeypatch.setattr(importlib, "import_module", instead)
+
+        def library(name, mode=None):
+            if name is None:
+                return SimpleNamespace(prctl=lambda *_: 0)
+            assert mode == os.RTLD_NOLOAD | os.RTLD_LAZY, "it would load the driver"
+            if context is None:
+                raise OSError(name)
+            return SimpleNamespace(cuCtxGetCurrent=lambda _: context)
+
         # What it does to its own process is for a fork server alone.
-        monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(prctl=lambda *_: 0))
+        monkeypatch.setattr("ctypes.CDLL", library)
         monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
         monkeypatch.delitem(sys.modules, "alpharay.serve.engine.preload", raising=False)
         try:
@@ -157,9 +170,9 @@ def arguments(monkeypatch, tmp_path):
     """arguments(gpu=, **engine section) are vLLM's for one of several members, on a GPU or on the CPU."""
     vllm_engine = pytest.importorskip("alpharay.serve.engine.vllm_engine")
 
-    def of(*, gpu, **section):
+    def of(*, gpu, spec=None, **section):
         monkeypatch.setattr(vllm_engine, "current_platform", SimpleNamespace(is_cpu=lambda: not gpu))
-        spec = EngineSpec(members=("m@0",), weights=CheckpointWeights(checkpoint=tmp_path))
+        spec = spec or EngineSpec(members=("m@0",), weights=CheckpointWeights(checkpoint=tmp_path))
         return vllm_engine.VllmEngine(spec, EngineConfig(**section))
 
     return of
@@ -186,6 +199,32 @@ def test_what_the_user_reserves_for_the_cache_stays(arguments):
 @pytest.mark.parametrize(("gpu", "members"), [(False, 3), (True, 1)])
 def test_an_engine_on_the_cpu_or_alone_on_its_gpu_is_not_asked_for_its_cache(arguments, gpu, members):
     assert not arguments(gpu=gpu, members_per_replica=members)._arguments.worker_extension_cls
+
+
+def of_the_line(*alphas):
+    points = {f"m@{alpha}": {"low": 1.0 - alpha, "high": alpha} for alpha in alphas}
+    weights = MergeOnLoadWeights(
+        checkpoints={"low": Path("/low"), "high": Path("/high")}, points=points, dtype="bf16"
+    )
+    return EngineSpec(members=tuple(points), weights=weights)
+
+
+@pytest.mark.engine
+def test_members_that_are_merged_on_load_share_the_folder_by_which_compiled_code_is_known(arguments):
+    ends = [arguments(gpu=True, spec=of_the_line(alpha), members_per_replica=2) for alpha in (0.0, 1.5)]
+    assert {engine._arguments.model for engine in ends} == {"/low"}
+    assert [engine._arguments.model_loader_extra_config["weights"] for engine in ends] == [
+        {"low": 1.0, "high": 0.0}, {"low": -0.5, "high": 1.5}
+    ]  # fmt: skip
+    assert ends[0]._arguments.gpu_memory_utilization == pytest.approx(0.45)
+    assert ends[0]._arguments.weight_transfer_config is None
+
+
+@pytest.mark.engine
+def test_an_engine_of_several_points_moves_by_the_weight_transfer_engine(arguments):
+    assert arguments(gpu=True, spec=of_the_line(0.0, 1.5))._arguments.weight_transfer_config == {
+        "backend": "alpharay"
+    }
 
 
 @pytest.mark.parametrize("kind", ["gemma2", "gemma3_text", "glm4"])

