@@ -9,11 +9,13 @@ import ctypes
 import importlib
 import os
 import signal
+import sys
 
 from alpharay.serve.environment import ENGINE_NICENESS
 
 _FORK_SERVER = os.getpid()
 _PR_SET_PDEATHSIG = 1
+_CUDA_ERROR_NOT_INITIALIZED = 3
 _INHERITED = (
     "vllm.model_executor.models.llama",
     "vllm.v1.engine.core",
@@ -46,9 +48,27 @@ def _stay_off_the_gpu() -> None:
         )
 
 
+def _tell_of_the_driver() -> None:
+    """Warns where the driver is up in this process although PyTorch did not initialise it: a library did.
+
+    A warning only: whether a fork survives it depends on the driver, and none was at hand to try it.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1", mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    except OSError:  # it is not loaded
+        return
+    if driver.cuCtxGetCurrent(ctypes.byref(ctypes.c_void_p())) != _CUDA_ERROR_NOT_INITIALIZED:
+        sys.stderr.write(
+            "warning: CUDA's driver was initialised in the fork server, from which engines are forked, by a library and not "
+            "by PyTorch; if engines end with CUDA_ERROR_NOT_INITIALIZED, uninstall vLLM plug-ins that use the GPU at import, "
+            "or leave them out by VLLM_PLUGINS\n"
+        )
+
+
 for name in _INHERITED:
     importlib.import_module(name)
 _stay_off_the_gpu()
+_tell_of_the_driver()
 
 if importlib.import_module("vllm.platforms").current_platform.is_cpu():
     os.nice(ENGINE_NICENESS)

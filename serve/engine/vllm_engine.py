@@ -30,6 +30,7 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.utils.import_utils import import_pynvml
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
@@ -40,6 +41,7 @@ from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.dialects.messages import SEED
 from alpharay.serve.engine import fill_in_middle
 from alpharay.serve.engine.first_sample import draw_first_sample
+from alpharay.serve.engine.gpu_memory import GpuMemory, until_free
 from alpharay.serve.engine.weight_switch import WeightSwitchScheduler
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.spelling import did_you_mean
@@ -111,6 +113,11 @@ class VllmEngine:
     async def start(self) -> None:
         """Starts the engine, or a new one in place of a dead one. Slow: seconds to minutes."""
         await self.stop()
+        if not current_platform.is_cpu():
+            # What an engine that died held, this one's or that of a replica that Ray replaced.
+            share = self._arguments.gpu_memory_utilization
+            gpus = self._arguments.tensor_parallel_size
+            await until_free(", ".join(self.spec.members), partial(_gpu_memory, gpus), share)
         engine_args = AsyncEngineArgs.from_cli_args(self._arguments)
         async with _CONFIGURING:
             config = await asyncio.to_thread(engine_args.create_engine_config, UsageContext.OPENAI_API_SERVER)
@@ -397,6 +404,18 @@ def _arguments(spec: EngineSpec, config: EngineConfig) -> Namespace:
     for key, value in (defaults | config.extra | ours).items():
         setattr(arguments, key, value)
     return arguments
+
+
+def _gpu_memory(count: int) -> list[GpuMemory]:
+    """Of the first `count` GPUs that this process may use; by NVML, since CUDA would stay up in this process."""
+    nvml = import_pynvml()
+    nvml.nvmlInit()
+    try:
+        numbers = (current_platform.device_id_to_physical_device_id(index) for index in range(count))
+        found = [nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(number)) for number in numbers]
+    finally:
+        nvml.nvmlShutdown()
+    return [GpuMemory(free=int(memory.free), total=int(memory.total)) for memory in found]
 
 
 class _Statistics(RayPrometheusStatLogger):  # type: ignore[misc]  # vLLM is not typed for us

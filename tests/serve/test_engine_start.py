@@ -5,6 +5,7 @@ import importlib
 import json
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,6 +16,7 @@ from alpharay.serve.cluster.prepare import float16_advice
 from alpharay.serve.config import Config
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.engine.first_sample import draw_first_sample
+from alpharay.serve.engine.gpu_memory import GpuMemory, until_free
 from alpharay.serve.engine.start_order import start_engines
 from alpharay.serve.engine.worker import Measuring
 from alpharay.serve.environment import engine_environment
@@ -77,6 +79,12 @@ def test_a_fork_server_with_cuda_up_ends_with_what_to_do(preload):
     preload(initialised=False)
     with pytest.raises(SystemExit, match=r"CUDA was initialised in the fork server.*VLLM_PLUGINS"):
         preload(initialised=True)
+
+
+@pytest.mark.parametrize(("context", "warned"), [(None, False), (3, False), (0, True), (201, True)])
+def test_a_driver_that_is_up_before_the_fork_is_warned_of(preload, capsys, context, warned):
+    preload(initialised=False, context=context)
+    assert ("CUDA's driver was initialised in the fork server" in capsys.readouterr().err) is warned
 
 
 class Engine:
@@ -243,3 +251,54 @@ def test_other_models_are_served_in_float16_without_advice(tmp_path, text):
         (tmp_path / "config.json").write_text(text)
     ends = {"low": tmp_path, "high": tmp_path}
     assert float16_advice(Config.model_validate({"endpoints": ends, "engine": {"dtype": "float16"}})) == []
+
+
+GB = 10**9
+
+
+def freed_after(seconds, *, total=80 * GB, share_free=0.2):
+    """read() is a GPU whose memory becomes free so many seconds from now."""
+    loop = asyncio.get_running_loop()
+    free_at = loop.time() + seconds
+
+    def read():
+        free = total if loop.time() >= free_at else int(share_free * total)
+        return [GpuMemory(free=free, total=total)]
+
+    return read
+
+
+async def test_an_engine_waits_until_the_dead_one_has_given_back_its_memory(caplog):
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await until_free("m@0", freed_after(7), 0.9)
+    assert 7 <= loop.time() - began < 8
+    (line,) = caplog.messages
+    assert line == (
+        "the engine of m@0 waits up to 60 s for memory of its GPU: free are 16.0 of 80.0 GB, wanted are 90 %"
+    )
+
+
+async def test_an_engine_does_not_wait_where_memory_is_free(caplog):
+    began = asyncio.get_running_loop().time()
+    await until_free("m@0", freed_after(0), 0.9)
+    await until_free(
+        "m@0", freed_after(1e5, share_free=0.5), 0.45
+    )  # its share of a GPU that it has with others
+    assert asyncio.get_running_loop().time() == began
+    assert not caplog.messages
+
+
+async def test_an_engine_whose_memory_never_comes_starts_after_a_minute_and_says_so(caplog):
+    began = asyncio.get_running_loop().time()
+    await until_free("m@0", freed_after(1e5), 0.9)
+    assert 60 <= asyncio.get_running_loop().time() - began < 61
+    assert re.search(r"after 60 s the engine of m@0 starts with less memory.*nvidia-smi", caplog.messages[-1])
+
+
+async def test_a_driver_that_tells_nothing_keeps_no_engine_from_its_start(caplog):
+    def read():
+        raise OSError("no libnvidia-ml")
+
+    await until_free("m@0", read, 0.9)
+    assert "no libnvidia-ml" in caplog.text
