@@ -82,6 +82,14 @@ test-nodes: $(STAMP)
 test-fast: $(STAMP)
 	$(BIN)/pytest -m "not engine"
 
+# With the environment of `make env ENGINE=gpu`. The first needs no GPU: a stand-in takes the driver's place.
+.PHONY: test-gpu-dry test-gpu
+test-gpu-dry: $(STAMP)
+	$(BIN)/pytest tests/gpu/test_dry.py
+
+test-gpu: $(STAMP)
+	ALPHARAY_GPU=1 $(BIN)/pytest tests/gpu
+
 lint: $(STAMP) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
