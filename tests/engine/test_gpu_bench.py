@@ -1,25 +1,38 @@
-"""bench/gpu.py, dry: what it will do on a GPU, on this machine's CPU with few samples."""
+"""bench/gpu, dry: what it will do on a GPU, on this machine's CPU with a small model."""
 
 from __future__ import annotations
 
-import re
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.engine
+from bench.gpu.__main__ import report
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_way_to_an_alpha_says_the_same_and_every_hosting_is_measured(tmp_path):
-    command = [sys.executable, "-m", "bench.gpu", "--tiny", "--out", str(tmp_path / "gpu.md")]
+@pytest.mark.engine
+@pytest.mark.parametrize("step", ["engine", "shift", "three", "rate", "adapters"])
+def test_a_step_of_the_benchmark_measures_all_its_rows(step, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    command = [sys.executable, "-m", "bench.gpu", step, "--dry", "--rows", str(rows)]
     ended = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert ended.returncode == 0, ended.stderr[-3000:]
-    report = (tmp_path / "gpu.md").read_text()
-    assert "the engines said the same" in report, report
-    hostings = re.findall(r"^\| (plain vLLM|replicas|shift|adapters)\b.* \| \d+ \(", report, re.MULTILINE)
-    assert hostings == ["plain vLLM", "replicas", "shift", "adapters"]
-    assert "its figures mean nothing" in report
+    measured = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert {row["step"] for row in measured} == {step}
+    assert not [row for row in measured if row["failed"]]
+
+
+def row(name, *, failed=False, **values):
+    return {"step": "rate", "row": name, "pair": "p", "failed": failed, "seconds": 1.0, "values": values}
+
+
+def test_a_report_has_the_last_measure_of_each_row_and_names_what_failed():
+    rows = [row("n", tokens_s=10.0), row("n", tokens_s=20.5), row("waves", failed=True, error="a | b")]
+    lines = report([*rows, row("versions", device="H100")]).splitlines()
+    assert lines[0] == "# alpharay on H100"
+    assert "| rate | n | 1.0 | tokens_s 20.5 |" in lines
+    assert "| rate | waves | 1.0 | **failed**: error a \\| b |" in lines
