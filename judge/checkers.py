@@ -21,7 +21,7 @@ CHECKER_LIMITS = Limits(cpu_s=10.0, memory_mb=1024)
 NAMES = "tokens, lines, float(TOLERANCE) such as float(1e-6), case_insensitive, unordered, unordered(lines), yes_no"
 # Files beside a program's source lie in one folder, among those that its run is given.
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
-MOST_FILES, MOST_BYTES = 16, 4 << 20
+MOST_FILES, MOST_BYTES, MOST_FLAGS = 16, 4 << 20, 100
 INPUT, OUTPUT, ANSWER = "input", "output", "answer"
 # What validators of the Kattis form write into their feedback folder: words for judges, and for the candidate.
 JUDGE_MESSAGE, TEAM_MESSAGE = "judgemessage.txt", "teammessage.txt"
@@ -154,8 +154,10 @@ def _flags(value: Any, where: str) -> tuple[str, ...]:
     words = value.split() if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         wrong(f"{where}.flags", "a string or a list of strings", value)
-    if any("\0" in word for word in words) or sum(map(len, words)) > 1000:
-        raise ProblemError(f"{where}.flags must be at most 1000 characters, none of them null")
+    if any("\0" in word for word in words) or sum(map(len, words)) > 1000 or len(words) > MOST_FLAGS:
+        raise ProblemError(
+            f"{where}.flags must be at most {MOST_FLAGS} of 1000 characters in all, none of them null"
+        )
     if any("\ud800" <= character <= "\udfff" for word in words for character in word):
         raise ProblemError(f"{where}.flags holds half of a surrogate pair, which is no text")
     return tuple(words)

@@ -7,6 +7,9 @@ from typing import Any, NoReturn
 from alpharay.judge.compare import Comparison
 from alpharay.judge.errors import ProblemError
 
+# Names travel to the sandbox in one message, which is bounded.
+LONGEST_NAME = 200
+
 
 class Fields:
     """Typed access to one JSON object; every refusal names the field.
@@ -24,9 +27,12 @@ class Fields:
         for name in value:
             if name in names:
                 continue  # before anything is compared: there may be very many cases
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+            # Cut: what compares words takes seconds for one of megabytes.
+            near = difflib.get_close_matches(name[:LONGEST_NAME], names, n=1, cutoff=0.75)
             if near or not notes:
-                raise ProblemError(f"{self._prefix}{name} is not known; known are {', '.join(known.split())}")
+                raise ProblemError(
+                    f"{self._prefix}{name[:LONGEST_NAME]} is not known; known are {', '.join(names)}"
+                )
 
     def required(self, name: str) -> Any:
         if name not in self.values:
@@ -41,8 +47,11 @@ class Fields:
 
     def name(self, name: str) -> str:
         value = self.text(name)
-        if not all(part.isidentifier() for part in value.split(".")):
-            raise ProblemError(f"{self._prefix}{name} must be a function's name, got {short(value)}")
+        if len(value) > LONGEST_NAME or not all(part.isidentifier() for part in value.split(".")):
+            raise ProblemError(
+                f"{self._prefix}{name} must be a function's name of at most {LONGEST_NAME} characters, "
+                f"got {short(value)}"
+            )
         return value
 
     def number(self, name: str) -> float | None:

@@ -76,6 +76,9 @@ class CodeTests:
 
 Tests = StdioTests | CallTests | CodeTests
 
+# Values cross between processes, and each side has a bound of its own on how deep it can go.
+MOST_NESTED = 200
+
 _COMPARED_BY = (
     "float_tolerance float_absolute_tolerance float_relative_tolerance case_sensitive space_change_sensitive "
     "numeric_lines"
@@ -220,4 +223,16 @@ def _call_case(value: object, where: str) -> CallCase:
         wrong(f"{where}.args", "a list", args)
     if not isinstance(kwargs, dict):
         wrong(f"{where}.kwargs", "an object", kwargs)
-    return CallCase(tuple(args), kwargs, fields.required("output"), fields.integer("level"))
+    output = fields.required("output")
+    if _too_deep([args, kwargs, output]):
+        raise ProblemError(f"{where} is nested deeper than {MOST_NESTED} lists and objects")
+    return CallCase(tuple(args), kwargs, output, fields.integer("level"))
+
+
+def _too_deep(values: list[Any]) -> bool:
+    for _ in range(MOST_NESTED + 1):
+        values = [value for value in values if isinstance(value, list | dict)]
+        if not values:
+            return False
+        values = [each for value in values for each in (value.values() if isinstance(value, dict) else value)]
+    return True

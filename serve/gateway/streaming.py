@@ -18,6 +18,8 @@ T = TypeVar("T")
 # How long a streamed request may go unanswered before its headers are sent: long enough for an engine
 # to refuse it with a proper status, short enough for every client.
 HEADERS_AFTER_S = 2.0
+# A client that has stopped reading holds engine slots, memory and its place. One that is slow gets on within this.
+_READS_S = 120.0
 
 
 async def unless_gone(http: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -108,10 +110,23 @@ class EventStream(Response):
             await asyncio.shield(self._closing)
 
     async def _send_all(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for chunk in self._source:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_READS_S) as reading:
+                await send(
+                    {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+                )
+                reading.reschedule(None)
+                async for chunk in self._source:
+                    reading.reschedule(loop.time() + _READS_S)
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    reading.reschedule(None)
+                reading.reschedule(loop.time() + _READS_S)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            if not reading.expired():
+                raise
+            raise ClientGone from None
 
     async def _close(self, *tasks: asyncio.Future[None]) -> None:
         await let_go(*tasks)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from alpharay.judge.errors import JudgeError
@@ -16,7 +19,7 @@ from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
 from alpharay.judge.program import Program
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.serve.errors import malformed, no_capacity
+from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.gateway.door.wire import Asked, AskedAll, told
 from alpharay.serve.gateway.streaming import EventSource, let_go
 from alpharay.serve.state.metrics import Counts
@@ -26,6 +29,7 @@ log = logging.getLogger("ray.serve")
 
 # Candidates of one batch that are with the judge at once: enough for the cores of any machine, and the rest wait here.
 _AHEAD = 256
+_RETRY_AFTER_S = 2
 
 
 class DoorJudge(Protocol):
@@ -42,6 +46,14 @@ class DoorJudge(Protocol):
     async def ready_for(self, language: str, tests: Tests) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asks. group: whose turn its candidates take. key: the API key's name, if keys are asked for."""
+
+    group: str
+    key: str | None = None
+
+
 class Door:
     """The candidates that all requests hold, at most so many, and the judge behind them."""
 
@@ -50,27 +62,49 @@ class Door:
         self.counts = counts
         self.held = 0
         self._most = most
+        self._by_key: Counter[str] = Counter()
 
-    def take(self, count: int) -> None:
-        """Takes places for a request's candidates, to be given back. Raises RequestError (503)."""
-        if self.held + count > self._most:
+    def take(self, count: int, asker: Asker) -> None:
+        """Takes places for a request's candidates, to be given back.
+
+        A key that holds some gets no more than are left to all others then: however many it asks for, there is room for
+        the next key. Raises RequestError: 429 beyond that share, 503 when all are taken.
+        """
+        left = self._most - self.held
+        if count > left:
             self.counts.rejections.labels("judge_queue_full").inc()
             raise no_capacity(
                 f"{self.held} of {self._most} candidates wait for the judge or are being judged, {count} more do not fit",
-                retry_after_s=2,
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        mine = self._by_key[asker.key] if asker.key is not None else 0
+        if mine and mine + count > left:
+            self.counts.rejections.labels("key_limit").inc()
+            raise RequestError(
+                429,
+                f"the key {asker.key!r} holds {mine} candidates of the judge's queue, {count} more are beyond its share; "
+                f"try again in {_RETRY_AFTER_S} s",
+                code="rate_limit_exceeded",
+                retry_after_s=_RETRY_AFTER_S,
             )
         self.held += count
+        if asker.key is not None:
+            self._by_key[asker.key] += count
 
-    def give_back(self, count: int) -> None:
+    def give_back(self, count: int, asker: Asker) -> None:
         self.held -= count
+        if asker.key is not None:
+            self._by_key[asker.key] -= count
+            if not self._by_key[asker.key]:
+                del self._by_key[asker.key]  # keys come and go
 
     @contextmanager
-    def holding(self, count: int) -> Iterator[None]:
-        self.take(count)
+    def holding(self, count: int, asker: Asker) -> Iterator[None]:
+        self.take(count, asker)
         try:
             yield
         finally:
-            self.give_back(count)
+            self.give_back(count, asker)
 
     async def ready_for(self, language: str, tests: Tests) -> None:
         """Raises RequestError: 400 for a language that cannot be judged here, 503 while nothing can."""
@@ -96,23 +130,26 @@ class Door:
 class JudgedBatch(EventSource):
     """The verdicts of a batch as lines of JSON, each as soon as it is there. `open()` takes its places."""
 
-    def __init__(self, door: Door, asked: AskedAll, group: str) -> None:
+    def __init__(self, door: Door, asked: AskedAll, asker: Asker) -> None:
         self._door = door
         self._asked = asked
-        self._group = group
+        self._asker = asker
         self._rest: Iterator[Asked] = iter(asked.candidates)
         self._taken = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
         self._left = 0
-        self._until = math.inf
+        self._until: float | None = None
 
     async def open(self) -> None:
-        self._door.take(len(self._asked.candidates))
+        self._until = deadline(self._asked.wait_s)
+        self._door.take(len(self._asked.candidates), self._asker)
         self._left = self._taken = len(self._asked.candidates)
-        self._until = time.monotonic() + self._asked.wait_s
-        for one in {(one.language, id(one.tests)): one for one in self._asked.candidates}.values():
-            await self._door.ready_for(one.language, one.tests)
+        kinds = {(asked.language, id(asked.tests)): asked for asked in self._asked.candidates}
+        with contextlib.suppress(TimeoutError):  # each candidate's line then says so
+            async with asyncio.timeout_at(self._until):
+                for asked in kinds.values():
+                    await self._door.ready_for(asked.language, asked.tests)
         for _ in range(_AHEAD):
             self._begin()
 
@@ -126,7 +163,7 @@ class JudgedBatch(EventSource):
     async def aclose(self) -> None:
         self._rest = iter(())
         await let_go(*self._tasks)
-        self._door.give_back(self._taken)
+        self._door.give_back(self._taken, self._asker)
         self._taken = 0
 
     def _begin(self) -> None:
@@ -137,15 +174,34 @@ class JudgedBatch(EventSource):
             task.add_done_callback(self._tasks.discard)
 
     async def _judge(self, asked: Asked) -> None:
-        verdict = await in_time(self._door, asked, self._group, self._until - time.monotonic())
+        verdict = await in_time(self._door, asked, self._asker.group, self._until)
+        # Not when its line is read: a client that reads nothing holds no place of the judge's.
+        self._door.give_back(1, self._asker)
+        self._taken -= 1
         self._lines.put_nowait(line(asked, verdict, detailed=self._asked.detailed))
         self._begin()
 
 
-async def in_time(door: Door, asked: Asked, group: str, seconds: float) -> Verdict | None:
+def deadline(wait_s: float) -> float | None:
+    """By the event loop's clock; None: never."""
+    return None if math.isinf(wait_s) else asyncio.get_running_loop().time() + wait_s
+
+
+async def single(door: Door, asked: Asked, group: str, wait_s: float) -> Verdict | None:
+    """The verdict on a request's only candidate, or None where it takes longer. Raises RequestError."""
+    until = deadline(wait_s)
+    try:
+        async with asyncio.timeout_at(until):
+            await door.ready_for(asked.language, asked.tests)
+    except TimeoutError:
+        return None
+    return await in_time(door, asked, group, until)
+
+
+async def in_time(door: Door, asked: Asked, group: str, until: float | None) -> Verdict | None:
     """The verdict, or None where it takes longer. A judge that is lost meanwhile, or fails, is a `judge_error`."""
     try:
-        async with asyncio.timeout(None if math.isinf(seconds) else max(0.0, seconds)):
+        async with asyncio.timeout_at(until):
             return await door.verdict(asked, group)
     except TimeoutError:
         return None

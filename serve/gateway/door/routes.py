@@ -15,7 +15,7 @@ from alpharay.judge.verdict import Verdict
 from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.gateway.admission import Admission, RequestContext
 from alpharay.serve.gateway.door import run_code, wire
-from alpharay.serve.gateway.door.judging import Door, JudgedBatch, in_time
+from alpharay.serve.gateway.door.judging import Asker, Door, JudgedBatch, single
 from alpharay.serve.gateway.http.body import apart, json_body
 from alpharay.serve.gateway.streaming import opened, unless_gone
 from alpharay.serve.sections import Judge as JudgeConfig
@@ -44,20 +44,20 @@ class JudgeRoutes:
     async def _judge(self, http: Request) -> Response:
         with self._admission.admit("judge", http.headers.items()) as context:
             asked = await self._parsed(http, context, wire.parse)
-            group = _group(context)
+            asker = _asker(context)
             if asked.batch:
-                return await opened(http, context, JudgedBatch(self._door, asked, group), _LINES)
-            one = asked.candidates[0]
-            with self._door.holding(1):
-                await self._door.ready_for(one.language, one.tests)
-                verdict = await unless_gone(http, in_time(self._door, one, group, asked.wait_s))
-            return _json(wire.told(one, verdict, detailed=asked.detailed))
+                return await opened(http, context, JudgedBatch(self._door, asked, asker), _LINES)
+            candidate = asked.candidates[0]
+            with self._door.holding(1, asker):
+                verdict = await unless_gone(http, single(self._door, candidate, asker.group, asked.wait_s))
+            return _json(wire.told(candidate, verdict, detailed=asked.detailed))
 
     async def _run_code(self, http: Request) -> Response:
         with self._admission.admit("run_code", http.headers.items()) as context:
             run = await self._parsed(http, context, run_code.parse)
-            with self._door.holding(1):
-                verdict = await unless_gone(http, self._captured(run, _group(context)))
+            asker = _asker(context)
+            with self._door.holding(1, asker):
+                verdict = await unless_gone(http, self._captured(run, asker.group))
             return _json(run_code.told(run, verdict))
 
     async def _captured(self, run: run_code.Run, group: str) -> Verdict:
@@ -89,9 +89,12 @@ def _json(content: Json) -> Response:
     return Response(json.dumps(content), media_type="application/json")
 
 
-def _group(context: RequestContext) -> str:
-    """Whose turn a candidate takes: a key's, whatever the number of its requests, or the request's own."""
-    return f"key {context.lease.key.name}" if context.lease else f"request {id(context)}"
+def _asker(context: RequestContext) -> Asker:
+    """A key takes one turn, whatever the number of its requests; without keys each request does."""
+    if context.lease is None:
+        return Asker(group=f"request {id(context)}")
+    name = context.lease.key.name
+    return Asker(group=f"key {name}", key=name)
 
 
 def _described(summary: str, properties: Json, required: list[str], answer: str) -> Json:
