@@ -9,6 +9,7 @@ from alpharay.judge.errors import ProblemError
 from alpharay.judge.fields import Fields, short, wrong
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
+from alpharay.judge.workspace.repo import RepoTests, parse_repo
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class CodeTests:
     preamble: str = ""
 
 
-Tests = StdioTests | CallTests | CodeTests
+Tests = StdioTests | CallTests | CodeTests | RepoTests
 
 # Values cross between processes, and each side has a bound of its own on how deep it can go.
 MOST_NESTED = 200
@@ -135,6 +136,10 @@ def check_language(language: str, tests: Tests) -> None:
     """Raises ProblemError for a language that nobody knows, or one whose programs such tests cannot run."""
     if language not in LANGUAGES:
         raise ProblemError(f"language must be one of {', '.join(LANGUAGES)}, got {short(language)}")
+    if isinstance(tests, RepoTests):
+        if language != "python":
+            raise ProblemError(f"tests of kind repo need language python, got {language}")
+        return
     kind = {StdioTests: "stdio", CallTests: "call", CodeTests: "code"}[type(tests)]
     if kind not in LANGUAGES[language].kinds:
         able = ", ".join(name for name, each in LANGUAGES.items() if kind in each.kinds)
@@ -174,7 +179,9 @@ def parse_tests(value: object) -> Tests:
             raise ProblemError("tests.code is empty; write asserts, or a check(candidate) function")
         entry = fields.name("entry_point") if "entry_point" in value else None
         return CodeTests(code, entry, preamble=fields.preamble())
-    raise ProblemError(f'tests.kind must be "stdio", "call" or "code", got {short(kind)}')
+    if kind == "repo":
+        return parse_repo(value)
+    raise ProblemError(f'tests.kind must be "stdio", "call", "code" or "repo", got {short(kind)}')
 
 
 def _stdio_tests(fields: Fields) -> StdioTests:

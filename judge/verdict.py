@@ -40,13 +40,14 @@ class Captured:
     """What a single run printed and how it ended, where that itself was asked for.
 
     compiled: whether it came to run; else stderr is the compiler's. code: exit code, negative for a signal; None where
-    it was ended from outside.
+    it was ended from outside. files: those that were wanted back and are there.
     """
 
     compiled: bool
     stdout: str = ""
     stderr: str = ""
     code: int | None = None
+    files: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from alpharay.judge.problem import CallCase, CallTests, CodeTests, StdioCase, StdioTests, Tests
+from alpharay.judge.workspace.repo import RepoTests
 
 # A grown input has this many times the length of the largest given one, in steps.
 GROWTH = (8, 64)
@@ -24,7 +25,7 @@ def shared_inputs(tests: Tests, count: int, seed: int, *, grown: bool = True) ->
 
     count: inputs at most. None for test programs, which hold no inputs. The same seed gives the same inputs.
     """
-    if isinstance(tests, CodeTests):
+    if isinstance(tests, CodeTests | RepoTests):
         return None
     dice = random.Random(seed)
     given: list[Any] = [_input(case) for case in tests.cases][:count]

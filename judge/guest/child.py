@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import CodeType
 from typing import Any, NamedTuple, NoReturn
 
-from alpharay.judge.guest import candidate, native
+from alpharay.judge.guest import candidate, native, workspace
 from alpharay.judge.guest.code_tests import together
 from alpharay.judge.guest.sandbox import Sandbox, SandboxPolicy
 from alpharay.judge.guest.zygote import Zygote, serve_forks
@@ -177,6 +177,9 @@ class Lives:
         if work == "compile":
             return self._compile(contents[0])
         candidate.reseed()
+        if work == "workspace":
+            folder, *argv = arguments(entry)
+            return workspace.run(folder, argv)
         if work == "call":
             return candidate.run_calls(contents[0], contents[1], entry, start)
         if work == "candidate":

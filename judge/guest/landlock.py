@@ -7,14 +7,17 @@ import stat
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 PATH_BENEATH = 1
-EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_FILE, MAKE_FILE = (
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE, MAKE_DIR, MAKE_FILE = (
     1 << 0,
     1 << 1,
     1 << 2,
     1 << 3,
+    1 << 4,
     1 << 5,
+    1 << 7,
     1 << 8,
 )
+REFER, REFER_SINCE = 1 << 13, 2  # moving from folder to folder
 TRUNCATE, TRUNCATE_SINCE = 1 << 14, 3  # a right of its own from that ABI on
 
 
@@ -50,12 +53,13 @@ class Ruleset:
         execute: list[str] | None = None,
         work: str = "",
         files_in: str = "",
+        tree: str = "",
     ) -> None:
         """What does not exist is left out.
 
         read: files and whole directories to read. read_write: single files. execute: programs that may be started.
         work: a directory in which files may be made, written, read and removed. files_in: one whose files may be read
-        and written as far as their modes allow, and none made or removed.
+        and written as far as their modes allow, and none made or removed. tree: as work, with folders in it.
         """
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         abi = version()
@@ -74,6 +78,10 @@ class Ruleset:
             self._allow(files_in, READ_FILE | READ_DIR | WRITE_FILE | truncate)
         if work:
             self._allow(work, READ_FILE | READ_DIR | WRITE_FILE | MAKE_FILE | REMOVE_FILE | truncate)
+        if tree:
+            refer = REFER if abi >= REFER_SINCE else 0
+            made = MAKE_FILE | REMOVE_FILE | MAKE_DIR | REMOVE_DIR | refer
+            self._allow(tree, READ_FILE | READ_DIR | WRITE_FILE | made | truncate)
 
     def _allow(self, path: str, rights: int) -> None:
         try:

@@ -17,7 +17,7 @@ from alpharay.judge.guest.account import TESTS_FACTOR, WAITED
 from alpharay.judge.guest.child import Child, Task
 from alpharay.judge.guest.complaints import Complaints
 from alpharay.judge.guest.native import Tools
-from alpharay.judge.guest.scratch import SIZE_BYTES, Scratch
+from alpharay.judge.guest.scratch import MISSING, SIZE_BYTES, Scratch
 from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote
 
 HANGS, STILL_BUSY, TOO_LARGE = b'{"hangs": true}', b'{"hangs": false}', b"memory "
@@ -31,7 +31,7 @@ ASK_S, PATIENCE = 0.5, 10
 WATCH_AFTER_S = 0.03
 STREAMS = 3
 # Runs that find files in their folder and leave some there.
-WITH_FILES = ("tool", "checker", "interactive")
+WITH_FILES = ("tool", "checker", "interactive", "workspace")
 # How long a tests' process may take to tell whether it waits for the candidate.
 TELLS_S = 3.0
 # Of several runs in one message those after a wrong output are for nothing, which only the host can see.
@@ -197,6 +197,10 @@ class Run:
         """Puts the files that come with the order where the run finds them. Raises OSError."""
         names = self._order["files"]
         first = len(self._descriptors) - len(names)
+        if self._order["mode"] == "workspace":
+            for source in self._descriptors[first:]:
+                self._scratch.unpack(source)
+            return
         self._scratch.fill(names, self._descriptors[first:], self._order["writes"])
 
     def _collect(self, code: int) -> None:
@@ -208,11 +212,14 @@ class Run:
                 self._scratch.collect(made, answers, order["output"])
             if code == 0 and not order["last"]:
                 return
+        workspace = order["mode"] == "workspace"
         for name in order["writes"]:
             before = os.fstat(answers).st_size
-            self._scratch.collect(name, answers, order["output"])
-            os.write(answers, (os.fstat(answers).st_size - before).to_bytes(SIZE_BYTES, "big"))
-        self._scratch.clean()
+            there = self._scratch.collect(name, answers, order["output"])
+            size = os.fstat(answers).st_size - before if there or not workspace else MISSING
+            os.write(answers, size.to_bytes(SIZE_BYTES, "big"))
+        if not workspace:  # which goes on in its folder, and ends with this server
+            self._scratch.clean()
 
     def _fork(self) -> list[Child]:
         """The candidate first. The last one's end is the end of the run."""
@@ -230,6 +237,8 @@ class Run:
             return [self._fork_compiled(program, streams)]
         if order["mode"] == "native":
             return [self._child(self._task("native", policy="binary"), [*streams, program])]
+        if order["mode"] == "workspace":
+            return [self._child(self._task("workspace", policy="workspace", entry=order["entry"]), streams)]
         if order["mode"] == "tool" and self._tools is not None:
             image = self._tools.image(order["entry"])
             return [self._child(self._task("tool", policy="tool"), [*streams, image])]

@@ -54,6 +54,12 @@ def interpreter_policy(read: list[str], write: list[str], files_in: str = "") ->
     return SandboxPolicy(rules, Filter(build()), _address_space() + RESERVED)
 
 
+def workspace_policy(read: list[str], write: list[str], folder: str, *, own: bool) -> SandboxPolicy:
+    """For Python programs in a folder of files. own: it is the sandbox's own, and files may be made there."""
+    rules = Ruleset(read, write, tree=folder) if own else Ruleset(read, write, files_in=folder)
+    return SandboxPolicy(rules, Filter(build(making=own)), _address_space() + RESERVED)
+
+
 def unwatched(policy: SandboxPolicy) -> SandboxPolicy:
     """For test programs and interactors, whose memory nobody watches."""
     return replace(policy, base=policy.base - RESERVED)

@@ -1,12 +1,16 @@
 """The one folder of a sandbox that can be written to: compilers work there, and checkers find their files."""
 
 import contextlib
+import json
 import os
 import stat
 from collections.abc import Sequence
 
 # Behind each file that a run wrote, its size: what is in it may be of any form.
 SIZE_BYTES = 8
+MISSING = (1 << 64) - 1  # as a size: there is no such file
+# Where the folder is a file system of the sandbox's own, which bounds what can be written. Elsewhere it is the machine's.
+OWN = "/build"
 
 
 class Scratch:
@@ -33,17 +37,43 @@ class Scratch:
         finally:
             os.close(made)
 
-    def collect(self, name: str, destination: int, most: int) -> None:
-        """Copies what the run made, if that is an ordinary file of at most so many bytes."""
+    def unpack(self, source: int) -> None:
+        """Makes a tree of files out of one that holds them all (`workspace.files.packed`). Raises OSError."""
+        head = int.from_bytes(os.pread(source, SIZE_BYTES, 0), "big")
+        place, own = SIZE_BYTES + head, self.path == OWN
+        for name, size in json.loads(os.pread(source, head, SIZE_BYTES)):
+            if size is None:
+                with contextlib.suppress(OSError):
+                    os.unlink(f"{self.path}/{name}")  # noqa: PTH108
+                continue
+            folder = self.path
+            for part in name.split("/")[:-1]:
+                folder = f"{folder}/{part}"
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(folder)  # noqa: PTH102
+                    os.chmod(folder, 0o777 if own else 0o755)  # noqa: PTH101
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            made = os.open(f"{self.path}/{name}", flags, 0o644)
+            try:
+                end = place + size
+                while place < end:
+                    place += os.sendfile(made, source, place, end - place)
+                os.fchmod(made, 0o666 if own else 0o444)
+            finally:
+                os.close(made)
+
+    def collect(self, name: str, destination: int, most: int) -> bool:
+        """Copies what the run made, if that is an ordinary file of at most so many bytes. Returns whether there is one."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             source = os.open(f"{self.path}/{name}", flags)
         except OSError:
-            return
+            return False
         try:
             state, sent = os.fstat(source), 0
             while stat.S_ISREG(state.st_mode) and sent < state.st_size <= most:
                 sent += os.sendfile(destination, source, None, state.st_size - sent)
+            return stat.S_ISREG(state.st_mode) and state.st_size <= most
         finally:
             os.close(source)
 

@@ -71,6 +71,9 @@ PLAIN = {
     "identity": [39, 110, 111, 121, 124, 102, 104, 107, 108, 115, 118, 120, 63, 99],  # get*id uname sysinfo
     "limits": [97, 160, 158, 318, 61, 247],  # get/setrlimit arch_prctl getrandom wait4 waitid (no children)
 }
+# In a folder where files may be made, which Landlock and a read-only view of all else keep a program to: mkdir rmdir
+# rename unlink creat ftruncate chmod utimensat and their kin. No links, no device files, no owners.
+MAKING = [77, 82, 83, 84, 85, 87, 90, 91, 258, 263, 264, 268, 280, 316]
 KILL, PRCTL, TGKILL, PRLIMIT64 = 62, 157, 234, 302
 NOT_IMPLEMENTED = [435, 437]  # clone3 and openat2: their arguments are out of a filter's sight
 MEMFD_CREATE = 319
@@ -222,13 +225,14 @@ def _search(ranges: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
     return [(JGE, 0, 1, ranges[middle][0]), (JUMP, 0, 0, len(low)), *low, *high]
 
 
-def build(*, executing: bool = False, forking: bool = False) -> list[Instruction]:
+def build(*, executing: bool = False, forking: bool = False, making: bool = False) -> list[Instruction]:
     """The whole filter; OWN_PID stands where the process's own number belongs.
 
     executing: the descriptor IMAGE may be executed. forking: children may be made and bound by `build_forked`.
+    making: files and folders may be made, where Landlock allows it.
     """
     checked = CHECKED | (EXECUTING if executing else {}) | (FORKING if forking else {})
-    plain = {number for numbers in PLAIN.values() for number in numbers}
+    plain = {number for numbers in PLAIN.values() for number in numbers} | set(MAKING if making else ())
     ranges: list[tuple[int, list[Instruction]]] = []
     for number in range(NEWEST_KNOWN + 2):
         leaf = _leaf(number, plain, checked)

@@ -29,8 +29,9 @@ from alpharay.judge.guest.sandbox import (
     interpreter_policy,
     tool_policy,
     unwatched,
+    workspace_policy,
 )
-from alpharay.judge.guest.scratch import Scratch
+from alpharay.judge.guest.scratch import OWN, Scratch
 from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote, serve_forks
 
 # Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what
@@ -155,6 +156,9 @@ def _policies(settings: dict[str, Any], scratch: Scratch) -> tuple[dict[str, San
         "compile checker": forking_policy(checking),
         "compile interactor": interacting,
         "tests": unwatched(python),
+        "workspace": workspace_policy(
+            settings["read"], settings["devices"][:1], scratch.path, own=scratch.path == OWN
+        ),
     }
     if not settings["tools"]:
         return policy, None

@@ -14,11 +14,15 @@ from alpharay.judge.limits import Limits
 from alpharay.judge.pool.checking import Checking
 from alpharay.judge.pool.interacting import talk
 from alpharay.judge.pool.patience import Patience
+from alpharay.judge.pool.repo import run_repo
 from alpharay.judge.problem import CallCase, CallTests, CodeTests, StdioTests, Tests
 from alpharay.judge.program import Program, program_of
 from alpharay.judge.sandbox.worker import Ended, Order
 from alpharay.judge.verdict import Captured, Verdict, VerdictKind
 from alpharay.judge.verdicts import Failure, JudgeFault, failure_of
+from alpharay.judge.workspace.files import fetched
+from alpharay.judge.workspace.patch import PatchError
+from alpharay.judge.workspace.repo import PATCH, RepoTests, patch_in
 
 STDOUT_BYTES = 4096
 # Cases in one message to the sandbox, and bytes that they may read and print in all.
@@ -52,7 +56,17 @@ class Job:
 
 def total_cases(tests: Tests) -> int:
     """How many cases the tests count; a test program counts as one."""
+    if isinstance(tests, RepoTests):
+        return len(tests.verify)
     return 1 if isinstance(tests, CodeTests) else len(tests.cases)
+
+
+def submission(tests: Tests, completion: str | Program, language: str) -> Program | None:
+    """What of a model's answer is judged: a program, or a patch where the tests ask for one."""
+    if isinstance(completion, str) and isinstance(tests, RepoTests) and tests.answer == PATCH:
+        patch = patch_in(completion)
+        return None if patch is None else Program(patch, fenced=True)
+    return program_of(completion, language)
 
 
 async def judge(runner: Runner, job: Job, compiled: Binaries | None = None) -> Verdict:
@@ -61,9 +75,10 @@ async def judge(runner: Runner, job: Job, compiled: Binaries | None = None) -> V
     Raises WorkerDied and RunRefused; everything that a candidate does becomes a verdict.
     """
     total, binaries = total_cases(job.tests), compiled or Binaries()
-    program = program_of(job.completion, job.language)
+    program = submission(job.tests, job.completion, job.language)
     if program is None:
-        return Verdict(VerdictKind.NO_PROGRAM, 0, total, detail="the answer holds no program")
+        wanted = "patch" if isinstance(job.tests, RepoTests) and job.tests.answer == PATCH else "program"
+        return Verdict(VerdictKind.NO_PROGRAM, 0, total, detail=f"the answer holds no {wanted}")
     tally = _Tally(total, job.keep_output)
     try:
         source = program.source.encode("utf-8", "surrogatepass")
@@ -76,6 +91,14 @@ async def judge(runner: Runner, job: Job, compiled: Binaries | None = None) -> V
             else:
                 checking = Checking(runner, job.tests, binaries)
                 await _stdio(runner, job, job.tests, source, binary, checking, tally)
+        elif isinstance(job.tests, RepoTests):
+            runs = run_repo(runner, job.tests, program.source, job.limits, captures=job.capture)
+            try:
+                async for ended, failure in runs:
+                    tally.ran(ended, ended.cpu_s)
+                    tally.judged(failure)
+            except PatchError as error:
+                tally.failed(0, Failure(VerdictKind.COMPILE_ERROR, str(error), of_case=False))
         elif isinstance(job.tests, CallTests):
             await _call(runner, job, job.tests, source, tally)
         else:
@@ -83,7 +106,11 @@ async def judge(runner: Runner, job: Job, compiled: Binaries | None = None) -> V
     except JudgeFault as fault:
         return Verdict(VerdictKind.JUDGE_ERROR, 0, total, detail=str(fault))
     verdict = _unfenced(program, tally.verdict(observed=job.observe))
-    return replace(verdict, captured=tally.captured()) if job.capture else verdict
+    if not job.capture:
+        return verdict
+    return replace(
+        verdict, captured=tally.captured(job.tests.fetch if isinstance(job.tests, RepoTests) else ())
+    )
 
 
 def _unfenced(program: Program, verdict: Verdict) -> Verdict:
@@ -129,8 +156,15 @@ class _Tally:
         if self._failure is None:
             self._failure = (case, failure)
 
-    def captured(self) -> Captured:
-        """What the last run printed; a compiler's words where it came to none."""
+    def judged(self, failure: Failure | None) -> None:
+        """The next case, in their order."""
+        if failure is None:
+            self.passed()
+        else:
+            self.failed(self._passed, failure)
+
+    def captured(self, fetch: tuple[str, ...] = ()) -> Captured:
+        """What the last run printed; a compiler's words where it came to none. fetch: files that it was to leave."""
         if self._last is None:
             return Captured(compiled=False, stderr=self._failure[1].detail if self._failure else "")
         ended = self._last
@@ -139,6 +173,7 @@ class _Tally:
             stdout=ended.stdout.decode("utf-8", "replace"),
             stderr=ended.stderr.decode("utf-8", "replace"),
             code=ended.code if ended.ended == "exit" else None,
+            files=tuple(fetched(ended.answers, fetch).items()) if fetch else (),
         )
 
     def verdict(self, *, observed: bool = False) -> Verdict:
@@ -229,7 +264,7 @@ async def _interactive(
             return
 
 
-def _preamble(tests: Tests) -> bytes:
+def _preamble(tests: StdioTests | CallTests | CodeTests) -> bytes:
     return tests.preamble.encode("utf-8", "surrogatepass")
 
 

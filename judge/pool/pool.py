@@ -15,15 +15,17 @@ from alpharay.judge.errors import JudgeError, QueueFull, RunRefused, WorkerDied
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool.cache import Repeats, digest
-from alpharay.judge.pool.judging import Job, judge, total_cases
+from alpharay.judge.pool.judging import Job, judge, submission, total_cases
 from alpharay.judge.pool.queue import FairQueue
 from alpharay.judge.problem import Tests, check_language, languages_of
-from alpharay.judge.program import Program, program_of
+from alpharay.judge.program import Program
 from alpharay.judge.sandbox.choice import start_safest
 from alpharay.judge.sandbox.layer import Layer
 from alpharay.judge.sandbox.worker import Worker
 from alpharay.judge.supervise import Supervisor
 from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.judge.workspace.repo import RepoTests
+from alpharay.judge.workspace.shown import pytest_files
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +150,7 @@ class JudgePool:
             observe=observe,
             capture=capture,
         )
-        program = program_of(completion, language)
+        program = submission(tests, completion, language)
         written = (program.source, program.fenced, program.label) if program else (None,)
         key = digest(*written, job.limits, language, keep_output, every_case, observe, capture)
         ticket = self._repeats.get(tests, key)
@@ -181,6 +183,8 @@ class JudgePool:
         if not self._running:
             raise JudgeError("the judge pool is not running; call start() first")
         check_language(language, tests)
+        if isinstance(tests, RepoTests) and tests.uses_pytest:
+            await asyncio.to_thread(pytest_files)  # seconds, once
         for each in sorted({language, *languages_of(tests)}):
             if LANGUAGES[each].compiled:
                 await self._trials.passed(each)

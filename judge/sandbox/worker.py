@@ -37,7 +37,7 @@ MORE_NAMES = re.compile("|".join(MORE_MODULES).encode())
 # Functions find these without an import.
 RARE = "date|timedelta|timezone|mean|fmean|median\\w*|multimode|p?stdev|p?variance|quantiles"
 RARE_NAMES = re.compile(rb"%s|\b(?:%s)\b" % (MORE_NAMES.pattern, RARE.encode()))
-STREAMED = ("stdio", "native", "tool", "checker")
+STREAMED = ("stdio", "native", "tool", "checker", "workspace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,8 @@ class Order:
 
     mode: `stdio`, `call`, for test programs `apart` or `together`, `native` (a compiled program, in `binary`),
     `tool` (a part of the compiler, named by `entry`), `checker` (of the tests, compiled where `binary` is given), or
-    `interactive` (a program, compiled where `binary` is given, that talks with the `interactor`).
+    `interactive` (a program, compiled where `binary` is given, that talks with the `interactor`), or `workspace` (a Python
+    command, in `arguments`, in a folder of files that stays as it is until `drop`).
     preamble: of the tests' format, executed before a Python program in the same module.
     given: its input, the cases to call (one JSON a line), or the test program.
     entry: the function to call. start: the first case to run. nonce: what a test program reports at its end.
@@ -65,7 +66,8 @@ class Order:
     rest: inputs for further runs, each after one that ended well, for as long as they cost little (`stdio`, `native`).
     guard_s: how long it may sleep, where that is less than the limits' own hang guard.
     files: shown to a compiler or a checker in its folder, by name. writes: empty files there that a checker may write to;
-    their contents come back as answers, each with its size behind it (`checking.written`).
+    their contents come back as answers, each with its size behind it (`checking.written`). In a workspace the files are
+    archives (`workspace.files.packed`), and `writes` what is wanted back, made or not.
     arguments: a checker's or an interactor's command line; a name of its files stands for its path, "" for the folder's.
     """
 
@@ -144,6 +146,7 @@ class Worker:
         self._scratch: str | None = None
         self._program: _Program | None = None
         self._shelved = False
+        self._in_workspace = False
 
     @property
     def alive(self) -> bool:
@@ -207,6 +210,7 @@ class Worker:
         text = order.preamble + SEPARATOR + order.program
         program, same = self._put(text, limits, checker=order.mode == "checker")
         self._shelved = True  # whatever ends this run early
+        self._in_workspace |= order.mode == "workspace"
         message: dict[str, Any] = {
             "lines": cases - order.start,
             "run": self._runs,
@@ -218,7 +222,7 @@ class Worker:
             "start": order.start,
             "last": order.last,
             "same": same,
-            "more_modules": order.mode == "apart"
+            "more_modules": order.mode in ("apart", "workspace")
             or (RARE_NAMES if order.mode == "call" else MORE_NAMES).search(text) is not None,
             "more": order.more,
             "runs": 1 + len(order.rest),
@@ -281,7 +285,13 @@ class Worker:
             _close(files[1:])
 
     def drop(self) -> None:
-        """Ends what is kept compiled for a run that does not come. To be called between runs."""
+        """Ends what is kept compiled for a run that does not come. To be called between candidates.
+
+        A sandbox whose candidate had a folder to write in ends: what that left belongs to another user, and is nobody's.
+        """
+        if self._in_workspace:
+            self.close()
+            self._in_workspace = False
         if self._shelved and self._socket is not None:
             with contextlib.suppress(OSError):  # it has ended, and what it kept with it
                 self._socket.send(b'{"drop": true}')
@@ -290,6 +300,8 @@ class Worker:
     def _command_line(self, order: Order) -> str:
         """In one text, the folder first: it is the program's own name."""
         folder = self.layer.scratch or self._scratch
+        if order.mode == "workspace":
+            return "\0".join([f"{folder}", *order.arguments])
         named = {name for name, _ in order.files} | {"", *order.writes}
         words = [f"{folder}/{word}" if word in named else word for word in order.arguments]
         return "\0".join([f"{folder}", *words])

@@ -15,6 +15,7 @@ from alpharay.judge.problem import StdioCase, StdioTests, Tests
 from alpharay.judge.program import Program
 from alpharay.judge.supervise import Supervisor
 from alpharay.judge.verdict import Verdict
+from alpharay.judge.workspace.repo import RepoTests
 from alpharay.serve.environment import JUDGE_NICENESS
 from alpharay.serve.loopback import keep_local
 from alpharay.serve.sections import Judge as JudgeConfig
@@ -86,7 +87,7 @@ class Judge:
         )
 
     async def capture(
-        self, program: Program, given: str, limits: Limits, language: str, group: str
+        self, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
     ) -> Verdict:
         """One run of a program, of which the verdict tells all that was printed."""
         return await capture(self._pool, program, given, limits, language, group)

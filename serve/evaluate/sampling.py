@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import CodeTests, Problem, Tests
 from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.judge.workspace.repo import RepoTests
 from alpharay.router.seeds import draw_seed
 from alpharay.serve.dialects import chat
 from alpharay.serve.dialects.api_request import EngineBody
@@ -154,7 +155,11 @@ class Run:
         text = chat.text(response)
         verdict = await self._judged(problem, text)
         prompt, completion = chat.usage(response)
-        levels = [] if isinstance(problem.tests, CodeTests) else [case.level for case in problem.tests.cases]
+        levels = (
+            []
+            if isinstance(problem.tests, CodeTests | RepoTests)
+            else [case.level for case in problem.tests.cases]
+        )
         case = verdict.failed_case
         return {
             "problem": problem.id,

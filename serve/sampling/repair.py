@@ -15,6 +15,7 @@ from typing import Any
 from alpharay.judge.behaviour import shown
 from alpharay.judge.problem import CallCase, CodeTests, StdioCase, Tests
 from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.judge.workspace.repo import RepoTests
 from alpharay.serve.dialects.api_request import ApiRequest, for_the_engine
 
 # Of an input, an output or a message, in characters: a few lines tell what a page would not.
@@ -84,14 +85,14 @@ def _public_case(
     verdict: Verdict, tests: Tests, prompt: str, *, all_public: bool
 ) -> StdioCase | CallCase | None:
     place = verdict.failed_case
-    if isinstance(tests, CodeTests) or place is None or not 0 <= place < len(tests.cases):
+    if isinstance(tests, CodeTests | RepoTests) or place is None or not 0 <= place < len(tests.cases):
         return None
     case: StdioCase | CallCase = tests.cases[place]
     if all_public or case.level == 0:
         return case
     found = shown(prompt)
     cases: tuple[StdioCase | CallCase, ...] = (
-        () if found is None or isinstance(found, CodeTests) else found.cases
+        () if found is None or isinstance(found, CodeTests | RepoTests) else found.cases
     )
     return case if any(_same(case, other) for other in cases) else None
 

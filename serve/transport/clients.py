@@ -15,6 +15,7 @@ from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
 from alpharay.judge.program import Program
 from alpharay.judge.verdict import Verdict
+from alpharay.judge.workspace.repo import RepoTests
 from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.transport.asgi import Reply
 from alpharay.serve.transport.channel import Call, Channels
@@ -60,9 +61,9 @@ class JudgeClient(Protocol):
         ...
 
     async def capture(
-        self, program: Program, given: str, limits: Limits, language: str, group: str
+        self, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
     ) -> Verdict:
-        """One run of a program on that input; the verdict's `captured` is all that it printed. Raises as `judge`."""
+        """One run of a program on that input, or in that folder; the verdict's `captured` is all that it printed. Raises as `judge`."""
         ...
 
     async def run(self, program: str, limits: Limits, group: str) -> Verdict:
@@ -165,7 +166,7 @@ class RayJudging:
         return await self._run(probes, completion, limits, language, group, observe=True)
 
     async def capture(
-        self, program: Program, given: str, limits: Limits, language: str, group: str
+        self, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
     ) -> Verdict:
         verdict: Verdict = await self._call("capture", program, given, limits, language, group)
         return verdict

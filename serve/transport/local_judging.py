@@ -10,16 +10,16 @@ from alpharay.judge.pool.pool import JudgePool
 from alpharay.judge.problem import StdioCase, StdioTests, Tests
 from alpharay.judge.program import Program
 from alpharay.judge.verdict import Verdict
+from alpharay.judge.workspace.repo import RepoTests
 from alpharay.serve.transport.clients import JudgeUnavailable
 
 
 async def capture(
-    pool: JudgePool, program: Program, given: str, limits: Limits, language: str, group: str
+    pool: JudgePool, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
 ) -> Verdict:
-    """One run on that input. Each is made: what a program prints may depend on time and chance."""
-    tests = StdioTests(
-        (StdioCase(given, ""),)
-    )  # of its own: verdicts are remembered for as long as their tests live
+    """One run on that input, or in that folder. Each is made: what a program prints may depend on time and chance."""
+    # Tests of its own: verdicts are remembered for as long as their tests live.
+    tests: Tests = given if isinstance(given, RepoTests) else StdioTests((StdioCase(given, ""),))
     return await pool.judge(
         tests, program, limits=limits, language=language, group=group, observe=True, capture=True
     )
@@ -44,7 +44,7 @@ class LocalJudging:
             raise JudgeUnavailable(str(error)) from error
 
     async def capture(
-        self, program: Program, given: str, limits: Limits, language: str, group: str
+        self, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
     ) -> Verdict:
         await self._started.wait()
         try:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from typing import Any
 
 from alpharay.judge.problem import CallCase, CodeTests, StdioCase, StdioTests, Tests
+from alpharay.judge.workspace.repo import RepoTests
 
 # What a judge keeps in memory, and keys remembered by those who send to it; the least recently used go first.
 MOST_BYTES, MOST_KEYS = 256 << 20, 4096
@@ -27,6 +28,9 @@ def footprint(tests: Tests) -> int:
     """Bytes of memory that such tests take: a hundred times those of their JSON text, where they are many small values."""
     if isinstance(tests, CodeTests):
         return _OVERHEAD + sys.getsizeof(tests.preamble) + sys.getsizeof(tests.code)
+    if isinstance(tests, RepoTests):
+        files = (*tests.files, *tests.hidden)
+        return _OVERHEAD + sum(sys.getsizeof(path) + sys.getsizeof(content) for path, content in files)
     size = _OVERHEAD + sys.getsizeof(tests.preamble)
     waiting: list[Any] = [tests.cases]
     for program in (tests.checker, tests.interactor) if isinstance(tests, StdioTests) else ():

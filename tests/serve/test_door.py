@@ -232,8 +232,15 @@ async def test_a_fault_of_the_judge_is_a_sandbox_error(serving):
     ("field", "value", "said"),
     [
         ("language", "bash", "language must be one of python, cpp"),
-        ("files", {"a": "YQ=="}, "files is not supported"),
-        ("fetch_files", ["a"], "fetch_files is not supported"),
+        ("files", {"/etc/a": "YQ=="}, "is absolute"),
+        ("files", {"a/../../b": "YQ=="}, "leaves the folder"),
+        ("files", {"a": "?"}, "is not base64"),
+        ("files", {"a": "YQ==", "a/b": "YQ=="}, "is a file and the folder of"),
+        ("files", ["a"], "files must be an object"),
+        ("files", {str(n): "" for n in range(1001)}, "1000 are accepted"),
+        ("fetch_files", ["../a"], "leaves the folder"),
+        ("fetch_files", "a", "fetch_files must be a list of paths"),
+        ("fetch_files", ["a" * 150] * 7, "at most 1000 characters"),
         ("stdin", 1, "stdin must be a string"),
         ("run_timeout", "x", "run_timeout must be a number"),
         ("memory_limit_MB", 1, "memory_limit_mb must be between"),
@@ -243,6 +250,12 @@ async def test_what_cannot_be_run_is_refused_with_the_reason(serving, field, val
     status, answer = await run_code(serving, ran(), **{field: value})
     assert status == 400
     assert said in answer["error"]["message"]
+
+
+async def test_files_are_for_python_programs(serving):
+    status, answer = await run_code(serving, ran(), language="cpp", files={"a": "YQ=="})
+    assert status == 400
+    assert "files are for python programs" in answer["error"]["message"]
 
 
 async def test_an_id_that_is_no_utf_8_comes_back_as_it_was_sent(serving):

@@ -1,5 +1,6 @@
 """`alpharay judge --serve`: the door alone, with real sandboxes, as a process of its own."""
 
+import base64
 import json
 import os
 import select
@@ -103,6 +104,42 @@ def test_a_program_is_run_in_sandbox_fusion_s_form(door, asked, status, stdout, 
     answer = door.post("/run_code", json={"language": "python", **asked}).json()
     assert (answer["status"], answer["run_result"]["stdout"]) == (status, stdout)
     assert answer["run_result"]["return_code"] == code
+
+
+def encoded(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+def test_a_program_finds_its_files_and_those_it_wrote_come_back(door):
+    files = {
+        "data/numbers.txt": encoded("1 2 3"),
+        "helper.py": encoded("def total(text):\n    return sum(map(int, text.split()))"),
+    }
+    code = "import helper, sys\nprint(helper.total(open('data/numbers.txt').read()), sys.stdin.read())"
+    asked = {
+        "code": code,
+        "language": "python",
+        "stdin": "in",
+        "files": files,
+        "fetch_files": ["helper.py", "nothing"],
+    }
+    answer = door.post("/run_code", json=asked).json()
+    assert (answer["status"], answer["run_result"]["stdout"]) == ("Success", "6 in\n")
+    assert answer["files"] == {"helper.py": files["helper.py"]}
+
+
+def test_a_repository_is_judged_over_http(door):
+    tests = {
+        "kind": "repo",
+        "files": {"add.py": "def add(a, b):\n    return a - b\n"},
+        "hidden": {"test_add.py": "from add import add\n\n\ndef test_add():\n    assert add(2, 3) == 5\n"},
+        "answer": "add.py",
+        "verify": ["python -m pytest -q"],
+    }
+    candidates = [{"program": f"def add(a, b):\n    return a {sign} b\n"} for sign in "+-"]
+    answer = door.post("/v1/judge", json={"tests": tests, "candidates": candidates})
+    verdicts = {line["index"]: line["verdict"] for line in map(json.loads, answer.text.splitlines())}
+    assert verdicts == {0: "accepted", 1: "wrong_answer"}
 
 
 def test_each_call_of_run_code_runs_the_program(door):

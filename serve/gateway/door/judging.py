@@ -19,6 +19,7 @@ from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
 from alpharay.judge.program import Program
 from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.judge.workspace.repo import RepoTests
 from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.gateway.door.wire import Asked, AskedAll, told
 from alpharay.serve.gateway.streaming import EventSource, let_go
@@ -40,7 +41,7 @@ class DoorJudge(Protocol):
     ) -> Verdict: ...
 
     async def capture(
-        self, program: Program, given: str, limits: Limits, language: str, group: str
+        self, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
     ) -> Verdict: ...
 
     async def ready_for(self, language: str, tests: Tests) -> None: ...

@@ -63,7 +63,9 @@ class JudgeRoutes:
     async def _captured(self, run: run_code.Run, group: str) -> Verdict:
         began = time.monotonic()
         try:
-            verdict = await self._door.judge.capture(run.program, run.stdin, run.limits, run.language, group)
+            verdict = await self._door.judge.capture(
+                run.program, run.folder or run.stdin, run.limits, run.language, group
+            )
         except JudgeUnavailable as error:
             raise no_capacity(f"the judge cannot be reached: {error}") from None
         except JudgeError as error:
@@ -145,6 +147,8 @@ DESCRIBED: dict[str, Json] = {
             "code": _STRING,
             "language": _STRING,
             "stdin": _STRING,
+            "files": _OBJECT,
+            "fetch_files": {"type": "array", "items": _STRING},
             "run_timeout": _NUMBER,
             "memory_limit_MB": _NUMBER,
         },

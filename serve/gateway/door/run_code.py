@@ -6,6 +6,7 @@ times as long. A compilation has the judge's own ten seconds, whatever `compile_
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
 from alpharay.judge.program import Program
 from alpharay.judge.verdict import Captured, Verdict, VerdictKind
+from alpharay.judge.workspace.files import check_path, parse_files
+from alpharay.judge.workspace.repo import RepoTests
 from alpharay.serve.errors import malformed
 from alpharay.serve.sections import Judge
 
@@ -22,16 +25,19 @@ Json = dict[str, Any]
 _SUCCESS, _FAILED, _SANDBOX_ERROR = "Success", "Failed", "SandboxError"
 _FINISHED, _TIME_LIMIT = "Finished", "TimeLimitExceeded"
 _KILLED = -9
+# Paths go to the sandbox in one message.
+_FETCHED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One program to run on that input."""
+    """One program to run on that input. folder: with files beside it, or of which some are wanted back."""
 
     program: Program
     stdin: str
     language: str
     limits: Limits
+    folder: RepoTests | None = None
 
 
 def parse(body: Json, config: Judge) -> Run:
@@ -46,12 +52,6 @@ def parse(body: Json, config: Judge) -> Run:
     stdin = body.get("stdin")
     if stdin is not None and not isinstance(stdin, str):
         raise malformed("stdin must be a string", param="stdin")
-    for name in ("files", "fetch_files"):
-        if body.get(name):
-            raise malformed(
-                f"{name} is not supported: programs run here see no file; put data into stdin or into the code",
-                param=name,
-            )
     seconds = _number(body, "run_timeout", 10.0)
     memory = _number(body, "memory_limit_MB", -1)
     try:
@@ -61,7 +61,48 @@ def parse(body: Json, config: Judge) -> Run:
         )
     except (ProblemError, OverflowError) as error:
         raise malformed(str(error), param="memory_limit_MB") from None
-    return Run(program=Program(code, fenced=True), stdin=stdin or "", language=str(language), limits=limits)
+    return Run(
+        program=Program(code, fenced=True),
+        stdin=stdin or "",
+        language=str(language),
+        limits=limits,
+        folder=_folder(body, language, stdin or ""),
+    )
+
+
+def _folder(body: Json, language: str, stdin: str) -> RepoTests | None:
+    """None: no file is asked for. Raises RequestError."""
+    given, fetch = body.get("files") or {}, body.get("fetch_files") or []
+    if not given and not fetch:
+        return None
+    if language != "python":
+        raise malformed(
+            f"files are for python programs, and this is {language}; put data into stdin", param="files"
+        )
+    if not isinstance(fetch, list) or not all(isinstance(path, str) for path in fetch):
+        raise malformed("fetch_files must be a list of paths", param="fetch_files")
+    if sum(map(len, fetch)) > _FETCHED:
+        raise malformed(f"fetch_files must be at most {_FETCHED} characters in all", param="fetch_files")
+    # Clients send null for a file that they have no contents of.
+    given = (
+        {path: "" if content is None else content for path, content in given.items()}
+        if isinstance(given, dict)
+        else given
+    )
+    try:
+        files = parse_files(given, "files", encoded=True)
+        for path in fetch:
+            check_path(path, "fetch_files")
+    except ProblemError as error:
+        raise malformed(str(error), param="files") from None
+    name = next(name for name in map("main{}.py".format, ("", *range(len(files) + 1))) if name not in files)
+    return RepoTests(
+        files=tuple(files.items()),
+        answer=name,
+        verify=((name,),),
+        given=stdin.encode("utf-8", "surrogatepass"),
+        fetch=tuple(dict.fromkeys(fetch)),
+    )
 
 
 def told(run: Run, verdict: Verdict) -> Json:
@@ -90,7 +131,10 @@ def told(run: Run, verdict: Verdict) -> Json:
         "stderr": captured.stderr,
     }
     status = _SUCCESS if verdict.accepted else _FAILED
-    return _answer(status, "" if verdict.accepted else verdict.detail, compiled=compiled, ran=ran)
+    files = {path: base64.b64encode(content).decode() for path, content in captured.files}
+    return _answer(
+        status, "" if verdict.accepted else verdict.detail, compiled=compiled, ran=ran, files=files
+    )
 
 
 def _code(verdict: Verdict, captured: Captured) -> int | None:
@@ -102,14 +146,21 @@ def _code(verdict: Verdict, captured: Captured) -> int | None:
     return captured.code if verdict.accepted or captured.code else 1
 
 
-def _answer(status: str, message: str, *, compiled: Json | None = None, ran: Json | None = None) -> Json:
+def _answer(
+    status: str,
+    message: str,
+    *,
+    compiled: Json | None = None,
+    ran: Json | None = None,
+    files: dict[str, str] | None = None,
+) -> Json:
     return {
         "status": status,
         "message": message,
         "compile_result": compiled,
         "run_result": ran,
         "executor_pod_name": None,
-        "files": {},
+        "files": files or {},
     }
 
 
