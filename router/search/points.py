@@ -11,6 +11,9 @@ Point = tuple[float, ...]
 
 MOST_CHECKPOINTS = 8
 BOUNDS = (-0.5, 1.5)
+# From so many checkpoints on a search begins with points of two at a time: of four there are 68 points of any number, and
+# a total that pays for all of them leaves each too few samples to be told from the others.
+_PAIRS_FROM = 4
 
 
 def checkpoint(number: int, checkpoints: int) -> Point:
@@ -28,7 +31,8 @@ def lattice(
 ) -> tuple[Point, ...]:
     """Every point whose weights are multiples of `step` within the bounds, the checkpoints first.
 
-    Beyond `most` points some are left out by chance, never a checkpoint.
+    Of four checkpoints and more, only the points that combine two: `neighbours` reach the others from there. Beyond `most`
+    points some are left out by chance, never a checkpoint.
 
     Raises ValueError: fewer than two checkpoints, or so many that there is no lattice to speak of.
     """
@@ -37,10 +41,12 @@ def lattice(
     corners = [checkpoint(number, checkpoints) for number in range(checkpoints)]
     low, high = bounds
     steps = range(round(low / step), round(high / step) + 1)
+    combined = 2 if checkpoints >= _PAIRS_FROM else checkpoints
     others = []
     for chosen in product(steps, repeat=checkpoints - 1):
         point = _rounded([1 - step * sum(chosen), *(step * number for number in chosen)])
-        if within(point, bounds) and point not in corners:
+        used = sum(weight != 0 for weight in point)
+        if used <= combined and within(point, bounds) and point not in corners:
             others.append(point)
     room = max(0, most - len(corners))
     if len(others) > room:

@@ -60,6 +60,14 @@ def test_points_sum_to_one_and_stay_within_the_bounds():
         assert within(point, (-0.5, 1.5))
 
 
+def test_of_four_checkpoints_a_search_begins_with_two_at_a_time_and_comes_to_all_four():
+    begun = lattice(4)
+    assert len(begun) == 22  # the checkpoints, and of each of six pairs the middle and a step beyond either
+    assert all(sum(weight != 0 for weight in point) <= 2 for point in begun)
+    reached = {point for first in begun for point in neighbours(first, 0.25)}
+    assert {3, 4} <= {sum(weight != 0 for weight in point) for point in reached}
+
+
 def test_many_checkpoints_are_searched_at_some_points_and_at_each_checkpoint():
     points = lattice(6, most=40, seed=3)
     assert len(points) == 40

@@ -21,11 +21,13 @@ _COLUMNS = 4
 
 def draw(searched: Searched, search: Search, result: Measured, path: Path) -> None:
     """Two checkpoints: along the weight of the second. Three: contours over the weights of the second and the third.
-    More: the same two weights without contours, since points that lie apart coincide. Stars: members of the schedule.
+    More: the weights of the two in which the members of the schedule differ most, the first left out, and no contours,
+    since points that lie apart coincide. Stars: members of the schedule.
     """
     shares = {point: each for point, each in expected(search).items() if not isinstance(point, str)}
     points = list(shares)
     chosen = set(result.recommended)
+    across, up = _axes(chosen or set(points))
     budgets = searched.plan.budgets
     columns = min(_COLUMNS, len(budgets))
     rows = -(-len(budgets) // columns)
@@ -40,9 +42,11 @@ def draw(searched: Searched, search: Search, result: Measured, path: Path) -> No
             _line(axes, points, values, chosen)
             axes.set_ylabel("expected solved, %")
         else:
-            _plane(figure, axes, points, values, chosen, contours=len(searched.names) == 3)
-            axes.set_ylabel(f"weight of {searched.names[2]}")
-        axes.set_xlabel(f"weight of {searched.names[1]}")
+            places = [(point[across], point[up]) for point in points]
+            stars = [(point[across], point[up]) for point in chosen]
+            _plane(figure, axes, places, values, stars, contours=len(searched.names) == 3)
+            axes.set_ylabel(f"weight of {searched.names[up]}")
+        axes.set_xlabel(f"weight of {searched.names[across]}")
         axes.set_title(f"{k} sample{'s' * (k > 1)}", fontsize=11)
     figure.savefig(path, dpi=130)
 
@@ -55,22 +59,28 @@ def _line(axes: Axes, points: Sequence[Point], values: Sequence[float], chosen: 
             axes.plot(points[n][1], values[n], marker="*", markersize=13, color="#ee8421")
 
 
+def _axes(points: set[Point]) -> tuple[int, int]:
+    """The numbers of the two checkpoints after the first whose weights differ most among the points, in their order."""
+    spread = np.ptp(np.array(sorted(points))[:, 1:], axis=0)
+    most = sorted(int(number) + 1 for number in np.argsort(-spread, kind="stable")[:2])
+    return most[0], most[-1]
+
+
 def _plane(
     figure: Figure,
     axes: Axes,
-    points: Sequence[Point],
+    places: Sequence[tuple[float, float]],
     values: Sequence[float],
-    chosen: set[Point],
+    stars: Sequence[tuple[float, float]],
     *,
     contours: bool,
 ) -> None:
-    across, up = np.array([[point[1], point[2]] for point in points]).T
-    if contours and len(points) >= 3:
+    across, up = np.array(places).T
+    if contours and len(places) >= 3:
         shaded = axes.tricontourf(across, up, values, levels=12, cmap="viridis")
         figure.colorbar(shaded, ax=axes, label="expected solved, %")
         axes.plot(across, up, ".", color="black", markersize=4)
     else:
         shown = axes.scatter(across, up, c=values, cmap="viridis")
         figure.colorbar(shown, ax=axes, label="expected solved, %")
-    stars = [(x, y) for point, x, y in zip(points, across, up, strict=True) if point in chosen]
     axes.plot(*zip(*stars, strict=True), "*", markersize=13, color="#ee8421", markeredgecolor="black")
