@@ -1,7 +1,7 @@
 """What a schedule over the plane solves on problems that were in no choice, beside every member and checkpoint alone.
 
     python -m bench.plane serve/embedded/portfolio.yaml --validation bench/results/frontier/seed1-validation.parquet \
-        bench/results/frontier/seed1-fresh.parquet bench/results/frontier/seed1-found.parquet
+        bench/results/frontier/seed1-served.parquet bench/results/frontier/seed1-fresh.parquet
 
 Shares are exact: the chance that k of the recorded samples hold a pass. The schedule is fixed before. What it is
 compared with is chosen anew in every bootstrap sample: the line's alpha on resampled validation problems, the best
@@ -62,19 +62,24 @@ def schedule_of(path: Path) -> tuple[str, ...]:
     return expanded([next(iter(run.items())) for run in runs])
 
 
-def table(schedule: Sequence[str], test: Sequence[Path], validation: Path) -> str:
-    """Markdown: solved with k samples by the schedule and by each member, and the schedule's gains."""
+def table(schedule: Sequence[str], test: Sequence[Path], validation: Path, before: Sequence[str] = ()) -> str:
+    """Markdown: solved with k samples by the schedule and by each member, and the schedule's gains.
+
+    before: an earlier schedule, to compare with.
+    """
     names, curves, budgets = curves_of(test)
-    missing = set(schedule) - set(names)
+    missing = {*schedule, *before} - set(names)
     if missing:
         raise SystemExit(f"no outcomes of {', '.join(sorted(missing))}, which the schedule names")
     line, chosen, _ = curves_of([validation], LINE)
     rng = np.random.default_rng(0)
     picked = rng.integers(0, curves.shape[1], (RESAMPLES, curves.shape[1]))
     chosen_on = rng.integers(0, chosen.shape[1], (RESAMPLES, chosen.shape[1]))
-    counts = {k: Counter(schedule[:k]) for k in budgets}
-    ours = {k: 1 - split_failure(curves, [counts[k][name] for name in names]) for k in budgets}
+    ours = {k: _solved(schedule, names, curves, k) for k in budgets}
+    earlier = {k: _solved(before, names, curves, k) for k in budgets if before}
     rows = [["**the schedule**", *(f"**{100 * ours[k].mean():.1f}**" for k in budgets)]]
+    if before:
+        rows.append(["the schedule before", *(f"{100 * each.mean():.1f}" for each in earlier.values())])
     rows += [
         [f"`{name}`", *(f"{100 * (1 - curves[k][:, column].mean()):.1f}" for k in budgets)]
         for column, name in enumerate(names)
@@ -91,6 +96,11 @@ def table(schedule: Sequence[str], test: Sequence[Path], validation: Path) -> st
         gains.setdefault("the line's alpha of each k, chosen on validation problems", []).append(
             _cell(ours[k].mean() - on_line[:, best].mean(), spread, line[best])
         )
+        if before:
+            spread = mine - earlier[k][picked].mean(axis=1)
+            gains.setdefault("the schedule before", []).append(
+                _cell(ours[k].mean() - earlier[k].mean(), spread)
+            )
         groups = {"the best of its own members at each k, with hindsight": [n for n in names if n in schedule],
                   "the best of all above at each k, with hindsight": names}  # fmt: skip
         for group, members in groups.items():
@@ -111,9 +121,15 @@ def table(schedule: Sequence[str], test: Sequence[Path], validation: Path) -> st
     )
 
 
-def _cell(value: float, spread: Floats, name: str) -> str:
+def _solved(schedule: Sequence[str], names: Sequence[str], curves: Floats, k: int) -> Floats:
+    """[problems]: the chance that the schedule's first k samples hold a pass."""
+    counts = Counter(schedule[:k])
+    return 1 - split_failure(curves, [counts[name] for name in names])
+
+
+def _cell(value: float, spread: Floats, name: str = "") -> str:
     low, high = middle(spread)
-    return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] (`{name}`)"
+    return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" + (f" (`{name}`)" if name else "")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -127,8 +143,10 @@ def main() -> None:
     parser.add_argument("portfolio", type=Path)
     parser.add_argument("test", type=Path, nargs="+")
     parser.add_argument("--validation", type=Path, required=True)
+    parser.add_argument("--before", type=Path, help="the portfolio.yaml of an earlier schedule")
     arguments = parser.parse_args()
-    print(table(schedule_of(arguments.portfolio), arguments.test, arguments.validation))
+    before = schedule_of(arguments.before) if arguments.before else ()
+    print(table(schedule_of(arguments.portfolio), arguments.test, arguments.validation, before))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Sampling:
     """Which problems are sampled: `per_family` of each of the trained or of the held-out families.
 
     members: a function of `bench.frontier.members`. skipped: of each family's problems, the first that another set has.
+    recorded: files of the same problems; members that these have outcomes of are not sampled again.
     """
 
     split: str
@@ -32,6 +33,7 @@ class Sampling:
     held_out: bool = False
     members: str = "frontier"
     skipped: int = 0
+    recorded: tuple[str, ...] = ()
 
 
 SETS = {
@@ -42,7 +44,7 @@ SETS = {
     "adapters": Sampling("test", 1, 64, members="adapters"),
     "logits": Sampling("test", 1, 64, members="logits"),
     "fresh": Sampling("test", 4, 250, members="singles", skipped=2),
-    "found": Sampling("test", 4, 250, members="found", skipped=2),
+    "served": Sampling("test", 4, 250, members="served", skipped=2, recorded=("fresh", "found")),
 }
 
 
@@ -79,20 +81,27 @@ def parts_of(folder: Path, given: argparse.Namespace) -> Path:
     return folder / f"{given.set}-{given.samples or SETS[given.set].samples}"
 
 
+def files_of(given: argparse.Namespace) -> list[Path]:
+    """Of the same problems, the outcomes that are there already."""
+    return [RESULTS / f"seed{given.seed}-{name}.parquet" for name in SETS[given.set].recorded]
+
+
 def evaluate_step(folder: Path, given: argparse.Namespace) -> None:
     from tokenizers import Tokenizer
 
     from bench.frontier import members
-    from bench.frontier.evaluate import evaluate
+    from bench.frontier.evaluate import evaluate, recorded
     from bench.frontier.problems.draw import FAMILIES, HELD_OUT, shuffled
 
     plan = SETS[given.set]
     families = list(HELD_OUT if plan.held_out else FAMILIES)
     raws = shuffled(families, plan.skipped + plan.per_family, plan.split)[plan.skipped * len(families) :]
     weights = weights_of(folder, given)
+    asked = getattr(members, plan.members)(weights)
+    there = recorded(asked, files_of(given))
     evaluate(
         raws,
-        getattr(members, plan.members)(weights),
+        [member for member in asked if member.name not in there],
         given.samples or plan.samples,
         seed=given.seed,
         tokenizer=Tokenizer.from_file(str(weights / "init" / "tokenizer.json")),
@@ -129,13 +138,15 @@ def train(given: argparse.Namespace, folder: Path, same: list[str]) -> None:
 
 def evaluate(given: argparse.Namespace, folder: Path, same: list[str]) -> None:
     """Samples and judges one set in two processes; writes its outcomes file."""
-    from bench.frontier.evaluate import gather
+    from bench.frontier import members
+    from bench.frontier.evaluate import gather, recorded
 
-    weights_of(folder, given)  # or both processes would say what is missing
+    weights = weights_of(folder, given)  # or both processes would say what is missing
     more = ["--set", given.set] + (["--samples", str(given.samples)] if given.samples else [])
     together(*(["evaluate-share", "--rank", str(rank), *more, *same] for rank in range(2)))
     path = RESULTS / f"seed{given.seed}-{given.set}.parquet"
-    print(f"{gather(parts_of(folder, given), path)} outcomes in {path}", flush=True)
+    also = recorded(getattr(members, SETS[given.set].members)(weights), files_of(given))
+    print(f"{gather(parts_of(folder, given), path, also)} outcomes in {path}", flush=True)
 
 
 def report() -> None:
@@ -159,6 +170,7 @@ def main() -> None:
             "evaluate",
             "report",
             "search",
+            "adopt",
             "embed",
             "sft-rank",
             "rl",
@@ -205,6 +217,10 @@ def main() -> None:
             given.seed,
         )
         print(f"search done in {time.monotonic() - began:.0f} s", flush=True)
+    elif given.step == "adopt":
+        from bench.frontier.embed import adopt
+
+        adopt(folder / "search", Path("serve/embedded"))
     else:
         from bench.frontier.embed import embed
 

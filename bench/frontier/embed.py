@@ -1,4 +1,7 @@
-"""Puts one trained frontier into the package: weights, adapters, tokenizer, problems, and a card with hashes."""
+"""Puts one trained frontier into the package: weights, adapters, tokenizer, problems, and a card with hashes.
+
+The members are people's, in `frontier.yaml`; `adopt` writes the schedule over them that a search found.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from tokenizers import Tokenizer
 
+from alpharay.router.schedule import expanded
+from alpharay.serve.config import load as load_config
+from alpharay.serve.portfolio_file import portfolio_text
 from bench.frontier import examples
 from bench.frontier.grpo import LORA, TRAIN_PER_FAMILY, Grpo
 from bench.frontier.lora import RANK, SCALE
+from bench.frontier.members import place_of
 from bench.frontier.model import Llama, load_checkpoint, save_checkpoint
 from bench.frontier.problems.draw import FAMILIES, HELD_OUT, problems, shuffled
 from bench.frontier.sft import Sft
@@ -69,6 +77,29 @@ def embed(trained: Path, target: Path, seed: int) -> None:
     print(f"embedded {size / 1e6:.1f} MB; kept of the step: {kept}")
     if size > MOST_MB * 1e6:
         raise SystemExit(f"{target} has {size / 1e6:.1f} MB, more than {MOST_MB}")
+
+
+def adopt(search: Path, target: Path) -> None:
+    """Writes the portfolio that the search in that folder found, by the names that `frontier.yaml` gives its members.
+
+    Raises SystemExit: `frontier.yaml` has no member with the weights of one that was found.
+    """
+    served = {place_of(point.weights): point.name for point in load_config(target / "frontier.yaml").points}
+    names = {}
+    report = json.loads((search / "report.json").read_text())
+    for name, weights in report["members"].items():
+        if place_of(weights) not in served:
+            raise SystemExit(
+                f"{target / 'frontier.yaml'} needs a member for {name}, with the weights {weights}"
+            )
+        names[name] = f"frontier@{served[place_of(weights)]}"
+    recommended = yaml.safe_load((search / "portfolio.yaml").read_text())["schedule"]
+    schedule = [names[name] for name in expanded([next(iter(run.items())) for run in recommended])]
+    comments = [
+        report["advice"].replace(report["point"], names.get(report["point"], report["point"])),
+        f"Found on the {report['problems']} problems of problems-validation.jsonl by `python -m bench.frontier search`.",
+    ]
+    (target / "portfolio.yaml").write_text(portfolio_text(schedule, comments))
 
 
 def write_problems(raws: Sequence[dict[str, Any]], path: Path) -> None:

@@ -10,21 +10,27 @@ import json
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
 from tokenizers import Tokenizer
 
 from alpharay.judge import Verdict
 from alpharay.serve.evaluate.outcomes import SCHEMA, WEIGHTS, read_table, write_outcomes
-from bench.frontier.members import Candidate
+from bench.frontier.members import Candidate, place_of
 from bench.frontier.sample import sample
 from bench.frontier.tokenizer import encode_prompt
 from bench.frontier.verdicts import Judge, covered
 
 PART = 4  # problems
+_HASH_DIGITS = 12  # enough to tell a problem's programs apart; whole hashes are most of a file
+
+Recorded = Mapping[
+    str, tuple[Path, str]
+]  # by a member's name: the file that has its outcomes already, and its name there
 
 
 def evaluate(
@@ -81,8 +87,8 @@ def _part(
             "total": verdict.total,
             "prompt_tokens": len(prompts[problem]),
             "completion_tokens": tokens,
-            "cpu_s": verdict.cpu_s,
-            "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "cpu_s": round(verdict.cpu_s, 3),
+            "text_sha256": hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS],
         }
         for name, value in row.items():
             columns[name].append(value)
@@ -92,13 +98,33 @@ def _level(verdict: Verdict, levels: Sequence[int]) -> int | None:
     return None if verdict.failed_case is None else levels[verdict.failed_case]
 
 
-def gather(parts: Path, path: Path) -> int:
-    """All parts as one file, in order; returns its rows."""
+def recorded(members: Sequence[Candidate], files: Sequence[Path]) -> Recorded:
+    """Those of the members that a file has outcomes of already, under whatever name: found by their weights."""
+    there: dict[frozenset[tuple[str, float]], tuple[Path, str]] = {}
+    for file in files:
+        named = read_table(file).select(["member", "weights"]).group_by(["member", "weights"]).aggregate([])
+        for row in named.to_pylist():
+            if row["weights"]:
+                there.setdefault(place_of(json.loads(row["weights"])), (file, row["member"]))
+    return {
+        member.name: there[place_of(member.weights)]
+        for member in members
+        if member.weights and place_of(member.weights) in there
+    }
+
+
+def gather(parts: Path, path: Path, also: Recorded) -> int:
+    """All parts as one file, in order, and what was recorded of other members before; returns its rows."""
     columns: dict[str, list[Any]] = {field.name: [] for field in (*SCHEMA, WEIGHTS)}
     for part in sorted(parts.glob("part-*.parquet")):
         table = read_table(part)
         for name in columns:
             columns[name] += table[name].to_pylist()
+    for member, (file, name_there) in also.items():
+        table = read_table(file)
+        rows = table.filter(pc.equal(table["member"], name_there))
+        for name in columns:
+            columns[name] += [member] * len(rows) if name == "member" else rows[name].to_pylist()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_outcomes(path, columns)
     return len(columns["problem"])

@@ -31,6 +31,11 @@ class Candidate:
     weights: Mapping[str, float] | None = None
 
 
+def place_of(weights: Mapping[str, float]) -> frozenset[tuple[str, float]]:
+    """Equal for equal points, whatever their names."""
+    return frozenset((name, weight) for name, weight in weights.items() if weight)
+
+
 def on_the_line(folder: Path, alpha: float) -> Llama:
     """theta = low + alpha * (high - low), in float32 as trained."""
     low, high = load_checkpoint(folder / "low"), load_checkpoint(folder / "high")
@@ -105,7 +110,7 @@ def _alpha(weights: Mapping[str, float]) -> float:
     return weights.get("high", 0.0) if weights.keys() <= {"low", "high"} else math.nan
 
 
-def found(folder: Path) -> list[Candidate]:
+def served(folder: Path) -> list[Candidate]:
     """The members off the line that the package's frontier serves."""
     named = {point.name: point.weights for point in load_config(None).points if point.alpha is None}
     return points(folder, {f"frontier@{name}": weights for name, weights in named.items()})
