@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from alpharay.judge.verdict import VerdictKind
 from alpharay.router.draw import Member
 from alpharay.router.learn.arms import Arm, context
+from alpharay.router.learn.foretelling import LEAST_MET, MOST_ASKED, Attempt, Foretelling, gain_over_schedule
 from alpharay.router.learn.latent import Latent, prior, refit
 from alpharay.router.learn.logged_outcome import LoggedOutcome, OutcomeClass
 from alpharay.router.learn.mixture import Mixture, log_chance, unlearnt
@@ -25,7 +27,7 @@ from alpharay.router.learn.router_state import RouterState
 from alpharay.router.learn.turns import TurnRates
 from alpharay.router.seeds import MAX_MEMBERS
 
-VERSION = 3
+VERSION = 4
 # Requests whose outcomes the mixture is learnt from: the latest ones, so that it follows a drift.
 _WINDOW = 256
 # Requests after which an outcome counts half for it.
@@ -64,11 +66,12 @@ class Learner:
         self._window: OrderedDict[str, _Request] = OrderedDict()
         self._rows = 0  # in the window
         self._fresh = 0  # of them, since the model was last fitted
-        self._touched: dict[str, None] = {}  # the requests that those are of, in order
+        self._touched: dict[str, list[Attempt]] = {}  # the requests that those are of, and their first rows
         self._outcomes: OrderedDict[Key, tuple[str, VerdictKind]] = OrderedDict()
         self._mended: dict[VerdictKind, tuple[int, int]] = {}
         self._again: dict[VerdictKind, tuple[int, int]] = {}
         self._foretold = (0, 0.0, 0.0)  # requests, mean and variance of their outcomes' log chance a draw
+        self._foretelling = Foretelling()
         self._latent: Latent | None = None
         self._mixture: Mixture | None = None
         self._router_state: RouterState | None = None
@@ -107,6 +110,7 @@ class Learner:
                 mixture=self._mixture,
                 arms=dict(self._arms),
                 tokens=dict(self._tokens),
+                foretells=self._foretelling.ahead,
             )
         return self._router_state
 
@@ -121,8 +125,9 @@ class Learner:
             "version": VERSION,
             "folded": self.folded,
             "fresh": self._fresh,
-            "touched": list(self._touched),
+            "touched": {name: [list(attempt) for attempt in each] for name, each in self._touched.items()},
             "foretold": list(self._foretold),
+            "foretelling": list(astuple(self._foretelling)),
             "members": [[m.name, m.alpha, dict(m.weights)] for m in self._members.values()],
             "solved": dict(self._solved),
             "judged": dict(self._judged),
@@ -169,9 +174,13 @@ class Learner:
             self._outcomes[request, draw] = (member, VerdictKind(kind))
         for mine, theirs in ((self._mended, snapshot["mended"]), (self._again, snapshot["again"])):
             mine.update({VerdictKind(kind): (solved, judged) for kind, (solved, judged) in theirs.items()})
-        self._touched = dict.fromkeys(snapshot["touched"])
+        self._touched = {
+            name: [(member, outcome) for member, outcome in each]
+            for name, each in snapshot["touched"].items()
+        }
         number, mean, variance = snapshot["foretold"]
         self._foretold = (number, mean, variance)
+        self._foretelling = Foretelling(*snapshot["foretelling"])
         if (kept := snapshot["latent"]) is not None:
             members = tuple(self._members[name] for name in kept["members"])
             mean = _unpacked(kept["mean"])
@@ -206,7 +215,9 @@ class Learner:
             request.failed.append(logged.verdict)
         self._rows += 1
         self._fresh += 1
-        self._touched[logged.request] = None
+        attempts = self._touched.setdefault(logged.request, [])
+        if len(attempts) < MOST_ASKED:
+            attempts.append((list(self._members).index(name), int(outcome_class)))
         if self._fresh >= max(_REFIT_LEAST, self._rows * _REFIT_SHARE):
             self._fit()
 
@@ -253,6 +264,9 @@ class Learner:
             self._window = OrderedDict((name, self._window[name]) for name in latest)
             self._rows = sum(one.rows for one in self._window.values())
             self._latent = None
+            self._foretelling = Foretelling()
+        else:
+            self._compare()
         self._fresh, self._touched = 0, {}
         latent = self._latent
         if latent is None or latent.members != members:
@@ -261,6 +275,23 @@ class Learner:
         age = np.arange(len(counts))[::-1]
         self._latent = refit(latent, counts, steps, 0.5 ** (age / _HALF_LIFE))
         self._mixture = self._latent.mixture(_DOUBT)
+
+    def _compare(self) -> None:
+        """Whether a schedule would have foretold the latest requests as well; before they are learnt."""
+        if self._latent is None or self._mixture is None:
+            return
+        members = [member.name for member in self._latent.members]
+        names = [name for name in self._touched if name in self._window]
+        met = [one.of(members) for name, one in self._window.items() if name not in self._touched]
+        if len(met) < LEAST_MET:
+            return
+        for name in names:
+            attempts = [attempt for attempt in self._touched[name] if attempt[0] < len(members)]
+            history = self._window[name].of(members)
+            for member, outcome in attempts:
+                history[member, outcome] -= 1
+            gain = gain_over_schedule(attempts, np.maximum(history, 0), self._mixture, np.array(met))
+            self._foretelling = self._foretelling.with_request(gain)
 
     def _misled(self) -> bool:
         """Whether what was learnt foretells the latest requests worse than it used to, or than knowing nothing."""

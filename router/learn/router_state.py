@@ -26,6 +26,7 @@ class RouterState:
     arms: per member name, the bandit's model of it.
     tokens: per member name, what a sample of it takes on average, prompt included.
     portfolio: the schedule that an audit recommends; empty when none was made.
+    foretells: whether the mixture foretold the latest requests better than a schedule would have, beyond chance.
     """
 
     solved: Mapping[str, int] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class RouterState:
     arms: Mapping[str, Arm] = field(default_factory=dict)
     tokens: Mapping[str, float] = field(default_factory=dict)
     portfolio: Recommendation = field(default_factory=Recommendation)
+    foretells: bool = False
 
     def solve_rate(self, name: str) -> float:
         """Posterior mean under a uniform prior, so that one lucky sample does not settle it."""

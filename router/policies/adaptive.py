@@ -7,6 +7,7 @@ import numpy as np
 from alpharay.router.learn.belief import Belief
 from alpharay.router.learn.mixture import unlearnt
 from alpharay.router.policies.base import PolicyState
+from alpharay.router.policies.portfolio import Portfolio
 
 # Gains closer than this are equal, and go by turns.
 _EQUAL = 1e-9
@@ -18,11 +19,17 @@ class Adaptive:
     A wrong answer makes types likely whose solutions lie at lower alpha, a time limit those that lie
     higher: because the log says so, and before there is a log because the grid does. With a price, the
     sample with the most coverage per token comes next, and nothing once none is worth its tokens.
+
+    Where there is a schedule it is followed, as `portfolio` does, until the model has foretold requests that it had not
+    learnt better than a schedule would; with a price, which a schedule knows nothing of, the model decides.
     """
 
     growth = 0.5
 
     def allocate(self, samples: int, state: PolicyState) -> list[str]:
+        known = state.router_state
+        if known.portfolio.schedule and not known.foretells and not state.price:
+            return Portfolio().allocate(samples, state)
         everyone = state.everyone
         mixture = state.router_state.mixture or unlearnt(tuple(everyone))
         belief = Belief(mixture, everyone, state.candidates)

@@ -186,3 +186,22 @@ def test_what_was_learnt_is_forgotten_where_it_foretells_worse_than_nothing():
     assert before.argmax() == 0
     assert after.argmax() == 4
     assert after[0] < 0.3
+
+
+@pytest.mark.parametrize("telling", [True, False])
+def test_the_model_foretells_better_than_a_schedule_only_where_failures_tell_something(telling):
+    """Half of the problems are solved at 4, half at 0. Where failures tell, they fail slowly at the other of the two."""
+    dice, rows = Random(5), []
+    for n in range(150):
+        solver = dice.choice((0, 4))
+        for draw in range(16):
+            member = dice.choice((0, 4))
+            solved = member == solver and dice.random() < 0.3
+            slow = solver == 4 if telling else dice.random() < 0.5
+            failure = VerdictKind.TIME_LIMIT if slow else VerdictKind.WRONG_ANSWER
+            rows.append(row(f"{n}", draw, member, VerdictKind.ACCEPTED if solved else failure))
+    learner = folded(rows)
+    assert learner.router_state().foretells is telling
+    again = Learner()
+    again.restore(json.loads(json.dumps(learner.snapshot())))
+    assert again.router_state().foretells is telling

@@ -133,16 +133,27 @@ MEMBERS = frontier(0.0, 0.5, 1.0)
 SCHEDULE = expanded([("frontier@1", 1), ("frontier@0.5", 3), ("frontier@0", 12)])
 
 
-def follower(budget=16, members=MEMBERS, **rest):
-    state = RouterState(portfolio=Recommendation(schedule=SCHEDULE))
+def follower(budget=16, members=MEMBERS, policy="portfolio", foretells=False, **rest):
+    state = RouterState(portfolio=Recommendation(schedule=SCHEDULE), foretells=foretells)
     asked = sampling(budget=budget, members=members, router_state=state, stop_after_passes=1, **rest)
-    return Session(asked, POLICIES["portfolio"]())
+    return Session(asked, POLICIES[policy]())
 
 
 @given(st.integers(1, 16), st.integers(0, 9))
 def test_a_session_draws_the_schedule_whatever_the_rotation(budget, rotation):
     log = drive(follower(budget, rotation=rotation), lambda _: failed())
     assert [draw.member for draw in log.started] == list(SCHEDULE[:budget])
+
+
+def test_adaptive_draws_the_schedule_until_its_model_foretells_better_than_that():
+    def drawn(**more):
+        return Counter(
+            draw.member for draw in drive(follower(policy="adaptive", **more), lambda _: failed()).started
+        )
+
+    assert drawn() == Counter(SCHEDULE)
+    assert drawn(foretells=True) != Counter(SCHEDULE)
+    assert drawn(price=1e-6) != Counter(SCHEDULE)  # a schedule cannot tell when to stop
 
 
 def test_a_request_for_some_members_takes_their_turns_only():
