@@ -50,6 +50,9 @@ _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*[^/?#\s]")
 class Server(Section):
     """max_queued: requests under way or waiting; more are answered 503. max_request_mb: one request's body.
 
+    replicas: processes that answer HTTP, each with `max_queued` and `max_held_mb` of its own. On a cluster that is started
+    here they share the port, and the kernel spreads connections over them.
+
     api_keys_file: who may ask, and how much (`alpharay keys`); relative paths count from the configuration
     file. Without it anybody may.
 
@@ -67,6 +70,7 @@ class Server(Section):
 
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(8000, ge=0, le=65535)
+    replicas: int = Field(1, ge=1, le=64)
     max_queued: int = Field(256, ge=1)
     max_request_mb: float = Field(32, gt=0)
     max_held_mb: float | None = Field(None, gt=0)

@@ -52,8 +52,12 @@ def application(revision: Revision, *beside: Revision) -> Any:
     # A judge has a worker for each core of its node: a second one there would only get into its way.
     judges = _deployment(Judge, "judge", num_replicas=config.judge.replicas, max_replicas_per_node=1)
     judge = judges.bind(config.judge, cluster_state)
-    in_front = {**_ON_HEAD, "runtime_env": {"env_vars": one_loop()}}
-    ingress = _deployment(ray_serve.ingress()(Ingress), "ingress", ray_actor_options=in_front)
+    ingress = _deployment(
+        ray_serve.ingress()(Ingress),
+        "ingress",
+        num_replicas=config.server.replicas,
+        ray_actor_options={**_ON_HEAD, "runtime_env": {"env_vars": one_loop()}},
+    )
     return ingress.bind(config, members, hosts, judge, cluster_state, arrive, idle)
 
 

@@ -34,8 +34,8 @@ def node_address() -> str:
 def _listen_at(server: sections.Server) -> None:
     """Ray gives each such replica another port of a range, at the address of its proxy, to be found by a balancer.
 
-    Ours is the only one, and in nobody's way but its predecessor's: the port is shared with connections of a replica
-    that died, which else keep a new one from it for a minute. (Tried with Ray 2.60.)
+    Ours share one port, over which the kernel spreads connections: also with connections of a replica that died,
+    which else keep a new one from it for a minute. (Tried with Ray 2.60.)
     """
     from ray.serve._private import replica
 

@@ -80,8 +80,8 @@ def cluster(address: str | None, config: Config, say: Callable[[str], None]) -> 
 def _without_proxy() -> tuple[str, int]:
     """Has the ingress replica listen itself (`listening.py`): Ray's proxy costs half a millisecond of CPU a message.
 
-    Gives where the proxy, which Ray starts all the same, is left. For a cluster of our own with its one ingress
-    replica: whoever has started a cluster says there how its requests come in.
+    Gives where the proxy, which Ray starts all the same, is left. For a cluster of our own: whoever has started a
+    cluster says there how its requests come in.
     """
     os.environ |= {
         **one_machine(),

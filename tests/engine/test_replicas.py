@@ -23,7 +23,7 @@ def replicas(start_server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         f"name: two\ncheckpoints: {{init: '{embedded}/init', low: '{embedded}/low', high: '{embedded}/high'}}\n"
         "members: [0, {name: wide, weights: {init: 0.75, low: -0.25, high: 0.5}}]\n"
         "engine: {dtype: float32, max_model_len: 512, hang_s: 4, extra: {max_num_seqs: 32, kv_cache_memory_bytes: 67108864}}\n"
-        "server: {drain_s: 20}\n"
+        "server: {drain_s: 20, replicas: 2}\n"
     )
     running = start_server(folder, str(config))
     yield running
@@ -59,6 +59,40 @@ def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, s
     )
     wait_until(replicas.ready, "the member back")
     assert replicas.post(sampling(model="two@wide", tests=False)).status_code == 200
+
+
+def test_of_two_processes_that_answer_http_one_may_die_under_load(replicas, sampling, wait_until):
+    """What it was answering is broken off; everything else is answered, and counted by whichever is asked."""
+    ingresses = replicas.processes("ServeReplica:alpharay:ingress")
+    assert len(ingresses) == 2
+    before = replicas.metric("alpharay_requests_total")
+    killed, answers = threading.Event(), []
+
+    def ask() -> None:
+        while len(answers) < 40:
+            try:
+                answers.append(replicas.post(sampling(model="two", tests=False, max_tokens=8)).status_code)
+            except httpx.TransportError:
+                answers.append(0)
+            if len(answers) > 10:
+                killed.set()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    killed.wait()
+    ingresses[0].send_signal(signal.SIGKILL)
+    for thread in threads:
+        thread.join()
+    assert set(answers) <= {200, 0}
+    assert answers.count(0) <= len(threads)
+    wait_until(lambda: len(replicas.processes("ServeReplica:alpharay:ingress")) == 2, "the second one back")
+    wait_until(replicas.ready, "all of it ready")
+    # Of the one that died all is known but for its last second.
+    wait_until(
+        lambda: replicas.metric("alpharay_requests_total") - before >= answers.count(200) / 2,
+        "the counts of both",
+    )
 
 
 def test_an_engine_that_hangs_is_ended_and_replaced_and_its_request_is_answered(
