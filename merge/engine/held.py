@@ -92,8 +92,7 @@ class HeldSpan:
         for reader in readers:
             reader.check_unchanged()
         for name in self._tensors:
-            stored = [reader.read(name).to(self._device, non_blocking=True) for reader in readers]
-            yield name, self._point(name, readers, combination, stored)
+            yield name, self._point(name, readers, combination, [reader.read(name) for reader in readers])
 
     def _point(
         self,
@@ -110,22 +109,19 @@ class HeldSpan:
                         f"{name} is {anchor.dtype} and differs between {anchor.file} and {reader.tensors[name].file}; "
                         "integers have no average: give checkpoints of one model"
                     )
-            return stored[0]
+            return stored[0].to(self._device)
         target = FLOATS[output_code(anchor, self._settings.dtype)]
-        point = combined(combination, stored, target)
-        # A copy of one checkpoint does not show what is wrong with the others.
-        if bool(torch.isfinite(point).all()) and combination.copy_of is None:
+        point, finite = combined(combination, stored, target, self._device)
+        if finite:
             return point
         for reader, values in zip(readers, stored, strict=True):
             if not bool(torch.isfinite(values).all()):
                 raise NonFinite(
                     f"{name} in {reader.tensors[name].file} has a NaN or Inf; that checkpoint is broken, give an earlier one"
                 )
-        if not bool(torch.isfinite(point).all()):
-            raise OverflowedOutput(
-                f"{name} reaches more than {target.name} can hold; take bfloat16 or float32, or weights nearer to the checkpoints"
-            )
-        return point
+        raise OverflowedOutput(
+            f"{name} reaches more than {target.name} can hold; take bfloat16 or float32, or weights nearer to the checkpoints"
+        )
 
 
 class _Reader:

@@ -23,18 +23,26 @@ TORCH = {
 _STEP_CPU, _STEP_GPU = 4 * BLOCK, 32 * BLOCK
 
 
-def combined(combination: Combination, stored: Sequence[torch.Tensor], dtype: Dtype) -> torch.Tensor:
-    """A combination of equal parameters of several checkpoints, rounded once to `dtype`.
+def combined(
+    combination: Combination, stored: Sequence[torch.Tensor], dtype: Dtype, device: torch.device
+) -> tuple[torch.Tensor, bool]:
+    """A combination of equal parameters of several checkpoints, rounded once to `dtype`, and whether all is finite.
 
-    stored: of any float dtypes, equal shapes, one device; the anchor first. What overflows is infinite.
+    stored: of any float dtypes, equal shapes, anywhere, the anchor first. They come to the device a step at a time, where
+    there may be no room for more. What overflows is infinite. Finite are what was stored as well as the result.
     """
     flat = [tensor.reshape(-1) for tensor in stored]
-    out = torch.empty_like(flat[0], dtype=TORCH[dtype.code])
+    out = torch.empty(flat[0].shape, dtype=TORCH[dtype.code], device=device)
+    finite = torch.ones((), dtype=torch.bool, device=device)
     step = _STEP_GPU if out.is_cuda else _STEP_CPU
     for start in range(0, out.numel(), step):
-        exact = _exact(combination, [tensor[start : start + step] for tensor in flat])
-        out[start : start + step] = _to_spacing(exact, dtype)
-    return out.reshape(stored[0].shape)
+        here = slice(start, start + step)
+        part = [tensor[here].to(device, non_blocking=True) for tensor in flat]
+        out[here] = _to_spacing(_exact(combination, part), dtype)
+        # A copy of one checkpoint does not show what is wrong with the others.
+        for values in (out[here], *(part if combination.copy_of is not None else ())):
+            finite &= torch.isfinite(values).all()
+    return out.reshape(stored[0].shape), bool(finite)
 
 
 def _exact(combination: Combination, stored: Sequence[torch.Tensor]) -> torch.Tensor:

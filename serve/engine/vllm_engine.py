@@ -52,7 +52,7 @@ try:
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.app import build_app
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
-except ModuleNotFoundError:  # 0.26, which bench/gpu.py may find on a machine whose PyTorch is older
+except ModuleNotFoundError:  # 0.26, which bench/gpu may find on a machine whose PyTorch is older
     from vllm.entrypoints.openai.api_server import build_app, init_app_state
     from vllm.entrypoints.openai.cli_args import make_arg_parser
 
