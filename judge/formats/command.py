@@ -14,7 +14,8 @@ from typing import IO, Any
 
 from alpharay.judge.compare import any_digits
 from alpharay.judge.errors import ProblemError
-from alpharay.judge.formats import FORMATS, ROWS, Unusable, kattis
+from alpharay.judge.formats import FORMATS, ROWS, Unusable, codecontests_plus, kattis
+from alpharay.judge.pool.generating import CannotGenerate, Generating
 from alpharay.judge.problem import parse_problem
 from alpharay.judge.writing import destination
 
@@ -30,9 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="JSONL (also .gz), a JSON list or Parquet; for kattis a package's folder, or a folder of them",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the problem file, JSONL")
+    making = parser.add_argument_group("codecontests+", "rows without tests have them made, in the sandbox")
+    making.add_argument(
+        "--testlib", type=Path, metavar="FILE", help="testlib.h, which checkers and generators include"
+    )
+    making.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the tests that were made here, and take them from here",
+    )
     parser.epilog = (
         "example:\n  alpharay import humaneval HumanEvalPlus.jsonl.gz --out problems.jsonl\n"
-        "  alpharay import kattis packages/ --out problems.jsonl\n\n"
+        "  alpharay import kattis packages/ --out problems.jsonl\n"
+        "  alpharay import codecontests+ part-00000.parquet --testlib testlib.h --out problems.jsonl\n\n"
         "Problems that cannot be judged here are left out, and it is said why."
     )
 
@@ -42,16 +54,18 @@ def run(arguments: argparse.Namespace) -> int:
     skipped: Counter[str] = Counter()
     examples: dict[str, tuple[str, str]] = {}
     seen: set[str] = set()
-    with any_digits(), destination(arguments.out) as out:
-        for where, convert in _found(arguments.format, arguments.source):
+    with any_digits(), Generating(cache=arguments.cache) as generating, destination(arguments.out) as out:
+        for where, convert in _found(arguments, generating):
             try:
                 problem = convert()
                 parse_problem(problem)
                 if problem["id"] in seen:
                     raise Unusable("its id is there twice", repr(problem["id"]))
-            except (Unusable, ProblemError) as error:
+            except (Unusable, CannotGenerate, ProblemError) as error:
                 # Of malformed problems the place in them differs: tests.cases[3], tests.cases[7].
-                reason = error.reason if isinstance(error, Unusable) else re.sub(r"\d+", "N", str(error))
+                reason = re.sub(r"\d+", "N", str(error))
+                if isinstance(error, Unusable | CannotGenerate):
+                    reason = error.reason
                 skipped[reason] += 1
                 examples.setdefault(reason, (where, str(error)))
                 continue
@@ -68,20 +82,38 @@ def run(arguments: argparse.Namespace) -> int:
     for reason, count in skipped.most_common():
         where, said = examples[reason]
         print(f"left out: {count}, such as {where}: {said}", file=sys.stderr)
+    for reason, count in generating.left_out.most_common():
+        print(f"inputs left out: {count}, since {reason}", file=sys.stderr)
     return 0
 
 
-def _found(kind: str, source: Path) -> Iterator[tuple[str, Any]]:
+def _found(arguments: argparse.Namespace, generating: Generating) -> Iterator[tuple[str, Any]]:
     """Where each problem is, and what converts it."""
+    kind, source = arguments.format, arguments.source
     if kind == "kattis":
         if not source.is_dir():
             raise ProblemError(f"{source} is not a folder of Kattis packages")
         for folder in kattis.packages(source):
             yield folder.name, lambda folder=folder: kattis.convert(folder)
         return
+    if kind == "codecontests+":
+        testlib = None if arguments.testlib is None else _header(arguments.testlib)
+        for number, row in enumerate(_rows(source), 1):
+            yield (
+                f"row {number}",
+                lambda row=row: codecontests_plus.convert(row, generating.make, testlib),
+            )
+        return
     convert = ROWS[kind]
     for number, row in enumerate(_rows(source), 1):
         yield f"row {number}", lambda row=row: convert(row)
+
+
+def _header(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProblemError(f"--testlib: {path} cannot be read as text: {error}") from None
 
 
 def _rows(path: Path) -> Iterator[Json]:

@@ -1,0 +1,233 @@
+"""Makes a problem's tests: its generator's inputs, those that its validator accepts, outputs of programs that are right.
+
+All of them run in the sandbox. The same recipe gives the same tests: testlib's generators draw from their command line, and
+Python's generator is seeded by it.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from alpharay.judge.checkers import JudgeProgram
+from alpharay.judge.compile.compiling import Binaries
+from alpharay.judge.errors import JudgeError, LanguageUnavailable, RunRefused, WorkerDied
+from alpharay.judge.limits import Limits
+from alpharay.judge.pool.checking import Checking, beside, compiled, encoded
+from alpharay.judge.pool.judging import Job, judge
+from alpharay.judge.problem import StdioCase, StdioTests
+from alpharay.judge.program import Program
+from alpharay.judge.sandbox import toolchain
+from alpharay.judge.sandbox.choice import start_safest
+from alpharay.judge.sandbox.worker import Ended, Order, Worker
+from alpharay.judge.verdicts import JudgeFault, beyond_limits, last_line
+from alpharay.judge.writing import destination
+
+MOST_COMMANDS = 200
+# Of one input: what fits into a problem file with many of them.
+GENERATOR_LIMITS = Limits(cpu_s=10.0, memory_mb=1024, output_bytes=16 << 20)
+# Correct programs in a slow language may be timed for a fast one's limit.
+SLOWER = 3.0
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What makes tests. commands: the generator's command lines, one an input. references: languages and programs that are
+    right; the first one's outputs count, and each other must agree. checker: how that is said; None: equal tokens.
+    """
+
+    generator: JudgeProgram
+    commands: tuple[tuple[str, ...], ...]
+    validator: JudgeProgram | None
+    references: tuple[tuple[str, Program], ...]
+    checker: JudgeProgram | None
+    time_limit_s: float
+    memory_mb: int
+
+    @property
+    def languages(self) -> set[str]:
+        brought = (self.generator, self.validator, self.checker)
+        return {language for language, _ in self.references} | {each.language for each in brought if each}
+
+    @property
+    def limits(self) -> Limits:
+        cpu_s = min(SLOWER * self.time_limit_s, 600.0)
+        return Limits(
+            cpu_s=cpu_s, memory_mb=max(self.memory_mb, 256), output_bytes=GENERATOR_LIMITS.output_bytes
+        )
+
+
+class CannotGenerate(JudgeError):
+    """A recipe gives no tests; `reason` is the same for all that fail alike."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Generating:
+    """One sandbox that makes tests, for callers without an event loop. cache: a folder of what was made before.
+
+    left_out: inputs by the reason why they are in no tests.
+    """
+
+    sandbox: str = "auto"
+    cache: Path | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+    _runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+    _worker: Worker | None = None
+    _binaries: Binaries = field(default_factory=Binaries)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._worker is not None:
+            self._runner.run(self._close(self._worker))
+        self._runner.close()
+
+    def make(self, recipe: Recipe) -> list[tuple[str, str]]:
+        """Inputs and outputs. Raises CannotGenerate, and SandboxUnavailable."""
+        kept = None if self.cache is None else self.cache / f"{_digest(recipe)}.json"
+        if kept is not None and kept.is_file():
+            return [(given, output) for given, output in json.loads(kept.read_text(encoding="utf-8"))]
+        if "cpp" in recipe.languages:
+            try:
+                toolchain.find()
+            except LanguageUnavailable as error:
+                raise CannotGenerate("its programs cannot be run here", str(error)) from None
+        cases = self._runner.run(self._made(recipe))
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with destination(kept) as out:
+                json.dump(cases, out)
+        return cases
+
+    async def _made(self, recipe: Recipe) -> list[tuple[str, str]]:
+        reason = ""
+        for _ in range(ATTEMPTS):
+            if self._worker is None or not self._worker.alive:
+                self._worker = await start_safest(self.sandbox)
+            try:
+                return await generate(self._worker, recipe, self._binaries, self.left_out)
+            except JudgeFault as fault:
+                raise CannotGenerate("one of its programs fails", str(fault)) from None
+            except (WorkerDied, RunRefused) as error:
+                self._worker.close()
+                reason = str(error)
+            finally:
+                self._worker.drop()
+        raise CannotGenerate("the sandbox failed", reason)
+
+    @staticmethod
+    async def _close(worker: Worker) -> None:
+        worker.close()
+
+
+async def generate(
+    worker: Worker, recipe: Recipe, binaries: Binaries, left_out: Counter[str]
+) -> list[tuple[str, str]]:
+    """The tests, each input once. left_out: counts inputs that are in none, by reason.
+
+    Raises CannotGenerate where none are left or the references disagree, JudgeFault, WorkerDied and RunRefused.
+    """
+    inputs: dict[str, None] = {}
+    said = ""
+    for command in recipe.commands:
+        made = await _run(worker, recipe.generator, command, b"", binaries, "generator")
+        said = _why(made, GENERATOR_LIMITS) or said
+        if _why(made, GENERATOR_LIMITS) is not None:
+            left_out["the generator failed"] += 1
+            continue
+        if recipe.validator is not None:
+            seen = await _run(worker, recipe.validator, (), made.stdout, binaries, "validator")
+            refused = _why(seen, GENERATOR_LIMITS)
+            if refused is not None:
+                said = refused
+                left_out["the validator refused the input"] += 1
+                continue
+        inputs[made.stdout.decode("utf-8", "replace")] = None
+    if not inputs:
+        raise CannotGenerate("its generator gives no valid input", said[:200])
+    cases = []
+    for given in inputs:
+        output = await _output(worker, recipe, given, binaries)
+        if output is None:
+            left_out["the correct submissions fail or disagree"] += 1
+        else:
+            cases.append((given, output))
+    if not cases:
+        raise CannotGenerate("its correct submissions fail or disagree on every input")
+    return cases
+
+
+async def _run(
+    worker: Worker,
+    program: JudgeProgram,
+    arguments: tuple[str, ...],
+    given: bytes,
+    binaries: Binaries,
+    role: str,
+) -> Ended:
+    binary = await compiled(worker, program, binaries, role)
+    order = Order(
+        mode="checker",
+        program=encoded(program.source) if binary is None else b"",
+        # What a Python generator draws is the same each time, too.
+        preamble=b""
+        if binary is not None
+        else f"import random\nrandom.seed({' '.join(arguments)!r})\n".encode(),
+        binary=None if binary is None else binary.descriptor,
+        given=given,
+        limits=GENERATOR_LIMITS,
+        files=beside(program) if binary is None else (),
+        arguments=arguments,
+    )
+    return await worker.run(order)
+
+
+def _why(ended: Ended, limits: Limits) -> str | None:
+    """None: it ended with 0."""
+    if ended.phase[-1:] not in ("R", "L"):
+        raise JudgeFault(f"it could not be started: {last_line(ended.stderr) or ended.ended}")
+    beyond = beyond_limits(ended, ended.cpu_s, limits)
+    if beyond is not None:
+        return beyond.detail
+    return None if ended.code == 0 else last_line(ended.stderr) or f"exit code {ended.code}"
+
+
+async def _output(worker: Worker, recipe: Recipe, given: str, binaries: Binaries) -> str | None:
+    """What the first reference prints, where every other one agrees."""
+    output: str | None = None
+    for language, program in recipe.references:
+        tests = StdioTests(
+            (StdioCase(given, output or ""),), checker=None if output is None else recipe.checker
+        )
+        job = Job(
+            tests=tests,
+            completion=program,
+            limits=recipe.limits,
+            language=language,
+            observe=output is None,
+            capture=output is None,
+        )
+        verdict = await judge(worker, job, binaries)
+        if not verdict.accepted:
+            return None
+        if output is None:
+            output = verdict.captured.stdout if verdict.captured else ""
+    if output is not None and recipe.checker is not None and len(recipe.references) == 1:
+        # Its own output must be one that the checker accepts.
+        checked = StdioTests((StdioCase(given, output),), checker=recipe.checker)
+        if await Checking(worker, checked, binaries).wrong(0, encoded(output)) is not None:
+            return None
+    return output
+
+
+def _digest(recipe: Recipe) -> str:
+    return hashlib.sha256(repr(recipe).encode("utf-8", "surrogatepass")).hexdigest()
