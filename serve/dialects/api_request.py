@@ -98,8 +98,9 @@ def engine_headers(request_id: str, drawn: int = 0) -> dict[str, str]:
     """What an engine is told of a request beside its body. drawn: samples that the request had before this one.
 
     A request's first samples go before the later ones of others: a small request beside one of 250 samples waits for a
-    slot of its engine, not for what the large one has queued there. Doublings share a priority, as waves do. A
-    caller's own `priority` gives way to it.
+    slot of its engine, not for what the large one has queued there. Doublings share a priority, as waves do. While
+    an engine is never without first samples, later ones wait, up to their request's deadline. A caller's own `priority`
+    gives way to it.
     """
     return {"x-request-id": request_id, "x-vllm-priority": str(drawn.bit_length())}
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from copy import copy
@@ -20,18 +22,23 @@ from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest, Anthro
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest, ChatCompletionResponse
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest, CompletionResponse
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest, ResponsesResponse
-from vllm.renderers.online_renderer import OnlineRenderer, ResponsesRenderResult
+from vllm.renderers.online_renderer import ResponsesRenderResult
 
 from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.transport.asgi import Reply
 
+log = logging.getLogger("ray.serve")
+
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """handler: its name in the application's state. dump: how vLLM's route writes the response."""
+    """handler: its name in the application's state. render: its method that renders a request. dump: how vLLM's route
+    writes the response.
+    """
 
     handler: str
     method: str
+    render: str
     request: type[BaseModel]
     response: type[BaseModel]
     dump: Mapping[str, Any]
@@ -39,14 +46,25 @@ class _Endpoint:
 
 _ENDPOINTS = {
     "/v1/chat/completions": _Endpoint(
-        "openai_serving_chat", "create_chat_completion", ChatCompletionRequest, ChatCompletionResponse, {}
+        "openai_serving_chat",
+        "create_chat_completion",
+        "render_chat_request",
+        ChatCompletionRequest,
+        ChatCompletionResponse,
+        {},
     ),
     "/v1/completions": _Endpoint(
-        "openai_serving_completion", "create_completion", CompletionRequest, CompletionResponse, {}
+        "openai_serving_completion",
+        "create_completion",
+        "render_completion_request",
+        CompletionRequest,
+        CompletionResponse,
+        {},
     ),
     "/v1/responses": _Endpoint(
         "openai_serving_responses",
         "create_responses",
+        "_render_resolved_response_inputs",
         ResponsesRequest,
         ResponsesResponse,
         {"mode": "json", "by_alias": True},
@@ -54,6 +72,7 @@ _ENDPOINTS = {
     "/v1/messages": _Endpoint(
         "anthropic_serving_messages",
         "create_messages",
+        "render_chat_request",
         AnthropicMessagesRequest,
         AnthropicMessagesResponse,
         {"exclude_none": True},
@@ -67,8 +86,9 @@ class Samples:
     def __init__(self, state: Any) -> None:
         self._state = state
         self._shared: dict[tuple[str, str], _Shared] = {}  # of samples under way, by path and body
-        if type(state.online_renderer) is OnlineRenderer:
-            state.online_renderer.__class__ = _Renderer
+        for endpoint in _ENDPOINTS.values():
+            if (handler := getattr(state, endpoint.handler, None)) is not None:
+                _share(handler, endpoint.render)
 
     async def reply(self, path: str, body: EngineBody, headers: Mapping[str, str]) -> Reply | None:
         """The answer to one sample. None: it is not for here to say, so vLLM's HTTP application is to be asked.
@@ -92,12 +112,14 @@ class Samples:
             return Reply(200, "application/json", _written(response.model_dump(**endpoint.dump)))
         except Exception:
             _raise_if_cancelled()
+            log.debug("vLLM's application is asked for a sample that its handler failed at", exc_info=True)
             return None
         finally:
             _SHARED.reset(token)
             shared.users -= 1
             if not shared.users:
                 del self._shared[key]
+                shared.leave()
 
 
 class _Shared:
@@ -132,6 +154,11 @@ class _Shared:
         changes.apply(request)
         return _own(result)
 
+    def leave(self) -> None:
+        """Nobody waits for it any more."""
+        if self._rendering is not None and not self._rendering.done():
+            self._rendering.cancel()
+
 
 _SHARED: ContextVar[_Shared | None] = ContextVar("shared", default=None)
 
@@ -165,36 +192,32 @@ async def _with_changes(render: Callable[[], Awaitable[Any]], request: Any) -> t
 
 
 def _own(result: Any) -> Any:
-    """A copy as deep as the engine writes into it: each prompt's own fields."""
+    """A copy as deep as the engine writes into it, each prompt's own fields, which has come now."""
     if isinstance(result, ResponsesRenderResult):
-        return replace(result, messages=list(result.messages), engine_input=copy(result.engine_input))
+        return replace(result, messages=list(result.messages), engine_input=_arriving(result.engine_input))
     if isinstance(result, tuple):
         conversation, prompts = result
-        return conversation, [copy(prompt) for prompt in prompts]
+        return conversation, [_arriving(prompt) for prompt in prompts]
     if isinstance(result, list):
-        return [copy(prompt) for prompt in result]
+        return [_arriving(prompt) for prompt in result]
     return result  # vLLM's refusal
 
 
-class _Renderer(OnlineRenderer):  # type: ignore[misc]  # vLLM is not typed for us
-    """VLLM's own, once for all samples that share a prompt."""
-
-    async def render_chat(self, request: Any, **options: Any) -> Any:
-        render = super().render_chat
-        return await _once(lambda: render(request, **options), request)
-
-    async def render_completion(self, request: Any, **options: Any) -> Any:
-        render = super().render_completion
-        return await _once(lambda: render(request, **options), request)
-
-    async def render_responses(self, request: Any, **options: Any) -> Any:
-        render = super().render_responses
-        return await _once(lambda: render(request, **options), request)
+def _arriving(prompt: Any) -> Any:
+    return {**prompt, "arrival_time": time.time()} if "arrival_time" in prompt else copy(prompt)
 
 
-async def _once(render: Callable[[], Awaitable[Any]], request: Any) -> Any:
-    shared = _SHARED.get()
-    return await (render() if shared is None else shared.rendered(render, request))
+def _share(handler: Any, method: str) -> None:
+    """Has the handler render once what samples share. Its other renderings, such as probes of the template, stay as they are."""
+    render = getattr(handler, method)
+
+    async def once(request: Any, *arguments: Any, **options: Any) -> Any:
+        shared = _SHARED.get()
+        if shared is None:
+            return await render(request, *arguments, **options)
+        return await shared.rendered(lambda: render(request, *arguments, **options), request)
+
+    setattr(handler, method, once)
 
 
 def _raw(path: str, headers: Mapping[str, str]) -> Request:

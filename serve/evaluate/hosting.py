@@ -29,6 +29,7 @@ class Hosting:
     judge: Any
     node: str
     at_once: int | None
+    judge_at_once: int | None
 
     @asynccontextmanager
     async def clients(self) -> AsyncIterator[tuple[RayEngines, RayJudging]]:
@@ -38,7 +39,7 @@ class Hosting:
         try:
             yield (
                 RayEngines(self.hosts, lambda _: False, listener, self.at_once),
-                RayJudging(self.judge, lambda: False, listener),
+                RayJudging(self.judge, lambda: False, listener, self.judge_at_once),
             )
         finally:
             await listener.close()
@@ -73,5 +74,6 @@ def hosted(config: Config, address: str | None, say: Callable[[str], None]) -> I
             hosts=hosts,
             judge=judge,
             node=LOOPBACK if address is None else node_address(),
+            judge_at_once=calls_at_once(config.judge.replicas),
             at_once=calls_at_once(engine.replicas, autoscaled=engine.autoscale is not None),
         )

@@ -14,11 +14,13 @@ import pickle
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
 from inspect import isasyncgenfunction
 from typing import Any
 
+from alpharay.judge.errors import JudgeError
 from alpharay.serve.transport.link import Address, Link, Links, Listener
 
 # How long a channel takes new calls. The longer, the later a new replica is found, and one that is to go is left.
@@ -26,8 +28,6 @@ OPEN_S = 1.0
 # Ray lets a call to a deployment without a living replica wait until there is one, however long that takes. What the
 # cluster state knows ends that wait; this is how often it is asked.
 _LOOK_UP_S = 0.5
-# How long the last answers may be under way after their replica has said that it sent them.
-_STRAGGLE_S = 10.0
 
 _CALL, _CANCEL = "call", "cancel"  # from an ingress: (_CALL, number, method, arguments), (_CANCEL, number)
 _ANSWER, _PART, _END, _ERROR = (
@@ -59,6 +59,8 @@ class Channels:
         self._listener = listener
         self._at_most = at_most
         self._open: set[_Channel] = set()
+        # Of no request: Ray would cancel a channel with the request in whose context it was opened.
+        self._context = copy_context()
 
     def call(self, method: str, *arguments: Any, check: Callable[[], None] = lambda: None) -> Call:
         """Leaves at the end of this turn of the loop, with all others of this turn.
@@ -69,7 +71,7 @@ class Channels:
             (each for each in self._open if each.has_room), key=lambda each: each.load, default=None
         )
         if channel is None:
-            channel = _Channel(self._handle, self._listener, self._at_most, self._open)
+            channel = _Channel(self._handle, self._listener, self._at_most, self._open, self._context)
         return channel.call(method, arguments, check)
 
 
@@ -125,11 +127,14 @@ class Call:
 class _Channel:
     """One channel. load: calls under way."""
 
-    def __init__(self, handle: Any, listener: Listener, at_most: int | None, among: set[_Channel]) -> None:
+    def __init__(
+        self, handle: Any, listener: Listener, at_most: int | None, among: set[_Channel], context: Context
+    ) -> None:
         self._handle = handle
         self._listener = listener
         self._at_most = at_most
         self._among = among  # those that take calls
+        self._context = context
         self._number = listener.expect(self._receive)
         self._link: Link | None = None  # until the replica's first word it is not known where it is
         self._calls: dict[int, Call] = {}
@@ -175,16 +180,14 @@ class _Channel:
         messages, self._unsent = self._unsent, []
         if self._watching is None:
             address = ChannelAddress(self._listener.address, self._number)
-            self._watching = self._loop.create_task(self._watch(address, messages))
+            self._watching = self._loop.create_task(
+                self._watch(address, messages), context=self._context.copy()
+            )
         elif self._link is not None and messages:
-            self._to_replica(pickle.dumps(messages, pickle.HIGHEST_PROTOCOL))
-
-    def _to_replica(self, payload: bytes) -> None:
-        assert self._link is not None
-        try:
-            self._link.send(self._number, payload)
-        except ConnectionError as error:
-            self._fail(error)
+            try:
+                self._link.send(self._number, pickle.dumps(messages, pickle.HIGHEST_PROTOCOL))
+            except Exception as error:  # the link is lost, or an argument cannot be pickled
+                self._fail(error)
 
     def _receive(self, link: Link, payload: bytes) -> None:
         if self._link is None:
@@ -192,7 +195,11 @@ class _Channel:
             link.when_lost.add(self._lost)
             self._flush()
             self._look_at_end()
-        message = _unpacked(payload)
+        try:
+            message = _unpacked(payload)
+        except Exception as error:  # of a class that only the replica can load
+            self._fail(error)
+            return
         if message is None:
             return
         kind, number, value = message
@@ -255,9 +262,7 @@ class _Channel:
             while not (await asyncio.wait({waiting}, timeout=_LOOK_UP_S))[0]:
                 self._check_calls()
             waiting.result()
-            if self._calls:
-                await asyncio.sleep(_STRAGGLE_S)
-                self._fail(ConnectionError("an answer got lost on the way from its replica"))
+            self._fail(ConnectionError("the replica has left the channel"))
         except asyncio.CancelledError:
             if self._finished:
                 raise
@@ -291,9 +296,9 @@ class ChannelServer:
         self._links = Links()
 
     async def serve(self, address: ChannelAddress, first: Sequence[tuple[Any, ...]]) -> None:
-        """Returns when the ingress has closed the channel. first: messages that came with the call that opened it.
+        """Returns when the ingress has closed the channel, or is gone. first: messages that came with the call that opened it.
 
-        Raises OSError, TimeoutError: the ingress cannot be reached; ConnectionError: it is gone.
+        Raises OSError, TimeoutError: the ingress cannot be reached.
         """
         link = await self._links.to(address.ingress)
         ended = asyncio.Event()
@@ -306,7 +311,9 @@ class ChannelServer:
                         running[number].cancel()
                     continue
                 method, arguments = rest
-                task = asyncio.ensure_future(self._run(link, address.number, number, method, arguments))
+                run = self._run(link, address.number, number, method, arguments)
+                # What Ray knows of the call that opened the channel is of another request.
+                task = asyncio.get_running_loop().create_task(run, context=Context())
                 running[number] = task
                 task.add_done_callback(partial(_forget, running, number))
 
@@ -322,8 +329,6 @@ class ChannelServer:
             link.send(address.number, _HELLO)
             take(first)
             await ended.wait()
-            if link.lost:
-                raise ConnectionError("the ingress is gone")
         finally:
             link.when_lost.discard(ended.set)
             link.receivers.pop(address.number, None)
@@ -340,10 +345,16 @@ class ChannelServer:
             if isasyncgenfunction(method):
                 async with aclosing(method(*arguments)) as parts:
                     async for part in parts:
-                        link.send(channel, _packed(_PART, number, part), stream=number)
+                        link.send(channel, _packed(_PART, number, part), stream=(channel, number))
                 last = _packed(_END, number, None)
             else:
                 last = _packed(_ANSWER, number, await method(*arguments))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # What it waited for was cancelled, not the call.
+            last = _packed(_ERROR, number, ConnectionError("the replica gave the call up"))
         except Exception as error:
             last = _packed(_ERROR, number, error)
         if not link.lost:
@@ -369,9 +380,11 @@ def _unpacked(payload: bytes) -> Any:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error, or one that says as much: many classes cannot be made again from their arguments."""
-    try:
-        _unpacked(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+    """The error where any process can make it again from its arguments; else one that says as much."""
+    if isinstance(error, JudgeError) or type(error).__module__ == "builtins":
+        try:
+            _unpacked(pickle.dumps(error))
+        except Exception:
+            return RuntimeError(f"{type(error).__name__}: {error}")
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
+import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,8 +23,12 @@ _SECRET_BYTES = 32
 _GATHER_S = 0.002
 _GATHER_AT_MOST_S = 0.05
 _CONNECT_S = 5.0
-# A peer that has taken nothing of so much is as good as gone.
-_MOST_UNSENT_BYTES = 256 << 20
+# A peer that has taken nothing of so much for so long is as good as gone.
+_MOST_UNSENT_BYTES, _STUCK_S = 64 << 20, 30.0
+# One that the network has silently lost is found out within half a minute. Idle seconds, seconds between probes, probes;
+# milliseconds that what was sent may stay unacknowledged.
+_KEEP_ALIVE = (10, 5, 3)
+_UNACKNOWLEDGED_MS = 20_000
 
 Receive = Callable[[bytes], None]
 
@@ -48,13 +53,21 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._unsent: list[bytes] = []
-        self._streams: set[int] = set()  # whose parts wait
+        self._streams: set[object] = set()  # whose parts wait
         self._next = 0.0  # the earliest time of the next write that nobody waits for
         self._planned: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._behind = (0, 0.0)  # bytes that wait beyond the bound, and since when no fewer
         self._urgent = False  # whether what is planned is the end of this turn of the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        connection = transport.get_extra_info("socket")
+        idle, between, probes = _KEEP_ALIVE
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, between)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         self.lost = True
@@ -78,7 +91,7 @@ class Link(asyncio.Protocol):
         if receive is not None:
             receive(payload)
 
-    def send(self, number: int, payload: bytes, *, stream: int | None = None) -> None:
+    def send(self, number: int, payload: bytes, *, stream: object = None) -> None:
         """Goes out at the end of this turn of the loop.
 
         stream: of which it is a part that may wait a little for others; it never overtakes, nor is overtaken.
@@ -106,8 +119,17 @@ class Link(asyncio.Protocol):
         self._streams.clear()
         if self._transport is not None and not self.lost:
             self._transport.write(data)
-            if self._transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
-                self._transport.abort()
+            self._look_behind(self._transport)
+
+    def _look_behind(self, transport: asyncio.Transport) -> None:
+        waiting, now = transport.get_write_buffer_size(), self._loop.time()
+        before, since = self._behind
+        if waiting <= _MOST_UNSENT_BYTES:
+            self._behind = 0, now
+        elif not before or waiting < before:
+            self._behind = waiting, now
+        elif now - since > _STUCK_S:
+            transport.abort()
 
     def close(self) -> None:
         if self._transport is not None:
@@ -214,9 +236,10 @@ class Links:
 
     def close(self) -> None:
         for opening in self._links.values():
-            if opening.done() and not opening.exception():
+            if not opening.done():
+                opening.cancel()
+            elif not _is_over(opening):
                 opening.result().close()
-            opening.cancel()
 
 
 def _is_over(opening: asyncio.Future[Link]) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 import pytest
 
+from alpharay.judge import LanguageUnavailable
 from alpharay.serve.transport import channel
 from alpharay.serve.transport.channel import Channels
 from alpharay.serve.transport.link import Links, Listener
@@ -20,6 +22,13 @@ SOON = 5
 class Strange(Exception):
     def __init__(self, *, needed):
         super().__init__(needed)
+
+
+class OfTheReplica(Exception):
+    """Whose module an ingress may not have, or be slow to load."""
+
+
+REQUEST = ContextVar("request", default="none")
 
 
 class Target:
@@ -45,6 +54,18 @@ class Target:
     async def fail_strangely(self):
         raise Strange(needed="the disk is full")
 
+    async def fail_of_its_own(self):
+        raise OfTheReplica("it is full")
+
+    async def be_given_up(self):
+        await asyncio.get_running_loop().create_task(self._cancelled())
+
+    async def _cancelled(self):
+        raise asyncio.CancelledError
+
+    async def whose(self):
+        return REQUEST.get()
+
     async def give_a_lock(self):
         return asyncio.get_running_loop()
 
@@ -62,7 +83,10 @@ class Target:
             self.under_way -= 1
 
 
-METHODS = ("echo", "wait", "fail", "fail_strangely", "give_a_lock", "count", "begin")
+METHODS = (
+    *("echo", "wait", "fail", "fail_strangely", "fail_of_its_own", "be_given_up", "whose"),
+    *("give_a_lock", "count", "begin"),
+)
 
 
 @asynccontextmanager
@@ -169,6 +193,43 @@ async def test_an_error_that_cannot_travel_is_told_in_words():
     async with replica() as (channels, _, _):
         with pytest.raises(RuntimeError, match="Strange: the disk is full"):
             await channels.call("fail_strangely").result()
+
+
+async def test_an_error_of_the_replicas_own_class_is_told_in_words():
+    async with replica() as (channels, _, _):
+        with pytest.raises(RuntimeError, match="OfTheReplica: it is full"):
+            await channels.call("fail_of_its_own").result()
+
+
+async def test_an_error_of_the_judge_travels_as_it_is():
+    async with replica() as (channels, _, _):
+        with pytest.raises(LanguageUnavailable, match="no compiler"):
+            await channels.call("fail", LanguageUnavailable("no compiler")).result()
+
+
+async def test_a_call_whose_method_was_cancelled_by_others_fails():
+    async with replica() as (channels, _, _):
+        with pytest.raises(ConnectionError):
+            await channels.call("be_given_up").result()
+
+
+async def test_arguments_that_cannot_travel_fail_their_calls_and_the_next_go_on():
+    async with replica() as (channels, _, _):
+        assert await channels.call("echo", 1).result() == 1
+        with pytest.raises(Exception, match="pickle"):
+            await channels.call("echo", asyncio.get_running_loop()).result()
+        assert await channels.call("echo", 2).result() == 2
+
+
+async def test_a_channel_belongs_to_no_request():
+    """Ray cancels what was called in a request's context when its client leaves; others use the channel too."""
+    seen = []
+    async with replica() as (channels, handle, _):
+        opening = handle.channel.remote
+        handle.channel.remote = lambda *arguments: (seen.append(REQUEST.get()), opening(*arguments))[1]
+        REQUEST.set("of one client")
+        assert await channels.call("whose").result() == "none"
+        assert seen == ["none"]
 
 
 async def test_an_answer_that_cannot_travel_is_an_error_of_that_call():
