@@ -98,7 +98,8 @@ async def kit(run: Run) -> None:
         ended = await asyncio.to_thread(
             subprocess.run, command, capture_output=True, text=True, timeout=200, check=False
         )
-        return {"exit": ended.returncode, "said": ended.stdout.splitlines()[-40:]}
+        amiss = [line for line in ended.stdout.splitlines() if not line.startswith("ok ")]
+        return {"exit": ended.returncode, "amiss": amiss[:20]}
 
     await run.row("kit", "versions", versions)
     await run.row("kit", "doctor", doctor)

@@ -1,4 +1,4 @@
-"""What the members' engines load: merged once and kept between starts, or computed when an engine moves."""
+"""What the members' engines load: merged once and kept between starts, or computed when an engine starts or moves."""
 
 from __future__ import annotations
 
