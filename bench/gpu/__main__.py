@@ -8,7 +8,8 @@
 
 The plan: kit (0-3 min) · engine (3-6) · compile (6-9) · shift (9-13) · three (13-16) · rate (16-20) · serve (20-23) ·
 adapters (23-25). Each row is written to --rows as soon as it is measured, so that what ends early has lost nothing;
-`report` makes a page of them. Tried on a CPU so far, with --dry, which a test runs too.
+`report` makes a page of them. `compile` gets caches of its own where it is the only step; beside others it finds what
+they compiled. Tried on a CPU so far, with --dry, which a test runs too.
 """
 
 from __future__ import annotations
