@@ -1,5 +1,7 @@
 """What the door costs beside the pool behind it: the same candidates by `/v1/judge` and by a `JudgePool`, in turn.
 
+And what isolation costs: the same programs by `/run_code` and by a bare subprocess server of the same form.
+
     python bench/judge_door.py --out bench/results/judge-door.md
 
 Rounds take turns, since other work on the machine makes all of them dearer; the best of each counts.
@@ -12,10 +14,12 @@ import asyncio
 import contextlib
 import os
 import platform
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -27,20 +31,56 @@ PROGRAM = "a, b = map(int, input().split())\nprint(a + b)  # {}\n"
 BATCH, CLIENTS = 1000, 64
 
 
-async def by_pool(programs: list[str]) -> float:
-    """Candidates a second."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Candidates a second, and CPU milliseconds of each: of whoever judges, and of the client where it is another process."""
+
+    rate: float
+    cpu_ms: float
+    client_ms: float = 0.0
+
+
+def cpu_s(pid: int | str) -> float:
+    """CPU seconds of a process and all below it, those that have ended among them."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK") + sum(map(cpu_s, children))
+
+
+class Server(httpx.AsyncClient):
+    """A client of a server of its own. pid: the server's."""
+
+    pid: int
+
+
+@contextlib.contextmanager
+def measuring(count: int, server: Server | None = None) -> Iterator[list[Measured]]:
+    """Yields the list that the measurement comes into."""
+    found: list[Measured] = []
+    here = os.getpid()
+    pid = server.pid if server is not None else here
+    began, before, ours = time.monotonic(), cpu_s(pid), time.process_time()
+    yield found
+    rate, cpu_ms = count / (time.monotonic() - began), (cpu_s(pid) - before) / count * 1e3
+    client_ms = 0.0 if server is None else (time.process_time() - ours) / count * 1e3
+    found.append(Measured(rate, cpu_ms, client_ms))
+
+
+async def by_pool(programs: list[str]) -> Measured:
     async with JudgePool(2) as pool:
         tests = parse_tests(TESTS)
         await pool.judge(tests, f"```python\n{PROGRAM.format('first')}```")
-        began = time.monotonic()
-        verdicts = await asyncio.gather(*(pool.judge(tests, f"```python\n{one}```") for one in programs))
-        seconds = time.monotonic() - began
+        with measuring(len(programs)) as found:
+            verdicts = await asyncio.gather(*(pool.judge(tests, f"```python\n{one}```") for one in programs))
     assert all(verdict.accepted for verdict in verdicts)
-    return len(programs) / seconds
+    return found[0]
 
 
 @contextlib.asynccontextmanager
-async def door() -> AsyncIterator[httpx.AsyncClient]:
+async def door() -> AsyncIterator[Server]:
     command = [
         sys.executable,
         "-m",
@@ -57,47 +97,66 @@ async def door() -> AsyncIterator[httpx.AsyncClient]:
     try:
         address = process.stdout.readline().split()[1]
         limits = httpx.Limits(max_connections=CLIENTS)
-        async with httpx.AsyncClient(base_url=address, timeout=600, limits=limits) as http:
+        async with Server(base_url=address, timeout=600, limits=limits) as http:
+            http.pid = process.pid
             yield http
     finally:
         process.terminate()
         process.wait()
 
 
-async def by_batches(http: httpx.AsyncClient, programs: list[str]) -> float:
-    began, accepted = time.monotonic(), 0
-    for start in range(0, len(programs), BATCH):
-        candidates = [{"program": one} for one in programs[start : start + BATCH]]
-        answer = await http.post("/v1/judge", json={"tests": TESTS, "candidates": candidates})
-        accepted += answer.text.count('"accepted"')
+@contextlib.asynccontextmanager
+async def subprocess_server() -> AsyncIterator[Server]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = Path(__file__).with_name("subprocess_server.py")
+    process = subprocess.Popen([sys.executable, str(script), str(port)])  # noqa: ASYNC220 - once
+    limits = httpx.Limits(max_connections=CLIENTS)
+    transport = httpx.AsyncHTTPTransport(retries=10, limits=limits)  # until it listens
+    try:
+        async with Server(base_url=f"http://127.0.0.1:{port}", timeout=600, transport=transport) as http:
+            http.pid = process.pid
+            yield http
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def by_batches(http: Server, programs: list[str]) -> Measured:
+    accepted = 0
+    with measuring(len(programs), http) as found:
+        for start in range(0, len(programs), BATCH):
+            candidates = [{"program": one} for one in programs[start : start + BATCH]]
+            answer = await http.post("/v1/judge", json={"tests": TESTS, "candidates": candidates})
+            accepted += answer.text.count('"accepted"')
     assert accepted == len(programs)
-    return len(programs) / (time.monotonic() - began)
+    return found[0]
 
 
-async def by_single_requests(http: httpx.AsyncClient, programs: list[str]) -> float:
+async def by_single_requests(http: Server, programs: list[str]) -> Measured:
     async def ask(program: str) -> bool:
         answer = await http.post("/v1/judge", json={"tests": TESTS, "program": program})
         return bool(answer.json()["verdict"] == "accepted")
 
-    began = time.monotonic()
-    assert all(await asyncio.gather(*map(ask, programs)))
-    return len(programs) / (time.monotonic() - began)
+    with measuring(len(programs), http) as found:
+        assert all(await asyncio.gather(*map(ask, programs)))
+    return found[0]
 
 
-async def run_code(http: httpx.AsyncClient, programs: list[str]) -> float:
-    """Runs a second: one case each."""
+async def run_code(http: Server, programs: list[str]) -> Measured:
+    """One case each."""
 
     async def ask(program: str) -> bool:
         answer = await http.post("/run_code", json={"code": program, "language": "python", "stdin": "2 3"})
         return bool(answer.json()["run_result"]["stdout"] == "5\n")
 
-    began = time.monotonic()
-    assert all(await asyncio.gather(*map(ask, programs)))
-    return len(programs) / (time.monotonic() - began)
+    with measuring(len(programs), http) as found:
+        assert all(await asyncio.gather(*map(ask, programs)))
+    return found[0]
 
 
-async def measured(count: int, rounds: int) -> dict[str, float]:
-    best: dict[str, float] = {}
+async def measured(count: int, rounds: int) -> dict[str, Measured]:
+    best: dict[str, Measured] = {}
     for turn in range(rounds):
 
         def programs(way: str, turn: int = turn) -> list[str]:
@@ -109,7 +168,17 @@ async def measured(count: int, rounds: int) -> dict[str, float]:
             found["`/v1/judge`, batches of 1000"] = await by_batches(http, programs("batch"))
             found[f"`/v1/judge`, {CLIENTS} clients"] = await by_single_requests(http, programs("one"))
             found[f"`/run_code`, {CLIENTS} clients (1 case)"] = await run_code(http, programs("run"))
-        best = {name: max(rate, best.get(name, 0.0)) for name, rate in found.items()}
+        async with subprocess_server() as http:
+            await run_code(http, programs("first")[:1])
+            bare = await run_code(http, programs("bare"))
+            found[f"a bare subprocess server's `/run_code`, {CLIENTS} clients (1 case)"] = bare
+        for name, each in found.items():
+            before = best.get(name, each)
+            best[name] = Measured(
+                max(each.rate, before.rate),
+                min(each.cpu_ms, before.cpu_ms),
+                min(each.client_ms, before.client_ms),
+            )
     return best
 
 
@@ -128,12 +197,16 @@ def main() -> None:
         (
             f"{arguments.candidates} candidates x 10 stdio cases, 2 workers, {platform.machine()}, {os.cpu_count()} cores, load "
             f"{before:.0f} to {after:.0f} from other work, Python {platform.python_version()}; the best of {arguments.rounds} "
-            "rounds in turn. The client runs on the same cores."
+            "rounds in turn. The client runs on the same cores. CPU time says more than candidates a second where other work "
+            "takes turns with this."
         ),
         "",
-        "| by | candidates/s |",
-        "| --- | --- |",
-        *(f"| {name} | {rate:.0f} |" for name, rate in best.items()),
+        "| by | candidates/s | CPU ms a candidate | of the client |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {name} | {each.rate:.0f} | {each.cpu_ms:.2f} | {each.client_ms:.2f} |"
+            for name, each in best.items()
+        ),
     ]
     text = "\n".join(lines) + "\n"
     print(text)

@@ -30,6 +30,8 @@ ASK_S, PATIENCE = 0.5, 10
 # A program that runs for so long has its memory watched by the host, which can see it.
 WATCH_AFTER_S = 0.03
 STREAMS = 3
+# How often the files of a workspace are counted.
+LOOK_S = 0.05
 # Runs that find files in their folder and leave some there.
 WITH_FILES = ("tool", "checker", "interactive", "workspace")
 # How long a tests' process may take to tell whether it waits for the candidate.
@@ -377,6 +379,7 @@ class Run:
             poll.register(subject.receive, select.POLLIN)
         wall_limit, guard = self._order["wall"], self._order["guard"]
         case_began, ask_at, watch_at = started, started + guard, started + WATCH_AFTER_S
+        makes_files = self._order["mode"] == "workspace"
         while True:
             if reading:
                 reading = subject.collect()
@@ -402,6 +405,11 @@ class Run:
                 self._tell("watch", subject.pid, [subject])
                 watch_at = math.inf
             wait = min(*left, ask_at - now, watch_at - now)
+            if makes_files:
+                if self._scratch.crowded():
+                    self._ended = "output"
+                    return
+                wait = min(wait, LOOK_S)
             events = poll.poll(max(1, math.ceil(wait * 1000)))
             if not self._interactor_gone and any(descriptor == subject.handle for descriptor, _ in events):
                 self._candidate_first = True

@@ -11,6 +11,7 @@ SIZE_BYTES = 8
 MISSING = (1 << 64) - 1  # as a size: there is no such file
 # Where the folder is a file system of the sandbox's own, which bounds what can be written. Elsewhere it is the machine's.
 OWN = "/build"
+MOST_FILES = 20_000
 
 
 class Scratch:
@@ -76,6 +77,13 @@ class Scratch:
             return stat.S_ISREG(state.st_mode) and state.st_size <= most
         finally:
             os.close(source)
+
+    def crowded(self) -> bool:
+        """Whether a run has made more files than there may be: empty ones take none of the room that is bounded."""
+        if self.path != OWN:
+            return False
+        state = os.statvfs(self.path)
+        return state.f_files - state.f_ffree > MOST_FILES
 
     def clean(self) -> None:
         """Leaves nothing of one run to the next."""

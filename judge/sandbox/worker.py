@@ -291,7 +291,6 @@ class Worker:
         """
         if self._in_workspace:
             self.close()
-            self._in_workspace = False
         if self._shelved and self._socket is not None:
             with contextlib.suppress(OSError):  # it has ended, and what it kept with it
                 self._socket.send(b'{"drop": true}')
@@ -410,6 +409,7 @@ class Worker:
     def close(self) -> None:
         """Ends the fork server and everything in it, at once."""
         self._stop_watching()
+        self._in_workspace = False
         if self._socket is not None:
             with contextlib.suppress(RuntimeError):
                 asyncio.get_running_loop().remove_reader(self._socket)
