@@ -161,9 +161,12 @@ async def try_checked(worker: Worker, problem: dict[str, Any], binaries: Binarie
     tests, language = parse_tests(problem["tests"]), problem.get("language", "python")
     limits = Limits(cpu_s=0.5)
     for place, submission in enumerate(problem["submissions"]):
-        answer = f"```{language}\n{submission['program']}\n```"
+        answer = f"```{language}\n{canaries.lay(submission['program'])}\n```"
         job = Job(tests=tests, completion=answer, limits=limits, language=language)
         verdict = await judge(worker, job, binaries)
+        worker.drop()
+        if not worker.alive:  # it ends with a candidate that had a folder
+            await worker.start()
         problems = canaries.harmed(verdict.detail)
         problems += ["it says that it got out"] if "PWNED" in verdict.detail else []
         problems += ["it tells the answer"] if "SECRET" in verdict.detail else []

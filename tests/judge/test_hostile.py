@@ -16,7 +16,7 @@ import alpharay.judge
 HERE = Path(__file__).parent
 CASES = HERE / "cases"
 GIVEN, MORE, CPP = CASES, CASES / "more", CASES / "cpp"
-CHECKED = (CASES / "checkers", CASES / "interactive")
+CHECKED = (CASES / "checkers", CASES / "interactive", CASES / "repo")
 EXPECTED = {
     folder: {
         name: entry["expect"]
