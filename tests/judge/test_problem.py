@@ -45,7 +45,7 @@ def test_a_problem_sets_its_own_limits_and_leaves_the_others():
     ("tests", "said"),
     [
         (None, "tests must be an object, got null"),
-        ({}, 'tests.kind must be "stdio", "call" or "code"'),
+        ({}, 'tests.kind must be "stdio", "call", "code" or "repo"'),
         ({"kind": "stdin"}, "'stdin'"),
         ({"kind": "stdio"}, "tests.cases is missing"),
         ({"kind": "stdio", "cases": []}, "tests.cases is empty"),
