@@ -39,6 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="record the members as NAME:MEMBER, as a baseline beside the frontier in the same folder: "
         "`temporal` for ordinary training checkpoints, `temperature` for the same members at another one",
     )
+    parser.add_argument(
+        "--save-rollouts",
+        action="store_true",
+        help="keep prompts and answers too, in DIR/rollouts/*.parquet, to train on; DIR/README.md describes them",
+    )
+    parser.add_argument(
+        "--logprobs",
+        action="store_true",
+        help="with --save-rollouts: token ids and log-probabilities as well",
+    )
     parser.add_argument("--address", help="a Ray cluster to join, instead of starting one here")
     parser.epilog = (
         "example:\n  alpharay eval problems.jsonl frontier.yaml --samples 64 --out run\n"
@@ -66,12 +76,17 @@ def run(arguments: argparse.Namespace) -> int:
     from alpharay.serve.cluster.checks import check_engine, check_sandbox
     from alpharay.serve.evaluate.hosting import hosted
     from alpharay.serve.evaluate.journal import Journal
+    from alpharay.serve.evaluate.rollouts.card import write_card
+    from alpharay.serve.evaluate.rollouts.fields import Saving, hashes_of_tests
     from alpharay.serve.evaluate.sampling import Drawn, Plan, Run
     from alpharay.serve.evaluate.settings import keep_settings
     from alpharay.serve.spelling import did_you_mean
 
+    if arguments.logprobs and not arguments.save_rollouts:
+        raise UsageError("--logprobs says what --save-rollouts keeps; give both")
     with any_digits():
         problems = read_problems(arguments.problems)
+        tests = hashes_of_tests(arguments.problems) if arguments.save_rollouts else {}
     config = configuration.load(arguments.config)
     if arguments.members is not None:
         names = [f"{config.name}@{point.name}" for point in config.points]
@@ -106,14 +121,20 @@ def run(arguments: argparse.Namespace) -> int:
             )
             for member in hosting.members
         ]
+        checkpoints = {one.name: member.sha256 for one, member in zip(drawn, hosting.members, strict=True)}
+        saving = None
+        if arguments.save_rollouts:
+            saving = Saving(tests=tests, checkpoints=checkpoints, logprobs=arguments.logprobs)
+        settings: dict[str, object] = {"seed": arguments.seed, "options": options}
+        if saving is not None:
+            settings["rollouts"] = saving.kind
         keep_settings(
             arguments.out,
             arguments.problems,
-            {
-                one.name: {"checkpoint": member.sha256, "seed": arguments.seed, "options": options}
-                for one, member in zip(drawn, hosting.members, strict=True)
-            },
+            {name: {"checkpoint": sha256, **settings} for name, sha256 in checkpoints.items()},
         )
+        if saving is not None and not write_card(arguments.out):
+            say(f"{arguments.out / 'README.md'} is not alpharay's, and stays; the rollouts have no card")
         plan = Plan(
             problems=list(problems.values()),
             members=drawn,
@@ -123,6 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
             options=options,
             in_flight=arguments.in_flight,
             one_by_one=config.hosting == "shift",
+            saving=saving,
         )
 
         async def draw() -> None:
@@ -138,6 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         asyncio.run(draw())
         say(f"written: {journal.path}")
+        if saving is not None:
+            say(f"written: {arguments.out / 'rollouts'}")
     return 0
 
 

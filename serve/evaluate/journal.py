@@ -2,7 +2,8 @@
 
 A Parquet file cannot be added to in place. So rows go to a journal beside it, and from there into the file, which
 is replaced whole; only then is the journal emptied. Whenever the process is killed, the two together hold every
-row that was told to be safe, and a row that is in both counts once.
+row that was told to be safe, and a row that is in both counts once. A row's rollout is in the same line, and goes to
+the Parquet files of `rollouts/` before the row goes to its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,9 +20,14 @@ from typing import Any, Self
 from alpharay.judge.verdict import VerdictKind
 from alpharay.serve.errors import OutcomesError
 from alpharay.serve.evaluate.outcomes import SCHEMA, WEIGHTS, read_table, write_outcomes
+from alpharay.serve.evaluate.rollouts.parts import Parts
 
 Row = dict[str, Any]
 Key = tuple[str, str, int]
+
+# Under this name a row carries the fields of its rollout, where it has one.
+ROLLOUT = "rollout"
+_LARGE_BYTES = 64 << 20
 
 
 class Journal:
@@ -41,6 +47,7 @@ class Journal:
             raise OutcomesError(f"another `alpharay eval` is writing to {folder}") from None
         except OSError as error:
             raise OutcomesError(f"{folder} cannot be written: {error.strerror}") from error
+        self._rollouts = Parts(folder / "rollouts")
         self._rows: dict[Key, Row] = {}
         if self.path.exists():
             self._take(read_table(self.path).to_pylist())
@@ -64,6 +71,11 @@ class Journal:
     def done(self) -> set[Key]:
         """(problem, member, sample) of every row there is. Those that the judge itself failed at are to be redone."""
         return {key for key, row in self._rows.items() if row["verdict"] != VerdictKind.JUDGE_ERROR}
+
+    @property
+    def large(self) -> bool:
+        """Whether the journal holds so much that it should be published."""
+        return self._file.tell() > _LARGE_BYTES
 
     @property
     def solved(self) -> dict[Key, bool]:
@@ -101,11 +113,19 @@ class Journal:
 
     def _take(self, rows: Iterable[Row]) -> None:
         for row in rows:
-            self._rows[row["problem"], row["member"], row["sample"]] = row
+            outcome = {name: value for name, value in row.items() if name != ROLLOUT}
+            self._rows[row["problem"], row["member"], row["sample"]] = outcome
 
     def _compact(self) -> None:
         if not self._lines.stat().st_size:
+            self._rollouts.settle()
             return
+        # A sample that the judge itself failed at is drawn again, and has its rollout then.
+        self._rollouts.append(
+            {**row, **row[ROLLOUT]}
+            for row in _whole_lines(self._lines)
+            if row.get(ROLLOUT) is not None and row["verdict"] != VerdictKind.JUDGE_ERROR
+        )
         ordered = [self._rows[key] for key in sorted(self._rows)]
         if ordered:
             write_outcomes(
@@ -114,16 +134,18 @@ class Journal:
             )
         self._file.truncate(0)
         os.fsync(self._file.fileno())
+        self._rollouts.settle()
 
 
-def _whole_lines(path: Path) -> Iterable[Row]:
+def _whole_lines(path: Path) -> Iterator[Row]:
     """Every line that was written to its end."""
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and row.keys() >= set(SCHEMA.names):
-            yield row
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and row.keys() >= set(SCHEMA.names):
+                yield row

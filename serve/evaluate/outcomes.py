@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,23 @@ def write_outcomes(path: Path, columns: Mapping[str, list[Any]]) -> None:
     """Writes the columns of SCHEMA, and `weights` where given, to that file, which appears or changes only as a whole."""
     whole = {WEIGHTS.name: [None] * len(columns["problem"]), **columns}
     table = pa.table({field.name: pa.array(whole[field.name], field.type) for field in _WHOLE}, schema=_WHOLE)
+    try:
+        with replace_whole(path) as part:
+            pq.write_table(table, part, compression="zstd")
+    except OSError as error:
+        raise OutcomesError(f"{path} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def replace_whole(path: Path) -> Iterator[Path]:
+    """Gives a path to write to, which then replaces `path` and is safe on disk; after an error nothing has changed."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        pq.write_table(table, part, compression="zstd")
+        yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
-        raise OutcomesError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -18,7 +18,8 @@ from alpharay.router.seeds import draw_seed
 from alpharay.serve.dialects import chat
 from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.errors import OutcomesError
-from alpharay.serve.evaluate.journal import Journal, Key, Row
+from alpharay.serve.evaluate.journal import ROLLOUT, Journal, Key, Row
+from alpharay.serve.evaluate.rollouts.fields import LOGPROBS_OPTIONS, Saving, rollout
 from alpharay.serve.transport.asgi import Reply
 from alpharay.serve.transport.clients import JudgeUnavailable, SampleLost
 
@@ -50,7 +51,10 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be drawn. options: fields of every request, such as temperature. seed: of the whole run."""
+    """What is to be drawn. options: fields of every request, such as temperature. seed: of the whole run.
+
+    saving: what is kept of each sample beside its outcome; None: nothing.
+    """
 
     problems: Sequence[Problem]
     members: Sequence[Drawn]
@@ -60,6 +64,7 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     in_flight: int = 128
     one_by_one: bool = False
+    saving: Saving | None = None
 
 
 @dataclass(slots=True)
@@ -151,7 +156,8 @@ class Run:
 
     async def _outcome(self, member: Drawn, problem: Problem, sample: int) -> Row:
         seed = sample_seed(self._plan.seed, problem.id, member.name, sample)
-        response = await self._sampled(member, problem, seed)
+        messages = [{"role": "user", "content": problem.prompt}]
+        response = await self._sampled(member, problem, messages, seed)
         text = chat.text(response)
         verdict = await self._judged(problem, text)
         prompt, completion = chat.usage(response)
@@ -161,7 +167,7 @@ class Run:
             else [case.level for case in problem.tests.cases]
         )
         case = verdict.failed_case
-        return {
+        row: Row = {
             "problem": problem.id,
             "member": member.name,
             "alpha": member.alpha,
@@ -177,9 +183,16 @@ class Run:
             "cpu_s": verdict.cpu_s,
             "text_sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
         }
+        if (saving := self._plan.saving) is not None:
+            row[ROLLOUT] = rollout(saving, row, problem, messages, response, self._plan.options)
+        return row
 
-    async def _sampled(self, member: Drawn, problem: Problem, seed: int) -> dict[str, Any]:
-        asked = {"messages": [{"role": "user", "content": problem.prompt}], **self._plan.options}
+    async def _sampled(
+        self, member: Drawn, problem: Problem, messages: list[dict[str, str]], seed: int
+    ) -> dict[str, Any]:
+        saving = self._plan.saving
+        details = LOGPROBS_OPTIONS if saving is not None and saving.logprobs else {}
+        asked = {"messages": messages, **self._plan.options, **details}
         body = EngineBody(json.dumps(asked), {"model": member.served, "seed": seed})
         for attempt in range(_ATTEMPTS):
             try:
@@ -223,7 +236,7 @@ class Run:
         while True:
             await asyncio.sleep(_FLUSH_S)
             await asyncio.to_thread(self._journal.flush)
-            if loop.time() - published > _PUBLISH_S:
+            if loop.time() - published > _PUBLISH_S or self._journal.large:
                 await asyncio.to_thread(self._journal.publish)
                 published = loop.time()
             show(self.tally)

@@ -11,6 +11,12 @@ from typing import Any
 from alpharay.serve.errors import OutcomesError
 
 _FILE = "eval.json"
+_ROLLOUTS = "rollouts"
+_FLAGS = {
+    None: "without --save-rollouts",
+    "texts": "with --save-rollouts and without --logprobs",
+    "logprobs": "with --save-rollouts --logprobs",
+}
 _OTHER_PROBLEMS = "{folder} holds outcomes of other problems than those in {problems}; use another --out"
 
 
@@ -33,7 +39,8 @@ def check_settings(folder: Path, problems: Path, settings: Mapping[str, Any]) ->
 def keep_settings(folder: Path, problems: Path, members: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes down what the members are measured with, or checks it against what they were measured with before.
 
-    members: per name its checkpoint, the seed, and the options of every request.
+    members: per name its checkpoint, the seed, the options of every request, and under `rollouts` what is kept of each
+    sample, where anything is.
 
     Raises OutcomesError, naming what differs.
     """
@@ -46,7 +53,13 @@ def keep_settings(folder: Path, problems: Path, members: Mapping[str, Mapping[st
     if before.get("problems", now["problems"]) != now["problems"]:
         raise OutcomesError(_OTHER_PROBLEMS.format(folder=folder, problems=problems))
     for name, settings in now["members"].items():
-        for key, value in before["members"].get(name, settings).items():
+        known = before["members"].get(name, settings)
+        if known.get(_ROLLOUTS) != settings.get(_ROLLOUTS):
+            raise OutcomesError(
+                f"{folder} holds outcomes of {name} that were drawn {_FLAGS[known.get(_ROLLOUTS)]}, "
+                f"now it is {_FLAGS[settings.get(_ROLLOUTS)]}; use another --out, or --label"
+            )
+        for key, value in known.items():
             if settings.get(key) != value:
                 raise OutcomesError(
                     f"{folder} holds outcomes of {name} with another {key} ({value}, now {settings.get(key)}); "
@@ -56,6 +69,11 @@ def keep_settings(folder: Path, problems: Path, members: Mapping[str, Mapping[st
     whole = {"problems": now["problems"], "members": {**before["members"], **now["members"]}}
     part.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What `keep_settings` wrote: `problems`, a hash of their file, and `members`. Raises OutcomesError."""
+    return _read(folder / _FILE)
 
 
 def _hash(problems: Path) -> str:

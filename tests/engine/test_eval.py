@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import pyarrow.dataset as ds
 import pytest
 
 from alpharay.serve import config as configuration
@@ -33,7 +34,8 @@ def test_problems_are_sampled_judged_and_audited(alpharay, tmp_path, problems):
     file.write_text("".join(json.dumps(problem) + "\n" for problem in problems[:3]))
     run = tmp_path / "run"
 
-    done = alpharay("eval", file, "--samples", 4, "--members", 0, 1, "--max-tokens", 100, "--out", run)
+    options = ("--samples", 4, "--members", 0, 1, "--max-tokens", 100, "--save-rollouts", "--logprobs")
+    done = alpharay("eval", file, *options, "--out", run)
     assert done.returncode == 0, done.stderr
     assert "24 of 24 samples" in done.stderr
     outcomes = read_outcomes(run / "outcomes.parquet")
@@ -41,6 +43,13 @@ def test_problems_are_sampled_judged_and_audited(alpharay, tmp_path, problems):
     assert [member.name for member in outcomes.members] == ["frontier@0", "frontier@1"]
     assert len(set(outcomes.text_sha256.tolist())) > 6
     assert (outcomes.completion_tokens > 0).all()
+    rollouts = ds.dataset(run / "rollouts").to_table().to_pylist()
+    assert len(rollouts) == 24
+    for row in rollouts:
+        assert len(row["prompt_token_ids"]) == row["prompt_tokens"]
+        assert len(row["token_ids"]) == len(row["logprobs"]) == row["completion_tokens"]
+        assert all(logprob <= 0 for logprob in row["logprobs"])
+    assert (run / "README.md").exists()
     audited = alpharay("audit", run / "outcomes.parquet", "--out", run / "audit")
     assert audited.returncode == 0, audited.stderr
     assert json.loads((run / "audit/report.json").read_text())["problems"] == 3
