@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="whose key it is; shown in messages and logs, so no secret")
     for limit, text in _LIMITS.items():
         parser.add_argument(f"--{limit.replace('_', '-')}", type=int, metavar="N", help=text)
+    parser.add_argument("--admin", action="store_true", help="may change what is served: /v1/checkpoints")
     parser.epilog = (
         "The entry goes to standard output and the key, which is shown this once, to standard error:\n"
         "  alpharay keys alice --requests-per-minute 60 --max-budget 64 >> keys.yaml\n"
@@ -32,10 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     try:
-        key, entry = keys.make(arguments.name, **{limit: getattr(arguments, limit) for limit in _LIMITS})
+        limits = {limit: getattr(arguments, limit) for limit in _LIMITS}
+        key, entry = keys.make(arguments.name, admin=arguments.admin, **limits)
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{first['loc'][0]}: {first['msg']}") from error
-    print(yaml.safe_dump([entry.model_dump(exclude_none=True)], sort_keys=False), end="")
+    print(yaml.safe_dump([entry.model_dump(exclude_defaults=True)], sort_keys=False), end="")
     print(key, file=sys.stderr)
     return 0

@@ -34,7 +34,8 @@ _LOOK_S = 2.0
 
 
 def serve(reread: Callable[[], Config], *, address: str | None, say: Say) -> None:
-    """Serves until SIGINT or SIGTERM, then drains and stops what it started; SIGHUP has it reread its configuration.
+    """Serves until SIGINT or SIGTERM, then drains and stops what it started; SIGHUP has it reread its configuration,
+    and `POST /v1/checkpoints` has it move to other checkpoints.
 
     reread: the configuration as it is now. address: of a Ray cluster to join; None starts one on this machine.
 
@@ -64,10 +65,16 @@ def serve(reread: Callable[[], Config], *, address: str | None, say: Say) -> Non
             stop.serving = True
             head = HeadWatch()
             rolling = Rolling(revision, asked, reread, say)
+            if config.server.api_keys_file is not None:  # without keys nobody may order
+                rolling.listen()
             while not stop.event.wait(_LOOK_S):
-                if stop.reread and not rolling.busy:
+                if rolling.busy:
+                    pass
+                elif stop.reread:
                     stop.reread = False
                     rolling.start()
+                elif (order := rolling.ordered()) is not None:
+                    rolling.start(order)
                 if head.gone():
                     # To ask Ray for anything now would only hang; its own reaper ends what it started here.
                     say(f"error: Ray's head at {head.address} is gone; ending, so that it can be restarted")

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
+from typing import Any
 
 from alpharay.merge.errors import MergeError
 from alpharay.serve.cluster.bring_up import Say, ask_cluster_state, deploy, tell_members
-from alpharay.serve.cluster.prepare import prepare
+from alpharay.serve.cluster.prepare import check_checkpoints, prepare
 from alpharay.serve.cluster.ray_cluster import check_spare_gpus
 from alpharay.serve.config import Config
 from alpharay.serve.errors import ServeError, StartFailed
-from alpharay.serve.state.revision import AnnouncedRevision, Revision, changed, steps
+from alpharay.serve.state.changes import Change, ChangePhase, Order
+from alpharay.serve.state.revision import AnnouncedRevision, Revision, changed, steps, with_checkpoints
 
 _SETTLE_S = 0.5
+_REPORT_S = 5.0
+_LOOK_S = 1.0
 
 
 @dataclass
 class Rolling:
     """Changes what is served while it is served, in a thread of its own: one change at a time.
 
-    asked: the configuration as it was read. over: the server ends; whatever fails now is no news.
+    asked: the configuration as it was read. over: the server ends; whatever fails now is no news. A change follows an
+    order for other checkpoints, or else the configuration as it is when it is read again, orders or not.
     """
 
     revision: Revision
@@ -34,35 +42,102 @@ class Rolling:
     # A change has begun and not ended: members of both may be served, and engines of both run.
     _unfinished: bool = False
     _thread: threading.Thread | None = None
+    _change: Change | None = None
+    _reported: bool = True
+    _reporting: threading.Lock = field(default_factory=threading.Lock)
+    _orders: SimpleQueue[Order] = field(default_factory=SimpleQueue)
 
     @property
     def busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, daemon=True, name="rolling")
+    def start(self, order: Order | None = None) -> None:
+        self._thread = threading.Thread(target=self._run, args=(order,), daemon=True, name="rolling")
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, order: Order | None) -> None:
+        source = "reread" if order is None else "checkpoints"
+        change = Change(
+            id=uuid.uuid4().hex if order is None else order.id,
+            phase=ChangePhase.CHECKING,
+            checkpoints={} if order is None else order.checkpoints,
+        )
         try:
-            wanted = self.reread()
-            config = changed(self.asked, wanted, self.revision.config)
-            members, specs = prepare(config, self.say)
+            self._report(change)
+            wanted = self.asked if order is not None else self.reread()
+            if order is not None:
+                config = with_checkpoints(self.revision.config, order.checkpoints)
+            else:
+                config = changed(self.asked, wanted, self.revision.config)
+            check_checkpoints(config)
+            self._report(phase=ChangePhase.PREPARING)
+            members, specs = prepare(config, self._tell)
             new = Revision(config=config, members=members, specs=specs)
             if new == self.revision and not self._unfinished:
-                self.say("reread: nothing has changed")
+                self._report(phase=ChangePhase.DONE, message="nothing has changed")
+                self.say(f"{source}: nothing has changed")
                 return
-            for step in steps(self.revision, new):
+            moves = list(steps(self.revision, new))
+            self._report(phase=ChangePhase.MOVING, hosts=len(moves))
+            for number, step in enumerate(moves, 1):
                 self._move(step)
+                self._report(moved=number)
             self._unfinished = False
             self.asked = wanted
-            self.say("reread: the new configuration is served")
+            self._report(phase=ChangePhase.DONE)
+            self.say(f"{source}: the new {'configuration is' if order is None else 'checkpoints are'} served")
             tell_members(members, self.say)
         except Exception as error:
+            kind = "" if isinstance(error, ServeError | MergeError) else f"{type(error).__name__}: "
+            served = "part of it is served" if self._unfinished else "what is served stays as it is"
+            begun = self._change is not None and self._change.phase is not ChangePhase.CHECKING
+            phase = ChangePhase.FAILED if begun else ChangePhase.REFUSED
+            self._report(phase=phase, error=f"{kind}{error}; {served}")
             if not self.over:
-                kind = "" if isinstance(error, ServeError | MergeError) else f"{type(error).__name__}: "
-                served = "part of it is served" if self._unfinished else "what is served stays as it is"
-                self.say(f"error: reread: {kind}{error}; {served}")
+                self.say(f"error: {source}: {kind}{error}; {served}")
+
+    def _tell(self, line: str) -> None:
+        self.say(line)
+        self._report(message=line)
+
+    def _report(self, begun: Change | None = None, **fields: Any) -> None:
+        """Tells `/v1/checkpoints` of a change that begins, or what has changed of it. What is not heard is said again."""
+        with self._reporting:
+            change = begun or self._change
+            assert change is not None
+            self._change = replace(change, **fields)
+            self._send()
+
+    def _send(self) -> None:
+        self._reported = False
+        with suppress(Exception):  # the cluster state may be restarting
+            ask_cluster_state("report_change", self._change, timeout_s=_REPORT_S)
+            self._reported = True
+
+    def listen(self) -> None:
+        """Fetches what `POST /v1/checkpoints` orders from the cluster state, in a thread of its own.
+
+        To ask Ray may hang where its head is gone, and whoever watches the head must not.
+        """
+        threading.Thread(target=self._listen, daemon=True, name="orders").start()
+
+    def ordered(self) -> Order | None:
+        with suppress(Empty):
+            return self._orders.get_nowait()
+        return None
+
+    def _listen(self) -> None:
+        last = ""
+        while not self.over:
+            time.sleep(_LOOK_S)
+            with self._reporting:
+                if not self._reported:
+                    self._send()
+            with suppress(Exception):
+                order: Order | None = ask_cluster_state("pending_order", timeout_s=_REPORT_S)
+                if order is not None and order.id != last:
+                    last = order.id
+                    self._orders.put(order)
 
     def _move(self, new: Revision) -> None:
         """New engines beside the old ones; then requests to the new ones; then the old ones go.
@@ -76,22 +151,22 @@ class Rolling:
         names = [name for group in fresh for spec in new.groups()[group] for name in spec.members]
         if fresh:
             check_spare_gpus(new.config)
-            self.say(f"starting engines of {', '.join(names)} beside those that serve")
+            self._tell(f"starting engines of {', '.join(names)} beside those that serve")
             try:
-                deploy(old, self.say, new)
+                deploy(old, self._tell, new)
             except StartFailed:
                 # The failed one is still heard of for a while.
-                deploy(old, self.say, watch=False)
+                deploy(old, self._tell, watch=False)
                 raise
         self._number += 1
         hosts, _ = handles(new)
         told = AnnouncedRevision(number=self._number, config=new.config, members=new.members, hosts=hosts)
         self.revision, self._unfinished = new, True
-        self.say("new requests are answered with it; waiting for those under way")
+        self._tell("new requests are answered with it; waiting for those under way")
         while not self._settled(told):
             self._unless_over()
             time.sleep(_SETTLE_S)
-        deploy(new, self.say)
+        deploy(new, self._tell)
 
     def _unless_over(self) -> None:
         """Raises StartFailed, which nobody is told: the server ends, and what has not been changed stays."""

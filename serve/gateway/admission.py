@@ -69,6 +69,17 @@ class Admission:
             self.counts.rejections.labels("unauthorized").inc()
             raise
 
+    def check_admin(self, headers: Iterable[tuple[str, str]]) -> None:
+        """Raises RequestError: 401 for an unknown key; 403 for one that is no admin's, or on a server without keys."""
+        key = self.key_of(headers)
+        if key is None or not key.admin:
+            told = f"the key {key.name!r} is none" if key else "this server has no `server.api_keys_file`"
+            raise RequestError(
+                403,
+                f"this needs an admin key, and {told}; make one with `alpharay keys NAME --admin`",
+                code="admin_key_required",
+            )
+
     def charge(self, lease: RateLimitLease, samples: int) -> None:
         """Reserves samples of the key's day. Raises RequestError (429)."""
         with self._limited():

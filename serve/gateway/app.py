@@ -27,7 +27,7 @@ from alpharay.serve.gateway.door.routes import DESCRIBED, JudgeRoutes
 from alpharay.serve.gateway.http.body import apart, json_body
 from alpharay.serve.gateway.http.gate import Gate
 from alpharay.serve.gateway.parse import parse_request
-from alpharay.serve.gateway.routes import feedback, front_page, model_list, tokenizing
+from alpharay.serve.gateway.routes import checkpoints, feedback, front_page, model_list, tokenizing
 from alpharay.serve.gateway.routes.count_tokens import COUNT_ENDPOINT, COUNT_PATH, count_tokens
 from alpharay.serve.gateway.routes.metrics_page import metrics_page
 from alpharay.serve.gateway.routes.openapi import endpoint
@@ -142,6 +142,21 @@ def build_app(server: Server) -> FastAPI:
     routes = JudgeRoutes(server.door, admission, server.config.judge, server.config.server.max_request_mb)
     for path, handler in routes.handlers().items():
         app.post(path, **DESCRIBED[path])(handler)
+
+    @app.get(checkpoints.PATH, **checkpoints.LIST_DESCRIBED)
+    async def list_checkpoints(http: Request) -> Json:
+        admission.check_admin(http.headers.items())
+        return await checkpoints.listed(server)
+
+    @app.post(checkpoints.PATH, **checkpoints.DESCRIBED)
+    async def move_checkpoints(http: Request) -> Response:
+        admission.check_admin(http.headers.items())
+        wait = checkpoints.read_wait(http.query_params)
+        with admission.admit("checkpoints", http.headers.items()) as context:
+            folders = checkpoints.read(server, await _body(server, http, context))
+        # Outside: a change waits for whoever was let in before it.
+        change = await unless_gone(http, checkpoints.move(server, folders, wait=wait))
+        return JSONResponse(change, 200 if wait else 202)
 
     @app.post(feedback.PATH, **feedback.DESCRIBED)
     async def taught(http: Request) -> Json:

@@ -12,6 +12,8 @@ from starlette.types import Receive, Scope, Send
 from alpharay.judge.supervise import Supervisor
 from alpharay.serve.config import Config
 from alpharay.serve.gateway.app import build_app
+from alpharay.serve.gateway.http.gate import tidy
+from alpharay.serve.gateway.routes import checkpoints
 from alpharay.serve.gateway.server import Server
 from alpharay.serve.learn.store import Store
 from alpharay.serve.sections import Server as ServerConfig
@@ -138,6 +140,10 @@ class _Door:
             await self._rooms[0].app(scope, receive, send)  # the same for all, and does nothing
             return
         room = self._rooms[-1]
+        if scope["type"] == "http" and tidy(scope["path"]) == checkpoints.PATH:
+            # It may wait for a change, which waits until nobody is inside the room of the revision before.
+            await room.app(scope, receive, send)
+            return
         room.inside += 1
         try:
             await room.app(scope, receive, send)

@@ -44,6 +44,8 @@ class Server:
         self.by_name = {member.name: member for member in members}
         self.engines = engines
         self.counts = Counts()
+        self.revision = revision
+        self.cluster_state = cluster_state
         self.admission = Admission(config.server, self.counts)
         self.cluster = ClusterView(cluster_state, self.admission, revision)
         file = config.router.portfolio

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from alpharay.serve.loopback import keep_local
+from alpharay.serve.state.changes import Change, Changes, Order
 from alpharay.serve.state.engine_starts import EngineStarts
 from alpharay.serve.state.limits import Used
 from alpharay.serve.state.metrics import Snapshot, add, of_failures
@@ -126,6 +127,7 @@ class ClusterState:
         self._judges: dict[str, tuple[float, JudgeState]] = {}
         self._ingress: dict[str, tuple[float, IngressReport]] = {}
         self._drain_s: float | None = None
+        self._changes = Changes()
 
     async def report_members(
         self, replica: str, reports: Mapping[str, MemberReport], failures: Mapping[str, int] | None = None
@@ -174,6 +176,21 @@ class ClusterState:
         living = [report for heard, report in self._ingress.values() if now - heard <= _GONE_AFTER_S]
         answering = [report for report in living if not report.over]
         return bool(answering) and all(report.revision >= number for report in answering)
+
+    async def ask_change(self, order: Order) -> Change:
+        """As `Changes.ask`. The process of `alpharay serve` looks for orders, and reports how far it is."""
+        return self._changes.ask(order)
+
+    async def pending_order(self) -> Order | None:
+        """The order that waits to be begun."""
+        return self._changes.pending()
+
+    async def report_change(self, change: Change) -> None:
+        self._changes.report(change)
+
+    async def changes(self) -> tuple[Change, ...]:
+        """The latest, the oldest first."""
+        return self._changes.latest()
 
     async def drain(self, seconds: float) -> None:
         """Tells every ingress replica, at its next exchange, to let nothing more in."""

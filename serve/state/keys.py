@@ -30,7 +30,7 @@ class Key(BaseModel):
     """One key's entry. Limits are per key over the whole server; None is no limit.
 
     sha256: of the key. requests_per_minute: over any 60 s. samples_per_day: drawn from midnight UTC on.
-    max_budget: samples of one request. concurrent: requests at the same time.
+    max_budget: samples of one request. concurrent: requests at the same time. admin: may change what is served.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +41,7 @@ class Key(BaseModel):
     samples_per_day: int | None = Field(None, ge=1)
     max_budget: int | None = Field(None, ge=1)
     concurrent: int | None = Field(None, ge=1)
+    admin: bool = False
 
     @property
     def cache_salt(self) -> str:
@@ -51,11 +52,11 @@ class Key(BaseModel):
 _ENTRIES = TypeAdapter(list[Key])
 
 
-def make(name: str, **limits: int | None) -> tuple[str, Key]:
+def make(name: str, *, admin: bool = False, **limits: int | None) -> tuple[str, Key]:
     """A new random key and its entry."""
     key = _PREFIX + secrets.token_urlsafe(32)
     given = {limit: value for limit, value in limits.items() if value is not None}
-    return key, Key.model_validate({"name": name, "sha256": _digest(key), **given})
+    return key, Key.model_validate({"name": name, "sha256": _digest(key), "admin": admin, **given})
 
 
 def load(path: Path) -> tuple[Key, ...]:

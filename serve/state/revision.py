@@ -6,10 +6,13 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from alpharay.serve.config import Config
 from alpharay.serve.errors import ConfigError
+from alpharay.serve.span import AdapterCheckpoint
+from alpharay.serve.spelling import did_you_mean, shown
 from alpharay.serve.state.engine_spec import EngineSpec
 from alpharay.serve.state.members import ServedMember
 
@@ -68,6 +71,28 @@ def changed(asked: Config, wanted: Config, running: Config) -> Config:
             f"{', '.join(fixed)} cannot change while the server runs ({', '.join(_MAY_CHANGE)} can); restart it"
         )
     return running.model_copy(update={key: getattr(wanted, key) for key in _MAY_CHANGE})
+
+
+def with_checkpoints(running: Config, folders: Mapping[str, Path]) -> Config:
+    """The running configuration with other folders for some of its checkpoints, of an adapter the adapter's folder.
+
+    Raises ConfigError: it has no checkpoint of such a name.
+    """
+    known = running.named_checkpoints
+    for name in folders:
+        if name not in known:
+            raise ConfigError(f"there is no checkpoint {shown(name)}{did_you_mean(name, known)}")
+    for section in ("endpoints", "adapters"):
+        if (value := getattr(running, section)) is not None:
+            return running.model_copy(update={section: value.model_copy(update=dict(folders))})
+    checkpoints = dict(running.checkpoints or {})
+    for name, folder in folders.items():
+        value = checkpoints[name]
+        if isinstance(value, AdapterCheckpoint):
+            checkpoints[name] = value.model_copy(update={"adapter": folder})
+        else:
+            checkpoints[name] = folder
+    return running.model_copy(update={"checkpoints": checkpoints})
 
 
 def steps(old: Revision, new: Revision) -> Iterator[Revision]:

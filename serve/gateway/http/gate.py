@@ -67,7 +67,7 @@ class Gate:
             return
         asked = scope
         headers = Headers(scope=asked)
-        scope = {**asked, "path": _tidy(asked["path"])}
+        scope = {**asked, "path": tidy(asked["path"])}
         send = _Answering(send, headers, head=asked["method"] == "HEAD", load=self._load)
         if asked["method"] == "HEAD":
             scope["method"] = "GET"
@@ -157,7 +157,7 @@ class _Answering:
         await self._send(message)
 
 
-def _tidy(path: str) -> str:
+def tidy(path: str) -> str:
     """Base URLs are given with a slash too many."""
     path = _SLASHES.sub("/", path)
     return path.rstrip("/") or "/"
