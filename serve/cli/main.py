@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     from alpharay.serve.cli import doctor, judge, keys, serve
     from alpharay.serve.evaluate import audit_command, eval_command, explain_command, replay_command
     from alpharay.serve.evaluate.search import command as search
+    from alpharay.serve.evaluate.solve import command as solve
 
     parser = argparse.ArgumentParser(
         prog="alpharay",
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         ("judge", judge, "Judge candidates in a sandbox: a file of them, or by HTTP."),
         ("import", formats, "Turn problems of known formats into a problem file."),
         ("eval", eval_command, "Sample and judge every problem under every member."),
+        ("solve", solve, "Solve as many problems of a batch as one budget of samples can."),
         (
             "search",
             search,

@@ -1,0 +1,1 @@
+"""`alpharay solve`: one budget of samples over a batch of problems."""

@@ -1,0 +1,163 @@
+"""`alpharay solve`: one budget of samples over a batch of problems, on engines of its own or on a server that is up."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alpharay.serve.evaluate.journal import Journal
+    from alpharay.serve.evaluate.solve.solving import Wanted
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("problems", type=Path, metavar="PROBLEMS", help="problems with their tests, JSONL")
+    parser.add_argument(
+        "config",
+        nargs="?",
+        type=Path,
+        metavar="CONFIG",
+        help="configuration (YAML); without it, the embedded frontier",
+    )
+    parser.add_argument(
+        "--server", metavar="URL",
+        help="draw from and judge on this server instead of starting engines here; its key is read from ALPHARAY_API_KEY",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budget", type=_positive, required=True, metavar="SAMPLES",
+        help="over all problems, those that are in DIR already included",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR",
+        help="where outcomes.parquet, solved.jsonl and report.md go",
+    )  # fmt: skip
+    parser.add_argument(
+        "--portfolio", type=Path, metavar="FILE",
+        help="the schedule of members that each problem follows (default: the configuration's; without one it is "
+        "learnt from the batch)",
+    )  # fmt: skip
+    parser.add_argument("--max-per-problem", type=_positive, metavar="N", help="samples of one problem")
+    parser.add_argument(
+        "--stop-after-passes", type=_positive, default=1, metavar="N",
+        help="passes after which a problem gets no more samples (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--deadline", type=_seconds, default=math.inf, metavar="SECONDS",
+        help="of sampling, after which what is under way is cancelled; started again, it goes on",
+    )  # fmt: skip
+    parser.add_argument("--temperature", type=float, metavar="T", help="instead of the checkpoint's own")
+    parser.add_argument("--top-p", type=float, metavar="P", help="instead of the checkpoint's own")
+    parser.add_argument("--max-tokens", type=_positive, metavar="N", help="of one completion")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the whole run (default: 0)")
+    parser.add_argument(
+        "--in-flight", type=_positive, default=128, metavar="N",
+        help="samples at once (default: 128)",
+    )  # fmt: skip
+    parser.add_argument("--address", help="a Ray cluster to join, instead of starting one here")
+    parser.epilog = (
+        "example:\n  alpharay solve problems.jsonl frontier.yaml --budget 20000 --out solved\n"
+        "  alpharay solve problems.jsonl --server http://127.0.0.1:8000 --budget 20000 --out solved\n\n"
+        "Started again it goes on where it stopped, also after a kill, and with a larger budget it adds to what is there."
+    )
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000_000):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, got {text!r}")
+    return seconds
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from alpharay.judge.limits import Limits
+    from alpharay.merge.errors import UsageError
+    from alpharay.progress import timed_lines
+    from alpharay.serve import config as configuration
+    from alpharay.serve.cluster.checks import check_engine, check_sandbox
+    from alpharay.serve.evaluate.hosting import hosted
+    from alpharay.serve.evaluate.journal import Journal
+    from alpharay.serve.evaluate.solve.solving import Solving, solve
+
+    say = timed_lines()
+    if arguments.server is not None:
+        for name, given in (("CONFIG", arguments.config), ("--address", arguments.address)):
+            if given is not None:
+                raise UsageError(f"{name} is of engines that are started here; leave it out with --server")
+    wanted = _wanted(arguments)
+    if arguments.server is not None:
+        with Journal(arguments.out) as journal:
+            asyncio.run(_on_server(arguments, wanted, journal, say))
+        return 0
+    config = configuration.load(arguments.config)
+    check_engine()
+    check_sandbox(config.judge.sandbox)
+    portfolio = arguments.portfolio or config.router.portfolio
+    with Journal(arguments.out) as journal, hosted(config, arguments.address, say) as hosting:
+        solving = Solving(
+            members=hosting.members,
+            engines=hosting.engines,
+            judging=hosting.judging,
+            portfolio=portfolio,
+            limits=Limits(cpu_s=config.judge.time_limit_s, memory_mb=config.judge.memory_limit_mb),
+        )
+        asyncio.run(solve(wanted, solving, journal, say))
+    return 0
+
+
+async def _on_server(
+    arguments: argparse.Namespace, wanted: Wanted, journal: Journal, say: Callable[[str], None]
+) -> None:
+    import os
+
+    from alpharay.serve.evaluate.solve.over_http import OverHttp, raw_tests
+    from alpharay.serve.evaluate.solve.solving import Solving, solve
+
+    key = os.environ.get("ALPHARAY_API_KEY")
+    server = OverHttp(arguments.server, key, raw_tests(arguments.problems), arguments.in_flight)
+    try:
+        members = await server.members()
+        solving = Solving(members=members, engines=server, judging=server, portfolio=arguments.portfolio)
+        await solve(wanted, solving, journal, say)
+    finally:
+        await server.aclose()
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    from alpharay.judge.command import read_problems
+    from alpharay.judge.compare import any_digits
+    from alpharay.serve.evaluate.solve.solving import Wanted
+
+    with any_digits():
+        problems = read_problems(arguments.problems)
+    options = {
+        "temperature": arguments.temperature,
+        "top_p": arguments.top_p,
+        "max_tokens": arguments.max_tokens,
+    }
+    return Wanted(
+        file=arguments.problems,
+        problems=tuple(problems.values()),
+        out=arguments.out,
+        budget=arguments.budget,
+        most_per_problem=arguments.max_per_problem,
+        passes=arguments.stop_after_passes,
+        deadline_s=arguments.deadline,
+        seed=arguments.seed,
+        options={name: value for name, value in options.items() if value is not None},
+        in_flight=arguments.in_flight,
+    )
