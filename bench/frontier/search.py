@@ -39,10 +39,11 @@ from bench.frontier.verdicts import Judge, covered
 
 NAMES = ("init", "low", "high", "lora_high")
 BUDGETS = (1, 2, 5, 10, 20, 50, 100)
-TOTAL = 200_000
+TOTAL = 90_000
 MEMBERS = 6
+PROCESSES = 2
 BATCH = 8  # problems that are sampled together
-JOURNAL = "tasks.jsonl"  # what was drawn, a line for each task
+JOURNAL = "drawn.jsonl"  # a line for each task
 COUNTS = "counts.parquet"
 
 
@@ -124,21 +125,16 @@ def run(weights: Path, problems: Path, out: Path, seed: int) -> None:
     )
     out.mkdir(parents=True, exist_ok=True)
     search = Search(plan)
-    drawn = _drawn(out / JOURNAL)
-    with (
-        ProcessPoolExecutor(2, initializer=_begin, initargs=(weights, raws)) as pool,
-        (out / JOURNAL).open("a") as journal,
-    ):
+    drawn = _Drawn(out / JOURNAL)
+    with ProcessPoolExecutor(PROCESSES, initializer=_begin, initargs=(weights, raws)) as pool:
         while draws := search.draws():
             tasks = list(_tasks(draws, search))
             print(f"{len(draws)} samples of {len({draw.subject for draw in draws})} points", flush=True)
-            missing = [task for _, task in tasks if repr(task) not in drawn]
+            missing = [task for _, task in tasks if drawn.lacks(task)]
             for task, solved in zip(missing, pool.map(_solved, missing), strict=True):
-                drawn[repr(task)] = solved
-                journal.write(json.dumps([repr(task), solved]) + "\n")
-                journal.flush()
+                drawn.add(task, solved)
             for subject, task in tasks:
-                for problem, each in zip(task.problems, drawn[repr(task)], strict=True):
+                for problem, each in zip(task.problems, drawn.of(task), strict=True):
                     for number, passed in enumerate(each):
                         search.tell(Draw(subject, problem, task.begun + number), passed)
     result = measured(search)
@@ -148,13 +144,36 @@ def run(weights: Path, problems: Path, out: Path, seed: int) -> None:
     print("\n".join(lines(searched, result)))
 
 
-def _drawn(journal: Path) -> dict[str, list[list[bool]]]:
-    """What an earlier run drew, by the text of its task; a line that a kill left half-written is not counted."""
-    if not journal.exists():
-        return {}
-    whole = [line for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    journal.write_text("".join(whole))
-    return dict(json.loads(line) for line in whole)
+class _Drawn:
+    """Which samples passed, of each point and problem in their order; kept in a file, and read from it at the start."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._passed: dict[tuple[Any, int], list[bool]] = {}
+        if journal.exists():
+            whole = [line for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            journal.write_text("".join(whole))  # without a line that a kill left half-written
+            for line in whole:
+                weights, problems, begun, solved = json.loads(line)
+                self._take(tuple(map(tuple, weights)), problems, begun, solved)
+
+    def _take(self, weights: Any, problems: Sequence[int], begun: int, solved: list[list[bool]]) -> None:
+        for problem, each in zip(problems, solved, strict=True):
+            passed = self._passed.setdefault((weights, problem), [])
+            passed[begun:] = each
+
+    def add(self, task: Task, solved: list[list[bool]]) -> None:
+        self._take(task.weights, task.problems, task.begun, solved)
+        with self._journal.open("a") as file:
+            file.write(json.dumps([task.weights, task.problems, task.begun, solved]) + "\n")
+
+    def of(self, task: Task) -> list[list[bool]]:
+        """[problems, samples]; fewer samples than the task's where they were not drawn."""
+        end = task.begun + task.count
+        return [self._passed.get((task.weights, problem), [])[task.begun : end] for problem in task.problems]
+
+    def lacks(self, task: Task) -> bool:
+        return any(len(each) < task.count for each in self.of(task))
 
 
 def _write_counts(searched: Searched, search: Search, path: Path) -> None:

@@ -124,8 +124,13 @@ class Search:
         return dict(self._rounds.samples)
 
     def finalists(self, fold: int = ALL) -> tuple[Point, ...]:
-        """The points that the run without that fold of the problems is left with, the best first."""
-        alive = self._rounds.alive[fold]
+        """The points that the run without that fold of the problems is left with, the best first.
+
+        The run over all problems takes those of the other runs too, which have as many samples. The others must not: what
+        a run came to that saw their fold is no choice without it.
+        """
+        runs = self._rounds.alive if fold == ALL else (fold,)
+        alive = tuple(dict.fromkeys(point for run in runs for point in self._rounds.alive[run]))
         ranked = self._ranked(alive, self._rounds, fold)
         return tuple(ranked[: self.plan.finalists])
 

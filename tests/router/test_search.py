@@ -95,6 +95,17 @@ def test_a_search_that_was_killed_draws_the_rest_and_comes_to_the_same():
     assert measured(again) == measured(whole)
 
 
+def test_what_the_run_over_all_problems_did_not_come_to_it_takes_from_the_others():
+    search = Search(plan(total=30_000))
+    run(search, plane)
+    best = search.finalists()[0]
+    search._rounds.alive[-1] = tuple(point for point in search._rounds.alive[-1] if point != best)
+    assert any(best in alive for alive in search._rounds.alive.values())
+    assert search.finalists()[0] == best
+    search._rounds.alive[0] = tuple(point for point in search._rounds.alive[0] if point != best)
+    assert best not in search.finalists(0)
+
+
 def test_a_search_finds_the_points_that_nobody_trained():
     search = Search(plan(total=30_000))
     run(search, plane)
