@@ -39,7 +39,7 @@ class Engines:
         self.most, self.stuck, self.drawn, self.most_at_once, self._now = most, stuck, [], 0, 0
 
     async def sample(self, member, _path, body, _headers):
-        asked = json.loads(body)
+        asked = json.loads(body.whole())
         if len(self.drawn) == self.most:
             if self.stuck:
                 await asyncio.Event().wait()

@@ -108,14 +108,19 @@ def run(arguments: argparse.Namespace) -> int:
     check_sandbox(config.judge.sandbox)
     portfolio = arguments.portfolio or config.router.portfolio
     with Journal(arguments.out) as journal, hosted(config, arguments.address, say) as hosting:
-        solving = Solving(
-            members=hosting.members,
-            engines=hosting.engines,
-            judging=hosting.judging,
-            portfolio=portfolio,
-            limits=Limits(cpu_s=config.judge.time_limit_s, memory_mb=config.judge.memory_limit_mb),
-        )
-        asyncio.run(solve(wanted, solving, journal, say))
+
+        async def on_engines() -> None:
+            async with hosting.clients() as (engines, judging):
+                solving = Solving(
+                    members=hosting.members,
+                    engines=engines,
+                    judging=judging,
+                    portfolio=portfolio,
+                    limits=Limits(cpu_s=config.judge.time_limit_s, memory_mb=config.judge.memory_limit_mb),
+                )
+                await solve(wanted, solving, journal, say)
+
+        asyncio.run(on_engines())
     return 0
 
 

@@ -15,6 +15,7 @@ from alpharay.judge.compare import any_digits
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
 from alpharay.judge.verdict import Verdict, VerdictKind
+from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.errors import ServeError
 from alpharay.serve.spelling import shown
 from alpharay.serve.state.members import ServedMember
@@ -86,10 +87,10 @@ class OverHttp:
             raise ServerRefused(f"--server: {self._url} is no server of alpharay's") from None
         return found
 
-    async def sample(self, member: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def sample(self, member: str, path: str, body: EngineBody, headers: Mapping[str, str]) -> Reply:
         """One whole answer of a member. Raises SampleLost."""
         try:
-            answer = await self._client.post(path, content=body, headers=dict(headers))
+            answer = await self._client.post(path, content=body.whole(), headers=dict(headers))
         except httpx.HTTPError as error:
             raise SampleLost(f"{member}: {error or type(error).__name__}") from error
         if answer.status_code in _PASSES:
