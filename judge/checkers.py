@@ -12,7 +12,7 @@ from typing import Any
 from alpharay.judge.compare import EXACT, Comparison
 from alpharay.judge.errors import ProblemError
 from alpharay.judge.fields import Fields, short, wrong
-from alpharay.judge.languages import LANGUAGES
+from alpharay.judge.languages import JUDGING
 from alpharay.judge.limits import Limits
 
 STYLES = ("testlib", "kattis")
@@ -98,8 +98,8 @@ def _program(value: object, where: str) -> JudgeProgram:
     known = "language source style files flags time_limit_s memory_limit_mb public full_points"
     fields = Fields(value, where, known)
     language, style = fields.text("language"), fields.text("style", "testlib")
-    if language not in LANGUAGES:
-        raise ProblemError(f"{where}.language must be one of {', '.join(LANGUAGES)}, got {short(language)}")
+    if language not in JUDGING:
+        raise ProblemError(f"{where}.language must be one of {', '.join(JUDGING)}, got {short(language)}")
     if style not in STYLES:
         raise ProblemError(f"{where}.style must be one of {', '.join(STYLES)}, got {short(style)}")
     source = fields.text("source")

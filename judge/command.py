@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _tell_languages(sandbox: str) -> int:
     for report in probe_languages(sandbox):
-        print(f"{report.name:<8}{report.detail if report.available else 'not here: ' + report.detail}")
+        print(f"{report.name:<12}{report.detail if report.available else 'not here: ' + report.detail}")
     return 0
 
 

@@ -1,7 +1,8 @@
 """The languages that programs are written in.
 
 Python runs in a fork of a warm interpreter. Any other language is compiled first, by tools that
-`sandbox/toolchain.py` finds, to one static program; what a further one needs is a toolchain and a line here.
+`sandbox/toolchains/` finds: to a static program, or to what the language's runtime runs. What a further one needs is a
+row here, a toolchain there, its steps in `compile/compiling.py`, and programs for its trial in `compile/trial.py`.
 """
 
 import re
@@ -9,17 +10,33 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Startup:
+    """What a runtime takes before a program's first line: a run has it beside its limits. CPU seconds and MiB."""
+
+    cpu_s: float = 0.0
+    memory_mb: int = 0
+
+
+NO_STARTUP = Startup()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Language:
     """labels: what its code blocks are called. near: what blocks are called that hold it now and then.
-    kinds: of tests that can be run. compiled: to a program of its own.
+    kinds: of tests that can be run. compiled: before it runs. startup: of its runtime.
+    judges: checkers and interactors may be written in it.
     """
 
     labels: re.Pattern[str]
     near: re.Pattern[str]
     kinds: frozenset[str]
-    compiled: bool
+    compiled: bool = True
+    startup: Startup = NO_STARTUP
+    judges: bool = False
 
 
+NOTHING = re.compile(r"(?!)")
+STDIO = frozenset({"stdio"})
 LANGUAGES = {
     "python": Language(
         # By name, with a version (python3.11, pypy3-64), and as a file (main.py).
@@ -27,6 +44,7 @@ LANGUAGES = {
         near=re.compile(r"(?:python|py|pypy)[-_]?2(?:\.?\d+)*"),
         kinds=frozenset({"stdio", "call", "code"}),
         compiled=False,
+        judges=True,
     ),
     "cpp": Language(
         labels=re.compile(
@@ -34,7 +52,32 @@ LANGUAGES = {
         ),
         # Most of C is C++ too; headers hold whole programs at times.
         near=re.compile(r"(?:c|gnu)(?:\d[\da-z])?|h|hh|hpp|hxx|h\+\+|.*\.(?:c|h|hpp)"),
-        kinds=frozenset({"stdio"}),
-        compiled=True,
+        kinds=STDIO,
+        judges=True,
+    ),
+    "rust": Language(
+        labels=re.compile(r"(?:rust|rs)[-_]?(?:20\d\d|1\.\d+(?:\.\d+)?)?|.*\.rs"), near=NOTHING, kinds=STDIO
+    ),
+    "java": Language(
+        labels=re.compile(r"(?:java|openjdk|jdk)[-_]?\d*|.*\.java"),
+        near=NOTHING,
+        kinds=STDIO,
+        startup=Startup(cpu_s=0.3, memory_mb=128),
+    ),
+    "javascript": Language(
+        labels=re.compile(
+            r"(?:javascript|js|mjs|cjs|node|nodejs|node\.js|ecmascript|es)[-_]?\d*|.*\.[cm]?js"
+        ),
+        near=re.compile("jsx"),
+        kinds=STDIO,
+        startup=Startup(cpu_s=0.1, memory_mb=96),
+    ),
+    "typescript": Language(
+        labels=re.compile(r"(?:typescript|ts|mts|cts)[-_]?\d*(?:\.\d+)*|.*\.[cm]?ts"),
+        # Most of JavaScript is TypeScript too.
+        near=re.compile(r"tsx|(?:javascript|js|mjs|cjs|node|nodejs)|.*\.[cm]?js"),
+        kinds=STDIO,
+        startup=Startup(cpu_s=0.1, memory_mb=96),
     ),
 }
+JUDGING = tuple(name for name, language in LANGUAGES.items() if language.judges)

@@ -11,8 +11,19 @@ from alpharay.judge.verdict import VerdictKind
 
 # A process that dies of a failed allocation deep in C does so with its memory nearly used up.
 NEAR_MEMORY = 0.9
-# What a C++ program that cannot get memory says at its end.
-OUT_OF_MEMORY = b"terminate called after throwing an instance of 'std::bad_alloc'"
+# What programs that cannot get memory say at their end, and those that did not catch a refusal of the sandbox's.
+OUT_OF_MEMORY = re.compile(
+    rb"^(?:terminate called after throwing an instance of 'std::bad_alloc'|memory allocation of \d+ bytes failed"
+    rb"|FATAL ERROR: .*heap out of memory|(?:Exception in .*|Caused by: |Uncaught )?java\.lang\.OutOfMemoryError"
+    rb"|RangeError: Array buffer allocation failed)",
+    re.MULTILINE,
+)
+REFUSED = re.compile(
+    rb"^(?:(?:Uncaught )?Error: (?:\w+ )?E(?:PERM|ACCES)\b|Exception in .*java\.(?:io|nio|net)\..*"
+    rb"(?:AccessDenied|Permission denied|Operation not permitted))",
+    re.MULTILINE,
+)
+SAID_BYTES = 8192
 
 
 class JudgeFault(Exception):
@@ -86,12 +97,17 @@ def _by_exit(ended: Ended, limits: Limits) -> Failure | None:
     if ended.code < 0:
         name = signal_name(-ended.code)
         kind = VerdictKind.RUNTIME_ERROR
-        if ended.memory > NEAR_MEMORY * (limits.memory_mb << 20) or OUT_OF_MEMORY in ended.stderr[:400]:
+        near = ended.memory > NEAR_MEMORY * (limits.memory_mb << 20)
+        if near or OUT_OF_MEMORY.search(ended.stderr[:SAID_BYTES]):
             kind = VerdictKind.MEMORY_LIMIT
         said = _tail(ended.stderr)
         return Failure(kind, f"killed by {name}" + (f": {said}" if said else ""))
     said = last_line(ended.stderr)
     failure = Failure.by_error(said)
+    if failure.kind is VerdictKind.RUNTIME_ERROR and OUT_OF_MEMORY.search(ended.stderr[:SAID_BYTES]):
+        failure = Failure(VerdictKind.MEMORY_LIMIT, said)
+    elif failure.kind is VerdictKind.RUNTIME_ERROR and REFUSED.search(ended.stderr[:SAID_BYTES]):
+        failure = Failure(VerdictKind.SECURITY_VIOLATION, said)
     added = failure.detail.removeprefix(said) if failure.detail.startswith(said) else ""
     return Failure(failure.kind, _tail(ended.stderr) + added or f"exit code {ended.code}")
 

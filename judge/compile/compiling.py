@@ -1,4 +1,4 @@
-"""From C++ to a program: three sandboxed runs, bounded diagnostics, and each source compiled once."""
+"""From a source to a program: sandboxed runs, bounded diagnostics, and each source compiled once."""
 
 import hashlib
 import os
@@ -7,13 +7,18 @@ import signal
 import struct
 import weakref
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
+from alpharay.judge.errors import LanguageUnavailable
 from alpharay.judge.guest.sandbox import NATIVE_ROOM, RESERVED
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
-from alpharay.judge.sandbox.toolchain import NEWEST, STANDARDS
+from alpharay.judge.sandbox.toolchains import installed
+from alpharay.judge.sandbox.toolchains.cpp import NEWEST, STANDARDS
+from alpharay.judge.sandbox.toolchains.rust import ALLOCATOR
+from alpharay.judge.sandbox.toolchains.tools import FOLDER, MEMORY, PROGRAM, STACK, Toolchain
 from alpharay.judge.sandbox.worker import Ended, Order
 from alpharay.judge.verdict import VerdictKind
 from alpharay.judge.verdicts import Failure, JudgeFault
@@ -25,9 +30,11 @@ COMPILER = Limits(cpu_s=10.0, memory_mb=1536, output_bytes=64 << 20)
 LEAST_CPU_S = 0.01
 SOURCE_BYTES = 1 << 20
 DETAIL, STDERR = 1500, 1 << 16
-# As the compiler, the assembler and the linker say it, at the beginning of a line.
+# As compilers, assembler, linker and virtual machines say it, at the beginning of a line.
 OUT_OF_MEMORY = re.compile(
-    rb"^(?:\S+: )?(?:out of memory allocating|virtual memory exhausted|memory exhausted|final link failed: memory)",
+    rb"^(?:\S+: )?(?:out of memory allocating|virtual memory exhausted|memory exhausted|final link failed: memory"
+    rb"|memory allocation of \d+ bytes failed|The system is out of resources|java\.lang\.OutOfMemoryError"
+    rb"|FATAL ERROR: .*heap out of memory)",
     re.MULTILINE,
 )
 KEPT_BYTES = 128 << 20
@@ -36,6 +43,10 @@ OLDER, NOW = ("c++98", "c++03", "c++0x", "c++11", "c++1y", "c++14", "c++1z", "c+
 STANDARD_OF = dict.fromkeys(OLDER, "gnu++17") | dict.fromkeys(NOW, "gnu++20")
 STANDARD_OF |= dict.fromkeys(("c++2b", "c++23"), NEWEST)
 Files = tuple[tuple[str, bytes], ...]
+# What compilers call standard input, and how their authors' diagnostics name it.
+NAMED = {"cpp": {"<stdin>": "program.cpp"}, "rust": {"<anon>": "program.rs"}}
+# Of a runtime's main thread: as deep as recursion of honest programs goes.
+MOST_STACK_MB = 192
 
 
 class Runner(Protocol):
@@ -45,17 +56,39 @@ class Runner(Protocol):
 
 
 class Binary:
-    """A compiled program in a memory file that nobody can change. static: bytes of memory that it takes untouched."""
+    """A compiled program in a memory file that nobody can change. static: bytes of memory that it takes untouched.
 
-    def __init__(self, data: bytes) -> None:
+    language: whose runtime runs it, in a file of that name; empty: it is machine code.
+    """
+
+    def __init__(self, data: bytes, language: str = "", file: str = "") -> None:
         self.size = len(data)
-        self.static = static_memory(data)
+        self.language = language
+        self.file = file
+        self.static = 0 if language else static_memory(data)
         try:
-            self.descriptor = memory_file.executable("program", data)
+            self.descriptor = (
+                memory_file.sealed("program", data) if language else memory_file.executable("program", data)
+            )
         except OSError as error:
             reason = f"memory files may not be executed on this machine (vm.memfd_noexec): {error.strerror}"
             raise JudgeFault(reason) from None
         weakref.finalize(self, os.close, self.descriptor)
+
+    def launch(self, limits: Limits) -> tuple[str, ...]:
+        """The command line of its runtime under the problem's own limits; empty for machine code."""
+        runtime = _toolchain(self.language).runtime if self.language else None
+        if runtime is None:
+            return ()
+        stands = {
+            PROGRAM: f"{FOLDER}/{self.file}",
+            MEMORY: str(limits.memory_mb),
+            STACK: str(max(8, min(MOST_STACK_MB, limits.memory_mb // runtime.stack_share))),
+        }
+        line = "\0".join(runtime.argv)
+        for name, value in stands.items():
+            line = line.replace(name, value)
+        return tuple(line.split("\0"))
 
 
 class Binaries:
@@ -67,53 +100,96 @@ class Binaries:
     def __init__(self, most: int = KEPT_BYTES, compiler: Limits = COMPILER) -> None:
         self._most = most
         self._compiler = compiler
-        self._kept: OrderedDict[tuple[str, bytes], Binary | Failure] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, bytes], Binary | Failure] = OrderedDict()
+        self._parts: dict[tuple[str, ...], bytes] = {}
 
-    async def get(self, runner: Runner, source: bytes, label: str, files: Files = ()) -> Binary | Failure:
+    async def get(
+        self, runner: Runner, language: str, source: bytes, label: str = "", files: Files = ()
+    ) -> Binary | Failure:
         """label: of the code block, which may name the standard. files: that the source may include.
 
         Raises JudgeFault, RunRefused and WorkerDied.
         """
-        key = (STANDARD_OF.get(label, ""), hashlib.sha256(repr((source, files)).encode()).digest())
+        standard = STANDARD_OF.get(label, "") if language == "cpp" else ""
+        key = (language, standard, hashlib.sha256(repr((source, files)).encode()).digest())
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        found = await self._compile(runner, source, (key[0],) if key[0] else STANDARDS, files)
+        if len(source) > SOURCE_BYTES:
+            found: Binary | Failure = _refused(f"the program is longer than {SOURCE_BYTES >> 10} KiB")
+        else:
+            compilation = Compilation(runner, language, self._compiler, self._parts)
+            found = await STEPS[language](compilation, source, standard, files)
         self._kept[key] = found
         while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > self._most:
             self._kept.popitem(last=False)
         return found
 
-    async def _compile(
-        self, runner: Runner, source: bytes, standards: tuple[str, ...], files: Files
-    ) -> Binary | Failure:
-        """By the first standard that accepts it; else why the first did not."""
-        if len(source) > SOURCE_BYTES:
-            return _refused(f"the program is longer than {SOURCE_BYTES >> 10} KiB")
-        compilation = _Compilation(runner, self._compiler)
-        first: Failure | None = None
-        for standard in standards:
-            assembly = await compilation.step(f"compile {standard}", source, files)
-            if isinstance(assembly, bytes):
-                return await self._build(compilation, assembly)
-            first = first or assembly
-            if compilation.over or "error:" not in assembly.detail:
-                break  # it ran into a limit, and would again
-        assert first is not None
-        return first
 
-    async def _build(self, compilation: "_Compilation", assembly: bytes) -> Binary | Failure:
-        assembled = await compilation.step("assemble", assembly)
-        if isinstance(assembled, Failure):
-            return assembled
-        image = await compilation.step("link", b"")
-        return Binary(image) if isinstance(image, bytes) else image
+async def _cpp(compilation: "Compilation", source: bytes, standard: str, files: Files) -> Binary | Failure:
+    """By the first standard that accepts it; else why the first did not."""
+    first: Failure | None = None
+    for each in (standard,) if standard else STANDARDS:
+        assembly = await compilation.step(f"compile {each}", source, files)
+        if isinstance(assembly, bytes):
+            return await _assembled(compilation, assembly)
+        first = first or assembly
+        if compilation.over or "error:" not in assembly.detail:
+            break  # it ran into a limit, and would again
+    assert first is not None
+    return first
 
 
-class _Compilation:
+async def _assembled(compilation: "Compilation", assembly: bytes) -> Binary | Failure:
+    assembled = await compilation.step("assemble", assembly)
+    if isinstance(assembled, Failure):
+        return assembled
+    image = await compilation.step("link", b"")
+    return Binary(image) if isinstance(image, bytes) else image
+
+
+async def _rust(compilation: "Compilation", source: bytes, _: str, files: Files) -> Binary | Failure:
+    allocator = await compilation.once("allocator", "combine")
+    compiled = await compilation.step("compile", source, files)
+    if isinstance(compiled, Failure):
+        return compiled
+    image = await compilation.step("link", b"", ((ALLOCATOR, allocator),))
+    return Binary(image) if isinstance(image, bytes) else image
+
+
+async def _java(compilation: "Compilation", source: bytes, _: str, files: Files) -> Binary | Failure:
+    jar = await compilation.step("compile", source, files)
+    return jar if isinstance(jar, Failure) else Binary(jar, "java", "program.jar")
+
+
+async def _node(compilation: "Compilation", source: bytes, _: str, files: Files) -> Binary | Failure:
+    """The step tells what kind of text it is, by which its file must be named."""
+    checked = await compilation.step("compile", source, files)
+    if isinstance(checked, Failure):
+        return checked
+    kind, _break, text = checked.partition(b"\n")
+    return Binary(text, compilation.language, "program.mjs" if kind == b"mjs" else "program.cjs")
+
+
+STEPS: dict[str, Callable[["Compilation", bytes, str, Files], Awaitable[Binary | Failure]]] = {
+    "cpp": _cpp,
+    "rust": _rust,
+    "java": _java,
+    "javascript": _node,
+    "typescript": _node,
+}
+
+
+class Compilation:
     """The steps of one compilation, which share its CPU time. over: there is nothing left of it."""
 
-    def __init__(self, runner: Runner, limits: Limits) -> None:
+    def __init__(
+        self, runner: Runner, language: str, limits: Limits, parts: dict[tuple[str, ...], bytes]
+    ) -> None:
+        """parts: what `once` has made."""
+        self._parts = parts
+        self.language = language
+        self._toolchain = _toolchain(language)
         self._runner = runner
         self._limits = limits
         self._left = limits.cpu_s
@@ -122,7 +198,20 @@ class _Compilation:
     def over(self) -> bool:
         return self._left < LEAST_CPU_S
 
+    async def once(self, *stages: str) -> bytes:
+        """What these stages make of nothing, for all programs alike, at nobody's cost. Raises JudgeFault."""
+        key = (self.language, *stages)
+        if key not in self._parts:
+            own = Compilation(self._runner, self.language, COMPILER, self._parts)
+            for stage in stages:
+                made = await own.step(stage, b"")
+                if isinstance(made, Failure):
+                    raise JudgeFault(f"{self.language}: the stage {stage} failed: {made.detail}")
+                self._parts[key] = made
+        return self._parts[key]
+
     async def step(self, stage: str, given: bytes, files: Files = ()) -> bytes | Failure:
+        tool = self._toolchain.tools[stage]
         limits = replace(self._limits, cpu_s=max(LEAST_CPU_S, self._left))
         order = Order(
             mode="tool",
@@ -130,15 +219,16 @@ class _Compilation:
             given=given,
             limits=limits,
             entry=stage,
-            last=stage == "link",
-            files=files,
+            last=bool(tool.makes) or len(self._toolchain.tools) == 1,
+            files=(*files, *self._toolchain.helpers),
+            language=self.language,
         )
         ended = await self._runner.run(order)
         self._left -= ended.cpu_s
         if "F" in ended.phase or "L" not in ended.phase or ended.ended == "cancel":
-            said = _text(ended.stderr)[-300:] or ended.ended
+            said = _text(ended.stderr, self.language)[-300:] or ended.ended
             raise JudgeFault(f"the compiler could not be started: {said}")
-        made = ended.stdout if stage.startswith("compile") else ended.answers
+        made = ended.answers if tool.makes else ended.stdout
         if ended.ended == "memory" or (ended.code != 0 and OUT_OF_MEMORY.search(ended.stderr[:STDERR])):
             return _refused(f"the compiler ran out of memory, of which it may take {limits.memory_mb} MiB")
         if ended.ended in ("cpu", "wall") or ended.code in (-signal.SIGXCPU, -signal.SIGKILL):
@@ -146,8 +236,10 @@ class _Compilation:
         if ended.ended == "output" or ended.code == -signal.SIGXFSZ or max(ended.sizes) > limits.output_bytes:
             return _refused(f"the compiler made more than {limits.output_bytes >> 20} MiB")
         if ended.code != 0:
-            return _refused(_text(ended.stderr)[:DETAIL] or f"the compiler ended with {ended.code}")
-        if not made and stage != "assemble":
+            return _refused(
+                _text(ended.stderr, self.language)[:DETAIL] or f"the compiler ended with {ended.code}"
+            )
+        if not made and (tool.prints or tool.makes):
             return _refused("the compiler made nothing")
         return made
 
@@ -156,9 +248,20 @@ def _bytes(kept: Binary | Failure) -> int:
     return kept.size if isinstance(kept, Binary) else 4096
 
 
-def _text(stderr: bytes) -> str:
+def _text(stderr: bytes, language: str) -> str:
     """Diagnostics with the program under a name of its own."""
-    return stderr[: 4 * DETAIL].decode("utf-8", "replace").replace("<stdin>", "program.cpp").strip()
+    text = stderr[: 4 * DETAIL].decode("utf-8", "replace")
+    for name, ours in NAMED.get(language, {}).items():
+        text = text.replace(name, ours)
+    return text.strip()
+
+
+def _toolchain(language: str) -> Toolchain:
+    """Raises JudgeFault where it is gone since its trial."""
+    try:
+        return installed.find(language)
+    except LanguageUnavailable as error:
+        raise JudgeFault(str(error)) from None
 
 
 def _refused(detail: str) -> Failure:

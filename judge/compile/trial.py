@@ -10,8 +10,8 @@ from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool.judging import Job, judge
 from alpharay.judge.problem import StdioCase, StdioTests
-from alpharay.judge.sandbox import toolchain
 from alpharay.judge.sandbox.choice import start_safest
+from alpharay.judge.sandbox.toolchains import installed
 from alpharay.judge.sandbox.worker import Worker
 from alpharay.judge.verdict import VerdictKind
 
@@ -41,6 +41,91 @@ int main() {
     if (!got) printf("%d", a + b);
 }
 """
+JAVA_ADDS = """
+import java.util.*;
+public class Main {
+    public static void main(String[] arguments) {
+        Scanner in = new Scanner(System.in);
+        System.out.println(in.nextInt() + in.nextInt());
+    }
+}
+"""
+JAVA_TRIES = """
+import java.io.*;
+import java.net.*;
+import java.nio.file.*;
+import java.util.*;
+public class Main {
+    interface Attempt { void make() throws Exception; }
+    static int got = 0;
+    static void attempt(Attempt what) {
+        try { what.make(); got++; } catch (Throwable refused) { }
+    }
+    public static void main(String[] arguments) {
+        Scanner in = new Scanner(System.in);
+        int sum = in.nextInt() + in.nextInt();
+        attempt(() -> new FileInputStream("/etc/passwd").read());
+        attempt(() -> Files.list(Path.of("/")).count());
+        attempt(() -> new FileOutputStream("/tmp/made"));
+        attempt(() -> new ServerSocket(0));
+        attempt(() -> new Socket("127.0.0.1", 1));
+        attempt(() -> new ProcessBuilder("/bin/true").start());
+        if (got == 0) System.out.println(sum);
+    }
+}
+"""
+RUST_ADDS = """
+use std::io::*;
+fn main() {
+    let mut text = String::new();
+    stdin().read_to_string(&mut text).unwrap();
+    println!("{}", text.split_whitespace().map(|word| word.parse::<i64>().unwrap()).sum::<i64>());
+}
+"""
+RUST_TRIES = """
+use std::io::*;
+fn main() {
+    let mut text = String::new();
+    stdin().read_to_string(&mut text).unwrap();
+    let mut got = 0;
+    got += std::fs::read("/etc/passwd").is_ok() as i32;
+    got += std::fs::read_dir("/").is_ok() as i32;
+    got += std::fs::write("/tmp/made", "x").is_ok() as i32;
+    got += std::net::TcpListener::bind("127.0.0.1:0").is_ok() as i32;
+    got += std::process::Command::new("/bin/true").spawn().is_ok() as i32;
+    if got == 0 {
+        println!("{}", text.split_whitespace().map(|word| word.parse::<i64>().unwrap()).sum::<i64>());
+    }
+}
+"""
+NODE_ADDS = """
+const [a, b] = require("fs").readFileSync(0, "utf8").split(" ").map(Number);
+console.log(a + b);
+"""
+NODE_TRIES = """
+const fs = require("fs");
+const [a, b] = fs.readFileSync(0, "utf8").split(" ").map(Number);
+let got = 0;
+const attempt = (what) => { try { what(); got++; } catch { } };
+attempt(() => fs.readFileSync("/etc/passwd"));
+attempt(() => fs.readdirSync("/"));
+attempt(() => fs.writeFileSync("/tmp/made", "x"));
+attempt(() => { if (require("child_process").spawnSync("/bin/true").error) throw 0; });
+const server = require("net").createServer();
+const end = () => { if (!got) console.log(a + b); };
+server.on("error", end);
+server.listen(0, "127.0.0.1", () => { got++; server.close(end); });
+"""
+PROGRAMS = {
+    "cpp": (ADDS, TRIES),
+    "rust": (RUST_ADDS, RUST_TRIES),
+    "java": (JAVA_ADDS, JAVA_TRIES),
+    "javascript": (NODE_ADDS, NODE_TRIES),
+    "typescript": (
+        NODE_ADDS.replace("[a, b]", "[a, b]: number[]"),
+        NODE_TRIES.replace("what)", "what: () => void)"),
+    ),
+}
 # What a trial program ends with on a machine that is short of time, memory or processes.
 BUSY = {VerdictKind.JUDGE_ERROR, VerdictKind.TIME_LIMIT, VerdictKind.MEMORY_LIMIT}
 TESTS = StdioTests((StdioCase("2 3", "5"),))
@@ -59,7 +144,7 @@ def versions(name: str) -> str:
     """Raises LanguageUnavailable, with the way out, when something is not installed."""
     if name == "python":
         return f"Python {platform.python_version()}"
-    return f"g++ {toolchain.find().version}, {' and '.join(toolchain.STANDARDS)}"
+    return installed.find(name).version
 
 
 async def try_language(worker: Worker, name: str) -> None:
@@ -71,7 +156,7 @@ async def try_language(worker: Worker, name: str) -> None:
         return
     versions(name)
     binaries = Binaries()
-    for program in (ADDS, TRIES):
+    for program in PROGRAMS[name]:
         job = Job(tests=TESTS, completion=f"```{name}\n{program}```", limits=Limits(), language=name)
         try:
             verdict = await judge(worker, job, binaries)

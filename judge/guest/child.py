@@ -20,6 +20,10 @@ CPU_CLOCK = 2  # CPUCLOCK_SCHED: the clock id of a process's CPU time is ~pid <<
 # What may come after each byte of a report's beginning, from ours; the rest is a candidate's forgery and is not heard.
 PYTHON = {"": b"S", "S": b"LRC", "L": b"R"}
 EXECUTED = {"": b"S", "S": b"L", "L": b"F"}
+CALLED = {"": b"S", "S": b"L", "L": b"FR"}  # by a runtime, which reports itself
+STEPS = {"native": EXECUTED, "runtime": EXECUTED, "tool": EXECUTED, "runtime call": CALLED}
+# What is replaced at once by a program of the machine's.
+WITH_TOOLS = ("tool", "runtime", "runtime call")
 CHANNEL = 4  # the descriptor on which a process that has compiled a program is told to fork
 
 
@@ -63,7 +67,7 @@ class Child:
         """
         self.cpu_s = task.cpu_s
         self.phase = ""
-        self._steps = EXECUTED if task.work in ("native", "tool") else PYTHON
+        self._steps = STEPS.get(task.work, PYTHON)
         self.lines = 0
         self.flooded = False
         self._answers = answers
@@ -165,7 +169,7 @@ class Lives:
             kept = len(descriptors) - inputs
             self._sandbox.close_in(self._policies[policy], kept, cpu_s=cpu_s, memory=memory, output=output)
             os.write(candidate.REPORT, candidate.CAGED)
-            if work != "tool":
+            if work not in WITH_TOOLS:
                 self._tools = None  # whose paths are nothing that a candidate should find
             code = self._do(work, contents, entry, start, cpu_s)
         except BaseException as error:
@@ -188,8 +192,12 @@ class Lives:
             return int(self.apart.run_tests(contents[0], entry, cpu_s))
         if work == "together":
             return together.run_tests(contents[0], contents[1], entry)
-        if work == "tool" and self._tools is not None:
-            native.run_tool(self._tools.argv(entry), self._tools.scratch)
+        if work in WITH_TOOLS and self._tools is not None:
+            language, *words = arguments(entry)
+            if work == "tool":
+                native.run_tool(*self._tools.command(language, words[0]), self._tools.scratch)
+            environment = self._tools.environment(language)
+            native.run_in_runtime(words, environment, reports=work == "runtime call")
         return native.run_binary(arguments(entry) or ("program",))
 
     def _compile(self, source: bytes) -> int:

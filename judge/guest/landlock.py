@@ -52,13 +52,14 @@ class Ruleset:
         *,
         execute: list[str] | None = None,
         work: str = "",
+        folders: bool = False,
         files_in: str = "",
         tree: str = "",
     ) -> None:
         """What does not exist is left out.
 
         read: files and whole directories to read. read_write: single files. execute: programs that may be started.
-        work: a directory in which files may be made, written, read and removed. files_in: one whose files may be read
+        work: a directory in which files may be made, written, read and removed, and folders with `folders`. files_in: one whose files may be read
         and written as far as their modes allow, and none made or removed. tree: as work, with folders in it.
         """
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
@@ -77,7 +78,8 @@ class Ruleset:
         if files_in:
             self._allow(files_in, READ_FILE | READ_DIR | WRITE_FILE | truncate)
         if work:
-            self._allow(work, READ_FILE | READ_DIR | WRITE_FILE | MAKE_FILE | REMOVE_FILE | truncate)
+            own = MAKE_DIR | REMOVE_DIR | (REFER if abi >= REFER_SINCE else 0) if folders else 0
+            self._allow(work, READ_FILE | READ_DIR | WRITE_FILE | MAKE_FILE | REMOVE_FILE | truncate | own)
         if tree:
             refer = REFER if abi >= REFER_SINCE else 0
             made = MAKE_FILE | REMOVE_FILE | MAKE_DIR | REMOVE_DIR | refer

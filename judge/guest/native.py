@@ -1,4 +1,4 @@
-"""Programs that are not Python: compiled candidates, and the tools that compile them.
+"""Programs that are not Python: compiled candidates, what runs those that are no machine code, and what compiles them.
 
 Each replaces the sandboxed child by `execveat` of a descriptor that the host or the server opened, and closes it by that.
 """
@@ -25,17 +25,27 @@ def run_binary(argv: Sequence[str] = ("program",)) -> NoReturn:
     )
 
 
-def run_tool(argv: Sequence[str], scratch: str) -> NoReturn:
+def run_in_runtime(argv: Sequence[str], environment: Sequence[str], *, reports: bool) -> NoReturn:
+    """A candidate's program by its language's runtime. reports: it answers case by case on the report's descriptor."""
+    variables = [f"{name}={value}" for name, value in candidate.ENVIRONMENT.items()]
+    _execute(
+        [word.encode() for word in argv],
+        [each.encode() for each in (*variables, *environment)],
+        reports=reports,
+    )
+
+
+def run_tool(argv: Sequence[str], environment: Sequence[str], scratch: str) -> NoReturn:
     """A part of the compiler, in the folder where it may write."""
     os.chdir(scratch)
-    _execute([word.encode() for word in argv], TOOL_ENVIRONMENT)
+    _execute([word.encode() for word in argv], [*(each.encode() for each in environment), *TOOL_ENVIRONMENT])
 
 
-def _execute(argv: list[bytes], environment: Sequence[bytes]) -> NoReturn:
+def _execute(argv: list[bytes], environment: Sequence[bytes], *, reports: bool = False) -> NoReturn:
     arguments = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
     variables = (ctypes.c_char_p * (len(environment) + 1))(*environment, None)
-    for descriptor in (candidate.REPORT, IMAGE):
-        os.set_inheritable(descriptor, False)
+    os.set_inheritable(candidate.REPORT, reports)
+    os.set_inheritable(IMAGE, False)
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by the interpreter, which passes that on
         signal.signal(ignored, signal.SIG_DFL)
     os.write(candidate.REPORT, candidate.LOADING)
@@ -47,26 +57,43 @@ def _execute(argv: list[bytes], environment: Sequence[bytes]) -> NoReturn:
 
 
 class Tools:
-    """The compiler's parts, opened once in the server, and the folder in which they work.
+    """What compiles and runs each language, opened once in the server.
 
-    tools: name -> {path, argv, makes}. scratch: where they work, empty between compilations.
+    languages: name -> {tools: {stage: {path, argv, makes, gathers}}, runtime: {path, environment} or None}.
+    scratch: where they work, empty between compilations.
     """
 
-    def __init__(self, tools: dict[str, Any], scratch: str) -> None:
+    def __init__(self, languages: dict[str, Any], scratch: str) -> None:
         self.scratch = scratch
-        self._tools = tools
-        self._images = {
-            tool["path"]: os.open(tool["path"], os.O_PATH | os.O_CLOEXEC) for tool in tools.values()
-        }
+        self._languages = languages
+        self._images = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in _paths(languages)}
 
-    def image(self, name: str) -> int:
-        return self._images[self._tools[name]["path"]]
+    def image(self, language: str, stage: str) -> int:
+        return self._images[self._tool(language, stage)["path"]]
 
-    def argv(self, name: str) -> list[str]:
-        argv: list[str] = self._tools[name]["argv"]
-        return argv
+    def command(self, language: str, stage: str) -> tuple[list[str], list[str]]:
+        """Its command line and its environment."""
+        tool = self._tool(language, stage)
+        return tool["argv"], tool["environment"]
 
-    def makes(self, name: str) -> str:
-        """The file that the tool leaves; empty where what it prints is what it makes."""
-        made: str = self._tools[name]["makes"]
-        return made
+    def makes(self, language: str, stage: str) -> tuple[str, str]:
+        """The file that the tool leaves, empty where what it prints is what it makes; the end of those that it leaves."""
+        tool = self._tool(language, stage)
+        return tool["makes"], tool["gathers"]
+
+    def runtime(self, language: str) -> int:
+        return self._images[self._languages[language]["runtime"]["path"]]
+
+    def environment(self, language: str) -> list[str]:
+        environment: list[str] = self._languages[language]["runtime"]["environment"]
+        return environment
+
+    def _tool(self, language: str, stage: str) -> dict[str, Any]:
+        tool: dict[str, Any] = self._languages[language]["tools"][stage]
+        return tool
+
+
+def _paths(languages: dict[str, Any]) -> set[str]:
+    used = [tool for language in languages.values() for tool in language["tools"].values()]
+    used += [language["runtime"] for language in languages.values() if language["runtime"]]
+    return {each["path"] for each in used}

@@ -32,6 +32,7 @@ WATCH_AFTER_S = 0.03
 STREAMS = 3
 # How often the files of a workspace are counted.
 LOOK_S = 0.05
+CASES = "cases"  # what a runtime that calls a function finds beside the program
 # Runs that find files in their folder and leave some there.
 WITH_FILES = ("tool", "checker", "interactive", "workspace")
 # How long a tests' process may take to tell whether it waits for the candidate.
@@ -155,8 +156,7 @@ class Run:
             children = self._fork()
         except OSError as error:
             # No room for one more process or file, which says nothing about the program: the host is to try again.
-            if self._order["mode"] in WITH_FILES:
-                self._scratch.clean()
+            self._clean()
             return {"refused": str(error)}
         try:
             if self._ended == "exit":
@@ -168,6 +168,8 @@ class Run:
             self._mark(children[0], cpu)
             if self._order["mode"] in WITH_FILES:
                 self._collect(code)
+            else:
+                self._clean()
         if self._compiled is not None:
             if self._order["more"] and self._ended == "exit":
                 self._cache.put(self._compiled)
@@ -204,15 +206,25 @@ class Run:
                 self._scratch.unpack(source)
             return
         self._scratch.fill(names, self._descriptors[first:], self._order["writes"])
+        if self._order["launch"]:
+            self._scratch.show(self._order["program"], self._descriptors[0])
+            if self._order["mode"] == "call":
+                self._scratch.show(CASES, self._descriptors[4])
+
+    def _clean(self) -> None:
+        if self._order["mode"] in WITH_FILES or self._order["launch"]:
+            self._scratch.clean()
 
     def _collect(self, code: int) -> None:
         """Takes what the run left in its folder, which is then empty but for what the next step needs."""
         order, answers = self._order, self._descriptors[5]
         if order["mode"] == "tool" and self._tools is not None:
-            made = self._tools.makes(order["entry"])
+            made, ending = self._tools.makes(order["language"], order["entry"])
             if code == 0 and made:
                 self._scratch.collect(made, answers, order["output"])
             if code == 0 and not order["last"]:
+                if ending:
+                    self._scratch.gather(ending)
                 return
         workspace = order["mode"] == "workspace"
         for name in order["writes"]:
@@ -238,13 +250,16 @@ class Run:
         if order["mode"] == "checker":
             return [self._fork_compiled(program, streams)]
         if order["mode"] == "native":
-            return [self._child(self._task("native", policy="binary"), [*streams, program])]
+            return [self._fork_executed(program, streams)]
         if order["mode"] == "workspace":
             return [self._child(self._task("workspace", policy="workspace", entry=order["entry"]), streams)]
         if order["mode"] == "tool" and self._tools is not None:
-            image = self._tools.image(order["entry"])
-            return [self._child(self._task("tool", policy="tool"), [*streams, image])]
+            language = order["language"]
+            task = self._task("tool", policy=f"tool {language}", entry=f"{language}\0{order['entry']}")
+            return [self._child(task, [*streams, self._tools.image(language, order["entry"])])]
         given, answers, *more = rest
+        if order["launch"]:
+            return [self._fork_executed(program, streams, lines=order["lines"], answers=answers)]
         if order["mode"] == "call":
             task, descriptors = self._task("call", inputs=2), [program, given, *streams]
             return [self._child(task, descriptors, lines=order["lines"], answers=answers)]
@@ -266,6 +281,16 @@ class Run:
         finally:
             for descriptor in (asked, asks, hears, replies):
                 os.close(descriptor)
+
+    def _fork_executed(self, program: int, streams: list[int], **options: Any) -> Child:
+        """A compiled candidate, by itself or by its language's runtime. options: where it is called case by case."""
+        order = self._order
+        if not order["launch"] or self._tools is None:
+            return self._child(self._task("native", policy="binary", entry=""), [*streams, program])
+        language = order["language"]
+        work = "runtime call" if order["mode"] == "call" else "runtime"
+        task = self._task(work, policy=f"run {language}", entry=f"{language}\0{order['launch']}")
+        return self._child(task, [*streams, self._tools.runtime(language)], **options)
 
     def _fork_interactive(
         self, program: int, streams: list[int], interactor: int, complaints: int
@@ -298,6 +323,8 @@ class Run:
     def _fork_half(self, order: dict[str, Any], role: str, program: int, streams: list[int]) -> Child:
         """One side of an interactive run; where its Python does not compile, the process that found that out."""
         entry = order["entry"] if role else ""
+        if order["native"] and not role:
+            return self._fork_executed(program, streams)
         if order["native"]:
             task = self._task("native", policy=f"binary{role}", entry=entry, order=order)
             return self._child(task, [*streams, program])

@@ -11,6 +11,7 @@ from alpharay.judge.guest.landlock import Ruleset
 from alpharay.judge.guest.seccomp import Filter, build, build_forked
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS = 1, 4, 8, 38
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
 CAPABILITY_VERSION_3 = 0x20080522
 LIMITED = (
     resource.RLIMIT_CPU,
@@ -30,19 +31,23 @@ MAX_DESCRIPTORS = 64
 # is made of, and is watched; this only bounds what can be taken between two looks.
 RESERVED = 4 << 30
 NATIVE_ROOM = 64 << 20
+# Virtual machines reserve more, for the code of each of their workers and the stacks of threads.
+RUNTIME_RESERVED = 8 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxPolicy:
     """What one kind of child may open and call. base: bytes of address space beyond its memory limit.
 
-    forked: what its own children are bound by beyond that, for the kind that forks.
+    forked: what its own children are bound by beyond that, for the kind that forks. keep: the name of a capability that
+    it keeps when it becomes another program, for one that lies under a directory closed to other users.
     """
 
     ruleset: Ruleset
     system_calls: Filter
     base: int
     forked: Filter | None = None
+    keep: str | None = None
 
     def space(self, memory: int) -> int:
         return self.base + memory
@@ -83,10 +88,30 @@ def binary_policy(devices: list[str], files_in: str = "") -> SandboxPolicy:
     return SandboxPolicy(rules, Filter(build(executing=True)), NATIVE_ROOM + RESERVED)
 
 
-def tool_policy(read: list[str], execute: list[str], work: str) -> SandboxPolicy:
-    """For the compiler's parts: headers and libraries, and one folder to write in."""
-    ruleset = Ruleset(read, [], execute=execute, work=work)
-    return SandboxPolicy(ruleset, Filter(build(executing=True)), NATIVE_ROOM)
+def runtime_policy(
+    read: list[str], devices: list[str], execute: list[str], *, keep: str | None = None
+) -> SandboxPolicy:
+    """For programs that a runtime runs, which is all that may be executed. read: its library, and the program."""
+    ruleset = Ruleset([*read, *devices[1:]], devices[:1], execute=execute)
+    return SandboxPolicy(ruleset, Filter(build(executing=True)), NATIVE_ROOM + RUNTIME_RESERVED, keep=keep)
+
+
+def tool_policy(
+    read: list[str],
+    execute: list[str],
+    work: str,
+    *,
+    folders: bool = False,
+    reserves: bool = False,
+    keep: str | None = None,
+) -> SandboxPolicy:
+    """For the compiler's parts: headers and libraries, and one folder to write in.
+
+    folders: they make folders there. reserves: much more address space than they use.
+    """
+    ruleset = Ruleset(read, [], execute=execute, work=work, folders=folders)
+    base = NATIVE_ROOM + (RESERVED if reserves else 0)
+    return SandboxPolicy(ruleset, Filter(build(executing=True, making=folders)), base, keep=keep)
 
 
 class Sandbox:
@@ -104,10 +129,9 @@ class Sandbox:
         self._prctl, self._close_range, self._capset = libc.prctl, libc.close_range, libc.capset
         self._hard = {which: resource.getrlimit(which)[1] for which in LIMITED}
         self._uid = uid
-        self._keep = CAP_BITS[keep] if keep else 0
+        self._keep = keep
         self._threads = threads
         self._header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-        self._sets = (ctypes.c_uint32 * 6)(self._keep, self._keep, 0, 0, 0, 0)
 
     def close_in(
         self, policy: SandboxPolicy, descriptors: int, *, cpu_s: float, memory: int, output: int
@@ -120,7 +144,7 @@ class Sandbox:
         # What forks for a neighbour's sake must not be refused because others of its user start threads.
         processes = self._hard[resource.RLIMIT_NPROC] if policy.forked else self._threads
         self._limit(cpu_s, policy.space(memory), memory, output, processes)
-        self._become()
+        self._become(policy.keep)
         self._call("prctl", self._prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
         self._call("prctl", self._prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         # After the change of user, which clears it.
@@ -153,15 +177,21 @@ class Sandbox:
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         return value, value
 
-    def _become(self) -> None:
+    def _become(self, ambient: str | None) -> None:
         if self._uid is None:
             return
-        if self._keep:
+        keep = CAP_BITS[self._keep] if self._keep else 0
+        passed = CAP_BITS[ambient] if ambient else 0
+        if keep or passed:
             self._call("prctl", self._prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
         os.setgroups([])
         os.setresgid(self._uid, self._uid, self._uid)
         os.setresuid(self._uid, self._uid, self._uid)
-        self._call("capset", self._capset(self._header, self._sets))
+        held = keep | passed
+        self._call("capset", self._capset(self._header, (ctypes.c_uint32 * 6)(held, held, passed, 0, 0, 0)))
+        if passed:
+            number = passed.bit_length() - 1
+            self._call("prctl", self._prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0))
 
     @staticmethod
     def _call(name: str, result: int) -> None:

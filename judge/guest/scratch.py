@@ -12,13 +12,18 @@ MISSING = (1 << 64) - 1  # as a size: there is no such file
 # Where the folder is a file system of the sandbox's own, which bounds what can be written. Elsewhere it is the machine's.
 OWN = "/build"
 MOST_FILES = 20_000
+# Within the folder: what a runtime reads the candidate's program from, and nothing else is ever there.
+PROGRAMS = "candidate"
 
 
 class Scratch:
-    """Files of the run that is being made; cleaned after it."""
+    """Files of the run that is being made; cleaned after it. programs: the folder for a candidate's program."""
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.programs = f"{path}/{PROGRAMS}"
+        os.mkdir(self.programs, 0o755)  # noqa: PTH102 - pathlib would have to be loaded into the server
+        os.chmod(self.programs, 0o755)  # noqa: PTH101, S103 - whatever our mask is
 
     def fill(self, names: Sequence[str], descriptors: Sequence[int], empty: Sequence[str] = ()) -> None:
         """Copies each descriptor's file under its name. empty: files that the run may write to. Raises OSError."""
@@ -26,6 +31,20 @@ class Scratch:
             self._make(name, 0o444, source)
         for name in empty:
             self._make(name, 0o666)
+
+    def show(self, name: str, descriptor: int) -> None:
+        """Copies a file to where the candidate may read it. Raises OSError."""
+        self._make(f"{PROGRAMS}/{name}", 0o444, descriptor)
+
+    def gather(self, ending: str) -> None:
+        """Renames the files that end so to 0.o, 1.o and so on, in the order of their names, and removes all others."""
+        names = sorted(entry.name for entry in os.scandir(self.path) if entry.name.endswith(ending))
+        for place, name in enumerate(names):
+            os.rename(f"{self.path}/{name}", f"{self.path}/.{place}")  # noqa: PTH104
+        kept = {f".{place}" for place in range(len(names))}
+        self._remove(self.path, kept)
+        for place in range(len(names)):
+            os.rename(f"{self.path}/.{place}", f"{self.path}/{place}.o")  # noqa: PTH104
 
     def _make(self, name: str, mode: int, source: int | None = None) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -87,6 +106,17 @@ class Scratch:
 
     def clean(self) -> None:
         """Leaves nothing of one run to the next."""
-        for entry in os.scandir(self.path):
+        self._remove(self.path, set())
+
+    def _remove(self, folder: str, kept: set[str]) -> None:
+        """All that is in there but what is kept, and the folder for programs itself."""
+        for entry in os.scandir(folder):
+            if entry.name in kept:
+                continue
             with contextlib.suppress(OSError):
-                os.unlink(entry.path)  # noqa: PTH108 - pathlib would have to be loaded into the server
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.path)  # noqa: PTH108
+                    continue
+                self._remove(entry.path, set())
+                if entry.path != self.programs:
+                    os.rmdir(entry.path)  # noqa: PTH106

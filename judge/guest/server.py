@@ -27,6 +27,7 @@ from alpharay.judge.guest.sandbox import (
     binary_policy,
     forking_policy,
     interpreter_policy,
+    runtime_policy,
     tool_policy,
     unwatched,
     workspace_policy,
@@ -146,7 +147,7 @@ def _zygote(lives: Lives, *ours_alone: socket.socket | Zygote) -> Zygote:
 
 
 def _policies(settings: dict[str, Any], scratch: Scratch) -> tuple[dict[str, SandboxPolicy], Tools | None]:
-    """By kind of child; compiled programs and compilers only where this machine has a compiler."""
+    """By kind of child; compiled programs and compilers only where this machine has some."""
     python = interpreter_policy(settings["read"], settings["devices"][:1])
     checking = interpreter_policy(settings["read"], settings["devices"][:1], scratch.path)
     interacting = forking_policy(unwatched(checking))
@@ -160,12 +161,27 @@ def _policies(settings: dict[str, Any], scratch: Scratch) -> tuple[dict[str, San
             settings["read"], settings["devices"][:1], scratch.path, own=scratch.path == OWN
         ),
     }
-    if not settings["tools"]:
+    if not settings["languages"]:
         return policy, None
-    tools = Tools(settings["tools"], scratch.path)
-    programs = [*settings["loaders"], *(tool["path"] for tool in settings["tools"].values())]
     policy["binary"] = binary_policy(settings["devices"])
     policy["binary checker"] = binary_policy(settings["devices"], scratch.path)
     policy["binary interactor"] = unwatched(policy["binary checker"])
-    policy["tool"] = tool_policy(settings["tool_read"], programs, scratch.path)
-    return policy, tools
+    devices, loaders = settings["devices"], settings["loaders"]
+    for name, language in settings["languages"].items():
+        programs = [*loaders, *{tool["path"] for tool in language["tools"].values()}]
+        # Endless files are not for compilers, which read to the end.
+        policy[f"tool {name}"] = tool_policy(
+            [*language["read"], devices[0]],
+            programs,
+            scratch.path,
+            folders=language["folders"],
+            reserves=language["reserves"],
+            keep=language["keep"],
+        )
+        runtime = language["runtime"]
+        if runtime:
+            read = [*runtime["read"], scratch.programs]
+            policy[f"run {name}"] = runtime_policy(
+                read, devices, [*loaders, runtime["path"]], keep=language["keep"]
+            )
+    return policy, Tools(settings["languages"], scratch.path)

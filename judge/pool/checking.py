@@ -91,7 +91,7 @@ async def compiled(runner: Runner, program: JudgeProgram, binaries: Binaries, ro
     source = program.source
     for name, _ in program.files:  # which lie beside it, where only quotes look
         source = re.sub(rf"(?m)^(\s*#\s*include\s*)<{re.escape(name)}>", rf'\1"{name}"', source)
-    binary = await binaries.get(runner, encoded(source), "", beside(program))
+    binary = await binaries.get(runner, program.language, encoded(source), files=beside(program))
     if isinstance(binary, Failure):
         missing = _MISSING_HEADER.search(binary.detail)
         if missing:

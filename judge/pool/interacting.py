@@ -4,6 +4,7 @@ The interactor decides, unless the candidate fails by itself first. Where both w
 `time_limit`; an interactor that fails by itself is a fault told as such.
 """
 
+import re
 import signal
 from dataclasses import replace
 
@@ -21,10 +22,19 @@ ROLE = "interactor"
 ACCEPTS = {"testlib": 0, "kattis": 42}
 # How an interactor ends that was left alone in the middle of a conversation.
 _LEFT = ("EOFError", "BrokenPipeError")
+_LEFT_BY_RUNTIMES = re.compile(
+    rb"^(?:Exception in .*NoSuchElementException|.*java\.io\..*Broken pipe|Error: .*EPIPE)", re.MULTILINE
+)
 
 
 async def talk(
-    checking: Checking, place: int, source: bytes, binary: Binary | None, limits: Limits, preamble: bytes
+    checking: Checking,
+    place: int,
+    source: bytes,
+    binary: Binary | None,
+    limits: Limits,
+    preamble: bytes,
+    launch: tuple[str, ...] = (),
 ) -> tuple[Ended, Failure | None]:
     """One case: how the candidate's run ended, and why it failed. Raises JudgeFault, RunRefused and WorkerDied."""
     tests = checking.tests
@@ -34,6 +44,8 @@ async def talk(
     try:
         theirs = await compiled(checking.runner, interactor, checking.binaries, ROLE)
         order = _order(interactor, theirs, case, source, binary, limits, preamble)
+        if binary is not None and launch:
+            order = replace(order, launch=launch, language=binary.language, file=binary.file)
         ended = await checking.runner.run(order)
         failure = _failure(interactor, ended, limits)
     except JudgeFault as fault:
@@ -114,7 +126,7 @@ def _own(ended: Ended, limits: Limits) -> Failure | None:
     if failure is None or failure.kind is not VerdictKind.RUNTIME_ERROR or ended.first:
         return failure
     left = ended.code == -signal.SIGPIPE or last_line(ended.stderr).partition(":")[0] in _LEFT
-    return None if left else failure
+    return None if left or _LEFT_BY_RUNTIMES.search(ended.stderr) else failure
 
 
 def _as_run(ended: Ended) -> Ended:

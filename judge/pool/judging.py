@@ -10,6 +10,7 @@ from typing import Protocol
 
 from alpharay.judge import compare
 from alpharay.judge.compile.compiling import Binaries, Binary, address_space
+from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool.checking import Checking
 from alpharay.judge.pool.interacting import talk
@@ -84,8 +85,8 @@ async def judge(runner: Runner, job: Job, compiled: Binaries | None = None) -> V
         source = program.source.encode("utf-8", "surrogatepass")
         if isinstance(job.tests, StdioTests):
             binary = None
-            if job.language == "cpp":
-                binary = await binaries.get(runner, source, program.label)
+            if LANGUAGES[job.language].compiled:
+                binary = await binaries.get(runner, job.language, source, program.label)
             if isinstance(binary, Failure):
                 tally.failed(0, binary)
             else:
@@ -215,13 +216,14 @@ async def _stdio(
     checking: Checking,
     tally: _Tally,
 ) -> None:
+    launch = () if binary is None else binary.launch(job.limits)
     if binary is not None and binary.static > address_space(job.limits):
         detail = f"its global data takes {binary.static >> 20} MiB, the limit is {job.limits.memory_mb} MiB"
         tally.failed(0, Failure(VerdictKind.MEMORY_LIMIT, detail, of_case=False))
         return
-    limits = _with_room(job.limits, max((len(case.output) for case in tests.cases), default=0))
+    limits = _with_room(_started(job), max((len(case.output) for case in tests.cases), default=0))
     if tests.interactor is not None:
-        await _interactive(job, checking, source, binary, limits, tally)
+        await _interactive(job, checking, source, binary, limits, launch, tally)
         return
     place, ahead, patience = 0, 1, Patience(limits)
     while place < len(tests.cases):
@@ -236,6 +238,9 @@ async def _stdio(
             limits=limits,
             more=binary is None and place + len(given) < len(tests.cases),
             guard_s=patience.guard_s,
+            launch=launch,
+            language=job.language if launch else "",
+            file=binary.file if binary is not None else "",
         )
         first = await runner.run(order)
         for ended, its in zip((first, *first.rest), given, strict=False):
@@ -249,11 +254,19 @@ async def _stdio(
 
 
 async def _interactive(
-    job: Job, checking: Checking, source: bytes, binary: Binary | None, limits: Limits, tally: _Tally
+    job: Job,
+    checking: Checking,
+    source: bytes,
+    binary: Binary | None,
+    limits: Limits,
+    launch: tuple[str, ...],
+    tally: _Tally,
 ) -> None:
     patience = Patience(limits)
     for place in range(len(checking.tests.cases)):
-        ended, failure = await talk(checking, place, source, binary, limits, _preamble(checking.tests))
+        ended, failure = await talk(
+            checking, place, source, binary, limits, _preamble(checking.tests), launch
+        )
         patience.ran(ended)
         tally.ran(ended, ended.cpu_s)
         if failure is None:
@@ -350,6 +363,13 @@ async def _call(runner: Runner, job: Job, tests: CallTests, source: bytes, tally
         if "R" not in ended.phase or not goes_on or patience.over:
             return
         start += 1
+
+
+def _started(job: Job) -> Limits:
+    """The limits of a run: the problem's, and what the language's runtime takes by itself."""
+    startup = LANGUAGES[job.language].startup
+    limits = job.limits
+    return replace(limits, cpu_s=limits.cpu_s + startup.cpu_s, memory_mb=limits.memory_mb + startup.memory_mb)
 
 
 def _with_room(limits: Limits, expected: int) -> Limits:

@@ -11,12 +11,14 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from alpharay.judge.errors import LanguageUnavailable, SandboxUnavailable
-from alpharay.judge.sandbox import readable, toolchain
+from alpharay.judge.errors import SandboxUnavailable
+from alpharay.judge.sandbox import readable
+from alpharay.judge.sandbox.toolchains import installed
+from alpharay.judge.sandbox.toolchains.tools import Toolchain
 
 NAMES = ("full", "landlock")
 
@@ -95,8 +97,12 @@ def find_bwrap() -> str | None:
     return str(wheel) if os.access(wheel, os.X_OK) else shutil.which("bwrap")
 
 
-def _settings(*, keep: str | None, threads: int) -> str:
-    found = _toolchain()
+def _settings(*, keep: str | None, threads: int, keeps: Callable[[Iterable[str]], str | None]) -> str:
+    """keep, keeps: the capability that children keep to reach the interpreter, and a toolchain of these files."""
+    languages = {
+        name: {**asdict(replace(found, helpers=())), "keep": keeps(_files_of(found))}
+        for name, found in installed.present().items()
+    }
     return json.dumps(
         {
             "read": [*readable.for_programs(), *DEVICES],
@@ -104,9 +110,7 @@ def _settings(*, keep: str | None, threads: int) -> str:
             "more_modules": MORE_MODULES,
             "keep": keep,
             "threads": threads,
-            "tools": {name: asdict(tool) for name, tool in found.tools.items()} if found else {},
-            # Endless files are not for compilers, which read to the end.
-            "tool_read": [*found.read, DEVICES[0]] if found else [],
+            "languages": languages,
             "loaders": readable.LOADERS,
         }
     )
@@ -114,13 +118,6 @@ def _settings(*, keep: str | None, threads: int) -> str:
 
 def _arguments(inside: str) -> list[str]:
     return [str(readable.interpreter()), "-s", "-S", "-P", "-B", "-c", BOOT, inside]
-
-
-def _toolchain() -> toolchain.Toolchain | None:
-    try:
-        return toolchain.find()
-    except LanguageUnavailable:
-        return None
 
 
 def throw_away_uid() -> int | None:
@@ -161,12 +158,19 @@ def _own_threads() -> int:
     return total
 
 
+def _files_of(found: Toolchain) -> set[str]:
+    return {*found.read, *(found.runtime.read if found.runtime else ())}
+
+
 def _landlock() -> Layer:
     own_user = throw_away_uid() is not None
-    keep = _capability_to_read() if own_user and _closed_to_others(readable.for_programs()) else None
+
+    def keeps(needed: Iterable[str]) -> str | None:
+        return _capability_to_read() if own_user and _closed_to_others(needed) else None
+
     threads = THREADS if own_user else _own_threads() + SHARED_THREADS
     variant = "own user" if own_user else "same user"
-    settings = _settings(keep=keep, threads=threads)
+    settings = _settings(keep=keeps(readable.for_programs()), threads=threads, keeps=keeps)
     return Layer("landlock", variant, tuple(_arguments(str(INSIDE))), ENVIRONMENT, None, own_user, settings)
 
 
@@ -176,9 +180,12 @@ def _full(bwrap: str, *, user_namespace: bool, proc: bool) -> Layer:
     """
     own_user = not user_namespace and throw_away_uid() is not None
     # Directories above what is bound are bubblewrap's own and open; what is bound keeps its mode.
-    found = _toolchain()
     programs = readable.for_programs()
-    keep = "dac_read_search" if own_user and any(map(_own_mode_closed, programs)) else None
+
+    def keeps(needed: Iterable[str]) -> str | None:
+        return "dac_read_search" if own_user and any(map(_own_mode_closed, needed)) else None
+
+    of_languages = {path for found in installed.present().values() for path in _files_of(found)}
     command = [
         bwrap,
         "--unshare-ipc",
@@ -191,9 +198,10 @@ def _full(bwrap: str, *, user_namespace: bool, proc: bool) -> Layer:
         command += ["--unshare-user", "--disable-userns"]
     command += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
     if own_user:
-        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_DAC_READ_SEARCH"):
+        # The last one to clean up after a compiler that was ended in a folder of its own.
+        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"):
             command += ["--cap-add", capability]
-    command += _view([*programs, *(found.read if found else ())])
+    command += _view([*programs, *of_languages])
     # By itself bubblewrap makes it for the user who starts it.
     command += ["--perms", "0755", "--dir", "/dev"]
     for path in DEVICES:
@@ -211,7 +219,7 @@ def _full(bwrap: str, *, user_namespace: bool, proc: bool) -> Layer:
     # bubblewrap itself starts with an empty environment: its first process keeps showing what it was given.
     variant = "user namespace" if user_namespace else "own user"
     variant += "" if proc else ", no /dev/stdin"
-    settings = _settings(keep=keep, threads=THREADS)
+    settings = _settings(keep=keeps(programs), threads=THREADS, keeps=keeps)
     return Layer("full", variant, (*command, SCRATCH), {}, SCRATCH, own_user, settings)
 
 

@@ -16,11 +16,12 @@ from typing import Any
 
 from alpharay.judge.errors import RunRefused, SandboxUnavailable, WorkerDied
 from alpharay.judge.guest.candidate import SEPARATOR
-from alpharay.judge.guest.scratch import SIZE_BYTES
+from alpharay.judge.guest.scratch import PROGRAMS, SIZE_BYTES
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
 from alpharay.judge.sandbox.layer import MORE_MODULES, Layer, throw_away_uid
 from alpharay.judge.sandbox.occupied import IdleTime, occupied_s, resident
+from alpharay.judge.sandbox.toolchains.tools import FOLDER
 
 START_S = 30.0
 # How long a fork server may be silent beyond the hang guard of its run before it is given up.
@@ -55,7 +56,7 @@ class Order:
     """One run of a program.
 
     mode: `stdio`, `call`, for test programs `apart` or `together`, `native` (a compiled program, in `binary`),
-    `tool` (a part of the compiler, named by `entry`), `checker` (of the tests, compiled where `binary` is given), or
+    `tool` (a part of the `language`'s compiler, named by `entry`), `checker` (of the tests, compiled where `binary` is given), or
     `interactive` (a program, compiled where `binary` is given, that talks with the `interactor`), or `workspace` (a Python
     command, in `arguments`, in a folder of files that stays as it is until `drop`).
     preamble: of the tests' format, executed before a Python program in the same module.
@@ -69,6 +70,7 @@ class Order:
     their contents come back as answers, each with its size behind it (`checking.written`). In a workspace the files are
     archives (`workspace.files.packed`), and `writes` what is wanted back, made or not.
     arguments: a checker's or an interactor's command line; a name of its files stands for its path, "" for the folder's.
+    launch: the command line of the `language`'s runtime, in which FOLDER is where it finds `binary` as `file`.
     """
 
     mode: str
@@ -88,6 +90,9 @@ class Order:
     writes: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     interactor: Interactor | None = None
+    language: str = ""
+    launch: tuple[str, ...] = ()
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +222,9 @@ class Worker:
             "mode": order.mode,
             "entry": self._command_line(order) if order.arguments else order.entry,
             "native": order.binary is not None,
+            "language": order.language,
+            "launch": self._launched(order.launch),
+            "program": order.file,
             "files": [name for name, _ in order.files],
             "writes": order.writes,
             "start": order.start,
@@ -273,6 +281,9 @@ class Worker:
             most = max(1, len(order.writes)) * (limits.output_bytes + SIZE_BYTES)
             answers = memory_file.content(files[5], most)[0] if answering else b""
             ended = _ended(first, files[2:4], limits, marks=marks, answers=answers)
+            if order.launch:  # where it lies is nothing that helps its author
+                folder = f"{self._programs()}/".encode()
+                ended = replace(ended, stderr=ended.stderr.replace(folder, b""))
             if order.interactor is not None:
                 said, _ = memory_file.content(files[7], STDERR_BYTES)
                 ended = replace(ended, tests_stderr=said)
@@ -304,6 +315,13 @@ class Worker:
         named = {name for name, _ in order.files} | {"", *order.writes}
         words = [f"{folder}/{word}" if word in named else word for word in order.arguments]
         return "\0".join([f"{folder}", *words])
+
+    def _launched(self, words: tuple[str, ...]) -> str:
+        folder = self._programs()
+        return "\0".join(word.replace(FOLDER, folder) for word in words)
+
+    def _programs(self) -> str:
+        return f"{self.layer.scratch or self._scratch}/{PROGRAMS}"
 
     def _put(self, source: bytes, limits: Limits, *, checker: bool) -> tuple[int, bool]:
         """The program's file, and whether it was run last, under the same limits and for the same purpose.

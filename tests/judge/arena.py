@@ -13,6 +13,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from alpharay.judge.pool.judging import Job, judge
 from alpharay.judge.problem import parse_tests
 from alpharay.judge.sandbox.layer import candidates
 from alpharay.judge.sandbox.selftest import misjudged
+from alpharay.judge.sandbox.toolchains import installed
 from alpharay.judge.sandbox.worker import Worker
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -115,13 +117,20 @@ def descendants(pid: int | None = None) -> set[int]:
 
 async def try_program(worker: Worker, name: str, mode: str, source: str, repeat: int) -> dict[str, object]:
     canaries = Canaries()
-    limits = IMPATIENT if name[0] in "tph" or name.startswith(("x01", "x03")) else PATIENT
+    kind = name.removeprefix(f"{mode} ")[0]
+    limits = IMPATIENT if kind in "tph" or name.startswith(("x01", "x03")) else PATIENT
     before = descendants()
-    language = "cpp" if mode == "cpp" else "python"
+    language = "python" if mode in ("stdio", "call", "code") else mode
     answer, binaries = f"```{language}\n{canaries.lay(source)}\n```", Binaries(compiler=COMPILER)
     problems: list[str] = []
     for _ in range(repeat):
-        job = Job(tests=TESTS[mode], completion=answer, limits=limits, language=language, keep_output=True)
+        job = Job(
+            tests=TESTS.get(mode, TESTS["stdio"]),
+            completion=answer,
+            limits=limits,
+            language=language,
+            keep_output=True,
+        )
         verdict = await judge(worker, job, binaries)
         shown = f"{verdict.stdout}\n{verdict.detail}"
         problems += [line for line in (verdict.stdout or "").splitlines() if line.startswith("PWNED")]
@@ -178,12 +187,45 @@ async def try_checked(worker: Worker, problem: dict[str, Any], binaries: Binarie
     return reports
 
 
+def language_programs(file: Path) -> list[tuple[str, list[str], str, str, str]]:
+    """Name, verdicts, input, output and source of each program in a file of `cases/languages`."""
+    programs = []
+    for block in f"\n{file.read_text()}".split("\n//// ")[1:]:
+        head, _, source = block.partition("\n")
+        head, _, streams = head.partition(" < ")
+        name, _, verdicts = head.rpartition(": ")
+        given, expected = (json.loads(text) for text in streams.split(" > ")) if streams else ("2 3", "5")
+        if isinstance(expected, dict):
+            expected = "\n".join(map(str, range(expected["lines"])))
+        programs.append((name, verdicts.split(", "), given, expected, source))
+    return programs
+
+
+def is_hostile(name: str) -> bool:
+    return name[1:3].isdigit() and name[3] == " "
+
+
+async def try_languages(worker: Worker, folder: Path) -> AsyncIterator[dict[str, object]]:
+    """The hostile programs of each language that can be judged here."""
+    for language in installed.present():
+        file = folder / f"{language}.txt"
+        if file.exists():
+            for name, _, _, _, source in language_programs(file):
+                if is_hostile(name):
+                    yield await try_program(worker, f"{language} {name}", language, source, 1)
+
+
 async def main(layer_name: str, variant: str, folders: list[Path]) -> None:
     layer = next(one for one in candidates(layer_name) if one.variant == variant)
     worker = Worker(layer)
     await worker.start()
     print(json.dumps({"misjudged": await misjudged(worker)}), flush=True)
+    print(json.dumps({"languages": sorted(installed.present())}), flush=True)
     for folder in folders:
+        if folder.name == "languages":
+            async for report in try_languages(worker, folder):
+                print(json.dumps(report), flush=True)
+            continue
         if (folder / "problems.json").exists():
             binaries = Binaries()
             for problem in checked_problems(folder):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import alpharay.judge
-from alpharay.judge.sandbox import readable, toolchain
+from alpharay.judge.sandbox import readable
+from alpharay.judge.sandbox.toolchains import installed as toolchains
 
 # In Python and in C++: each way there is prints what it found, or that there was nothing.
 JUDGES = """
@@ -94,7 +95,9 @@ def installed(tmp_path_factory):
 def test_nothing_on_the_lists_holds_installed_packages():
     packages = [Path(path).resolve() for path in sys.path if path.endswith(readable.PACKAGES)]
     packages += [folder / name for folder in readable.stdlib_folders() for name in readable.PACKAGES]
-    listed = [*readable.for_programs(), *toolchain.find().read]
+    listed = [*readable.for_programs()]
+    for found in toolchains.present().values():
+        listed += [*found.read, *(found.runtime.read if found.runtime else ())]
     assert [
         entry for entry in listed for path in packages if path.is_relative_to(Path(entry).resolve())
     ] == []

@@ -134,7 +134,7 @@ def test_controls_that_are_no_object_are_refused(own):
     [
         ("policy", "best", "adaptive, bandit, portfolio, single, uniform"),
         ("selector", "luck", "b4, cluster, codet, logprob, majority, tests"),
-        ("language", "rust", "python, cpp"),
+        ("language", "cobol", "python, cpp"),
     ],
 )
 def test_what_this_version_does_not_have_is_refused_with_the_way_out(name, value, way_out):

@@ -137,7 +137,7 @@ async def test_examples_of_functions_are_calls(serving):
     [
         ({"budget": 3, "selector": "b4"}, "there are none: send `stdio` or `call` tests"),
         ({"tests": {"kind": "code", "code": "assert f(1)"}, "selector": "cluster"}, "there are none"),
-        ({"tests": TESTS, "language": "rust"}, "choose one of python, cpp"),
+        ({"tests": TESTS, "language": "cobol"}, "choose one of python, cpp"),
         (
             {
                 "tests": {"kind": "call", "entry_point": "f", "cases": [{"args": [], "output": 1}]},

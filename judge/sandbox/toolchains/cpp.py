@@ -9,12 +9,11 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from alpharay.judge.errors import LanguageUnavailable
 from alpharay.judge.sandbox import readable
+from alpharay.judge.sandbox.toolchains.tools import Tool, Toolchain, ask
 
 # C++20 first; what only an older standard accepts is compiled again.
 STANDARDS = ("gnu++20", "gnu++17")
@@ -30,24 +29,6 @@ DEFINED = "-DONLINE_JUDGE"
 FLAGS = ("-O2", "-w", "-static", "-s", "-pipe", "-fmax-errors=5", DEFINED, "-x", "c++", "-", "-o", PROGRAM)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
-    """One program of the toolchain. argv: with its name first. makes: the file it leaves, relative to where it runs."""
-
-    path: str
-    argv: tuple[str, ...]
-    makes: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Toolchain:
-    """version: as g++ tells it. tools: by stage, the compiler once per standard. read: folders and files they need."""
-
-    version: str
-    tools: dict[str, Tool]
-    read: tuple[str, ...]
-
-
 @functools.cache
 def find() -> Toolchain:
     """Asks g++ what it would start. Raises LanguageUnavailable, with the way out."""
@@ -61,30 +42,16 @@ def find() -> Toolchain:
     newest = NEWEST if _knows(gxx, NEWEST) else STANDARDS[0]
     for name, standard in (*zip(STANDARDS, STANDARDS, strict=True), (NEWEST, newest)):
         compiler, assembler, linker = _stages(gxx, standard)
-        tools[f"compile {name}"] = Tool(path=_resolved(gxx, compiler[0]), argv=tuple(compiler))
+        tools[f"compile {name}"] = Tool(path=_resolved(gxx, compiler[0]), argv=tuple(compiler), prints=True)
     tools["assemble"] = Tool(path=_resolved(gxx, "as"), argv=("as", *_to(assembler[1:], OBJECT)))
     tools["link"] = Tool(path=_resolved(gxx, "ld"), argv=("ld", *_link(linker[1:])), makes=PROGRAM)
-    version = _ask(gxx, "-dumpfullversion", "-dumpversion").strip()
+    version = f"g++ {_ask(gxx, '-dumpfullversion', '-dumpversion').strip()}, {' and '.join(STANDARDS)}"
     return Toolchain(version=version, tools=tools, read=_read(gxx, tools))
 
 
 def _ask(gxx: str, *arguments: str) -> str:
     """What g++ prints, on either stream."""
-    try:
-        done = subprocess.run(
-            [gxx, *arguments],
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise LanguageUnavailable(
-            f"C++ needs g++, but {gxx} does not work: {error}; {HOW_TO_GET_IT}"
-        ) from None
-    return done.stdout + done.stderr
+    return ask(gxx, *arguments, needed="C++ needs g++", remedy=HOW_TO_GET_IT)
 
 
 def _knows(gxx: str, standard: str) -> bool:

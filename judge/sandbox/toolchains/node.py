@@ -1,0 +1,95 @@
+"""Node.js: runs JavaScript, and TypeScript where it can take the types away itself."""
+
+import functools
+import json
+import shutil
+from pathlib import Path
+
+from alpharay.judge.errors import LanguageUnavailable
+from alpharay.judge.sandbox import readable
+from alpharay.judge.sandbox.toolchains.tools import (
+    MEMORY,
+    PROGRAM,
+    STACK,
+    Runtime,
+    Tool,
+    Toolchain,
+    ask,
+    system_files,
+    with_targets,
+)
+
+OLDEST = 18
+NEEDED = "JavaScript needs node"
+HOW_TO_GET_IT = "install it with: apt-get install nodejs (Node.js 18 or newer)"
+TYPES_SINCE = "22.13"
+CHECK, CALL = "check.cjs", "call.cjs"
+# What Debian's Node reads of its own library from files.
+QUESTION = """
+const variables = process.config.variables;
+const shared = Object.values(variables.node_builtin_shareable_builtins || []);
+const strips = typeof require("node:module").stripTypeScriptTypes === "function";
+console.log(JSON.stringify([process.versions.node, process.execPath, shared, strips]));
+"""
+# No configuration of OpenSSL's, which may not be readable; no rings of the kernel's, which the sandbox refuses.
+ENVIRONMENT = ("LC_ALL=C.UTF-8", "OPENSSL_CONF=/dev/null", "UV_USE_IO_URING=0")
+FLAGS = ("--no-warnings", "--v8-pool-size=2", f"--max-old-space-size={MEMORY}", f"--stack-size={STACK}000")
+
+
+@functools.cache
+def look() -> tuple[str, str, tuple[str, ...], bool]:
+    """Version, path, what it reads, and whether it takes types away."""
+    node = shutil.which("node") or shutil.which("nodejs")
+    if node is None:
+        raise LanguageUnavailable(f"{NEEDED}, which is not installed; {HOW_TO_GET_IT}")
+    try:
+        version, path, shared, strips = json.loads(
+            ask(node, "-e", QUESTION, needed=NEEDED, remedy=HOW_TO_GET_IT)
+        )
+        major = int(version.partition(".")[0])
+    except ValueError:
+        raise LanguageUnavailable(f"{NEEDED}, and {node} is something else; {HOW_TO_GET_IT}") from None
+    if major < OLDEST:
+        raise LanguageUnavailable(f"{NEEDED} {OLDEST} or newer, {node} is {version}; {HOW_TO_GET_IT}")
+    resolved = str(Path(path).resolve())
+    read = with_targets(Path(file) for file in shared if isinstance(file, str) and file.startswith("/"))
+    read |= readable.shared_libraries(Path(resolved)) | system_files() | {resolved}
+    return version, resolved, tuple(sorted(read)), bool(strips)
+
+
+def _script(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def _toolchain(version: str, path: str, read: tuple[str, ...], *checked_as: str) -> Toolchain:
+    check = (path, "--no-warnings", "--experimental-vm-modules", "-e", _script(CHECK), *checked_as)
+    runtime = Runtime(
+        path=path,
+        argv=(path, *FLAGS, PROGRAM),
+        read=read,
+        environment=ENVIRONMENT,
+    )
+    return Toolchain(
+        version=version,
+        tools={"compile": Tool(path=path, argv=check, environment=ENVIRONMENT, prints=True)},
+        read=read,
+        runtime=runtime,
+        reserves=True,
+    )
+
+
+def find() -> Toolchain:
+    """JavaScript. Raises LanguageUnavailable, with the way out."""
+    version, path, read, _ = look()
+    return _toolchain(f"Node.js {version}", path, read, "javascript")
+
+
+def find_typescript() -> Toolchain:
+    """TypeScript. Raises LanguageUnavailable, with the way out."""
+    version, path, read, strips = look()
+    if not strips:
+        raise LanguageUnavailable(
+            f"TypeScript needs Node.js {TYPES_SINCE} or newer, which takes the types away itself, and {path} is {version}; "
+            "install a newer one from nodejs.org or your distribution"
+        )
+    return _toolchain(f"Node.js {version}, types taken away and not checked", path, read, "typescript")
