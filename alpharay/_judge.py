@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack, cast, overload
 
@@ -26,10 +28,17 @@ class AsyncJudge:
 
     workers: sandboxes, each running one program at a time; None: half the cores, at least two.
     sandbox: `auto`, `full` or `landlock`. Raises SandboxUnavailable on entering where no layer is safe.
+    packages: a virtual environment whose packages Python programs may import.
     """
 
-    def __init__(self, workers: int | None = None, *, sandbox: str = "auto") -> None:
-        self._pool = JudgePool(workers, sandbox)
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        sandbox: str = "auto",
+        packages: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._pool = JudgePool(workers, sandbox, packages=None if packages is None else Path(packages))
 
     async def __aenter__(self) -> Self:
         await self._pool.start()
@@ -81,6 +90,7 @@ class Options(CallOptions, total=False):
 
     workers: int | None
     sandbox: str
+    packages: str | os.PathLike[str] | None
 
 
 @overload
@@ -105,10 +115,11 @@ def judge(
     several = [completions] if isinstance(completions, str) else list(completions)
 
     workers, sandbox = options.pop("workers", None), options.pop("sandbox", "auto")
+    packages = options.pop("packages", None)
     call = cast("CallOptions", options)
 
     async def run() -> list[Verdict]:
-        async with AsyncJudge(workers, sandbox=sandbox) as judging:
+        async with AsyncJudge(workers, sandbox=sandbox, packages=packages) as judging:
             calls = [judging(tests, completion, **call) for completion in several]
             return list(await asyncio.gather(*calls))
 

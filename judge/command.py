@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(wrong_usage=parser.error)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write verdicts here, whole or not at all")
     parser.add_argument("--workers", type=_positive, metavar="N", help="sandboxes (default: half the cores)")
+    parser.add_argument(
+        "--packages",
+        type=Path,
+        metavar="PATH",
+        help="a virtual environment whose packages Python programs may import (default: the standard library alone)",
+    )
     parser.add_argument("--keep-output", action="store_true", help="add stdout, its first 4 KiB")
     parser.add_argument(
         "--sandbox",
@@ -86,7 +92,7 @@ def _positive(text: str) -> int:
 
 async def _judge_all(candidates: list[Candidate], out: IO[str], arguments: argparse.Namespace) -> None:
     counts: Counter[VerdictKind] = Counter()
-    async with JudgePool(arguments.workers, arguments.sandbox) as pool:
+    async with JudgePool(arguments.workers, arguments.sandbox, packages=arguments.packages) as pool:
         for language, tests in {one.problem.language: one.problem.tests for one in candidates}.items():
             await pool.ready_for(language, tests)
         waiting: deque[tuple[Candidate, asyncio.Task[Verdict]]] = deque()

@@ -47,7 +47,10 @@ class Failure:
             return cls(VerdictKind.SECURITY_VIOLATION, f"refused by the sandbox: {said}")
         missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", said)
         if missing and missing[1].partition(".")[0] not in sys.stdlib_module_names:
-            said = f"{said} (the judge runs programs with Python's standard library alone)"
+            said = (
+                f"{said} (the judge runs programs with Python's standard library, and the packages of the environment "
+                "that judge.packages or --packages names)"
+            )
         return cls(VerdictKind.RUNTIME_ERROR, said)
 
 

@@ -316,6 +316,9 @@ def load(path: Path | None) -> Config:
         if (place := getattr(config.server, name)) is not None
     }
     places["server"] = config.server.model_copy(update=found)
+    if config.judge.packages is not None:
+        packages = _resolved(path, "judge.packages", config.judge.packages)
+        places["judge"] = config.judge.model_copy(update={"packages": packages})
     if config.checkpoints is not None:
         places["checkpoints"] = {
             name: _resolved_checkpoint(path, name, value) for name, value in config.checkpoints.items()

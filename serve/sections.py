@@ -21,6 +21,8 @@ class Judge(Section):
     replicas: each on a node of its own. max_queued: candidates that may wait at each.
     verdict_detail: `full`, or `outcome`: nothing but the verdict leaves the server. Models that are trained on a judge's
         answers learn to probe one that says more.
+    packages: a virtual environment, on each node that judges, whose packages Python programs may import; relative paths
+        count from the configuration file. Without it they have the standard library alone.
     """
 
     sandbox: Literal["auto", "full", "landlock"] = "auto"
@@ -30,6 +32,7 @@ class Judge(Section):
     verdict_detail: Literal["full", "outcome"] = "full"
     time_limit_s: float = Field(6, ge=0.01, le=600)
     memory_limit_mb: int = Field(512, ge=16, le=65536)
+    packages: Path | None = None
 
     @property
     def worker_count(self) -> int:

@@ -59,9 +59,17 @@ print(a + b, *solve([a, b, 5]), sep=" ", end="\\n")
 sys.stdout.write("x".join(["a", "b"]).strip() + str({1: "a"}.get(2)))
 """
 # The shared generator's own seeding, without what `random.seed` checks first.
-reseed = super(random.Random, random.random.__self__).seed  # type: ignore[attr-defined]
+_seed = super(random.Random, random.random.__self__).seed  # type: ignore[attr-defined]
 encode = json.JSONEncoder(allow_nan=True, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
 decode = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # of text without blanks around it
+
+
+def reseed() -> None:
+    """So that no two runs have the same random numbers: what was imported before the fork was seeded there."""
+    _seed()
+    numbers = sys.modules.get("numpy.random")
+    if numbers is not None:
+        numbers.seed()
 
 
 def read_all(descriptor: int) -> bytes:

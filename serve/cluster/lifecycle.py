@@ -45,7 +45,7 @@ def serve(reread: Callable[[], Config], *, address: str | None, say: Say) -> Non
     asked = config = reread()
     with _stop_signal() as stop:
         check_engine()
-        check_sandbox(config.judge.sandbox)
+        check_sandbox(config.judge.sandbox, config.judge.packages)
         if config.server.api_keys_file is not None:
             say(f"{len(keys.load(config.server.api_keys_file))} API keys")
         port = check_port(config.server.host, config.server.port)

@@ -41,7 +41,9 @@ class Judge:
         self._cluster_state = cluster_state
         self._name = uuid4().hex
         # Counted where it runs: nodes differ in their cores.
-        self._pool = JudgePool(config.worker_count, config.sandbox, max_queued=config.max_queued)
+        self._pool = JudgePool(
+            config.worker_count, config.sandbox, max_queued=config.max_queued, packages=config.packages
+        )
         self._tests = KnownTests()
         self._channels = ChannelServer(self, ("judge", "run", "capture", "ready_for"))
         self._supervisor = Supervisor(log)

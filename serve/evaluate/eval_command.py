@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     options = {name: value for name, value in options.items() if value is not None}
     check_engine()
-    check_sandbox(config.judge.sandbox)
+    check_sandbox(config.judge.sandbox, config.judge.packages)
     say = timed_lines()
     label = f"{arguments.label}:" if arguments.label else ""
     with Journal(arguments.out) as journal, hosted(config, arguments.address, say) as hosting:

@@ -86,7 +86,10 @@ async def test_what_a_program_complains_of_last_is_told_after_whatever_it_said_b
 
 async def test_a_missing_package_is_told_with_the_reason(pool):
     missing = await pool.judge(COUNT, answer("import numpy as np"))
-    assert missing.detail.endswith("'numpy' (the judge runs programs with Python's standard library alone)")
+    assert missing.detail.endswith(
+        "'numpy' (the judge runs programs with Python's standard library, and the packages of the environment "
+        "that judge.packages or --packages names)"
+    )
     misspelt = await pool.judge(COUNT, answer("import collections.nothing"))
     assert misspelt.verdict is VerdictKind.RUNTIME_ERROR
     assert "standard library" not in misspelt.detail

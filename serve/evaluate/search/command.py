@@ -134,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     check_engine()
-    check_sandbox(config.judge.sandbox)
+    check_sandbox(config.judge.sandbox, config.judge.packages)
     say = timed_lines()
     options = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
     searched = Searched(

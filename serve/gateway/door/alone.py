@@ -51,7 +51,9 @@ class JudgeServer:
     def __init__(self, server: Server, judge: Judge) -> None:
         self.counts = Counts()
         self.admission = Admission(server, self.counts)
-        self.pool = JudgePool(judge.worker_count, judge.sandbox, max_queued=judge.max_queued)
+        self.pool = JudgePool(
+            judge.worker_count, judge.sandbox, max_queued=judge.max_queued, packages=judge.packages
+        )
         self.started = asyncio.Event()
         self.door = Door(LocalJudging(self.pool, self.started), self.counts, judge.max_queued)
         routes = JudgeRoutes(self.door, self.admission, judge, server.max_request_mb).handlers()
