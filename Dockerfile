@@ -12,10 +12,12 @@ RUN python3 deploy/make_env.py /opt/alpharay --extra ${ENGINE} --wheel
 
 FROM ${BASE}
 ARG ENGINE=cpu
+# Other languages that the judge is to run: --build-arg LANGUAGES="openjdk-17-jdk-headless nodejs rustc"
+ARG LANGUAGES=""
 # vLLM is linked against libnuma. The judge compiles C++ candidates by g++; on GPUs, Triton compiles C when a kernel
 # first runs.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libnuma1 g++ \
+    && apt-get install --yes --no-install-recommends libnuma1 g++ ${LANGUAGES} \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 10001 alpharay
 COPY --from=build /opt/alpharay /opt/alpharay
