@@ -85,7 +85,7 @@ def test_malformed_tests_are_named_by_field(tests, said):
     [
         ({"id": 5}, "id must be a string"),
         ({"prompt": None}, "prompt must be a string, got null"),
-        ({"language": "rust"}, "language must be one of python, cpp"),
+        ({"language": "cobol"}, "language must be one of python, cpp"),
         ({"time_limit_s": True}, "time_limit_s must be a number, got a boolean"),
         ({"time_limit_s": 0}, "time_limit_s must be between"),
         ({"time_limit_s": 10**400}, "time_limit_s is too large"),
