@@ -20,8 +20,8 @@ from alpharay.judge.pool.checking import Checking, beside, compiled, encoded
 from alpharay.judge.pool.judging import Job, judge
 from alpharay.judge.problem import StdioCase, StdioTests
 from alpharay.judge.program import Program
-from alpharay.judge.sandbox import toolchain
 from alpharay.judge.sandbox.choice import start_safest
+from alpharay.judge.sandbox.toolchains import installed
 from alpharay.judge.sandbox.worker import Ended, Order, Worker
 from alpharay.judge.verdicts import JudgeFault, beyond_limits, last_line
 from alpharay.judge.writing import destination
@@ -98,7 +98,7 @@ class Generating:
             return [(given, output) for given, output in json.loads(kept.read_text(encoding="utf-8"))]
         if "cpp" in recipe.languages:
             try:
-                toolchain.find()
+                installed.find("cpp")
             except LanguageUnavailable as error:
                 raise CannotGenerate("its programs cannot be run here", str(error)) from None
         cases = self._runner.run(self._made(recipe))

@@ -115,7 +115,7 @@ int main() {
 
 @pytest.mark.parametrize("kind", ["MAP_PRIVATE | MAP_NORESERVE", "MAP_SHARED"])
 async def test_a_program_that_takes_too_much_memory_is_ended_while_it_runs(worker, kind):
-    binary = await Binaries().get(worker, (GROWS % kind).encode(), "cpp")
+    binary = await Binaries().get(worker, "cpp", (GROWS % kind).encode())
     # It would sleep for half an hour.
     limits = Limits(memory_mb=64, cpu_s=600)
     order = Order(mode="native", program=b"", binary=binary.descriptor, given=b"", limits=limits)
@@ -125,7 +125,7 @@ async def test_a_program_that_takes_too_much_memory_is_ended_while_it_runs(worke
 
 async def test_a_compiler_that_runs_out_of_memory_is_told_to_have_done_so(worker):
     source = b"#include <bits/stdc++.h>\nint main() {}"
-    refused = await Binaries(compiler=Limits(memory_mb=16)).get(worker, source, "c++20")
+    refused = await Binaries(compiler=Limits(memory_mb=16)).get(worker, "cpp", source, "c++20")
     assert refused.kind is VerdictKind.COMPILE_ERROR
     assert refused.detail == "the compiler ran out of memory, of which it may take 16 MiB"
 
@@ -144,7 +144,7 @@ class Compiler:
 @pytest.mark.parametrize(("cpu_s", "limits"), [(2.0, [3.0, 1.0]), (3.5, [3.0])])
 async def test_both_standards_together_have_the_time_of_one_compilation(cpu_s, limits):
     compiler = Compiler(cpu_s)
-    await Binaries(compiler=Limits(cpu_s=3.0)).get(compiler, b"x", "cpp")
+    await Binaries(compiler=Limits(cpu_s=3.0)).get(compiler, "cpp", b"x")
     assert compiler.limits == limits
 
 
