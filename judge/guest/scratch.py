@@ -59,6 +59,9 @@ class Scratch:
 
     def unpack(self, source: int) -> None:
         """Makes a tree of files out of one that holds them all (`workspace.files.packed`). Raises OSError."""
+        # A workspace is its server's last run, and shows its own files alone.
+        with contextlib.suppress(OSError):
+            os.rmdir(self.programs)  # noqa: PTH106
         head = int.from_bytes(os.pread(source, SIZE_BYTES, 0), "big")
         place, own = SIZE_BYTES + head, self.path == OWN
         for name, size in json.loads(os.pread(source, head, SIZE_BYTES)):
