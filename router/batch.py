@@ -5,7 +5,7 @@ attempt comes before another's ninth, and what looks hopeless comes last. A prob
 used goes to the others. No I/O and no clock: the driver starts the draws that it is given and says what came of them.
 
 That is all there is to it, because nothing that was tried foretells which of two problems with equally many failures
-is the nearer to being solved: `python bench/solve.py`, and docs/router.md.
+is the nearer to being solved by enough to pay: docs/router.md.
 """
 
 from __future__ import annotations
