@@ -14,6 +14,7 @@ from alpharay.judge.command import read_problems
 from alpharay.judge.limits import Limits
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.cli import main
+from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.errors import OutcomesError
 from alpharay.serve.evaluate import sampling
 from alpharay.serve.evaluate.journal import Journal
@@ -218,7 +219,7 @@ async def test_a_server_tells_its_members_and_judges_with_the_tests_of_the_file(
 async def test_what_a_server_cannot_do_now_is_tried_again(status):
     client = served(lambda _request: httpx.Response(status, text="later"))
     with pytest.raises(SampleLost, match="later"):
-        await client.sample("m", "/v1/chat/completions", b"{}", {})
+        await client.sample("m", "/v1/chat/completions", EngineBody("{}", {}), {})
     with pytest.raises(JudgeUnavailable, match="later"):
         await client.judge(None, "text", Limits(), "python", "p")
 
@@ -229,7 +230,7 @@ async def test_what_a_server_refuses_ends_the_run_with_its_words():
         await client.members()
     with pytest.raises(ServerRefused, match="no such key"):
         await client.judge(None, "text", Limits(), "python", "p")
-    assert (await client.sample("m", "/v1/chat/completions", b"{}", {})).status == 401
+    assert (await client.sample("m", "/v1/chat/completions", EngineBody("{}", {}), {})).status == 401
 
 
 def test_the_tests_of_a_file_are_sent_as_they_stand_there(file):
