@@ -35,7 +35,7 @@ def curves_of(
 ) -> tuple[list[str], Floats, list[int]]:
     """(members, [k + 1, problems, members] chances that k samples hold no pass, budgets) of all files together.
 
-    A member that two files have is taken from the first.
+    A member that two files have is taken from the first. Budgets go as far as the samples of every member do.
     """
     members: list[str] = []
     samples, solved = [], []
@@ -53,7 +53,7 @@ def curves_of(
                 samples.append(outcomes.counts.samples[order, column])
                 solved.append(outcomes.counts.solved[order, column])
     drawn = np.stack(samples, axis=1)
-    most = int(np.median(drawn))
+    most = int(np.median(drawn, axis=0).min())
     return members, filled_failure_curve(drawn, np.stack(solved, axis=1), most), budgets_up_to(most)
 
 
