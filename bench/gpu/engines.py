@@ -15,6 +15,7 @@ from typing import Any
 
 from alpharay.merge.compute.span import line_weights
 from alpharay.serve.config import Engine as EngineConfig
+from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.engine.build import engine_build
 from alpharay.serve.engine.start_order import start_engines
 from alpharay.serve.environment import cpu_environment, engine_environment
@@ -89,17 +90,9 @@ async def complete(
     engine: Any, name: str, prompt: list[int], tokens: int, **fields: Any
 ) -> list[dict[str, Any]]:
     """The choices of one completion, always of so many tokens. Raises RuntimeError: it was refused."""
-    body = {
-        "model": name,
-        "prompt": prompt,
-        "max_tokens": tokens,
-        "ignore_eos": True,
-        "temperature": 1,
-        **fields,
-    }
-    reply = await engine.call(
-        name, "/v1/completions", json.dumps(body).encode(), {"content-type": "application/json"}
-    )
+    own = {"model": name, "seed": fields.pop("seed", None)}
+    asked = {"prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "temperature": 1, **fields}
+    reply = await engine.sample(name, "/v1/completions", EngineBody(json.dumps(asked), own), {})
     if reply.status != 200:
         raise RuntimeError(f"{name}: the engine answered {reply.status}: {reply.body[:500]!r}")
     choices: list[dict[str, Any]] = json.loads(reply.body)["choices"]
