@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
-from alpharay.judge.errors import LanguageUnavailable
+from alpharay.judge.errors import LanguageUnavailable, RunRefused
 from alpharay.judge.guest.sandbox import NATIVE_ROOM, RESERVED
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
@@ -21,7 +21,7 @@ from alpharay.judge.sandbox.toolchains.rust import ALLOCATOR
 from alpharay.judge.sandbox.toolchains.tools import FOLDER, MEMORY, PROGRAM, STACK, Toolchain
 from alpharay.judge.sandbox.worker import Ended, Order
 from alpharay.judge.verdict import VerdictKind
-from alpharay.judge.verdicts import Failure, JudgeFault
+from alpharay.judge.verdicts import NEAR_MEMORY, Failure, JudgeFault
 
 # What a compilation may take: CPU time for all its steps together, under both standards if need be, and the rest for each.
 # Programs that win contests need a tenth of it.
@@ -203,11 +203,13 @@ class Compilation:
         key = (self.language, *stages)
         if key not in self._parts:
             own = Compilation(self._runner, self.language, COMPILER, self._parts)
+            last = b""
             for stage in stages:
                 made = await own.step(stage, b"")
                 if isinstance(made, Failure):
                     raise JudgeFault(f"{self.language}: the stage {stage} failed: {made.detail}")
-                self._parts[key] = made
+                last = made
+            self._parts[key] = last  # not before: others who compile meanwhile share it
         return self._parts[key]
 
     async def step(self, stage: str, given: bytes, files: Files = ()) -> bytes | Failure:
@@ -228,6 +230,16 @@ class Compilation:
         if "F" in ended.phase or "L" not in ended.phase or ended.ended == "cancel":
             said = _text(ended.stderr, self.language)[-300:] or ended.ended
             raise JudgeFault(f"the compiler could not be started: {said}")
+        short = ended.cpu_s <= limits.cpu_s and ended.memory < NEAR_MEMORY * (limits.memory_mb << 20)
+        if ended.ended == "exit" and ended.code == -signal.SIGKILL and short:
+            raise RunRefused("the compiler was killed within its limits, as by a machine without memory")
+        if (
+            ended.code > 0 and not ended.stderr.strip()
+        ):  # a virtual machine that cannot start prints why to its output
+            said = _text(ended.stdout[:DETAIL], self.language)[:300]
+            raise RunRefused(
+                f"the compiler ended with {ended.code} without an error of the program's: {said}"
+            )
         made = ended.answers if tool.makes else ended.stdout
         if ended.ended == "memory" or (ended.code != 0 and OUT_OF_MEMORY.search(ended.stderr[:STDERR])):
             return _refused(f"the compiler ran out of memory, of which it may take {limits.memory_mb} MiB")

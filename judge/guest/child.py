@@ -20,10 +20,9 @@ CPU_CLOCK = 2  # CPUCLOCK_SCHED: the clock id of a process's CPU time is ~pid <<
 # What may come after each byte of a report's beginning, from ours; the rest is a candidate's forgery and is not heard.
 PYTHON = {"": b"S", "S": b"LRC", "L": b"R"}
 EXECUTED = {"": b"S", "S": b"L", "L": b"F"}
-CALLED = {"": b"S", "S": b"L", "L": b"FR"}  # by a runtime, which reports itself
-STEPS = {"native": EXECUTED, "runtime": EXECUTED, "tool": EXECUTED, "runtime call": CALLED}
+STEPS = {"native": EXECUTED, "runtime": EXECUTED, "tool": EXECUTED}
 # What is replaced at once by a program of the machine's.
-WITH_TOOLS = ("tool", "runtime", "runtime call")
+WITH_TOOLS = ("tool", "runtime")
 CHANNEL = 4  # the descriptor on which a process that has compiled a program is told to fork
 
 
@@ -196,8 +195,7 @@ class Lives:
             language, *words = arguments(entry)
             if work == "tool":
                 native.run_tool(*self._tools.command(language, words[0]), self._tools.scratch)
-            environment = self._tools.environment(language)
-            native.run_in_runtime(words, environment, reports=work == "runtime call")
+            native.run_in_runtime(words, self._tools.environment(language))
         return native.run_binary(arguments(entry) or ("program",))
 
     def _compile(self, source: bytes) -> int:

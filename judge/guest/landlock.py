@@ -54,13 +54,12 @@ class Ruleset:
         work: str = "",
         folders: bool = False,
         files_in: str = "",
-        tree: str = "",
     ) -> None:
         """What does not exist is left out.
 
         read: files and whole directories to read. read_write: single files. execute: programs that may be started.
-        work: a directory in which files may be made, written, read and removed, and folders with `folders`. files_in: one whose files may be read
-        and written as far as their modes allow, and none made or removed. tree: as work, with folders in it.
+        work: a directory in which files may be made, written, read and removed; with `folders`, folders too.
+        files_in: one whose files may be read and written as far as their modes allow, and none made or removed.
         """
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         abi = version()
@@ -80,10 +79,6 @@ class Ruleset:
         if work:
             own = MAKE_DIR | REMOVE_DIR | (REFER if abi >= REFER_SINCE else 0) if folders else 0
             self._allow(work, READ_FILE | READ_DIR | WRITE_FILE | MAKE_FILE | REMOVE_FILE | truncate | own)
-        if tree:
-            refer = REFER if abi >= REFER_SINCE else 0
-            made = MAKE_FILE | REMOVE_FILE | MAKE_DIR | REMOVE_DIR | refer
-            self._allow(tree, READ_FILE | READ_DIR | WRITE_FILE | made | truncate)
 
     def _allow(self, path: str, rights: int) -> None:
         try:

@@ -25,14 +25,10 @@ def run_binary(argv: Sequence[str] = ("program",)) -> NoReturn:
     )
 
 
-def run_in_runtime(argv: Sequence[str], environment: Sequence[str], *, reports: bool) -> NoReturn:
-    """A candidate's program by its language's runtime. reports: it answers case by case on the report's descriptor."""
+def run_in_runtime(argv: Sequence[str], environment: Sequence[str]) -> NoReturn:
+    """A candidate's program by its language's runtime."""
     variables = [f"{name}={value}" for name, value in candidate.ENVIRONMENT.items()]
-    _execute(
-        [word.encode() for word in argv],
-        [each.encode() for each in (*variables, *environment)],
-        reports=reports,
-    )
+    _execute([word.encode() for word in argv], [each.encode() for each in (*variables, *environment)])
 
 
 def run_tool(argv: Sequence[str], environment: Sequence[str], scratch: str) -> NoReturn:
@@ -41,11 +37,11 @@ def run_tool(argv: Sequence[str], environment: Sequence[str], scratch: str) -> N
     _execute([word.encode() for word in argv], [*(each.encode() for each in environment), *TOOL_ENVIRONMENT])
 
 
-def _execute(argv: list[bytes], environment: Sequence[bytes], *, reports: bool = False) -> NoReturn:
+def _execute(argv: list[bytes], environment: Sequence[bytes]) -> NoReturn:
     arguments = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
     variables = (ctypes.c_char_p * (len(environment) + 1))(*environment, None)
-    os.set_inheritable(candidate.REPORT, reports)
-    os.set_inheritable(IMAGE, False)
+    for ours in (candidate.REPORT, IMAGE):
+        os.set_inheritable(ours, False)
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by the interpreter, which passes that on
         signal.signal(ignored, signal.SIG_DFL)
     os.write(candidate.REPORT, candidate.LOADING)

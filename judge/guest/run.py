@@ -32,7 +32,6 @@ WATCH_AFTER_S = 0.03
 STREAMS = 3
 # How often the files of a workspace are counted.
 LOOK_S = 0.05
-CASES = "cases"  # what a runtime that calls a function finds beside the program
 # Runs that find files in their folder and leave some there.
 WITH_FILES = ("tool", "checker", "interactive", "workspace")
 # How long a tests' process may take to tell whether it waits for the candidate.
@@ -182,7 +181,9 @@ class Run:
         if self._marks:
             # Not in the message, which has a bound: there may be as many as there are cases.
             os.write(self._descriptors[6], struct.pack(f"{len(self._marks)}d", *self._marks))
-        if any(child.flooded for child in children) and self._ended == "exit":
+        # A folder that was filled at a command's end is that command's doing, not the next one's.
+        crowded = self._order["mode"] == "workspace" and self._scratch.crowded()
+        if self._ended == "exit" and (crowded or any(child.flooded for child in children)):
             self._ended = "output"
         return {
             "ended": self._ended,
@@ -208,8 +209,6 @@ class Run:
         self._scratch.fill(names, self._descriptors[first:], self._order["writes"])
         if self._order["launch"]:
             self._scratch.show(self._order["program"], self._descriptors[0])
-            if self._order["mode"] == "call":
-                self._scratch.show(CASES, self._descriptors[4])
 
     def _clean(self) -> None:
         if self._order["mode"] in WITH_FILES or self._order["launch"]:
@@ -258,8 +257,6 @@ class Run:
             task = self._task("tool", policy=f"tool {language}", entry=f"{language}\0{order['entry']}")
             return [self._child(task, [*streams, self._tools.image(language, order["entry"])])]
         given, answers, *more = rest
-        if order["launch"]:
-            return [self._fork_executed(program, streams, lines=order["lines"], answers=answers)]
         if order["mode"] == "call":
             task, descriptors = self._task("call", inputs=2), [program, given, *streams]
             return [self._child(task, descriptors, lines=order["lines"], answers=answers)]
@@ -282,15 +279,14 @@ class Run:
             for descriptor in (asked, asks, hears, replies):
                 os.close(descriptor)
 
-    def _fork_executed(self, program: int, streams: list[int], **options: Any) -> Child:
-        """A compiled candidate, by itself or by its language's runtime. options: where it is called case by case."""
+    def _fork_executed(self, program: int, streams: list[int]) -> Child:
+        """A compiled candidate, by itself or by its language's runtime."""
         order = self._order
         if not order["launch"] or self._tools is None:
             return self._child(self._task("native", policy="binary", entry=""), [*streams, program])
         language = order["language"]
-        work = "runtime call" if order["mode"] == "call" else "runtime"
-        task = self._task(work, policy=f"run {language}", entry=f"{language}\0{order['launch']}")
-        return self._child(task, [*streams, self._tools.runtime(language)], **options)
+        task = self._task("runtime", policy=f"run {language}", entry=f"{language}\0{order['launch']}")
+        return self._child(task, [*streams, self._tools.runtime(language)])
 
     def _fork_interactive(
         self, program: int, streams: list[int], interactor: int, complaints: int

@@ -61,7 +61,7 @@ def interpreter_policy(read: list[str], write: list[str], files_in: str = "") ->
 
 def workspace_policy(read: list[str], write: list[str], folder: str, *, own: bool) -> SandboxPolicy:
     """For Python programs in a folder of files. own: it is the sandbox's own, and files may be made there."""
-    rules = Ruleset(read, write, tree=folder) if own else Ruleset(read, write, files_in=folder)
+    rules = Ruleset(read, write, work=folder, folders=True) if own else Ruleset(read, write, files_in=folder)
     return SandboxPolicy(rules, Filter(build(making=own)), _address_space() + RESERVED)
 
 

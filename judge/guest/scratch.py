@@ -58,7 +58,10 @@ class Scratch:
             os.close(made)
 
     def unpack(self, source: int) -> None:
-        """Makes a tree of files out of one that holds them all (`workspace.files.packed`). Raises OSError."""
+        """Makes a tree of files out of one that holds them all (`workspace.files.packed`), over what is there.
+
+        A file that is in the way of a folder goes, and a folder that is in the way of a file. Raises OSError.
+        """
         # A workspace is its server's last run, and shows its own files alone.
         with contextlib.suppress(OSError):
             os.rmdir(self.programs)  # noqa: PTH106
@@ -72,9 +75,14 @@ class Scratch:
             folder = self.path
             for part in name.split("/")[:-1]:
                 folder = f"{folder}/{part}"
-                with contextlib.suppress(FileExistsError):
+                if not os.path.isdir(folder):  # noqa: PTH112
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(folder)  # noqa: PTH108
                     os.mkdir(folder)  # noqa: PTH102
                     os.chmod(folder, 0o777 if own else 0o755)  # noqa: PTH101
+            if os.path.isdir(f"{self.path}/{name}"):  # noqa: PTH112
+                self._remove(f"{self.path}/{name}", set())
+                os.rmdir(f"{self.path}/{name}")  # noqa: PTH106
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             made = os.open(f"{self.path}/{name}", flags, 0o644)
             try:

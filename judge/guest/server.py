@@ -126,6 +126,7 @@ def _serve(scratch: str, uid: str = "") -> None:
         order = json.loads(message)
         if "drop" in order:
             cache.clear()
+            folder.clean()  # of a compilation that ended between two steps
         if "run" not in order:
             continue  # a kill that came after the end of its run
         zygote = most if order["preloaded"] else more if order["more_modules"] else usual

@@ -26,8 +26,8 @@ def check_path(path: str, where: str) -> None:
         reason = "leaves the folder"
     elif "" in parts or "." in parts:
         reason = "has an empty part or a ."
-    elif len(path) > LONGEST_PATH or len(parts) > DEEPEST:
-        reason = f"is longer than {LONGEST_PATH} characters or deeper than {DEEPEST} folders"
+    elif len(path.encode("utf-8", "surrogatepass")) > LONGEST_PATH or len(parts) > DEEPEST:
+        reason = f"is longer than {LONGEST_PATH} bytes or deeper than {DEEPEST} folders"
     elif not path.isprintable() or "\\" in path:
         reason = "holds a backslash or a character that cannot be printed"
     elif parts[0] == OURS:

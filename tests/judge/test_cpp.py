@@ -10,7 +10,7 @@ import pytest
 
 from alpharay.judge import LanguageUnavailable, Limits, ProblemError, VerdictKind, parse_problem, parse_tests
 from alpharay.judge.command import add_arguments, run
-from alpharay.judge.compile.compiling import Binaries, static_memory
+from alpharay.judge.compile.compiling import COMPILER, Binaries, Compilation, static_memory
 from alpharay.judge.guest.scratch import PROGRAMS
 from alpharay.judge.pool.pool import JudgePool
 from alpharay.judge.sandbox.toolchains import installed
@@ -129,6 +129,14 @@ async def test_nothing_of_a_compilation_is_left(worker):
         pytest.skip("its folder is not to be seen from outside, and is gone with its sandbox")
     left = [path.name for path in Path(worker._scratch).rglob("*")]  # noqa: ASYNC240 - a folder in memory
     assert left == [PROGRAMS], "the folder for candidates of runtimes, and nothing in it"
+
+
+async def test_a_compilation_that_ends_between_two_steps_leaves_nothing_to_the_next_candidate(worker):
+    compilation = Compilation(worker, "cpp", COMPILER, {})
+    assert await compilation.step("assemble", b".globl main\nmain: ret\n") == b""
+    worker.drop()
+    refused = await compilation.step("link", b"")
+    assert "program.o" in refused.detail
 
 
 async def test_static_memory_counts_what_segments_take_in_memory():

@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from alpharay.judge import Limits, VerdictKind, parse_tests
-from alpharay.judge.compile.compiling import Binaries
+from alpharay.judge.compile.compiling import COMPILER, Binaries, Compilation
+from alpharay.judge.errors import RunRefused
 from alpharay.judge.pool.judging import Job, judge
 from alpharay.judge.pool.patience import HANGS, LEAST_S, TIMEOUTS, Patience
 from alpharay.judge.sandbox.occupied import IdleTime
+from alpharay.judge.sandbox.toolchains import installed
+from alpharay.judge.sandbox.toolchains.tools import Tool, Toolchain
 from alpharay.judge.sandbox.worker import Ended, Order
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -139,6 +142,55 @@ class Compiler:
     async def run(self, order):
         self.limits.append(order.limits.cpu_s)
         return replace(ENDED, phase="SL", code=1, cpu_s=self.cpu_s, stderr=b"<stdin>:1:1: error: no")
+
+
+@pytest.fixture
+def two_stages(monkeypatch):
+    """A language whose every program is linked with what two stages make of nothing."""
+    tool = Tool(path="/tool", argv=("tool",), makes="made")
+    toolchain = Toolchain(version="1", tools={"first": tool, "second": tool}, read=())
+    monkeypatch.setattr(installed, "find", lambda _: toolchain)
+
+
+class Stage:
+    """Ends as it is told. meanwhile: what another lane does while the second stage runs."""
+
+    def __init__(self, meanwhile=None, **ended):
+        self.meanwhile, self.ended = meanwhile, ended
+
+    async def run(self, order):
+        if order.entry == "second" and self.meanwhile:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return replace(ENDED, **{"phase": "SL", "answers": order.entry.encode(), **self.ended})
+
+
+async def test_who_compiles_while_what_all_share_is_being_made_gets_no_half_of_it(two_stages):
+    parts, got = {}, []
+
+    async def other():
+        got.append(await Compilation(Stage(), "rust", COMPILER, parts).once("first", "second"))
+
+    await Compilation(Stage(other), "rust", COMPILER, parts).once("first", "second")
+    assert got == [b"second"]
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        {"code": -9, "memory": 100 << 20},
+        {"code": 1, "stdout": b"Error occurred during initialization of VM"},
+    ],
+)
+async def test_a_compiler_that_the_machine_fails_is_run_again_and_refuses_no_program(two_stages, ended):
+    with pytest.raises(RunRefused, match="the compiler"):
+        await Compilation(Stage(**ended), "rust", COMPILER, {}).step("first", b"")
+
+
+@pytest.mark.parametrize("ended", [{"memory": COMPILER.memory_mb << 20}, {"cpu_s": 2 * COMPILER.cpu_s}])
+async def test_a_compiler_that_is_killed_at_its_limits_refuses_the_program(two_stages, ended):
+    refused = await Compilation(Stage(code=-9, **ended), "rust", COMPILER, {}).step("first", b"")
+    assert refused.kind is VerdictKind.COMPILE_ERROR
 
 
 @pytest.mark.parametrize(("cpu_s", "limits"), [(2.0, [3.0, 1.0]), (3.5, [3.0])])

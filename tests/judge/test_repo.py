@@ -129,6 +129,26 @@ async def test_more_files_than_anybody_needs_end_the_run(pool):
     assert verdict.verdict == "output_limit"
 
 
+async def test_a_folder_that_is_filled_at_a_command_s_end_is_no_fault_of_the_judge_s(pool):
+    if pool.layer != "full":
+        pytest.skip("no file can be made in this layer")
+    # The bound is passed in its last moment, when hardly anybody looks.
+    source = "import os, sys\nif len(sys.argv) > 1:\n    for n in range(20050):\n        os.mkdir(str(n))\n    os._exit(0)"
+    tests, program = script(source, verify=["python main.py fills", "python main.py"])
+    verdict = await pool.judge(tests, program, limits=Limits(cpu_s=20))
+    assert (verdict.verdict, verdict.passed) == ("output_limit", 0), verdict.detail
+
+
+async def test_an_answer_lies_over_whatever_the_setup_made(pool):
+    if pool.layer != "full":
+        pytest.skip("a setup cannot make files in this layer")
+    make = "import os\nos.makedirs('data/deep')\nopen('data/deep/x', 'w')\nopen('main', 'w')"
+    tests = repo(files={"make.py": make}, hidden={}, setup=["python make.py"], verify=["python main/run.py"])
+    new = "--- /dev/null\n+++ b/{}\n@@ -0,0 +1 @@\n+print(open('data').read())\n"
+    verdict = await pool.judge(tests, f"```diff\n{new.format('data')}{new.format('main/run.py')}```")
+    assert verdict.accepted, verdict.detail
+
+
 async def test_a_failure_of_the_setup_is_the_tests_own(pool):
     tests, program = script("pass", setup=["python missing.py"])
     verdict = await pool.judge(tests, program)
@@ -170,6 +190,7 @@ async def test_where_the_folder_is_the_machine_s_nothing_is_made_in_it(pool):
         ({"files": {"a//b": "x"}}, "empty part"),
         ({"files": {"a\\b": "x"}}, "backslash"),
         ({"files": {"a/" * 13 + "b": "x"}}, "deeper than 12"),
+        ({"files": {"\N{SNOWMAN}" * 100: "x"}}, "longer than 200 bytes"),
         ({"files": {"a": "x", "a/b": "y"}}, "is a file and the folder of"),
         ({"files": {".alpharay/tools/pytest.py": "x"}}, "the judge's own"),
         ({"files": {"a": "x" * (9 << 20)}}, "8 MiB are accepted"),

@@ -23,7 +23,7 @@ OLDEST = 18
 NEEDED = "JavaScript needs node"
 HOW_TO_GET_IT = "install it with: apt-get install nodejs (Node.js 18 or newer)"
 TYPES_SINCE = "22.13"
-CHECK, CALL = "check.cjs", "call.cjs"
+CHECK = "check.cjs"
 # What Debian's Node reads of its own library from files.
 QUESTION = """
 const variables = process.config.variables;

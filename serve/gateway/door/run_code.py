@@ -25,8 +25,8 @@ Json = dict[str, Any]
 _SUCCESS, _FAILED, _SANDBOX_ERROR = "Success", "Failed", "SandboxError"
 _FINISHED, _TIME_LIMIT = "Finished", "TimeLimitExceeded"
 _KILLED = -9
-# Paths go to the sandbox in one message.
-_FETCHED = 1000
+# Paths go to the sandbox in one message, and files come back in one: each may have the size of the output limit.
+_FETCHED, _FETCHED_FILES = 1000, 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +81,9 @@ def _folder(body: Json, language: str, stdin: str) -> RepoTests | None:
         )
     if not isinstance(fetch, list) or not all(isinstance(path, str) for path in fetch):
         raise malformed("fetch_files must be a list of paths", param="fetch_files")
-    if sum(map(len, fetch)) > _FETCHED:
-        raise malformed(f"fetch_files must be at most {_FETCHED} characters in all", param="fetch_files")
+    if sum(map(len, fetch)) > _FETCHED or len(fetch) > _FETCHED_FILES:
+        bounds = f"at most {_FETCHED_FILES} paths of {_FETCHED} characters in all"
+        raise malformed(f"fetch_files must be {bounds}", param="fetch_files")
     # Clients send null for a file that they have no contents of.
     given = (
         {path: "" if content is None else content for path, content in given.items()}
