@@ -19,7 +19,7 @@ from alpharay.serve.errors import OutcomesError
 from alpharay.serve.evaluate import sampling
 from alpharay.serve.evaluate.journal import Journal
 from alpharay.serve.evaluate.outcomes import read_outcomes
-from alpharay.serve.evaluate.solve.over_http import OverHttp, ServerRefused, raw_tests
+from alpharay.serve.evaluate.solve.over_http import OverHttp, ServerRefused, judge_fields
 from alpharay.serve.evaluate.solve.solving import Solving, Wanted, solve
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.transport.asgi import Reply
@@ -185,7 +185,7 @@ async def test_a_folder_of_other_settings_is_refused(file):
 
 def served(handle):
     """A client of a server that is this function."""
-    client = OverHttp("http://server/v1/", "key", {"p": TESTS}, 4)
+    client = OverHttp("http://server/v1/", "key", {"p": {"tests": TESTS, "limits": {}}}, 4)
     headers = client._client.headers
     client._client = httpx.AsyncClient(
         base_url="http://server", headers=headers, transport=httpx.MockTransport(handle)
@@ -203,7 +203,7 @@ async def test_a_server_tells_its_members_and_judges_with_the_tests_of_the_file(
             )
         asked = json.loads(request.content)
         assert asked["tests"] == TESTS
-        assert asked["limits"] == {"time_limit_s": 6.0, "memory_limit_mb": 512}
+        assert asked["limits"] == {}  # the server's
         told = Verdict(VerdictKind.WRONG_ANSWER, 1, 2, detail="case 2 of 2: printed 3")
         return httpx.Response(200, json={"id": None, "index": 0, **told.fields()})
 
@@ -233,8 +233,47 @@ async def test_what_a_server_refuses_ends_the_run_with_its_words():
     assert (await client.sample("m", "/v1/chat/completions", EngineBody("{}", {}), {})).status == 401
 
 
-def test_the_tests_of_a_file_are_sent_as_they_stand_there(file):
-    assert raw_tests(file) == {f"p{n}": TESTS for n in range(8)}
+def test_the_tests_of_a_file_are_sent_as_they_stand_there_with_the_limits_that_it_sets(tmp_path):
+    path = tmp_path / "problems.jsonl"
+    lines = [
+        {"id": "p", "prompt": "", "tests": TESTS},
+        {"id": "q", "prompt": "", "tests": TESTS, "time_limit_s": 2},
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert judge_fields(path) == {
+        "p": {"tests": TESTS, "limits": {}},
+        "q": {"tests": TESTS, "limits": {"time_limit_s": 2}},
+    }
+
+
+async def test_a_limit_of_the_key_that_passes_soon_is_waited_for_and_one_of_the_day_ends_the_run():
+    left = ["0", "0", "40000"]
+
+    def handle(_request):
+        if left:
+            return httpx.Response(429, text="beyond the limit", headers={"Retry-After": left.pop(0)})
+        return httpx.Response(200, json={})
+
+    client = served(handle)
+    with pytest.raises(ServerRefused, match="beyond the limit"):
+        await client.sample("m", "/v1/chat/completions", EngineBody("{}", {}), {})
+    assert (await client.sample("m", "/v1/chat/completions", EngineBody("{}", {}), {})).status == 200
+
+
+async def test_samples_of_a_checkpoint_that_the_server_moved_to_meanwhile_are_refused():
+    member = MEMBERS[0]
+    moved = [member.sha256, "other"]
+
+    def handle(request):
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": [{"id": member.name, "alpharay": member.note}]})
+        return httpx.Response(200, json={"choices": [{"alpharay": {"checkpoint": moved.pop(0)}}]})
+
+    client = served(handle)
+    await client.members()
+    assert (await client.sample(member.name, "/v1/chat/completions", EngineBody("{}", {}), {})).status == 200
+    with pytest.raises(ServerRefused, match="another checkpoint"):
+        await client.sample(member.name, "/v1/chat/completions", EngineBody("{}", {}), {})
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     config = configuration.load(arguments.config)
     check_engine()
-    check_sandbox(config.judge.sandbox)
+    check_sandbox(config.judge.sandbox, config.judge.packages)
     portfolio = arguments.portfolio or config.router.portfolio
     with Journal(arguments.out) as journal, hosted(config, arguments.address, say) as hosting:
 
@@ -129,11 +129,11 @@ async def _on_server(
 ) -> None:
     import os
 
-    from alpharay.serve.evaluate.solve.over_http import OverHttp, raw_tests
+    from alpharay.serve.evaluate.solve.over_http import OverHttp, judge_fields
     from alpharay.serve.evaluate.solve.solving import Solving, solve
 
     key = os.environ.get("ALPHARAY_API_KEY")
-    server = OverHttp(arguments.server, key, raw_tests(arguments.problems), arguments.in_flight)
+    server = OverHttp(arguments.server, key, judge_fields(arguments.problems), arguments.in_flight)
     try:
         members = await server.members()
         solving = Solving(members=members, engines=server, judging=server, portfolio=arguments.portfolio)

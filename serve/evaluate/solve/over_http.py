@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -28,6 +29,9 @@ Json = dict[str, Any]
 _PASSES = frozenset({408, 429, 500, 502, 503, 504})
 # A long completion on a busy machine; a server that says nothing for longer is taken to be lost.
 _PATIENCE_S = 600.0
+# A key's limit of requests a minute passes within this; one of samples a day does not.
+_LIMIT_PASSES_S = 120.0
+_LIMITS = ("time_limit_s", "memory_limit_mb")
 # How the judge begins what it says of a case that failed.
 _FAILED_CASE = re.compile(r"case (\d+) of \d+: ")
 
@@ -37,12 +41,12 @@ class ServerRefused(ServeError):
 
 
 class OverHttp:
-    """raw: the tests of each problem as they stand in its file, by its id, which is what the judge is told by.
+    """judged: of each problem, by its id, the fields of `/v1/judge` as `judge_fields` reads them.
 
     url: of the server, with or without `/v1`. key: its API key.
     """
 
-    def __init__(self, url: str, key: str | None, raw: Mapping[str, Json], at_once: int) -> None:
+    def __init__(self, url: str, key: str | None, judged: Mapping[str, Json], at_once: int) -> None:
         base = url.rstrip("/").removesuffix("/v1")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
@@ -55,7 +59,8 @@ class OverHttp:
         except (httpx.InvalidURL, ValueError, TypeError) as error:
             raise ServerRefused(f"--server: {shown(url)} is no address: {error}") from None
         self._url = base
-        self._raw = raw
+        self._judged = judged
+        self._checkpoints: Mapping[str, str] = {}
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -73,7 +78,7 @@ class OverHttp:
             )
         try:
             notes = [(each["id"], each["alpharay"]) for each in answer.json()["data"]]
-            found = tuple(
+            members = tuple(
                 ServedMember(
                     name=name,
                     alpha=note["alpha"],
@@ -85,31 +90,33 @@ class OverHttp:
             )
         except (ValueError, KeyError, TypeError):
             raise ServerRefused(f"--server: {self._url} is no server of alpharay's") from None
-        return found
+        self._checkpoints = {member.name: member.sha256 for member in members}
+        return members
 
     async def sample(self, member: str, path: str, body: EngineBody, headers: Mapping[str, str]) -> Reply:
-        """One whole answer of a member. Raises SampleLost."""
+        """One whole answer of a member. Raises SampleLost, and ServerRefused: another checkpoint answers by now."""
         try:
-            answer = await self._client.post(path, content=body.whole(), headers=dict(headers))
+            answer = await self._posted(path, body.whole(), headers)
         except httpx.HTTPError as error:
             raise SampleLost(f"{member}: {error or type(error).__name__}") from error
         if answer.status_code in _PASSES:
             raise SampleLost(f"{member}: {answer.status_code} {answer.text[:300]}")
+        if answer.status_code == HTTPStatus.OK:
+            self._check_checkpoint(member, answer.content)
         return Reply(answer.status_code, answer.headers.get("content-type", ""), answer.content)
 
     async def judge(
-        self, tests: Tests, completion: str, limits: Limits, language: str, group: str
+        self,
+        tests: Tests,  # noqa: ARG002 - the server reads them itself
+        completion: str,
+        limits: Limits,  # noqa: ARG002 - as are those that the problem sets; the others are the server's
+        language: str,
+        group: str,
     ) -> Verdict:
         """group: the problem's id. Raises JudgeUnavailable, and ServerRefused for what the server will not judge."""
-        del tests  # the server reads them itself
-        asked = {
-            "tests": self._raw[group],
-            "completion": completion,
-            "language": language,
-            "limits": {"time_limit_s": limits.cpu_s, "memory_limit_mb": limits.memory_mb},
-        }
+        asked = {**self._judged[group], "completion": completion, "language": language}
         try:
-            answer = await self._client.post("/v1/judge", content=json.dumps(asked))
+            answer = await self._posted("/v1/judge", json.dumps(asked))
         except httpx.HTTPError as error:
             raise JudgeUnavailable(str(error) or type(error).__name__) from error
         if answer.status_code in _PASSES:
@@ -120,11 +127,42 @@ class OverHttp:
             )
         return _verdict(answer.json())
 
+    async def _posted(
+        self, path: str, content: bytes | str, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """The answer, once the key's limits let the request in. Raises httpx.HTTPError, and ServerRefused: not today."""
+        while True:
+            answer = await self._client.post(path, content=content, headers=dict(headers or {}))
+            wait = answer.headers.get("retry-after", "")
+            if answer.status_code != HTTPStatus.TOO_MANY_REQUESTS or not wait.isdecimal():
+                return answer
+            if int(wait) > _LIMIT_PASSES_S:
+                raise ServerRefused(f"{self._url}{path} answers 429: {shown(answer.text[:300])}")
+            await asyncio.sleep(int(wait))
 
-def raw_tests(path: Path) -> dict[str, Json]:
-    """The `tests` of each problem of a file that has been read, by its id, as they stand there."""
+    def _check_checkpoint(self, member: str, content: bytes) -> None:
+        """Samples of two checkpoints must not count as one member's."""
+        try:
+            checkpoint = json.loads(content)["choices"][0]["alpharay"]["checkpoint"]
+        except (ValueError, LookupError, TypeError):
+            return
+        if checkpoint != self._checkpoints.get(member, checkpoint):
+            raise ServerRefused(
+                f"--server: {member} has another checkpoint now ({str(checkpoint)[:12]}, before "
+                f"{self._checkpoints[member][:12]}); start again with another --out"
+            )
+
+
+def judge_fields(path: Path) -> dict[str, Json]:
+    """Of each problem of a file that has been read, by its id: its `tests` as they stand there, and the limits it sets."""
     with any_digits(), path.open(encoding="utf-8") as lines:
-        return {raw["id"]: raw["tests"] for raw in map(json.loads, filter(str.strip, lines))}
+        return {
+            raw["id"]: {
+                "tests": raw["tests"],
+                "limits": {name: raw[name] for name in _LIMITS if raw.get(name) is not None},
+            }
+            for raw in map(json.loads, filter(str.strip, lines))
+        }
 
 
 def _verdict(told: Json) -> Verdict:
