@@ -77,13 +77,18 @@ class _State:
 class Batch:
     """Ask `draws`, report each by `record` or `lost`, ask again; over when nothing is under way and none is returned.
 
-    spent: samples begun, those that `recall` was told of included.
+    spent: samples begun, those that `recall` was told of included. under_way: those of them that are not finished.
+    solved: problems with a pass.
     """
 
     def __init__(self, plan: BatchPlan) -> None:
         self.plan = plan
         self.spent = 0
+        self.under_way = 0
+        self.solved = 0
         self._states = [_State() for _ in range(plan.problems)]
+        # (samples begun, problem) of every problem that may be drawn now, and entries that are out of date beside them.
+        self._waiting = [(0, problem) for problem in range(plan.problems)]
         shape = (plan.problems, len(plan.members))
         self._samples = np.zeros(shape, dtype=np.int64)
         self._passed = np.zeros(shape, dtype=np.int64)
@@ -92,18 +97,9 @@ class Batch:
         self._known = 0
 
     @property
-    def solved(self) -> int:
-        """Problems with a pass."""
-        return sum(state.passes > 0 for state in self._states)
-
-    @property
     def open(self) -> int:
         """Problems that may get more samples, were there budget enough."""
         return sum(self._is_open(state) for state in self._states)
-
-    @property
-    def under_way(self) -> int:
-        return sum(state.under_way for state in self._states)
 
     def draws(self, at_once: int) -> list[BatchDraw]:
         """The draws to start so that up to `at_once` are under way.
@@ -112,27 +108,19 @@ class Batch:
         its samples however few problems are left.
         """
         room = min(at_once - self.under_way, self.plan.budget - self.spent)
-        waiting = [
-            (state.begun, problem)
-            for problem, state in enumerate(self._states)
-            if self._is_open(state) and state.under_way < max(1, state.finished)
-        ]
-        heapq.heapify(waiting)
         chosen: list[BatchDraw] = []
-        while waiting and len(chosen) < room:
-            _, problem = heapq.heappop(waiting)
-            draw = self._next(problem)
-            if draw is None:
-                continue
-            chosen.append(draw)
-            state = self._states[problem]
-            if self._is_open(state) and state.under_way < max(1, state.finished):
-                heapq.heappush(waiting, (state.begun, problem))
+        while self._waiting and len(chosen) < room:
+            begun, problem = heapq.heappop(self._waiting)
+            if begun == self._states[problem].begun and self._may_be_drawn(problem):
+                draw = self._next(problem)
+                if draw is not None:
+                    chosen.append(draw)
         return chosen
 
     def record(self, draw: BatchDraw, passed: bool | None) -> None:
         """What came of a draw under way. None: it could not be judged, which says nothing."""
         self._states[draw.problem].under_way -= 1
+        self.under_way -= 1
         self._count(draw, passed)
 
     def recall(self, draw: BatchDraw, passed: bool | None) -> None:
@@ -153,14 +141,27 @@ class Batch:
         state.under_way -= 1
         state.free.setdefault(draw.member, []).append(draw.sample)
         self.spent -= 1
+        self.under_way -= 1
+        self._wait(draw.problem)
 
     def _count(self, draw: BatchDraw, passed: bool | None) -> None:
-        self._states[draw.problem].finished += 1
-        if passed is None:
-            return
-        self._states[draw.problem].passes += passed
-        self._samples[draw.problem, self._number[draw.member]] += 1
-        self._passed[draw.problem, self._number[draw.member]] += passed
+        state = self._states[draw.problem]
+        state.finished += 1
+        if passed is not None:
+            self.solved += passed and not state.passes
+            state.passes += passed
+            self._samples[draw.problem, self._number[draw.member]] += 1
+            self._passed[draw.problem, self._number[draw.member]] += passed
+        self._wait(draw.problem)
+
+    def _wait(self, problem: int) -> None:
+        """After every change of its state: a batch may have ten thousand problems, which are not all looked at again."""
+        if self._may_be_drawn(problem):
+            heapq.heappush(self._waiting, (self._states[problem].begun, problem))
+
+    def _may_be_drawn(self, problem: int) -> bool:
+        state = self._states[problem]
+        return self._is_open(state) and state.under_way < max(1, state.finished)
 
     def _is_open(self, state: _State) -> bool:
         most = self.plan.most_per_problem
@@ -180,7 +181,9 @@ class Batch:
             sample = state.drawn[member]
             state.drawn[member] += 1
         state.under_way += 1
+        self.under_way += 1
         self.spent += 1
+        self._wait(problem)
         return BatchDraw(problem, member, sample)
 
     def _member(self, problem: int, drawable: list[str], had: Counter[str]) -> str:

@@ -54,10 +54,11 @@ def hosted(config: Config, address: str | None, say: Callable[[str], None]) -> I
 
     Raises StartFailed and its kin.
     """
-    # Nobody is told where it listens: readiness is asked for there. What is measured teaches no router, and asks none:
-    # a schedule may name members that are not measured.
+    # Nobody is told where it listens, and one process does: readiness is asked for there. What is measured teaches no
+    # router, and asks none: a schedule may name members that are not measured.
     port = check_port("127.0.0.1", 0)
-    server = config.server.model_copy(update={"host": "127.0.0.1", "port": port, "api_keys_file": None})
+    here = {"host": "127.0.0.1", "port": port, "replicas": 1, "api_keys_file": None}
+    server = config.server.model_copy(update=here)
     config = config.model_copy(update={"server": server, "store": None, "router": Router()})
     members, specs = prepare(config, say)
     revision = Revision(config=config, members=members, specs=specs)

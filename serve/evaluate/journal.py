@@ -44,7 +44,9 @@ class Journal:
             self._lock = (folder / ".lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OutcomesError(f"another `alpharay eval` is writing to {folder}") from None
+            raise OutcomesError(
+                f"another process of alpharay is writing to {folder}; wait for its end, or use another --out"
+            ) from None
         except OSError as error:
             raise OutcomesError(f"{folder} cannot be written: {error.strerror}") from error
         self._rollouts = Parts(folder / "rollouts")
@@ -70,7 +72,7 @@ class Journal:
     @property
     def done(self) -> set[Key]:
         """(problem, member, sample) of every row there is. Those that the judge itself failed at are to be redone."""
-        return {key for key, row in self._rows.items() if row["verdict"] != VerdictKind.JUDGE_ERROR}
+        return set(self.solved)
 
     @property
     def large(self) -> bool:
@@ -79,8 +81,12 @@ class Journal:
 
     @property
     def solved(self) -> dict[Key, bool]:
-        """Whether each sample of `done` was accepted."""
-        return {key: self._rows[key]["verdict"] == VerdictKind.ACCEPTED for key in self.done}
+        """Whether each sample of `done` was accepted, in the order of the file."""
+        return {
+            key: row["verdict"] == VerdictKind.ACCEPTED
+            for key, row in self._rows.items()
+            if row["verdict"] != VerdictKind.JUDGE_ERROR
+        }
 
     def add(self, row: Row) -> None:
         """Takes a row; it is safe after the next `flush`."""

@@ -176,7 +176,7 @@ async def test_an_engine_that_stays_away_ends_the_run(tmp_path):
 
 
 def test_two_runs_cannot_write_to_one_folder(tmp_path):
-    with Journal(tmp_path), pytest.raises(OutcomesError, match="another `alpharay eval` is writing"):
+    with Journal(tmp_path), pytest.raises(OutcomesError, match="another process of alpharay is writing"):
         Journal(tmp_path)
     Journal(tmp_path).close()
 
@@ -187,6 +187,14 @@ def row(sample, **more):
         "failed_level": None, "passed": 1, "total": 1, "prompt_tokens": 1, "completion_tokens": 1, "cpu_s": 0.0,
         "text_sha256": "0", **more,
     }  # fmt: skip
+
+
+def test_a_run_that_goes_on_is_told_of_its_samples_in_one_order(tmp_path):
+    with Journal(tmp_path) as journal:
+        for sample in reversed(range(50)):
+            journal.add(row(sample))
+    with Journal(tmp_path) as journal:
+        assert list(journal.solved) == [("p", "m", sample) for sample in range(50)]
 
 
 def test_a_line_that_was_cut_off_is_dropped_and_the_next_is_whole(tmp_path):

@@ -66,7 +66,12 @@ class SolveRun(Run):
         deadline_s: seconds after which nothing is begun any more, and what is under way is cancelled and not counted.
         Raises OutcomesError: an engine refuses a problem, or one cannot be reached again and again.
         """
-        keeper = asyncio.create_task(self._keep(show))
+
+        def told(_: Tally) -> None:
+            self._tell()
+            show(self.tally)
+
+        keeper = asyncio.create_task(self._keep(told))
         running: dict[asyncio.Task[Row], BatchDraw] = {}
         until = asyncio.get_running_loop().time() + deadline_s
         try:
@@ -90,8 +95,7 @@ class SolveRun(Run):
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
             self._journal.publish()
-            self._tell()
-            show(self.tally)
+            told(self.tally)
 
     def _take(self, draw: BatchDraw, row: Row) -> None:
         self._journal.add(row)
@@ -104,7 +108,6 @@ class SolveRun(Run):
             )
         self.tally.drawn += 1
         self.tally.verdicts[verdict] += 1
-        self._tell()
 
     def _tell(self) -> None:
         batch = self._batch
