@@ -23,6 +23,8 @@ from alpharay.serve.state.revision import AnnouncedRevision
 SILENT_AFTER_S = 10.0
 # An ingress replica that has been silent for this long has nothing under way any more.
 _GONE_AFTER_S = 60.0
+# `alpharay serve` looks for orders every second; where nobody has for this long, nobody would follow one.
+_FOLLOWED_S = 30.0
 
 
 class Phase(StrEnum):
@@ -128,6 +130,7 @@ class ClusterState:
         self._ingress: dict[str, tuple[float, IngressReport]] = {}
         self._drain_s: float | None = None
         self._changes = Changes()
+        self._followed_at = time.monotonic()  # whoever does is about to look
 
     async def report_members(
         self, replica: str, reports: Mapping[str, MemberReport], failures: Mapping[str, int] | None = None
@@ -177,12 +180,18 @@ class ClusterState:
         answering = [report for report in living if not report.over]
         return bool(answering) and all(report.revision >= number for report in answering)
 
-    async def ask_change(self, order: Order) -> Change:
-        """As `Changes.ask`. The process of `alpharay serve` looks for orders, and reports how far it is."""
+    async def ask_change(self, order: Order) -> Change | None:
+        """As `Changes.ask`. The process of `alpharay serve` looks for orders, and reports how far it is.
+
+        None: there is no such process, as where Ray Serve builds the application by itself.
+        """
+        if time.monotonic() - self._followed_at > _FOLLOWED_S:
+            return None
         return self._changes.ask(order)
 
     async def pending_order(self) -> Order | None:
         """The order that waits to be begun."""
+        self._followed_at = time.monotonic()
         return self._changes.pending()
 
     async def report_change(self, change: Change) -> None:

@@ -163,6 +163,25 @@ async def test_an_order_that_is_lost_with_the_cluster_state_is_said_to_be(guarde
     assert "the order was lost" in answer.json()["error"]["message"]
 
 
+async def test_a_change_is_waited_for_while_the_cluster_state_cannot_be_reached(guarded):
+    asking = post(guarded, {"high": "/new"}, wait=True)
+    order = await begun(guarded.cluster_state)
+    guarded.handle.away = True
+    await pass_time(5)
+    assert not asking.done()
+    guarded.handle.away = False
+    await guarded.cluster_state.report_change(Change(id=order.id, phase=ChangePhase.DONE))
+    assert (await asking).status_code == 200
+
+
+async def test_an_order_that_nobody_would_follow_is_refused(guarded):
+    await pass_time(60)  # and nobody looks for orders
+    answer = await post(guarded, {"high": "/new"})
+    assert answer.status_code == 503
+    assert "no process of `alpharay serve`" in answer.json()["error"]["message"]
+    assert await guarded.cluster_state.changes() == ()
+
+
 async def test_a_client_that_leaves_does_not_end_the_change(guarded):
     asking = post(guarded, {"high": "/new"}, wait=True)
     await begun(guarded.cluster_state)

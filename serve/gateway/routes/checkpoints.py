@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,15 @@ async def move(server: Server, folders: Mapping[str, Path], *, wait: bool) -> Js
     """Begins the change. wait: returns when it is over, else when the checkpoints are known to fit.
 
     Raises RequestError: 400, they do not fit; 409, another change is under way, or this one failed; 503, the cluster
-    state cannot be reached, or has lost the order.
+    state cannot be reached, or has lost the order, or nobody follows orders.
     """
     order = Order(id=uuid.uuid4().hex, checkpoints=folders)
-    change: Change = await _ask(server, "ask_change", order)
+    change: Change | None = await _ask(server, "ask_change", order)
+    if change is None:
+        raise no_capacity(
+            "no process of `alpharay serve` follows orders here; where Ray Serve built the application by itself, "
+            "change its configuration and deploy it again"
+        )
     if change.id != order.id:
         raise RequestError(
             409,
@@ -115,11 +121,15 @@ async def move(server: Server, folders: Mapping[str, Path], *, wait: bool) -> Js
     misses = 0
     while not change.over and (wait or change.phase in _BEFORE_IT_BEGINS):
         await asyncio.sleep(_LOOK_S)
-        latest = {known.id: known for known in await _ask(server, "changes")}
+        latest: dict[str, Change] = {}
+        with suppress(RequestError):  # it may be restarting, and the change goes on
+            latest = {known.id: known for known in await _ask(server, "changes")}
         misses = 0 if order.id in latest else misses + 1
         change = latest.get(order.id, change)
         if misses > _MISSES:
-            raise no_capacity(f"the order was lost with the cluster state; GET {PATH} tells what is served")
+            raise no_capacity(
+                f"the order was lost with the cluster state, or that cannot be reached; GET {PATH} tells what is served"
+            )
     if change.phase is ChangePhase.REFUSED:
         raise RequestError(400, change.error, code="checkpoints_refused")
     if change.phase is ChangePhase.FAILED:
