@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from alpharay.serve.arguments import positive
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -12,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
     parser.add_argument(
-        "--budget", type=_positive, metavar="K", help="samples to decide at (default: as many as were drawn)"
+        "--budget", type=positive(), metavar="K", help="samples to decide at (default: as many as were drawn)"
     )
     parser.add_argument(
         "--baseline",
@@ -26,12 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "example:\n  alpharay audit run/outcomes.parquet --out run/audit\n\n"
         "Writes report.md, report.json, frontier.png and portfolio.yaml."
     )
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,34 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from alpharay.serve.arguments import add_problems, add_sampling, positive, sampling_options
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("problems", type=Path, metavar="PROBLEMS", help="problems with their tests, JSONL")
+    add_problems(parser)
     parser.add_argument(
-        "config",
-        nargs="?",
-        type=Path,
-        metavar="CONFIG",
-        help="configuration (YAML); without it, the embedded frontier",
-    )
-    parser.add_argument(
-        "--samples", type=_positive, required=True, metavar="N", help="of each problem and member"
+        "--samples", type=positive(1_000_000), required=True, metavar="N", help="of each problem and member"
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="where outcomes.parquet is, or will be"
     )
     parser.add_argument("--members", nargs="+", metavar="M", help="only these, by name or alpha")
-    parser.add_argument("--temperature", type=float, metavar="T", help="instead of the checkpoint's own")
-    parser.add_argument("--top-p", type=float, metavar="P", help="instead of the checkpoint's own")
-    parser.add_argument("--max-tokens", type=_positive, metavar="N", help="of one completion")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the whole run (default: 0)")
-    parser.add_argument(
-        "--in-flight",
-        type=_positive,
-        default=128,
-        metavar="N",
-        help="samples at once per member (default: 128)",
-    )
+    add_sampling(parser, in_flight="samples at once per member")
     parser.add_argument(
         "--label",
         metavar="NAME",
@@ -49,19 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --save-rollouts: token ids and log-probabilities as well",
     )
-    parser.add_argument("--address", help="a Ray cluster to join, instead of starting one here")
     parser.epilog = (
         "example:\n  alpharay eval problems.jsonl frontier.yaml --samples 64 --out run\n"
         "  alpharay eval problems.jsonl frontier.yaml --samples 64 --out run --members 1 --temperature 1.2 "
         "--label temperature\n  alpharay audit run/outcomes.parquet --out run/audit\n\n"
         "Started again it goes on where it stopped, also after a kill, and with a larger N it adds to what is there."
     )
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -101,12 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             kept.add(number)
         members = tuple(entry for n, entry in enumerate(config.members) if n in kept)
         config = config.model_copy(update={"members": members})
-    options = {
-        "temperature": arguments.temperature,
-        "top_p": arguments.top_p,
-        "max_tokens": arguments.max_tokens,
-    }
-    options = {name: value for name, value in options.items() if value is not None}
+    options = sampling_options(arguments)
     check_engine()
     check_sandbox(config.judge.sandbox, config.judge.packages)
     say = timed_lines()

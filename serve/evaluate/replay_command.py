@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alpharay.serve.arguments import positive
+
 if TYPE_CHECKING:
     from alpharay.router import Member
     from alpharay.router.replay import Replay, Replayed
@@ -27,12 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         action="append",
-        type=_positive,
+        type=positive(4096),
         required=True,
         metavar="B",
         help="samples; may be repeated",
     )
-    parser.add_argument("--seeds", type=_positive, default=20, metavar="N", help="runs of each (default: 20)")
+    parser.add_argument(
+        "--seeds", type=positive(4096), default=20, metavar="N", help="runs of each (default: 20)"
+    )
     parser.add_argument(
         "--price",
         type=_price,
@@ -49,12 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Draws without replacement from recorded samples, and stops at the first pass. single, portfolio, bandit\n"
         "and adaptive have learnt from other problems than they are tried on (5 folds)."
     )
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 4096):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 4096, got {text!r}")
-    return int(text)
 
 
 def _price(text: str) -> float:

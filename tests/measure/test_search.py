@@ -217,7 +217,7 @@ def test_members_are_named_after_their_weights(point, names, name):
             "'low' is combined already",
         ),
         (["--samples", "9999", "--bounds", "0.2,1"], "the first at most 0 and the second at least 1"),
-        (["--samples", "9999", "--k", "0"], "must be a whole number from 1, got '0'"),
+        (["--samples", "9999", "--k", "0"], "must be a whole number from 1 to 1000000000, got '0'"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(options, error, tmp_path, capsys):

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alpharay.serve.arguments import add_problems, add_sampling, positive, sampling_options
+
 if TYPE_CHECKING:
     from alpharay.router.search.halving import Subject
     from alpharay.serve.config import Config
@@ -14,20 +16,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("problems", type=Path, metavar="PROBLEMS", help="problems with their tests, JSONL")
-    parser.add_argument(
-        "config",
-        nargs="?",
-        type=Path,
-        metavar="CONFIG",
-        help="configuration (YAML) that names the checkpoints; without it, the embedded frontier",
-    )
+    add_problems(parser, "configuration (YAML) that names the checkpoints; without it, the embedded frontier")
     parser.add_argument(
         "--k", type=_numbers, default=(1, 10, 50), metavar="K,…",
         help="numbers of samples that a request may get (default: 1,10,50)",
     )  # fmt: skip
     parser.add_argument(
-        "--samples", type=_positive, required=True, metavar="TOTAL", help="over all points and problems"
+        "--samples", type=positive(), required=True, metavar="TOTAL", help="over all points and problems"
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="where frontier.yaml and the reports go"
@@ -47,19 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of each checkpoint's weight (default: -0.5,1.5)",
     )  # fmt: skip
     parser.add_argument(
-        "--members", type=_positive, default=8, metavar="N", help="to end with, at most (default: 8)"
+        "--members", type=positive(), default=8, metavar="N", help="to end with, at most (default: 8)"
     )
     parser.add_argument(
         "--no-random", action="store_true",
         help="without the null baseline, a checkpoint as far from the first as the last is, in a random direction",
     )  # fmt: skip
-    parser.add_argument("--temperature", type=float, metavar="T", help="instead of the checkpoint's own")
-    parser.add_argument("--max-tokens", type=_positive, metavar="N", help="of one completion")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the whole search (default: 0)")
-    parser.add_argument(
-        "--in-flight", type=_positive, default=128, metavar="N", help="samples at once (default: 128)"
-    )
-    parser.add_argument("--address", help="a Ray cluster to join, instead of starting one here")
+    add_sampling(parser, "search")
     parser.epilog = (
         "example:\n  alpharay search problems.jsonl frontier.yaml --k 1,10,50 --samples 40000 --out found\n"
         "  alpharay serve found/frontier.yaml\n\n"
@@ -67,14 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000_000):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)
-
-
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_positive(part.strip()) for part in text.split(",")}))
+    return tuple(sorted({positive()(part.strip()) for part in text.split(",")}))
 
 
 def _bounds(text: str) -> tuple[float, float]:
@@ -136,7 +119,6 @@ def run(arguments: argparse.Namespace) -> int:
     check_engine()
     check_sandbox(config.judge.sandbox, config.judge.packages)
     say = timed_lines()
-    options = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
     searched = Searched(
         config=config,
         plan=plan,
@@ -146,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
         problems_file=arguments.problems,
         folder=arguments.out,
         seed=arguments.seed,
-        options={name: value for name, value in options.items() if value is not None},
+        options=sampling_options(arguments),
         in_flight=arguments.in_flight,
         address=arguments.address,
     )

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alpharay.serve.arguments import add_problems, add_sampling, positive, sampling_options
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,20 +17,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("problems", type=Path, metavar="PROBLEMS", help="problems with their tests, JSONL")
-    parser.add_argument(
-        "config",
-        nargs="?",
-        type=Path,
-        metavar="CONFIG",
-        help="configuration (YAML); without it, the embedded frontier",
-    )
+    add_problems(parser)
     parser.add_argument(
         "--server", metavar="URL",
         help="draw from and judge on this server instead of starting engines here; its key is read from ALPHARAY_API_KEY",
     )  # fmt: skip
     parser.add_argument(
-        "--budget", type=_positive, required=True, metavar="SAMPLES",
+        "--budget", type=positive(), required=True, metavar="SAMPLES",
         help="over all problems, those that are in DIR already included",
     )  # fmt: skip
     parser.add_argument(
@@ -40,35 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the schedule of members that each problem follows (default: the configuration's; without one it is "
         "learnt from the batch)",
     )  # fmt: skip
-    parser.add_argument("--max-per-problem", type=_positive, metavar="N", help="samples of one problem")
+    parser.add_argument("--max-per-problem", type=positive(), metavar="N", help="samples of one problem")
     parser.add_argument(
-        "--stop-after-passes", type=_positive, default=1, metavar="N",
+        "--stop-after-passes", type=positive(), default=1, metavar="N",
         help="passes after which a problem gets no more samples (default: 1)",
     )  # fmt: skip
     parser.add_argument(
         "--deadline", type=_seconds, default=math.inf, metavar="SECONDS",
         help="of sampling, after which what is under way is cancelled; started again, it goes on",
     )  # fmt: skip
-    parser.add_argument("--temperature", type=float, metavar="T", help="instead of the checkpoint's own")
-    parser.add_argument("--top-p", type=float, metavar="P", help="instead of the checkpoint's own")
-    parser.add_argument("--max-tokens", type=_positive, metavar="N", help="of one completion")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the whole run (default: 0)")
-    parser.add_argument(
-        "--in-flight", type=_positive, default=128, metavar="N",
-        help="samples at once (default: 128)",
-    )  # fmt: skip
-    parser.add_argument("--address", help="a Ray cluster to join, instead of starting one here")
+    add_sampling(parser)
     parser.epilog = (
         "example:\n  alpharay solve problems.jsonl frontier.yaml --budget 20000 --out solved\n"
         "  alpharay solve problems.jsonl --server http://127.0.0.1:8000 --budget 20000 --out solved\n\n"
         "Started again it goes on where it stopped, also after a kill, and with a larger budget it adds to what is there."
     )
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000_000):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -149,11 +130,6 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
 
     with any_digits():
         problems = read_problems(arguments.problems)
-    options = {
-        "temperature": arguments.temperature,
-        "top_p": arguments.top_p,
-        "max_tokens": arguments.max_tokens,
-    }
     return Wanted(
         file=arguments.problems,
         problems=tuple(problems.values()),
@@ -163,6 +139,6 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         passes=arguments.stop_after_passes,
         deadline_s=arguments.deadline,
         seed=arguments.seed,
-        options={name: value for name, value in options.items() if value is not None},
+        options=sampling_options(arguments),
         in_flight=arguments.in_flight,
     )
