@@ -1,7 +1,7 @@
 """Applies a unified diff to files, as `git apply` and `patch -p1` do, without starting either on what a model wrote."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from alpharay.judge.errors import ProblemError
@@ -9,10 +9,26 @@ from alpharay.judge.workspace.files import Tree, check_path, check_tree
 
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+\d+(?:,\d+)? @@")
 _NOTHING = "/dev/null"
+# In bytes of the files that are changed, counted at each change; a line that is searched counts as eight. More than honest
+# patches need, and a second or two of work, during which nothing else is judged.
+_MOST_WORK, _OF_A_LINE = 64 << 20, 8
 
 
 class PatchError(ValueError):
     """A candidate's patch cannot be applied; the text says which part."""
+
+
+class _Work:
+    """What applying a patch may still cost."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_WORK
+
+    def take(self, amount: int) -> None:
+        """Raises PatchError: there is not so much left."""
+        self._left -= amount
+        if self._left < 0:
+            raise PatchError("the patch has too many changes of files that are too long")
 
 
 @dataclass(slots=True)
@@ -37,7 +53,7 @@ def apply(tree: Mapping[str, bytes], patch: str) -> Tree:
     changes = _parsed(patch)
     if not changes:
         raise PatchError("the patch changes nothing; a unified diff begins with --- and +++ lines")
-    patched = dict(tree)
+    patched, work = dict(tree), _Work()
     for change in changes:
         path = change.old if change.new == _NOTHING else change.new
         try:
@@ -53,7 +69,7 @@ def apply(tree: Mapping[str, bytes], patch: str) -> Tree:
         elif path in patched:
             raise PatchError(f"the patch makes {path}, which is there already")
         if change.new != _NOTHING:
-            patched[path] = _changed(content, change, path)
+            patched[path] = _changed(content, change, path, work)
     try:
         check_tree(patched, "the patched files")
     except ProblemError as error:
@@ -103,7 +119,8 @@ def _path(line: str, prefix: str) -> str:
     return path.removeprefix(prefix) if path != _NOTHING else path
 
 
-def _changed(content: bytes, change: _Change, path: str) -> bytes:
+def _changed(content: bytes, change: _Change, path: str, work: _Work) -> bytes:
+    work.take(len(content))
     try:
         lines = content.decode().split("\n")
     except UnicodeDecodeError:
@@ -112,7 +129,8 @@ def _changed(content: bytes, change: _Change, path: str) -> bytes:
         lines = [""] if change.old != _NOTHING else []
     moved = 0
     for number, hunk in enumerate(change.hunks, 1):
-        place = _found(lines, hunk, max(0, hunk.start - 1 + moved))
+        work.take(len(lines))  # which all move
+        place = _found(lines, hunk, max(0, hunk.start - 1 + moved), work)
         if place is None:
             raise PatchError(f"hunk {number} of {path} does not fit: its lines are not there")
         lines[place : place + len(hunk.before)] = hunk.after
@@ -122,10 +140,29 @@ def _changed(content: bytes, change: _Change, path: str) -> bytes:
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
-def _found(lines: list[str], hunk: _Hunk, near: int) -> int | None:
+def _found(lines: list[str], hunk: _Hunk, near: int, work: _Work) -> int | None:
     """Where the hunk's lines are, the nearest first."""
     size = len(hunk.before)
     if not size:
         return min(near + 1 if hunk.start and near else near, len(lines))
-    places = [place for place in range(len(lines) - size + 1) if lines[place : place + size] == hunk.before]
-    return min(places, key=lambda place: abs(place - near), default=None)
+    if lines[near : near + size] == hunk.before:
+        return near
+    work.take(_OF_A_LINE * (len(lines) + size))
+    return min(_places(lines, hunk.before), key=lambda place: abs(place - near), default=None)
+
+
+def _places(lines: list[str], wanted: list[str]) -> Iterator[int]:
+    """Where the wanted lines begin, by Knuth, Morris and Pratt: each line is looked at twice at most."""
+    falls, agree = [0], 0  # by how many lines agree: with how many to go on where the next one does not
+    for line in wanted[1:]:
+        while agree and line != wanted[agree]:
+            agree = falls[agree - 1]
+        agree += line == wanted[agree]
+        falls.append(agree)
+    agree = 0
+    for place, line in enumerate(lines, 1):
+        while agree and (agree == len(wanted) or line != wanted[agree]):
+            agree = falls[agree - 1]
+        agree += line == wanted[agree]
+        if agree == len(wanted):
+            yield place - agree

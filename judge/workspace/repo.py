@@ -13,7 +13,7 @@ from alpharay.judge.workspace.patch import PatchError, apply
 PATCH = "patch"
 MOST_COMMANDS, LONGEST_COMMAND = 20, 1000
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
-_DIFF = re.compile(r"(?ms)^(`{3,}|~{3,})[ \t]*(?:diff|patch|udiff)\b[^\n]*\n(.*?)^\1[ \t]*$")
+_OPENS = re.compile(r"(`{3,}|~{3,})[ \t]*(?:diff|patch|udiff)\b")
 _PYTHON = ("python", "python3")
 
 Command = tuple[str, ...]
@@ -99,9 +99,17 @@ def _command(value: object, where: str) -> Command:
 
 def patch_in(completion: str) -> str | None:
     """The last diff block of a model's answer, or the answer where it is a diff as a whole."""
-    blocks = _DIFF.findall(completion)
-    if blocks:
-        return str(blocks[-1][1])
+    # Line by line: a pattern for whole blocks would look through the rest of an answer at each block that is never closed.
+    last, fence, block = None, "", [""]
+    for line in completion.split("\n"):
+        if fence and line.rstrip(" \t") == fence:
+            last, fence = "".join(block), ""
+        elif fence:
+            block.append(f"{line}\n")
+        elif opened := _OPENS.match(line):
+            fence, block = opened[1], []
+    if last is not None:
+        return last
     return completion if re.search(r"(?m)^--- .*\n\+\+\+ ", completion) and "```" not in completion else None
 
 

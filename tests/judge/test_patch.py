@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpharay.judge.workspace.patch import PatchError, apply
+from alpharay.judge.workspace.patch import PatchError, _places, apply
+from alpharay.judge.workspace.repo import patch_in
 
 LINES = st.lists(st.sampled_from(["a", "b", "", "    c", "- d", "+ e", "@@ f", "--- g"]), max_size=12)
 TEXT = LINES.map(lambda lines: "".join(f"{line}\n" for line in lines))
@@ -63,3 +64,32 @@ def test_what_cannot_be_applied_says_why(patch, said):
     with pytest.raises(PatchError) as error:
         apply({"f": b"one\n"}, patch)
     assert said in str(error.value)
+
+
+FEW = st.lists(st.sampled_from("ab"), max_size=12)
+
+
+@given(FEW, FEW.filter(bool))
+def test_lines_are_found_wherever_they_are(lines, wanted):
+    size = len(wanted)
+    assert list(_places(lines, wanted)) == [n for n in range(len(lines)) if lines[n : n + size] == wanted]
+
+
+def test_a_patch_that_would_hold_the_judge_up_is_refused():
+    with pytest.raises(PatchError, match="too many changes of files that are too long"):
+        apply({"f": b"x" * (8 << 20)}, "--- a/f\n+++ b/f\n" * 9)
+
+
+@pytest.mark.parametrize(
+    ("answer", "patch"),
+    [
+        ("```diff\na\n```\nor\n~~~patch x\nb\n~~~ \n", "b\n"),
+        ("```diff\na\n```\nor\n```diff\nb\n", "a\n"),
+        ("```diff\n```", ""),
+        ("```diff\n" * 50_000, None),
+        ("```python\n--- a\n+++ b\n```", None),
+        ("--- a\n+++ b\n", "--- a\n+++ b\n"),
+    ],
+)
+def test_the_last_block_that_is_closed_is_the_patch(answer, patch):
+    assert patch_in(answer) == patch
