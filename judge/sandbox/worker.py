@@ -277,7 +277,8 @@ class Worker:
             first, *rest = (await self._wait(patience))["runs"]
             if "refused" in first:
                 raise RunRefused(f"the sandbox could not start a process: {first['refused']}")
-            self._shelved = order.more or len(rest) < len(order.rest)
+            unlinked = order.mode == "tool" and not order.last
+            self._shelved = order.more or unlinked or len(rest) < len(order.rest)
             marks = memory_file.content(files[6], 8 * cases)[0] if order.mode == "call" else b""
             most = max(1, len(order.writes)) * (limits.output_bytes + SIZE_BYTES)
             answers = memory_file.content(files[5], most)[0] if answering else b""
@@ -297,7 +298,7 @@ class Worker:
             _close(files[1:])
 
     def drop(self) -> None:
-        """Ends what is kept compiled for a run that does not come. To be called between candidates.
+        """Ends what is kept for a run that does not come, compiled or half so. To be called between candidates.
 
         A sandbox whose candidate had a folder to write in ends: what that left belongs to another user, and is nobody's.
         """
