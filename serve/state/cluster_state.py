@@ -5,6 +5,7 @@ A small actor of its own, because any other part may be restarted: counters must
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -130,7 +131,7 @@ class ClusterState:
         self._ingress: dict[str, tuple[float, IngressReport]] = {}
         self._drain_s: float | None = None
         self._changes = Changes()
-        self._followed_at = time.monotonic()  # whoever does is about to look
+        self._followed_at = -math.inf  # when orders were last looked for
 
     async def report_members(
         self, replica: str, reports: Mapping[str, MemberReport], failures: Mapping[str, int] | None = None
