@@ -95,7 +95,7 @@ async def test_the_time_it_took_to_compile_is_no_time_idle():
             self.waits_since = started
 
     run = Compiling(
-        {"run": 1, "same": True, "mode": "stdio", "files": [], "writes": []},
+        {"run": 1, "same": True, "mode": "stdio", "files": [], "writes": [], "launch": []},
         [0, 0, 1, 2],
         None,
         CompiledProgramCache(),
@@ -157,7 +157,7 @@ async def test_a_run_that_gets_no_process_is_repeated(monkeypatch):
         assert before <= set(children_of(os.getpid())), "its sandbox was kept"
 
 
-async def test_a_server_that_gets_no_process_says_so_and_lives():
+async def test_a_server_that_gets_no_process_says_so_and_lives(tmp_path):
     class Full:
         def fork(self, *_):
             raise OSError(errno.EAGAIN, "fork: no room")
@@ -168,13 +168,16 @@ async def test_a_server_that_gets_no_process_says_so_and_lives():
         "writes": [],
         "same": False,
         "mode": "stdio",
+        "launch": [],
         "entry": "",
         "start": 0,
         "cpu": 1,
         "memory": 1,
         "output": 1,
     }
-    report = Run(order, [0, 0, 1, 2], Full(), CompiledProgramCache(), None, Scratch(""), None).report()
+    report = Run(
+        order, [0, 0, 1, 2], Full(), CompiledProgramCache(), None, Scratch(str(tmp_path)), None
+    ).report()
     assert report == {"refused": "[Errno 11] fork: no room"}
 
 
