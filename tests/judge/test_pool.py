@@ -79,7 +79,7 @@ async def test_warnings_without_end_are_the_programs_own_fault(pool):
     assert verdict.verdict is VerdictKind.COMPILE_ERROR, verdict
 
 
-async def test_the_time_it_took_to_compile_is_no_time_idle():
+async def test_the_time_it_took_to_compile_is_no_time_idle(tmp_path):
     class Child:
         phase, lines, flooded = "SR", 0, False
 
@@ -100,7 +100,7 @@ async def test_the_time_it_took_to_compile_is_no_time_idle():
         None,
         CompiledProgramCache(),
         None,
-        Scratch(""),
+        Scratch(str(tmp_path)),
         None,
     )
     run.report()

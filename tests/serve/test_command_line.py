@@ -49,7 +49,7 @@ def no_cluster(monkeypatch):
         raise AssertionError("Ray would have been started")
 
     monkeypatch.setattr(lifecycle, "cluster", started)
-    monkeypatch.setattr(lifecycle, "check_sandbox", lambda _: None)
+    monkeypatch.setattr(lifecycle, "check_sandbox", lambda *_: None)
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_an_engine_that_is_not_installed_is_one_line_with_the_way_out(
 
 
 def test_a_machine_without_a_sandbox_is_one_line(alpharay, configured, no_cluster, monkeypatch):
-    def nothing(wanted):
+    def nothing(*wanted):
         raise SandboxUnavailable("no layer is safe here")
 
     monkeypatch.setattr(lifecycle, "check_sandbox", nothing)
@@ -316,7 +316,8 @@ def test_doctor_finds_everything_where_everything_is(alpharay, configured, layer
         "port",
         "cache",
     } <= lines.keys()
-    assert all(mark == "ok" for mark, _ in lines.values())
+    # Toolchains of further languages are optional.
+    assert {mark for what, (mark, _) in lines.items() if not what.startswith("judges ")} == {"ok"}
 
 
 def test_doctor_names_a_missing_engine_and_the_way_out(alpharay, configured, layers, monkeypatch):
