@@ -154,13 +154,8 @@ class VllmEngine:
         self.instance = uuid.uuid4().hex
 
     async def stop(self) -> None:
-        engine, self._engine, self._app, self._samples, self._weight_switch = (
-            self._engine,
-            None,
-            None,
-            None,
-            None,
-        )
+        engine = self._engine
+        self._engine = self._app = self._samples = self._weight_switch = None
         if engine is not None:
             # vLLM's own: a process that ended while it was about to kill it.
             with suppress(psutil.NoSuchProcess):

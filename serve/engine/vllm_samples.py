@@ -167,14 +167,11 @@ _SHARED: ContextVar[_Shared | None] = ContextVar("shared", default=None)
 class _Changes:
     """What rendering changed in a request: a parser may ask for a structure, or for special tokens."""
 
-    fields: Mapping[str, Any]
-    private: Mapping[str, Any]
+    fields: dict[str, Any]
+    private: dict[str, Any]
 
     def apply(self, request: Any) -> None:
-        for name, value in self.fields.items():
-            if getattr(request, name) is not value:
-                setattr(request, name, value)
-        for name, value in self.private.items():
+        for name, value in (self.fields | self.private).items():
             setattr(request, name, value)
 
 

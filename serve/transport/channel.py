@@ -13,7 +13,7 @@ import asyncio
 import pickle
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -29,13 +29,10 @@ OPEN_S = 1.0
 # cluster state knows ends that wait; this is how often it is asked.
 _LOOK_UP_S = 0.5
 
-_CALL, _CANCEL = "call", "cancel"  # from an ingress: (_CALL, number, method, arguments), (_CANCEL, number)
-_ANSWER, _PART, _END, _ERROR = (
-    "answer",
-    "part",
-    "end",
-    "error",
-)  # from a replica: (kind, the call's number, value)
+# From an ingress: (_CALL, number, method, arguments), (_CANCEL, number).
+_CALL, _CANCEL = "call", "cancel"
+# From a replica: (kind, the call's number, value).
+_ANSWER, _PART, _END, _ERROR = "answer", "part", "end", "error"
 _HELLO = pickle.dumps(None)
 
 
@@ -382,9 +379,7 @@ def _unpacked(payload: bytes) -> Any:
 def _portable(error: Exception) -> Exception:
     """The error where any process can make it again from its arguments; else one that says as much."""
     if isinstance(error, JudgeError) or type(error).__module__ == "builtins":
-        try:
+        with suppress(Exception):
             _unpacked(pickle.dumps(error))
-        except Exception:
-            return RuntimeError(f"{type(error).__name__}: {error}")
-        return error
+            return error
     return RuntimeError(f"{type(error).__name__}: {error}")
