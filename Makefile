@@ -72,6 +72,7 @@ bench-serve: $(STAMP)
 # What is missing of Debian is installed first, where this user may; what was skipped, and why, is said at the end.
 test: $(STAMP)
 	@deploy/system_packages.sh test
+	@$(BIN)/python -m compileall -q alpharay merge judge router serve  # once, for all servers that tests start
 	$(BIN)/pytest
 
 # Four Ray nodes on four addresses of the loopback, one of them lost under load: minutes.

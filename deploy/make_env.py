@@ -125,6 +125,8 @@ def install(folder: Path, extras: list[str], *, constrained: bool, editable: boo
         os.environ.setdefault("SSL_CERT_FILE", bundle)  # which uv reads
     command: list[str | Path] = [
         folder / "bin" / "uv", "pip", "install", "--python", python,
+        # Else every process compiles vLLM for 15 seconds, wherever Python may not write into the environment.
+        "--compile-bytecode",
         *from_pip(python),
     ]  # fmt: skip
     if constrained:

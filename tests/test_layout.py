@@ -214,8 +214,12 @@ def test_the_embedded_frontier_has_whole_checkpoints(endpoint):
 
 def test_the_embedded_configuration_points_at_the_embedded_checkpoints():
     config = load(None)
-    places = {name: str(path) for name, path in config.checkpoints.items()}
-    assert places == {name: str(embedded(name)) for name in ("init", "low", "high")}
+    checkpoints = dict(config.checkpoints)
+    adapter = checkpoints.pop("lora_high")
+    assert (str(adapter.adapter), adapter.base) == (str(embedded("lora_high")), "init")
+    assert {name: str(path) for name, path in checkpoints.items()} == {
+        name: str(embedded(name)) for name in ("init", "low", "high")
+    }
     assert config.router.policy == "portfolio"
     # Every member off the line low..high was found by a search, and is there because its schedule draws from it.
     members = {f"frontier@{point.name}": point.alpha for point in config.points}

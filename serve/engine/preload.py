@@ -1,11 +1,12 @@
 """Imported once by the fork server from which engine processes are forked: see engine.py.
 
-Importing vLLM costs about 20 seconds of CPU a process; forked processes inherit it.
+Importing vLLM costs 10 to 30 seconds of CPU a process; forked processes inherit it.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import os
 import signal
@@ -18,9 +19,22 @@ _PR_SET_PDEATHSIG = 1
 _CUDA_ERROR_NOT_INITIALIZED = 3
 _INHERITED = (
     "vllm.model_executor.models.llama",
+    "vllm.v1.core.sched.scheduler",
     "vllm.v1.engine.core",
     "vllm.v1.executor.uniproc_executor",
     "vllm.v1.worker.gpu_worker",
+)
+# What a CPU engine imports beside. On GPUs the like is left to the engines: it might touch CUDA at import.
+_INHERITED_ON_CPU = (
+    "alpharay.merge.engine.loader",
+    "vllm.model_executor.layers.quantization.online.base",
+    "vllm.plugins.lora_resolvers.filesystem_resolver",
+    "vllm.plugins.lora_resolvers.hf_hub_resolver",
+    "vllm.utils.cpu_triton_utils",
+    "vllm.v1.attention.backends.cpu_attn",
+    "vllm.v1.spec_decode.utils",
+    "vllm.v1.worker.cpu_model_runner",
+    "vllm.v1.worker.cpu_worker",
 )
 
 
@@ -65,10 +79,14 @@ def _tell_of_the_driver() -> None:
         )
 
 
-for name in _INHERITED:
+on_cpu = importlib.import_module("vllm.platforms").current_platform.is_cpu()
+for name in _INHERITED + (_INHERITED_ON_CPU if on_cpu else ()):
     importlib.import_module(name)
 _stay_off_the_gpu()
 _tell_of_the_driver()
+# Garbage collection in an engine would walk all that it inherits, and so copy its pages.
+gc.collect()
+gc.freeze()
 
-if importlib.import_module("vllm.platforms").current_platform.is_cpu():
+if on_cpu:
     os.nice(ENGINE_NICENESS)

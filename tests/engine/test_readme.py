@@ -38,10 +38,10 @@ def test_the_readme_request_is_answered_as_the_readme_says(default):
 
 
 def test_the_default_frontier_follows_the_schedule_that_a_search_found(default):
-    """Members are points of the span of three checkpoints; the schedule decides which of them a request draws."""
+    """Members are points of the span of four checkpoints; the schedule decides which of them a request draws."""
     models = {model["id"]: model["alpharay"] for model in httpx.get(f"{default.url}/models").json()["data"]}
-    wide = models["frontier@wide"]
-    assert (wide["alpha"], wide["weights"]) == (None, {"init": 0.75, "high": 0.25})
+    cross = models["frontier@cross-wide"]
+    assert (cross["alpha"], cross["weights"]) == (None, {"init": 0.25, "high": 0.25, "lora_high": 0.5})
     schedule = read_portfolio(load(None).router.portfolio, models).schedule
     body = {
         "model": "frontier",
