@@ -68,6 +68,7 @@ class _State:
     under_way: int = 0
     finished: int = 0
     passes: int = 0
+    closed: bool = False
 
     @property
     def begun(self) -> int:
@@ -144,6 +145,10 @@ class Batch:
         self.under_way -= 1
         self._wait(draw.problem)
 
+    def close(self, problem: int) -> None:
+        """No more samples of it: it cannot be sampled."""
+        self._states[problem].closed = True
+
     def _count(self, draw: BatchDraw, passed: bool | None) -> None:
         state = self._states[draw.problem]
         state.finished += 1
@@ -165,7 +170,7 @@ class Batch:
 
     def _is_open(self, state: _State) -> bool:
         most = self.plan.most_per_problem
-        return state.passes < self.plan.passes and (most is None or state.begun < most)
+        return not state.closed and state.passes < self.plan.passes and (most is None or state.begun < most)
 
     def _next(self, problem: int) -> BatchDraw | None:
         state = self._states[problem]

@@ -315,6 +315,9 @@ def load(path: Path | None) -> Config:
         for name in ("api_keys_file", "log_folder")
         if (place := getattr(config.server, name)) is not None
     }
+    if (place := config.server.batches.folder) is not None:
+        folder = _resolved(path, "server.batches.folder", place)
+        found["batches"] = config.server.batches.model_copy(update={"folder": folder})
     places["server"] = config.server.model_copy(update=found)
     if config.judge.packages is not None:
         packages = _resolved(path, "judge.packages", config.judge.packages)

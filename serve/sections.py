@@ -50,6 +50,25 @@ _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-F
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*[^/?#\s]")
 
 
+class Batches(Section):
+    """What `/v1/files` and `/v1/batches` may hold and do.
+
+    folder: where their files lie; relative paths count from the configuration file. Without it beside the store's file, or in the
+        cache folder where the store is a database server.
+    max_file_mb: one uploaded file. max_files, max_key_mb: of one API key, what its batches wrote included.
+    max_open: batches of one key that have not ended. max_requests: of one batch.
+    max_under_way: requests of all batches at a time, in each HTTP process.
+    """
+
+    folder: Path | None = None
+    max_file_mb: float = Field(200, gt=0)
+    max_files: int = Field(500, ge=1)
+    max_key_mb: float = Field(5000, gt=0)
+    max_open: int = Field(50, ge=1)
+    max_requests: int = Field(50_000, ge=1)
+    max_under_way: int = Field(256, ge=1)
+
+
 class Server(Section):
     """max_queued: requests under way or waiting; more are answered 503. max_request_mb: one request's body.
 
@@ -69,6 +88,7 @@ class Server(Section):
     allowed_hosts: further names by which the server is asked (`Host`), such as a reverse proxy's; `*.example.com` for
         all below one, `*` for any. cors: web pages, by their origins, that may ask it from elsewhere; `*` for any.
     max_held_mb: bodies of all requests under way together; without it as much as eight of the largest.
+    batches: bounds of the Batch API.
     """
 
     host: str = Field("127.0.0.1", min_length=1)
@@ -85,6 +105,7 @@ class Server(Section):
     log_folder: Path | None = None
     allowed_hosts: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()
+    batches: Batches = Batches()
 
     @property
     def held_mb(self) -> float:

@@ -12,9 +12,8 @@ from typing import Any
 
 from alpharay.serve import config as configuration
 from alpharay.serve.cluster.deployments import application
-from alpharay.serve.cluster.prepare import cache_folder, prepare
+from alpharay.serve.cluster.prepare import prepare, with_store
 from alpharay.serve.errors import ConfigError
-from alpharay.serve.learn.store import ready_store
 from alpharay.serve.state import keys
 from alpharay.serve.state.revision import Revision
 
@@ -39,6 +38,5 @@ def build(arguments: Mapping[str, str]) -> Any:
     if loaded.server.api_keys_file is not None:
         keys.load(loaded.server.api_keys_file)
     members, specs = prepare(loaded, log.info)
-    store = ready_store(loaded.store, Path.cwd(), cache_folder(), log.info)
-    served = loaded.model_copy(update={"store": store})
+    served = with_store(loaded, log.info)
     return application(Revision(config=served, members=members, specs=specs))

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from alpharay.serve.cluster.bring_up import (
@@ -22,11 +21,10 @@ from alpharay.serve.cluster.bring_up import (
     url_of,
 )
 from alpharay.serve.cluster.checks import check_engine, check_port, check_sandbox
-from alpharay.serve.cluster.prepare import cache_folder, prepare
+from alpharay.serve.cluster.prepare import prepare, with_store
 from alpharay.serve.cluster.ray_cluster import HeadWatch, check_gpus, cluster, engine_metrics_urls
 from alpharay.serve.cluster.rollout import Rolling
 from alpharay.serve.config import Config
-from alpharay.serve.learn.store import ready_store
 from alpharay.serve.state import keys
 from alpharay.serve.state.revision import Revision
 
@@ -50,9 +48,8 @@ def serve(reread: Callable[[], Config], *, address: str | None, say: Say) -> Non
             say(f"{len(keys.load(config.server.api_keys_file))} API keys")
         port = check_port(config.server.host, config.server.port)
         members, specs = prepare(config, say)
-        store = ready_store(config.store, Path.cwd(), cache_folder(), say)
-        server = config.server.model_copy(update={"port": port})
-        config = config.model_copy(update={"server": server, "store": store})
+        config = with_store(config, say)
+        config = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
         tell_members(members, say)
         # Standard output carries the one line that scripts wait for; Ray's own remarks go beside it.
         ours = sys.stdout

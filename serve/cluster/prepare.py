@@ -31,6 +31,7 @@ from alpharay.serve.cluster.span import (
 from alpharay.serve.config import Config
 from alpharay.serve.engine.build import engine_build
 from alpharay.serve.errors import StartFailed
+from alpharay.serve.learn.store import ready_folder, ready_store
 from alpharay.serve.span import AdapterCheckpoint, Point
 from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec, LoraWeights, MergeOnLoadWeights
 from alpharay.serve.state.members import ServedMember
@@ -48,6 +49,18 @@ def cache_folder() -> Path:
     if own:
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alpharay"
+
+
+def with_store(config: Config, say: Say) -> Config:
+    """The configuration with its store ready to use, and the folder of the Batch API's files beside it.
+
+    Raises ConfigError, StartFailed: one of the two cannot be used.
+    """
+    store = ready_store(config.store, Path.cwd(), cache_folder(), say)
+    batches = config.server.batches
+    folder = ready_folder(batches.folder, store, cache_folder())
+    server = config.server.model_copy(update={"batches": batches.model_copy(update={"folder": folder})})
+    return config.model_copy(update={"store": store, "server": server})
 
 
 def check_checkpoints(config: Config) -> None:

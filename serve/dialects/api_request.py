@@ -94,15 +94,22 @@ def _check_numbers(fields: Json) -> None:
             raise malformed(f"a number is beyond 64 bits: {shown(value)}")
 
 
-def engine_headers(request_id: str, drawn: int = 0) -> dict[str, str]:
+# Beyond the priority of any sample that somebody waits for.
+_BACKGROUND = 64
+
+
+def engine_headers(request_id: str, drawn: int = 0, *, background: bool = False) -> dict[str, str]:
     """What an engine is told of a request beside its body. drawn: samples that the request had before this one.
+
+    background: of a batch: every other request's samples go first, and where the engine's cache is full, take its place.
 
     A request's first samples go before the later ones of others: a small request beside one of 250 samples waits for a
     slot of its engine, not for what the large one has queued there. Doublings share a priority, as waves do. While
     an engine is never without first samples, later ones wait, up to their request's deadline. A caller's own `priority`
     gives way to it.
     """
-    return {"x-request-id": request_id, "x-vllm-priority": str(drawn.bit_length())}
+    priority = drawn.bit_length() + (_BACKGROUND if background else 0)
+    return {"x-request-id": request_id, "x-vllm-priority": str(priority)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,12 @@ class ClientGone(Exception):
 
 
 class Admission:
-    """in_flight: requests that have not ended. draining: nothing more comes in."""
+    """in_flight: requests that have not ended, `background` of them of batches. draining: nothing more comes in."""
 
     def __init__(self, config: ServerConfig, counts: Counts) -> None:
         self.counts = counts
         self.in_flight = 0
+        self.background = 0
         self.draining = False
         self.keys = KeyRing(config.api_keys_file) if config.api_keys_file is not None else None
         self.limits = Limits()
@@ -43,13 +44,26 @@ class Admission:
         problem = None
         if self.draining:
             problem, reason = "the server is shutting down", "draining"
-        elif self.in_flight >= self._most:
-            problem, reason = f"{self.in_flight} requests are already under way or waiting", "queue_full"
+        elif (waiting := self.in_flight - self.background) >= self._most:
+            problem, reason = f"{waiting} requests are already under way or waiting", "queue_full"
         if problem:
             self.counts.rejections.labels(reason).inc()
             self.counts.requests.labels(endpoint, "refused").inc()
             raise no_capacity(problem)
-        context = RequestContext(self, endpoint)
+        return self._let_in(endpoint, key)
+
+    def admit_background(self, endpoint: str, name: str) -> RequestContext:
+        """A request of a batch: it takes no place of `max_queued`, and the limits of the key of that name count.
+
+        Raises RequestError: 401 for a key that is gone, 503 when draining, 429 over the key's limits.
+        """
+        if self.draining:
+            raise no_capacity("the server is shutting down")
+        key = self.keys.named(name) if self.keys is not None else None
+        return self._let_in(endpoint, key, background=True)
+
+    def _let_in(self, endpoint: str, key: Key | None, *, background: bool = False) -> RequestContext:
+        context = RequestContext(self, endpoint, background=background)
         if key is not None:
             try:
                 with self._limited():
@@ -104,8 +118,9 @@ class RequestContext:
     whoever calls `end()`.
     """
 
-    def __init__(self, admission: Admission, endpoint: str) -> None:
+    def __init__(self, admission: Admission, endpoint: str, *, background: bool = False) -> None:
         self._admission = admission
+        self._background = background
         self._endpoint = endpoint
         self.arrived = time.monotonic()
         self._ended = False
@@ -115,6 +130,7 @@ class RequestContext:
         self.answer = ""
         self.direct = 0
         admission.in_flight += 1
+        admission.background += background
         self.body = admission.bodies.share()  # what its body holds of the room for all
 
     def __enter__(self) -> Self:
@@ -145,6 +161,7 @@ class RequestContext:
             return
         self._ended = True
         self._admission.in_flight -= 1
+        self._admission.background -= self._background
         if self.lease is not None:
             if self.direct and outcome not in {"ok", "client_gone"}:
                 self.lease.lost(self.direct)

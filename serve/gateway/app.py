@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
-import uuid
 from importlib.metadata import version
 from typing import Any
 
@@ -16,22 +14,22 @@ from starlette.types import Scope
 
 from alpharay.serve import spelling
 from alpharay.serve.dialects import DIALECTS, chat, messages
-from alpharay.serve.dialects.api_request import salted
 from alpharay.serve.dialects.dialect import Dialect
 from alpharay.serve.engine.build import engine_build
 from alpharay.serve.errors import RequestError
+from alpharay.serve.gateway import answering
 from alpharay.serve.gateway.admission import ClientGone, RequestContext
-from alpharay.serve.gateway.direct import WholeAnswer
+from alpharay.serve.gateway.batches import routes as batch_routes
+from alpharay.serve.gateway.batches.service import Batches
 from alpharay.serve.gateway.direct_stream import StreamedAnswer
 from alpharay.serve.gateway.door.routes import DESCRIBED, JudgeRoutes
-from alpharay.serve.gateway.http.body import apart, json_body
+from alpharay.serve.gateway.http.body import json_body
 from alpharay.serve.gateway.http.gate import Gate
-from alpharay.serve.gateway.parse import parse_request
 from alpharay.serve.gateway.routes import checkpoints, feedback, front_page, model_list, tokenizing
 from alpharay.serve.gateway.routes.count_tokens import COUNT_ENDPOINT, COUNT_PATH, count_tokens
 from alpharay.serve.gateway.routes.metrics_page import metrics_page
 from alpharay.serve.gateway.routes.openapi import endpoint
-from alpharay.serve.gateway.selected import SelectedStream, selected
+from alpharay.serve.gateway.selected import SelectedStream
 from alpharay.serve.gateway.server import Server
 from alpharay.serve.gateway.streaming import opened, unless_gone
 from alpharay.serve.sampling.request import ParsedRequest
@@ -47,8 +45,8 @@ _CLIENT_GONE = 499
 _MOST_TOLD = 4000
 
 
-def build_app(server: Server) -> FastAPI:
-    """The application of one ingress replica."""
+def build_app(server: Server, batches: Batches | None = None) -> FastAPI:
+    """The application of one ingress replica. batches: of its process; None on a server without a store."""
     app = FastAPI(
         title="alpharay",
         version=version("alpharay"),
@@ -143,6 +141,8 @@ def build_app(server: Server) -> FastAPI:
     for path, handler in routes.handlers().items():
         app.post(path, **DESCRIBED[path])(handler)
 
+    batch_routes.add_routes(app, server, batches)
+
     @app.get(checkpoints.PATH, **checkpoints.LIST_DESCRIBED)
     async def list_checkpoints(http: Request) -> Json:
         admission.check_admin(http.headers.items())
@@ -189,34 +189,24 @@ def _add_tokenizing(app: FastAPI, server: Server, path: str, described: Json) ->
 async def _parsed(server: Server, http: Request, context: RequestContext, dialect: Dialect) -> ParsedRequest:
     try:
         body = await _body(server, http, context)
-        request = await apart(context.body, dialect.read, body)
-        key = context.lease.key if context.lease else None
-        if key is not None:
-            request = salted(request, key.cache_salt)
-        context.answer = uuid.uuid4().hex
-        parsed = parse_request(
-            server.served, dialect, request, http.headers, context.answer, secrets.randbits(62), key
-        )
+        parsed = await answering.parsed(server, context, dialect, body, http.headers)
     except RequestError as error:
         server.counts.rejections.labels("bodies_full" if error.status == 503 else "invalid").inc()
         raise
-    if context.lease is not None:
-        server.admission.charge(context.lease, parsed.samples)
-    if request.tools and parsed.agent:
+    answering.charge(server, context, parsed)
+    if parsed.request.tools and parsed.agent:
         server.conversations.calls_tools(parsed.agent)
     return parsed
 
 
 async def _answer(server: Server, http: Request, context: RequestContext, parsed: ParsedRequest) -> Response:
     """Raises RequestError, and ClientGone."""
+    if not parsed.request.stream:
+        return JSONResponse(await unless_gone(http, answering.whole(server, context, parsed)))
     if parsed.direct:
         context.draws_directly(parsed.samples)
-        if parsed.request.stream:
-            return await opened(http, context, StreamedAnswer(server, parsed, context))
-        return JSONResponse(await unless_gone(http, WholeAnswer(server, parsed).answer()))
-    if parsed.request.stream:
-        return await opened(http, context, SelectedStream(server, parsed, context))
-    return JSONResponse(await unless_gone(http, selected(server, parsed, context)))
+        return await opened(http, context, StreamedAnswer(server, parsed, context))
+    return await opened(http, context, SelectedStream(server, parsed, context))
 
 
 async def _body(server: Server, http: Request, context: RequestContext) -> Json:

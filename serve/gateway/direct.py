@@ -166,8 +166,9 @@ class WholeAnswer(DirectSampler):
 
     async def sample(self, draw: Draw) -> Spent:
         parsed, request_id = self.parsed, self.parsed.request_id
+        headers = engine_headers(request_id, background=parsed.background)
         reply = await self._server.engines.sample(
-            draw.member, parsed.dialect.PATH, self.body(draw, request_id), engine_headers(request_id)
+            draw.member, parsed.dialect.PATH, self.body(draw, request_id), headers
         )
         if reply.status != 200:
             raise refused(reply.status, reply.body, parsed.request)

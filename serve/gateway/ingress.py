@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from alpharay.judge.supervise import Supervisor
 from alpharay.serve.config import Config
 from alpharay.serve.gateway.app import build_app
+from alpharay.serve.gateway.batches.service import Batches
 from alpharay.serve.gateway.http.gate import tidy
 from alpharay.serve.gateway.routes import checkpoints
 from alpharay.serve.gateway.server import Server
@@ -55,14 +57,32 @@ class Ingress:
         self._judge = judge
         self._cluster_state = cluster_state
         self._rooms: list[_Room] = []  # the newest one last
+        self._batches = self._batches_of(config)
         first = AnnouncedRevision(number=0, config=config, members=members, hosts=hosts)
         self._rooms.append(self._room(first))
         await self._look()  # one that is restarted comes late to what was announced before
         self._supervisor = Supervisor(log, self._count_failure)
         self._supervisor.keep("ingress follows revisions", self._follow_forever)
+        if self._batches is not None:
+            self._supervisor.keep("ingress runs batches", self._batches.run_forever)
 
     def __serve_build_asgi_app__(self) -> Any:
         return _Door(self._rooms)
+
+    def _batches_of(self, config: Config) -> Batches | None:
+        if config.store is None or config.server.batches.folder is None:
+            return None
+        return Batches(Store(config.store), config.server.batches, self._inside, keep_s=config.store_keep_s)
+
+    @contextmanager
+    def _inside(self) -> Iterator[Server]:
+        """The newest revision's server, which stays for as long as somebody is inside."""
+        room = self._rooms[-1]
+        room.inside += 1
+        try:
+            yield room.server
+        finally:
+            room.inside -= 1
 
     def _room(self, revision: AnnouncedRevision) -> _Room:
         engine = revision.config.engine
@@ -88,7 +108,7 @@ class Ingress:
             store,
             revision=revision.number,
         )
-        room = _Room(server, revision.number)
+        room = _Room(server, revision.number, self._batches)
         return room
 
     def _count_failure(self, task: str) -> None:
@@ -154,10 +174,10 @@ class _Door:
 class _Room:
     """One revision's server and application. inside: requests that have not ended."""
 
-    def __init__(self, server: Server, number: int) -> None:
+    def __init__(self, server: Server, number: int, batches: Batches | None) -> None:
         self.server = server
         self.number = number
-        self.app = build_app(server)
+        self.app = build_app(server, batches)
         self.inside = 0
         self._supervisor = Supervisor(log, server.counts.task_failed)
         self._supervisor.keep("ingress reports", server.exchange_forever)

@@ -198,7 +198,7 @@ class _Candidates(Sampler):
         )
         try:
             seen = await self._judging.observe(
-                parsed.probes, text, limits, parsed.language, parsed.request_id
+                parsed.probes, text, limits, parsed.language, parsed.judge_group
             )
         except JudgeUnavailable as error:
             log.warning("%s: the judge is unreachable: %s", parsed.request_id, error)
@@ -250,7 +250,7 @@ class _Candidates(Sampler):
     async def _run(self, program: str) -> Verdict:
         """One call of the tool. Raises SandboxDown."""
         try:
-            return await self._judging.run(program, self.parsed.limits, self.parsed.request_id)
+            return await self._judging.run(program, self.parsed.limits, self.parsed.judge_group)
         except JudgeUnavailable as error:
             log.warning("%s: the sandbox is unreachable: %s", self.parsed.request_id, error)
             self.outcome.judge = "unavailable"
@@ -260,9 +260,8 @@ class _Candidates(Sampler):
         dialect = self.parsed.dialect
         body = dialect.engine_body(request, draw.member, seed=draw.seed, draw=True, request_id=request_id)
         async with self._room:
-            return await self._engines.sample(
-                draw.member, dialect.PATH, body, engine_headers(request_id, draw.index)
-            )
+            headers = engine_headers(request_id, draw.index, background=self.parsed.background)
+            return await self._engines.sample(draw.member, dialect.PATH, body, headers)
 
     def _conversation(self, draw: Draw) -> ApiRequest:
         """The request as it came, or for a further turn with the failed attempts and what was told of them."""
@@ -289,7 +288,7 @@ class _Candidates(Sampler):
                 parsed.dialect.text(candidate.payload, parsed.request),
                 parsed.limits,
                 parsed.language,
-                parsed.request_id,
+                parsed.judge_group,
             )
         except JudgeUnavailable as error:
             log.warning("%s: the judge is unreachable: %s", parsed.request_id, error)

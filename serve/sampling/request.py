@@ -27,6 +27,8 @@ class ParsedRequest:
     the whole request, or one a choice where several choices of the ensemble are streamed.
     pinned: the caller named the member, whose engine gets the caller's seed itself.
 
+    background: nobody waits for it: it is of a batch, and other requests' samples go first.
+
     agent: what tells one coding agent from another; "" where nothing does. conversation: the same for every
     turn of one conversation with tools; "" elsewhere.
     """
@@ -51,6 +53,7 @@ class ParsedRequest:
     detailed: bool = True
     direct: bool = False
     pinned: bool = False
+    background: bool = False
     agent: str = ""
     conversation: str = ""
 
@@ -65,3 +68,8 @@ class ParsedRequest:
         if self.direct and self.sampling.budget == 1:
             return self.request.choices * self.request.prompts
         return 1
+
+    @property
+    def judge_group(self) -> str:
+        """Whose turn it takes in the judge's queue: all batches together have one."""
+        return "batches" if self.background else self.request_id

@@ -123,6 +123,13 @@ class KeyRing:
             )
         return found
 
+    def named(self, name: str) -> Key:
+        """Raises RequestError (401): there is no such key any more."""
+        for key in self._keys:
+            if key.name == name:
+                return key
+        raise RequestError(401, f"the API key {name!r} is not known any more", code="invalid_api_key")
+
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
             found = self._path.stat()

@@ -213,7 +213,7 @@ async def test_a_record_that_cannot_be_written_is_dropped_and_holds_up_no_other(
 async def test_a_row_of_the_log_that_cannot_be_read_stops_no_learning_and_is_counted(stored, url):
     await stored.answer(alpharay={"tests": TESTS, "budget": 2})
     await stored.server.learning.exchange()
-    with Store(url)._writing() as connection:
+    with Store(url).writing() as connection:
         connection.exec_driver_sql("UPDATE alpharay_experiences SET row = 'x' WHERE seq = 2")
     later = Learning(Store(url), served_members(), stored.server.counts)
     await later.exchange()
@@ -234,7 +234,7 @@ async def test_old_records_are_deleted_while_it_serves(serve, url, monkeypatch):
     answers = [await serving.answer(alpharay={"tests": TESTS, "budget": 2}) for _ in range(2)]
     learning = serving.server.learning
     await learning.exchange()
-    with Store(url)._writing() as connection:
+    with Store(url).writing() as connection:
         old = answers[0]["id"].removeprefix("chatcmpl-")
         connection.exec_driver_sql("UPDATE alpharay_requests SET at = at - 3601 WHERE id = ?", (old,))
     forgetting = asyncio.create_task(learning.forget_forever())

@@ -23,14 +23,14 @@ OTHERS = {"frontier@0": "c" * 64, "frontier@1": "d" * 64}
 
 def aged(store, days, *names):
     """Has those requests been recorded so many days ago."""
-    with store._writing() as connection:
+    with store.writing() as connection:
         for name in names:
             values = {"at": time.time() - days * DAY}
             connection.execute(update(requests).where(requests.c.id == name).values(**values))
 
 
 def count(store, table):
-    with store._reading() as connection:
+    with store.reading() as connection:
         return connection.scalar(select(func.count()).select_from(table))
 
 
@@ -89,7 +89,7 @@ def test_old_requests_that_taught_nothing_keep_nothing(store):
 def test_snapshots_of_members_that_nobody_serves_any_more_go_too(store):
     for view in ("mine", "old", "new"):
         store.keep_snapshot(view, 1, {})
-    with store._writing() as connection:
+    with store.writing() as connection:
         connection.execute(
             update(snapshots).where(snapshots.c.view != "new").values(at=time.time() - 40 * DAY)
         )
@@ -164,7 +164,7 @@ def test_a_row_that_cannot_be_read_is_passed_over_counted_and_told_once(store, p
     [good, *_] = record("r0").rows
     text = poison if isinstance(poison, str) else json.dumps(good.to_json() | poison)
     store.append([record("r0")])
-    with store._writing() as connection:
+    with store.writing() as connection:
         for _ in range(3):
             row = {"request": "x", "draw": 0, "checkpoint": "a" * 64, "row": text}
             connection.execute(insert(experiences).values(**row))
@@ -196,7 +196,7 @@ def test_a_snapshot_that_cannot_be_read_is_done_without(store):
 
 def test_what_the_database_refuses_is_told_from_a_database_that_is_away(store):
     store.append([record("r0")])
-    with pytest.raises(RecordRefused), store._writing() as connection:
+    with pytest.raises(RecordRefused), store.writing() as connection:
         connection.execute(insert(requests).values(id="r0", at=1.0, trace="{}", choices="[]"))
 
 
@@ -205,7 +205,7 @@ def test_a_store_of_the_first_version_gets_what_old_rows_are_found_by(url, monke
     first = Store(url)
     first.open()
     first.append([record("r0")])
-    with first._writing() as connection:
+    with first.writing() as connection:
         for index in (*requests.indexes, *experiences.indexes):
             if index.name in {"alpharay_requests_at", "alpharay_experiences_checkpoint"}:
                 index.drop(connection)

@@ -174,7 +174,7 @@ def test_an_older_store_is_brought_up_to_date_once_and_keeps_its_rows(store, url
 def test_a_store_of_a_later_version_is_refused(store, url, monkeypatch):
     monkeypatch.setattr(schema, "STEPS", [])
     earlier = Store(url)
-    with pytest.raises(StartFailed, match="schema version 2, this alpharay knows 0"):
+    with pytest.raises(StartFailed, match="schema version 3, this alpharay knows 0"):
         earlier.open()
     earlier.close()
 
@@ -190,7 +190,7 @@ def test_a_step_that_fails_leaves_the_store_as_it_was(store, url, monkeypatch):
         later.open()
     monkeypatch.undo()
     later.open()
-    with later._reading() as connection:
+    with later.reading() as connection:
         assert not connection.dialect.has_table(connection, "alpharay_half")
     later.close()
 

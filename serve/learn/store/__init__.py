@@ -1,5 +1,6 @@
-"""What outlives the server: requests, the log of what they taught, feedback, and snapshots of what was learnt."""
+"""What outlives the server: requests, what they taught, feedback, snapshots of what was learnt, files and batches."""
 
+from alpharay.serve.learn.store.batches import BatchTables, Full, StoredBatch, StoredFile
 from alpharay.serve.learn.store.database import (
     Feedback,
     Logged,
@@ -10,19 +11,24 @@ from alpharay.serve.learn.store.database import (
     UnknownRequest,
 )
 from alpharay.serve.learn.store.place import check_url, default_url, resolved, shown_url
-from alpharay.serve.learn.store.starting import existing_store, ready_store
+from alpharay.serve.learn.store.starting import existing_store, ready_folder, ready_store
 
 __all__ = [
+    "BatchTables",
     "Feedback",
+    "Full",
     "Logged",
     "Record",
     "RecordRefused",
     "Store",
     "StoreDown",
+    "StoredBatch",
+    "StoredFile",
     "UnknownRequest",
     "check_url",
     "default_url",
     "existing_store",
+    "ready_folder",
     "ready_store",
     "resolved",
     "shown_url",

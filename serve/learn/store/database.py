@@ -104,7 +104,7 @@ class Store:
 
     def open(self) -> None:
         """Makes the tables, or brings those of an older version up to date. Raises StartFailed: they are newer."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             bring_up_to_date(connection)
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class Store:
         """Adds requests and what they taught, all or nothing. A request that is there already is let be: a batch
         whose commit was not confirmed may be sent again.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             known = set(
                 connection.scalars(
                     select(requests.c.id).where(requests.c.id.in_([one.request for one in records]))
@@ -145,7 +145,7 @@ class Store:
 
         Raises UnknownRequest.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             found = connection.execute(
                 select(requests.c.trace, requests.c.choices).where(requests.c.id == given.request)
             ).first()
@@ -179,7 +179,7 @@ class Store:
         query = select(experiences).where(experiences.c.seq > after).order_by(experiences.c.seq).limit(most)
         if checkpoints is not None:
             query = query.where(experiences.c.checkpoint.in_(checkpoints))
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [_logged(one) for one in connection.execute(query)]
 
     def start_of_newest(self, checkpoints: Sequence[str], rows: int) -> int:
@@ -191,12 +191,12 @@ class Store:
             .limit(1)
             .offset(rows)
         )
-        with self._reading() as connection:
+        with self.reading() as connection:
             return max(connection.scalar(query) or 0, _pruned_through(connection))
 
     def pruned_through(self) -> int:
         """The last row that was deleted for its age; 0: none was."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return _pruned_through(connection)
 
     def prune(self, before: float, view: str, most: int = 500) -> bool:
@@ -204,7 +204,7 @@ class Store:
 
         view: of whom asks: the snapshots of others go with their age. Returns whether there may be more.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             old = list(
                 connection.scalars(
                     select(requests.c.id).where(requests.c.at < before).order_by(requests.c.at).limit(most)
@@ -238,7 +238,7 @@ class Store:
 
     def trace(self, request: str) -> dict[str, Any]:
         """Everything that decided a recorded request. Raises UnknownRequest."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             found = connection.scalar(select(requests.c.trace).where(requests.c.id == request))
         if found is None:
             raise UnknownRequest(f"there is no answer with the id {request!r}")
@@ -247,13 +247,13 @@ class Store:
     def snapshots(self, view: str) -> list[tuple[int, dict[str, Any]]]:
         """(the last row it was learnt from, the state) of each that is kept, the newest first."""
         query = select(snapshots).where(snapshots.c.view == view).order_by(snapshots.c.seq.desc())
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [(one.seq, json.loads(one.state)) for one in connection.execute(query)]
 
     def begin(self, view: str, seq: int, state: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         """Keeps where that view's fold begins, unless another replica has: then gives what that one kept."""
         query = select(snapshots).where(snapshots.c.view == view).order_by(snapshots.c.seq).limit(1)
-        with self._writing() as connection:
+        with self.writing() as connection:
             found = connection.execute(query).first()
             if found is not None:
                 return found.seq, json.loads(found.state)
@@ -265,7 +265,7 @@ class Store:
     def keep_snapshot(self, view: str, seq: int, state: Mapping[str, Any]) -> None:
         """Keeps it, the one before it, and the first; replicas that learnt the same rows have the same state."""
         mine = snapshots.c.view == view
-        with self._writing() as connection:
+        with self.writing() as connection:
             kept = list(
                 connection.scalars(select(snapshots.c.seq).where(mine).order_by(snapshots.c.seq.desc()))
             )
@@ -277,14 +277,15 @@ class Store:
             connection.execute(delete(snapshots).where(mine & snapshots.c.seq.in_(kept[_KEPT_SNAPSHOTS:-1])))
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """One transaction, of which there is one at a time in all processes."""
         with self._told(), self._engine.begin() as connection:
             if self._postgres:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             yield connection
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
         with self._told(), self._engine.connect().execution_options(alpharay_reads=True) as connection:
             yield connection
 

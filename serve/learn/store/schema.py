@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Float,
@@ -84,6 +85,34 @@ pruned = Table(
     "alpharay_pruned", metadata, Column("through", _COUNTER, primary_key=True, autoincrement=False)
 )
 
+# Uploaded files, and those that batches wrote; their bytes lie in a folder (serve/gateway/batches/). key: the name of the API key
+# that they belong to; empty on a server without keys. expires: Unix time; null: with the store's other records.
+files = Table(
+    "alpharay_files",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("key", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("expires", Float),
+    Column("size", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Index("alpharay_files_key", "key", "at"),
+)
+
+# object: the batch as its client sees it, JSON. over: whether it has ended, in whatever way.
+batches = Table(
+    "alpharay_batches",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("key", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("over", Boolean, nullable=False),
+    Column("object", Text, nullable=False),
+    Index("alpharay_batches_key", "key", "at"),
+    Index("alpharay_batches_over", "over", "at"),
+)
+
 
 def _first(connection: Connection) -> None:
     metadata.create_all(connection, tables=[requests, experiences, feedback, snapshots])
@@ -97,8 +126,12 @@ def _second(connection: Connection) -> None:
             index.create(connection, checkfirst=True)
 
 
+def _third(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[files, batches])
+
+
 # Never changed once released, only added to. A step sees the tables as the one before left them.
-STEPS: list[Callable[[Connection], None]] = [_first, _second]
+STEPS: list[Callable[[Connection], None]] = [_first, _second, _third]
 
 
 def bring_up_to_date(connection: Connection) -> None:

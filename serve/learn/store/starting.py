@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,26 @@ def ready_store(url: str | None, folder: Path, cache: Path, say: Callable[[str],
         store.close()
     say(f"store {shown_url(whole)}")
     return whole
+
+
+def ready_folder(folder: Path | None, url: str, cache: Path) -> Path:
+    """Where files of the Batch API lie: the configuration's folder, else beside the store's file, else in the cache folder.
+
+    url: as `ready_store` gives it. Raises StartFailed: nothing can be written there.
+    """
+    if folder is None:
+        parsed = make_url(url)
+        sqlite = parsed.get_backend_name() == "sqlite"
+        folder = Path(f"{parsed.database}.files") if sqlite else cache / "store.files"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StartFailed(
+            f"server.batches.folder: {folder} cannot be written: {error.strerror}; name another"
+        ) from error
+    return folder.absolute()
 
 
 def existing_store(url: str | None, folder: Path, cache: Path) -> Store:
