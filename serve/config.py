@@ -312,7 +312,7 @@ def load(path: Path | None) -> Config:
     }
     found = {
         name: _resolved(path, f"server.{name}", place)
-        for name in ("api_keys_file", "log_folder")
+        for name in ("api_keys_file", "log_folder", "rollouts")
         if (place := getattr(config.server, name)) is not None
     }
     if (place := config.server.batches.folder) is not None:

@@ -89,6 +89,8 @@ class Server(Section):
         all below one, `*` for any. cors: web pages, by their origins, that may ask it from elsewhere; `*` for any.
     max_held_mb: bodies of all requests under way together; without it as much as eight of the largest.
     batches: bounds of the Batch API.
+    rollouts: a folder in which prompts and answers of requests with tests are kept, with their verdicts, to train on;
+        relative paths count from the configuration file. Without it nothing of them is kept.
     """
 
     host: str = Field("127.0.0.1", min_length=1)
@@ -106,6 +108,7 @@ class Server(Section):
     allowed_hosts: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()
     batches: Batches = Batches()
+    rollouts: Path | None = None
 
     @property
     def held_mb(self) -> float:

@@ -52,10 +52,14 @@ def cache_folder() -> Path:
 
 
 def with_store(config: Config, say: Say) -> Config:
-    """The configuration with its store ready to use, and the folder of the Batch API's files beside it.
+    """The configuration with its store ready to use, the folder of the Batch API's files beside it, and that of rollouts.
 
-    Raises ConfigError, StartFailed: one of the two cannot be used.
+    Raises ConfigError, StartFailed: one of them cannot be used.
     """
+    if config.server.rollouts is not None:
+        from alpharay.serve.learn.rollouts.live import ready_rollouts
+
+        ready_rollouts(config.server.rollouts, say)
     store = ready_store(config.store, Path.cwd(), cache_folder(), say)
     batches = config.server.batches
     folder = ready_folder(batches.folder, store, cache_folder())

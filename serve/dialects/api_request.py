@@ -204,11 +204,12 @@ def prompt_text(body: Mapping[str, Any]) -> str:
         if isinstance(value, list):
             asked = [turn for turn in objects(value) if turn.get("role", "user") == "user"]
             strings = [part for part in value if isinstance(part, str)]
-            return _content_text(asked[-1].get("content", asked[-1])) if asked else "".join(strings[:1])
+            return content_text(asked[-1].get("content", asked[-1])) if asked else "".join(strings[:1])
     return ""
 
 
-def _content_text(content: Any) -> str:
+def content_text(content: Any) -> str:
+    """The text of a message's content: a string, or parts of which some have text."""
     if isinstance(content, str):
         return content
     if isinstance(content, dict):

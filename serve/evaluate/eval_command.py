@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from alpharay.serve.arguments import add_problems, add_sampling, positive, sampling_options
+from alpharay.serve.evaluate.saving import add_rollouts, check_rollouts, describe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,16 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="record the members as NAME:MEMBER, as a baseline beside the frontier in the same folder: "
         "`temporal` for ordinary training checkpoints, `temperature` for the same members at another one",
     )
-    parser.add_argument(
-        "--save-rollouts",
-        action="store_true",
-        help="keep prompts and answers too, in DIR/rollouts/*.parquet, to train on; DIR/README.md describes them",
-    )
-    parser.add_argument(
-        "--logprobs",
-        action="store_true",
-        help="with --save-rollouts: token ids and log-probabilities as well",
-    )
+    add_rollouts(parser)
     parser.epilog = (
         "example:\n  alpharay eval problems.jsonl frontier.yaml --samples 64 --out run\n"
         "  alpharay eval problems.jsonl frontier.yaml --samples 64 --out run --members 1 --temperature 1.2 "
@@ -54,14 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     from alpharay.serve.cluster.checks import check_engine, check_sandbox
     from alpharay.serve.evaluate.hosting import hosted
     from alpharay.serve.evaluate.journal import Journal
-    from alpharay.serve.evaluate.rollouts.card import write_card
-    from alpharay.serve.evaluate.rollouts.fields import Saving, hashes_of_tests
     from alpharay.serve.evaluate.sampling import Drawn, Plan, Run
     from alpharay.serve.evaluate.settings import keep_settings
+    from alpharay.serve.learn.rollouts.fields import Saving, hashes_of_tests
     from alpharay.serve.spelling import did_you_mean
 
-    if arguments.logprobs and not arguments.save_rollouts:
-        raise UsageError("--logprobs says what --save-rollouts keeps; give both")
+    check_rollouts(arguments)
     with any_digits():
         problems = read_problems(arguments.problems)
         tests = hashes_of_tests(arguments.problems) if arguments.save_rollouts else {}
@@ -106,8 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.problems,
             {name: {"checkpoint": sha256, **settings} for name, sha256 in checkpoints.items()},
         )
-        if saving is not None and not write_card(arguments.out):
-            say(f"{arguments.out / 'README.md'} is not alpharay's, and stays; the rollouts have no card")
+        if saving is not None:
+            describe(arguments.out, "eval", say)
         plan = Plan(
             problems=list(problems.values()),
             members=drawn,

@@ -19,8 +19,9 @@ from typing import Any, Self
 
 from alpharay.judge.verdict import VerdictKind
 from alpharay.serve.errors import OutcomesError
-from alpharay.serve.evaluate.outcomes import SCHEMA, WEIGHTS, read_table, write_outcomes
-from alpharay.serve.evaluate.rollouts.parts import Parts
+from alpharay.serve.evaluate.outcomes import read_table, write_outcomes
+from alpharay.serve.learn.rollouts.outcome import SCHEMA, WEIGHTS
+from alpharay.serve.learn.rollouts.parts import Parts
 
 Row = dict[str, Any]
 Key = tuple[str, str, int]

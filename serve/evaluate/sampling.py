@@ -19,7 +19,7 @@ from alpharay.serve.dialects import chat
 from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.errors import OutcomesError
 from alpharay.serve.evaluate.journal import ROLLOUT, Journal, Key, Row
-from alpharay.serve.evaluate.rollouts.fields import LOGPROBS_OPTIONS, Saving, rollout
+from alpharay.serve.learn.rollouts.fields import LOGPROBS_OPTIONS, Saving, rollout
 from alpharay.serve.transport.asgi import Reply
 from alpharay.serve.transport.clients import JudgeUnavailable, SampleLost
 

@@ -182,6 +182,8 @@ class _Room:
         self._supervisor = Supervisor(log, server.counts.task_failed)
         self._supervisor.keep("ingress reports", server.exchange_forever)
         self._supervisor.keep("ingress learns", server.learning.exchange_forever)
+        if server.rollouts is not None:
+            self._supervisor.keep("ingress writes rollouts", server.rollouts.write_forever)
         if server.config.store and server.config.store_keep_s is not None:
             self._supervisor.keep("ingress forgets", server.learning.forget_forever)
 
@@ -195,4 +197,6 @@ class _Room:
 
     async def close(self) -> None:
         await self._supervisor.close()
+        if self.server.rollouts is not None:
+            await self.server.rollouts.close()
         await self.server.learning.close()

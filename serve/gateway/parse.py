@@ -126,6 +126,7 @@ def parse_request(
         deadline_s=controls.deadline_s or router.deadline_s,
         limits=limits,
         tests=tests or public,
+        given_tests=controls.tests,
         language=controls.language or "python",
         asked=asked if budget is not None else 0,
         needs=needs,

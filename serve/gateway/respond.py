@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from alpharay.router import Candidate
@@ -120,6 +121,10 @@ def record(server: Server, parsed: ParsedRequest, outcome: Outcome, chosen: list
     count(server.counts, outcome, chosen)
     levels = [case.level for case in getattr(parsed.tests, "cases", ())]
     server.learning.record(parsed.request_id, outcome.session, chosen, levels)
+    if server.rollouts is not None and parsed.given_tests is not None and not parsed.direct:
+        from alpharay.serve.gateway.rollouts import rollouts_of  # pyarrow comes with it
+
+        server.rollouts.take(partial(rollouts_of, parsed, outcome, server.by_name))
 
 
 def count(counts: Counts, outcome: Outcome, chosen: list[Candidate]) -> None:

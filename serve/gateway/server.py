@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alpharay.serve.config import Config
 from alpharay.serve.gateway.admission import Admission
@@ -23,6 +23,9 @@ from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.state.metrics import Counts
 from alpharay.serve.transport.clients import Engines, JudgeClient
+
+if TYPE_CHECKING:  # pyarrow comes with it
+    from alpharay.serve.learn.rollouts.live import LiveRollouts
 
 
 class Server:
@@ -51,6 +54,7 @@ class Server:
         file = config.router.portfolio
         portfolio = read_portfolio(file, self.by_name) if file is not None else None
         self.learning = Learning(store, members, self.counts, portfolio=portfolio, keep_s=config.store_keep_s)
+        self.rollouts = _rollouts(config, self.counts)
         self.ensemble = Ensemble(engines, judging, self.counts)
         self.door = Door(judging, self.counts, config.judge.max_queued * config.judge.replicas)
         self.conversations = Conversations()
@@ -92,3 +96,11 @@ class Server:
         drain_s = await self.cluster.exchange()
         if drain_s is not None and not self.admission.draining:
             self.drain(drain_s)
+
+
+def _rollouts(config: Config, counts: Counts) -> LiveRollouts | None:
+    if config.server.rollouts is None:
+        return None
+    from alpharay.serve.learn.rollouts.live import LiveRollouts
+
+    return LiveRollouts(config.server.rollouts, counts)

@@ -38,7 +38,7 @@ class Outcome:
     """What became of a request. judge: "ok", "unavailable" or "not_asked". Seconds are wall time.
 
     sample_s, judge_s: summed over candidates, which overlap; the runs of a tool belong to sampling.
-    ran: of each draw that called the tool, its calls.
+    ran: of each draw that called the tool, its calls. asked: of each draw of a further turn, the conversation so far.
     """
 
     session: RecordedSession
@@ -49,6 +49,7 @@ class Outcome:
     judge_s: float = 0.0
     total_s: float = 0.0
     ran: dict[int, tuple[python_tool.Ran, ...]] = field(default_factory=dict)
+    asked: dict[int, ApiRequest] = field(default_factory=dict)
 
 
 class Ensemble:
@@ -131,7 +132,6 @@ class _Candidates(Sampler):
         self._sampled: dict[int, Candidate] = {}
         self._faulty: set[str] = set()
         self._faults = 0
-        self._asked: dict[int, ApiRequest] = {}  # per draw of a further turn, the conversation so far
         # A huge prompt is sent to few engines at once: the first one's refusal ends the rest.
         self._room = asyncio.Semaphore(1 + _BYTES_UNDER_WAY // (1 + len(parsed.request.rest)))
 
@@ -271,13 +271,13 @@ class _Candidates(Sampler):
         failed = next(each for each in self._session.candidates if each.draw.index == draw.repairs)
         assert parsed.tests is not None
         assert failed.verdict is not None
-        before = self._asked.get(draw.repairs, parsed.request)
+        before = self.outcome.asked.get(draw.repairs, parsed.request)
         feedback = repair.feedback(
             failed.verdict, parsed.tests, prompt_text(parsed.request.body), all_public=parsed.from_prompt
         )
         answer = parsed.dialect.text(failed.payload, parsed.request)
-        self._asked[draw.index] = repair.follow_up(before, answer, feedback)
-        return self._asked[draw.index]
+        self.outcome.asked[draw.index] = repair.follow_up(before, answer, feedback)
+        return self.outcome.asked[draw.index]
 
     async def _judged(self, candidate: Candidate) -> Candidate:
         parsed, started = self.parsed, time.monotonic()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
@@ -19,7 +21,7 @@ class ParsedRequest:
     state are filled in when it is run. deadline_s: wall seconds from its arrival.
     asked: the budget that was asked for, of which the key's cap may have left less; 0 where none was.
     needs: what its selector goes by. probes: the inputs on which candidates are compared.
-    from_prompt: the tests are the prompt's own examples. hide_logprobs: the caller did not ask for them.
+    given_tests: the caller's own tests, as they came. from_prompt: the tests are the prompt's own examples. hide_logprobs: the caller did not ask for them.
     python: members may call the tool of `python_tool.py`, which is in the request already.
     returns: `best`, `passing` or `all`. detailed: the answer tells more of a candidate than its verdict.
 
@@ -42,6 +44,7 @@ class ParsedRequest:
     deadline_s: float
     limits: Limits
     tests: Tests | None = None
+    given_tests: Mapping[str, Any] | None = None
     language: str = "python"
     asked: int = 0
     needs: frozenset[Need] = frozenset()

@@ -82,6 +82,12 @@ class Counts:
             ["outcome"],
             registry=self.registry,
         )
+        self.rollouts = Counter(
+            "alpharay_rollouts_total",
+            "Finished requests for server.rollouts: written, or dropped because too many waited for the disk.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.task_failures = _task_failures(self.registry)
         self.skipped_rows = Counter(
             "alpharay_store_skipped_rows_total",

@@ -71,6 +71,11 @@ def test_a_toml_block_can_be_read(block):
     tomllib.loads(block.text)
 
 
+@pytest.mark.parametrize("block", of_kind("python"))
+def test_a_python_block_can_be_compiled(block):
+    compile(block.text, str(block), "exec")
+
+
 @pytest.mark.parametrize("words", run_by("alpharay", ".venv/bin/alpharay"))
 def test_a_command_of_ours_is_understood(words):
     _parser().parse_args(words[1:])

@@ -16,7 +16,7 @@ CURLS = [pytest.param(words, id=str(block)) for block, words in commands() if wo
 SCRIPTS = [
     pytest.param(block.text, id=str(block))
     for block in blocks()
-    if block.kind == "python" and block.page != "docs/python.md" and "load_dataset" not in block.text
+    if block.kind == "python" and block.page != "docs/python.md" and "run/rollouts" not in block.text
 ]
 
 

@@ -25,11 +25,11 @@ from alpharay.serve.cli import main
 from alpharay.serve.errors import OutcomesError
 from alpharay.serve.evaluate import sampling
 from alpharay.serve.evaluate.journal import Journal
-from alpharay.serve.evaluate.rollouts import parts
-from alpharay.serve.evaluate.rollouts.card import write_card
-from alpharay.serve.evaluate.rollouts.fields import ROLLOUT_SCHEMA, Saving, hashes_of_tests
 from alpharay.serve.evaluate.sampling import Drawn, Plan, Run
+from alpharay.serve.evaluate.saving import describe
 from alpharay.serve.evaluate.settings import keep_settings
+from alpharay.serve.learn.rollouts import parts
+from alpharay.serve.learn.rollouts.fields import ROLLOUT_SCHEMA, Saving, hashes_of_tests
 from alpharay.serve.transport.asgi import Reply
 
 RAW = [
@@ -259,7 +259,7 @@ async def test_the_card_describes_every_field_and_its_examples_run(tmp_path, pro
     await draw(run, problems, samples=8)
     settings = {"checkpoint": "c0ffee", "seed": 0, "options": {"temperature": 0.8}, "rollouts": "texts"}
     keep_settings(run, problems, {"frontier@1": settings})
-    assert write_card(run)
+    describe(run, "eval", print)
     card = (run / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
     pattern = head["configs"][0]["data_files"]
@@ -276,6 +276,21 @@ async def test_the_card_describes_every_field_and_its_examples_run(tmp_path, pro
     assert sorted(row["sample_count"] for row in programs) == [2] * 6
 
 
+def documented(word):
+    """The only example of docs/measuring.md that has this word in it."""
+    page = (Path(__file__).parents[2] / "docs/measuring.md").read_text()
+    (example,) = [text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if word in text]
+    return example
+
+
+async def test_the_documented_view_has_a_row_for_each_different_program(tmp_path, problems, monkeypatch):
+    await draw(tmp_path / "run", problems, samples=8)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(documented('sample", "count'), names)
+    assert sorted(row["sample_count"] for row in names["programs"].to_pylist()) == [2] * 6
+
+
 async def test_the_documented_examples_for_trainers_run(tmp_path, problems, monkeypatch):
     pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed")
     pandas = pytest.importorskip("pandas")
@@ -283,12 +298,8 @@ async def test_the_documented_examples_for_trainers_run(tmp_path, problems, monk
     async with JudgePool(workers=1) as pool:
         await draw(tmp_path / "run", problems, samples=8, judge=Judge(pool))
     monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parents[2] / "docs/measuring.md").read_text()
-    (example,) = [
-        text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "load_dataset" in text
-    ]
     names = {}
-    exec(example, names)
+    exec(documented("load_dataset"), names)
     assert len(names["rollouts"]) == 16
     sft = names["sft"].to_list()
     assert [row["prompt"][0]["content"] for row in sft] == [problem["prompt"] for problem in RAW]
@@ -302,8 +313,19 @@ async def test_the_documented_examples_for_trainers_run(tmp_path, problems, monk
 def test_a_readme_of_the_users_own_is_left_alone(tmp_path, problems):
     keep_settings(tmp_path, problems, {})
     (tmp_path / "README.md").write_text("my notes")
-    assert not write_card(tmp_path)
+    said = []
+    describe(tmp_path, "eval", said.append)
+    assert "stays" in said[0]
     assert (tmp_path / "README.md").read_text() == "my notes"
+
+
+async def test_a_folder_that_an_earlier_version_began_is_added_to(tmp_path, problems):
+    await draw(tmp_path / "run", problems, samples=1)
+    (path,) = (tmp_path / "run/rollouts").iterdir()
+    before = pq.read_table(path)
+    pq.write_table(before.drop_columns(["request", "turn", "tool_runs"]), path)
+    await draw(tmp_path / "run", problems, samples=2)
+    assert len(keys(tmp_path / "run")) == 4
 
 
 def test_half_a_surrogate_pair_does_not_end_the_run(tmp_path):

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 
 from alpharay.judge.command import read_problems
@@ -175,6 +176,25 @@ async def test_passes_and_samples_of_a_problem_are_bounded(file):
     of_each = Counter(problem for problem, _, _ in engines.drawn)
     assert of_each["0"] == 2
     assert of_each["7"] == 12
+
+
+async def test_prompts_and_answers_are_kept_where_that_is_asked(file):
+    await run(wanted(file, 20, rollouts="texts"))
+    out = file.parent / "out"
+    outcomes = pq.read_table(out / "outcomes.parquet").to_pylist()
+    kept = {
+        (row["problem"], row["member"], row["sample"]): row
+        for row in pq.read_table(out / "rollouts").to_pylist()
+    }
+    assert len(kept) == len(outcomes) == 20
+    for outcome in outcomes:
+        row = kept[outcome["problem"], outcome["member"], outcome["sample"]]
+        assert row["messages"] == [{"role": "user", "content": row["text"].split()[0]}]
+        assert row["reward"] == (outcome["verdict"] == "accepted")
+        assert row["checkpoint"] == f"{row['alpha']}"
+    assert "alpharay solve --save-rollouts" in (out / "README.md").read_text()
+    with pytest.raises(OutcomesError, match="without --save-rollouts"):
+        await run(wanted(file, 30))
 
 
 async def test_a_folder_of_other_settings_is_refused(file):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alpharay.serve.arguments import add_problems, add_sampling, positive, sampling_options
+from alpharay.serve.evaluate.saving import add_rollouts, check_rollouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of sampling, after which what is under way is cancelled; started again, it goes on",
     )  # fmt: skip
     add_sampling(parser)
+    add_rollouts(parser)
     parser.epilog = (
         "example:\n  alpharay solve problems.jsonl frontier.yaml --budget 20000 --out solved\n"
         "  alpharay solve problems.jsonl --server http://127.0.0.1:8000 --budget 20000 --out solved\n\n"
@@ -75,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     from alpharay.serve.evaluate.solve.solving import Solving, solve
 
     say = timed_lines()
+    check_rollouts(arguments)
     if arguments.server is not None:
         for name, given in (("CONFIG", arguments.config), ("--address", arguments.address)):
             if given is not None:
@@ -141,4 +144,5 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         seed=arguments.seed,
         options=sampling_options(arguments),
         in_flight=arguments.in_flight,
+        rollouts=("logprobs" if arguments.logprobs else "texts") if arguments.save_rollouts else None,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alpharay.judge.compare import any_digits
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Problem
 from alpharay.progress import ProgressLine
@@ -15,16 +16,21 @@ from alpharay.serve.errors import OutcomesError
 from alpharay.serve.evaluate.journal import Journal
 from alpharay.serve.evaluate.outcomes import read_outcomes
 from alpharay.serve.evaluate.sampling import Drawn, JudgeClient, Plan, Sampling
+from alpharay.serve.evaluate.saving import describe
 from alpharay.serve.evaluate.settings import keep_settings
 from alpharay.serve.evaluate.solve.report import SolvedFile, report
 from alpharay.serve.evaluate.solve.run import SolveRun
+from alpharay.serve.learn.rollouts.fields import Saving, hashes_of_tests
 from alpharay.serve.portfolio_file import read_portfolio
 from alpharay.serve.state.members import ServedMember
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the user asks for. budget: samples, those that the folder holds included. options: fields of every request."""
+    """What the user asks for. budget: samples, those that the folder holds included. options: fields of every request.
+
+    rollouts: what is kept of each sample to train on, `texts` or `logprobs` too; None: nothing.
+    """
 
     file: Path
     problems: Sequence[Problem]
@@ -36,6 +42,7 @@ class Wanted:
     seed: int
     options: Mapping[str, Any]
     in_flight: int
+    rollouts: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +69,18 @@ async def solve(wanted: Wanted, solving: Solving, journal: Journal, say: Callabl
     if not names:
         raise OutcomesError("there is no member to draw from")
     schedule = read_portfolio(solving.portfolio, names).schedule if solving.portfolio else ()
-    keep_settings(
-        wanted.out,
-        wanted.file,
-        {
-            member.name: {"checkpoint": member.sha256, "seed": wanted.seed, "options": dict(wanted.options)}
-            for member in solving.members
-        },
-    )
+    settings: dict[str, Any] = {"seed": wanted.seed, "options": dict(wanted.options)}
+    saving = None
+    if wanted.rollouts is not None:
+        settings["rollouts"] = wanted.rollouts
+        with any_digits():
+            tests = hashes_of_tests(wanted.file)
+        checkpoints = {member.name: member.sha256 for member in solving.members}
+        saving = Saving(tests=tests, checkpoints=checkpoints, logprobs=wanted.rollouts == "logprobs")
+    members = {member.name: {"checkpoint": member.sha256, **settings} for member in solving.members}
+    keep_settings(wanted.out, wanted.file, members)
+    if saving is not None:
+        describe(wanted.out, "solve", say)
     batch = Batch(
         BatchPlan(
             members=names,
@@ -88,6 +99,7 @@ async def solve(wanted: Wanted, solving: Solving, journal: Journal, say: Callabl
         seed=wanted.seed,
         options=wanted.options,
         in_flight=wanted.in_flight,
+        saving=saving,
     )
     solved = SolvedFile(wanted.out)
     run = SolveRun(plan, solving.engines, solving.judging, journal, batch, solved)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from alpharay.judge.problem import Problem
 from alpharay.judge.program import extract_program
 from alpharay.judge.verdict import VerdictKind
-from alpharay.serve.evaluate.outcomes import SCHEMA, WEIGHTS
+from alpharay.serve.learn.rollouts.outcome import SCHEMA, WEIGHTS
 
 Row = dict[str, Any]
 
@@ -37,16 +37,19 @@ ROLLOUT_SCHEMA = pa.schema(
         pa.field("prompt_token_ids", pa.list_(pa.int32())),
         pa.field("token_ids", pa.list_(pa.int32())),
         pa.field("logprobs", pa.list_(pa.float32())),
+        pa.field("request", pa.string()),
+        pa.field("turn", pa.int64()),
+        pa.field("tool_runs", pa.string()),
     ]
 )
 # Of every request, where token ids and log-probabilities are kept.
 LOGPROBS_OPTIONS: Mapping[str, Any] = {"logprobs": True, "return_token_ids": True}
 
 MEANINGS = {
-    "problem": "id of the problem",
+    "problem": "id of the problem; of a server's requests, the same for the same messages and tests",
     "member": "full name of the frontier's member that wrote it",
     "alpha": "the member's alpha on low..high; null off that line",
-    "sample": "number of the sample among those of its problem and member, from 0",
+    "sample": "number of the sample among those of its problem and member, from 0; of a server's, among its request's",
     "seed": "the engine's seed",
     "verdict": "the judge's verdict; samples that the judge itself failed at are not here",
     "failed_level": "level of the first case that failed, where the problem's cases have levels",
@@ -67,9 +70,12 @@ MEANINGS = {
     "program_sha256": "hash of the program in the answer; null where there is none",
     "tests_sha256": "hash of the problem's tests",
     "reward": "1.0 where the verdict is `accepted`, else 0.0",
-    "prompt_token_ids": "the prompt as the model saw it; with --logprobs",
-    "token_ids": "what the model generated, its end-of-text token included; with --logprobs",
-    "logprobs": "log-probability of each of `token_ids`; with --logprobs",
+    "prompt_token_ids": "the prompt as the model saw it; with --logprobs, or where a server's caller asked for it",
+    "token_ids": "what the model generated, its end-of-text token included; as above",
+    "logprobs": "log-probability of each of `token_ids`; as above",
+    "request": "of a server's requests, the id of the answer that it was a candidate for",
+    "turn": "of a server's requests, 2 and 3 where it repairs the attempt that `messages` end with, else 1",
+    "tool_runs": "programs that the member ran while it answered, a JSON list of {code, output}; null without",
 }
 
 
@@ -90,10 +96,7 @@ def hashes_of_tests(problems: Path) -> dict[str, str]:
     """Per problem id, SHA-256 of `json.dumps(tests, sort_keys=True)` of a file that `read_problems` has read."""
     with problems.open(encoding="utf-8") as lines:
         values = [json.loads(line) for line in lines if line.strip()]
-    return {
-        value["id"]: hashlib.sha256(json.dumps(value["tests"], sort_keys=True).encode()).hexdigest()
-        for value in values
-    }
+    return {value["id"]: tests_hash(value["tests"]) for value in values}
 
 
 def rollout(
@@ -107,28 +110,57 @@ def rollout(
     """The fields that an outcome lacks. response: a chat completion of one choice."""
     choice = response["choices"][0]
     message = choice["message"]
-    text = message.get("content") or ""
-    program = None
-    if outcome["verdict"] != VerdictKind.NO_PROGRAM:
-        program = extract_program(text, problem.language)
-    row: Row = {
-        "checkpoint": saving.checkpoints[outcome["member"]],
-        "language": problem.language,
+    row = fields_of(
+        outcome["verdict"],
+        message.get("content") or "",
+        checkpoint=saving.checkpoints[outcome["member"]],
+        language=problem.language,
+        messages=messages,
+        options=options,
+        tests_sha256=saving.tests[problem.id],
+    )
+    row |= {"reasoning": message.get("reasoning"), "finish_reason": choice.get("finish_reason")}
+    return row | tokens_of(response) if saving.logprobs else row
+
+
+def fields_of(
+    verdict: str,
+    text: str,
+    *,
+    checkpoint: str,
+    language: str,
+    messages: Sequence[Mapping[str, str]],
+    options: Mapping[str, Any],
+    tests_sha256: str,
+) -> Row:
+    """What every rollout has beside its outcome. text: the answer, with the program that the judge ran."""
+    program = None if verdict == VerdictKind.NO_PROGRAM else extract_program(text, language)
+    return {
+        "checkpoint": checkpoint,
+        "language": language,
         "messages": [dict(message) for message in messages],
         "text": text,
-        "reasoning": message.get("reasoning"),
-        "finish_reason": choice.get("finish_reason"),
         "options": json.dumps(dict(options), sort_keys=True),
         "program_sha256": None if program is None else _hash(program.source),
-        "tests_sha256": saving.tests[problem.id],
-        "reward": 1.0 if outcome["verdict"] == VerdictKind.ACCEPTED else 0.0,
+        "tests_sha256": tests_sha256,
+        "reward": 1.0 if verdict == VerdictKind.ACCEPTED else 0.0,
     }
-    if saving.logprobs:
-        row["prompt_token_ids"] = response.get("prompt_token_ids")
-        row["token_ids"] = choice.get("token_ids")
-        content = (choice.get("logprobs") or {}).get("content")
-        row["logprobs"] = None if content is None else [token["logprob"] for token in content]
-    return row
+
+
+def tokens_of(response: Mapping[str, Any]) -> Row:
+    """Token ids and log-probabilities, as far as a completion of one choice has them."""
+    choice = response["choices"][0]
+    content = (choice.get("logprobs") or {}).get("content")
+    return {
+        "prompt_token_ids": response.get("prompt_token_ids"),
+        "token_ids": choice.get("token_ids"),
+        "logprobs": None if content is None else [token["logprob"] for token in content],
+    }
+
+
+def tests_hash(tests: object) -> str:
+    """SHA-256 of `json.dumps(tests, sort_keys=True)`."""
+    return hashlib.sha256(json.dumps(tests, sort_keys=True).encode()).hexdigest()
 
 
 def as_table(rows: Sequence[Row]) -> pa.Table:

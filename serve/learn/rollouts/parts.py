@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alpharay.serve.errors import OutcomesError
-from alpharay.serve.evaluate.outcomes import replace_whole
-from alpharay.serve.evaluate.rollouts.fields import ROLLOUT_SCHEMA, Row, as_table
+from alpharay.serve.learn.rollouts.fields import ROLLOUT_SCHEMA, Row, as_table
+from alpharay.serve.learn.rollouts.outcome import replace_whole
 
 _PART_BYTES = 64 << 20
 _ROWS_AT_ONCE = 128
@@ -54,8 +54,8 @@ class Parts:
             ):
                 if last is not None:
                     for batch in pq.ParquetFile(last).iter_batches(_ROWS_AT_ONCE):
-                        file.write_table(pa.Table.from_batches([batch]).select(ROLLOUT_SCHEMA.names))
-                for batch in _batches(itertools.chain([first], fresh)):
+                        file.write_table(_as_now(pa.Table.from_batches([batch])))
+                for batch in batches(itertools.chain([first], fresh)):
                     keys |= {_key(row) for row in batch}
                     file.write_table(as_table(batch))
         except OSError as error:
@@ -80,11 +80,19 @@ class Parts:
             yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
+def _as_now(table: pa.Table) -> pa.Table:
+    """A table that an earlier version wrote, with the columns that have come since."""
+    for field in ROLLOUT_SCHEMA:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(ROLLOUT_SCHEMA.names)
+
+
 def _key(row: Row) -> _Key:
     return row["problem"], row["member"], row["sample"]
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     rows = iter(rows)
     while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
         yield batch
