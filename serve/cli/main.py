@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     from alpharay.judge.formats import command as formats
     from alpharay.merge import command as merge
     from alpharay.serve.cli import doctor, judge, keys, serve
+    from alpharay.serve.cli.attempt import command as attempt
     from alpharay.serve.evaluate import audit_command, eval_command, explain_command, replay_command
     from alpharay.serve.evaluate.search import command as search
     from alpharay.serve.evaluate.solve import command as solve
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         ("import", formats, "Turn problems of known formats into a problem file."),
         ("eval", eval_command, "Sample and judge every problem under every member."),
         ("solve", solve, "Solve as many problems of a batch as one budget of samples can."),
+        ("attempt", attempt, "Run a coding agent n times, and offer the best run as a branch."),
         (
             "search",
             search,

@@ -45,6 +45,24 @@ async def test_a_pinned_answer_is_the_engines_own_with_notes(serving):
     assert len(serving.engines.calls) == 1
 
 
+@pytest.mark.parametrize("name", ["1.5", PINNED])
+async def test_a_base_url_pins_a_member_as_the_header_does(serving, name):
+    answer = await serving.http.post(f"/members/{name}/v1/chat/completions", json=question(seed=3))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["alpharay"]["member"] == PINNED
+    anthropic = await serving.http.post(f"/members/{name}//v1/messages", json={"alpharay": {"x": 1}})
+    assert anthropic.status_code == 400
+    assert anthropic.json()["type"] == "error"  # in the dialect that was asked
+    models = await serving.http.get(f"/members/{name}/v1/models")
+    assert models.status_code == 200
+
+
+async def test_a_base_url_of_no_member_names_the_nearest(serving):
+    answer = await serving.http.post("/members/frontier@1.6/v1/chat/completions", json=question())
+    assert answer.status_code == 400
+    assert "did you mean 'frontier@1.5'" in answer.json()["error"]["message"]
+
+
 async def test_a_pinned_stream_is_the_engines_own_token_by_token(serving):
     events, _ = await serving.events(model=PINNED, seed=3)
     text = completion(PINNED, {"seed": 3})["choices"][0]["message"]["content"]

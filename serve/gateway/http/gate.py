@@ -25,6 +25,7 @@ MAX_HEAD_BYTES = 64 * 1024
 
 # They change nothing, and a page of another origin cannot read what they give.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_PINNED = re.compile(r"/members/(?P<member>[^/]+)(?P<path>/.+)")
 _SLASHES = re.compile("/{2,}")
 # An id that an answer repeats: of the client's choice, within bounds.
 PLAIN_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -67,7 +68,7 @@ class Gate:
             return
         asked = scope
         headers = Headers(scope=asked)
-        scope = {**asked, "path": tidy(asked["path"])}
+        scope = pinned({**asked, "path": tidy(asked["path"])})
         send = _Answering(send, headers, head=asked["method"] == "HEAD", load=self._load)
         if asked["method"] == "HEAD":
             scope["method"] = "GET"
@@ -155,6 +156,20 @@ class _Answering:
         elif self._head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
+
+
+def pinned(scope: Scope) -> Scope:
+    """`/members/NAME/v1/…` as `/v1/…` with the header `X-Alpharay-Members: NAME`: for agents that know a base URL alone."""
+    match = _PINNED.fullmatch(scope["path"])
+    if match is None:
+        return scope
+    header = (b"x-alpharay-members", match["member"].encode())
+    return {
+        **scope,
+        "path": match["path"],
+        "raw_path": match["path"].encode(),
+        "headers": [*scope["headers"], header],
+    }
 
 
 def tidy(path: str) -> str:

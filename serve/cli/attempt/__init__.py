@@ -1,0 +1,1 @@
+"""`alpharay attempt`: the best of n whole runs of a coding agent."""
