@@ -55,7 +55,8 @@ class Verdict:
     """The judgement of one candidate on one set of tests.
 
     verdict: of the first case that failed, or accepted. passed, total: cases; those not run did not pass.
-    cpu_s: CPU seconds of the slowest case, what the time limit is held against. wall_s: seconds of all runs.
+    cpu_s: CPU seconds of the slowest case, what the time limit is held against. total_cpu_s: of all runs. wall_s: seconds of
+    all runs.
     memory_mb: peak resident memory in MiB, the interpreter included.
     detail: at most 2 KiB for people, never a hidden expected output.
     stdout: the first 4 KiB printed in the last case that ran, when asked for.
@@ -75,6 +76,7 @@ class Verdict:
     failed_case: int | None = None
     outputs: tuple[str | None, ...] = ()
     captured: Captured | None = None
+    total_cpu_s: float = 0.0
 
     def __post_init__(self) -> None:
         data = self.detail.encode("utf-8", "backslashreplace")

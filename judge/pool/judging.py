@@ -130,7 +130,7 @@ class _Tally:
         self._keep = keep_output
         self._passed = 0
         self._failure: tuple[int, Failure] | None = None
-        self._cpu = self._wall = 0.0
+        self._cpu = self._total_cpu = self._wall = 0.0
         self._memory = 0
         self._stdout: str | None = "" if keep_output else None
         self._last: Ended | None = None
@@ -144,6 +144,7 @@ class _Tally:
 
     def ran(self, ended: Ended, cpu_s: float) -> None:
         self._cpu = max(self._cpu, cpu_s)
+        self._total_cpu += ended.cpu_s
         self._wall += ended.wall_s
         self._last = ended
         self._memory = max(self._memory, ended.memory)
@@ -195,6 +196,7 @@ class _Tally:
             detail=detail,
             stdout=self._stdout,
             failed_case=failed_case,
+            total_cpu_s=round(self._total_cpu, 6),
             outputs=tuple(map(self.outputs.get, range(self._total))) if observed else (),
         )
 

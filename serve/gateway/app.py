@@ -25,7 +25,7 @@ from alpharay.serve.gateway.direct_stream import StreamedAnswer
 from alpharay.serve.gateway.door.routes import DESCRIBED, JudgeRoutes
 from alpharay.serve.gateway.http.body import json_body
 from alpharay.serve.gateway.http.gate import Gate
-from alpharay.serve.gateway.routes import checkpoints, feedback, front_page, model_list, tokenizing
+from alpharay.serve.gateway.routes import checkpoints, feedback, front_page, model_list, tokenizing, usage
 from alpharay.serve.gateway.routes.count_tokens import COUNT_ENDPOINT, COUNT_PATH, count_tokens
 from alpharay.serve.gateway.routes.metrics_page import metrics_page
 from alpharay.serve.gateway.routes.openapi import endpoint
@@ -142,6 +142,10 @@ def build_app(server: Server, batches: Batches | None = None) -> FastAPI:
         app.post(path, **DESCRIBED[path])(handler)
 
     batch_routes.add_routes(app, server, batches)
+
+    @app.get(usage.PATH, **usage.DESCRIBED)
+    async def used(http: Request) -> Json:
+        return usage.usage(server, http.headers.items())
 
     @app.get(checkpoints.PATH, **checkpoints.LIST_DESCRIBED)
     async def list_checkpoints(http: Request) -> Json:

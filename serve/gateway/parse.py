@@ -138,6 +138,7 @@ def parse_request(
         detailed=config.judge.verdict_detail == "full",
         direct=direct,
         pinned=passes_through,
+        key=key.name if key is not None else "",
         agent=agent,
         conversation=digest(caller, dialect.NAME, request.conversation)
         if direct and request.tools and not pinned

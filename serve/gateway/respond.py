@@ -119,12 +119,23 @@ def _calls(outcome: Outcome, candidate: Candidate) -> Json:
 def record(server: Server, parsed: ParsedRequest, outcome: Outcome, chosen: list[Candidate]) -> None:
     """Counts the finished request, and hands it to what is learnt. chosen: the choices of its answer."""
     count(server.counts, outcome, chosen)
+    if parsed.key:
+        count_for_key(server.counts, parsed.key, outcome)
     levels = [case.level for case in getattr(parsed.tests, "cases", ())]
     server.learning.record(parsed.request_id, outcome.session, chosen, levels)
     if server.rollouts is not None and parsed.given_tests is not None and not parsed.direct:
         from alpharay.serve.gateway.rollouts import rollouts_of  # pyarrow comes with it
 
         server.rollouts.take(partial(rollouts_of, parsed, outcome, server.by_name))
+
+
+def count_for_key(counts: Counts, key: str, outcome: Outcome) -> None:
+    """What the answer has cost, on its key's account."""
+    judged = [candidate.verdict for candidate in outcome.session.candidates if candidate.verdict is not None]
+    counts.key_samples.labels(key).inc(outcome.session.drawn.total())
+    counts.key_tokens.labels(key, "prompt").inc(outcome.prompt_tokens)
+    counts.key_tokens.labels(key, "completion").inc(outcome.completion_tokens)
+    counts.key_judge_cpu.labels(key).inc(sum(verdict.total_cpu_s for verdict in judged))
 
 
 def count(counts: Counts, outcome: Outcome, chosen: list[Candidate]) -> None:

@@ -31,6 +31,8 @@ class ParsedRequest:
 
     background: nobody waits for it: it is of a batch, and other requests' samples go first.
 
+    key: the name of its API key; "" on a server without keys.
+
     agent: what tells one coding agent from another; "" where nothing does. conversation: the same for every
     turn of one conversation with tools; "" elsewhere.
     """
@@ -57,6 +59,7 @@ class ParsedRequest:
     direct: bool = False
     pinned: bool = False
     background: bool = False
+    key: str = ""
     agent: str = ""
     conversation: str = ""
 

@@ -82,6 +82,24 @@ class Counts:
             ["outcome"],
             registry=self.registry,
         )
+        self.key_samples = Counter(
+            "alpharay_key_samples_total",
+            "Samples of answered requests, by API key.",
+            ["key"],
+            registry=self.registry,
+        )
+        self.key_tokens = Counter(
+            "alpharay_key_tokens_total",
+            "Tokens of answered requests, all their samples', by API key and kind (prompt, completion).",
+            ["key", "kind"],
+            registry=self.registry,
+        )
+        self.key_judge_cpu = Counter(
+            "alpharay_key_judge_cpu_seconds_total",
+            "CPU seconds of the judge's runs for answered requests, by API key.",
+            ["key"],
+            registry=self.registry,
+        )
         self.rollouts = Counter(
             "alpharay_rollouts_total",
             "Finished requests for server.rollouts: written, or dropped because too many waited for the disk.",

@@ -69,6 +69,12 @@ async def test_the_first_failed_stdio_case_stops_unless_all_are_asked_for(pool):
     assert (counted.verdict, counted.passed, counted.total) == (VerdictKind.WRONG_ANSWER, 3, 4)
 
 
+async def test_the_cpu_time_of_all_cases_is_told_beside_that_of_the_slowest(pool):
+    tests = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": "1"}] * 3})
+    verdict = await pool.judge(tests, answer("print(1)"))
+    assert verdict.total_cpu_s > verdict.cpu_s > 0
+
+
 async def test_a_case_finds_nothing_of_the_one_before(pool):
     source = f"import builtins\nif hasattr(builtins, 'seen'): print('seen')\nbuiltins.seen = True\n{GOOD}"
     assert (await pool.judge(ADD, answer(source))).accepted

@@ -8,6 +8,7 @@ import os
 import pytest
 import yaml
 
+from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.cli.main import main
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.state import keys
@@ -16,7 +17,7 @@ from alpharay.serve.state.limits import Used
 from alpharay.serve.transport.asgi import Reply
 
 from .clock import pass_time
-from .fakes import NAMES, TESTS, Call, question
+from .fakes import COMPLETION_TOKENS, NAMES, PROMPT_TOKENS, TESTS, Call, question
 from .test_dialects import ASKED
 
 ALL_PATHS = ("/v1/chat/completions", *ASKED)
@@ -56,6 +57,50 @@ async def test_without_a_known_key_every_dialect_refuses_in_its_own_words(guarde
         assert "guess" not in response.text
     assert not serving.engines.calls
     assert serving.counted("alpharay_rejections_total", reason="unauthorized") == 3
+
+
+async def test_what_a_key_has_cost_is_told_to_it_and_to_an_admin(serve, tmp_path):
+    made = {name: keys.make(name, admin=name == "root") for name in ("alice", "bob", "root")}
+    write(tmp_path / "keys.yaml", *(entry for _, entry in made.values()))
+    serving = await serve(server={"api_keys_file": str(tmp_path / "keys.yaml")})
+    headers = {name: {"Authorization": f"Bearer {key}"} for name, (key, _) in made.items()}
+    judged = Verdict(VerdictKind.WRONG_ANSWER, 0, 2, cpu_s=0.5, total_cpu_s=0.75)
+
+    async def judge(*_):
+        return judged
+
+    serving.judging.judge = judge
+    await serving.answer(headers=headers["alice"], alpharay={"tests": TESTS, "budget": 4})
+    await serving.answer(headers=headers["alice"], n=2)
+    await serving.answer(headers=headers["bob"], model=NAMES[0], n=3)
+    alice = {
+        "object": "usage",
+        "key": "alice",
+        "samples": 6,
+        "prompt_tokens": 6 * PROMPT_TOKENS,
+        "completion_tokens": 6 * COMPLETION_TOKENS,
+        "judge_cpu_s": 3.0,
+    }
+
+    async def told(name):
+        return (await serving.http.get("/v1/usage", headers=headers[name])).json()["data"]
+
+    assert await told("alice") == [alice]
+    both = await told("root")
+    assert both[0] == alice
+    assert (both[1]["key"], both[1]["samples"], both[1]["completion_tokens"]) == (
+        "bob",
+        3,
+        3 * COMPLETION_TOKENS,
+    )
+    assert (await serving.http.get("/v1/usage")).status_code == 401
+    assert serving.counted("alpharay_key_tokens_total", key="alice", kind="prompt") == 6 * PROMPT_TOKENS
+
+
+async def test_a_server_without_keys_counts_no_usage(serving):
+    answer = await serving.http.get("/v1/usage")
+    assert answer.status_code == 404
+    assert "api_keys_file" in answer.json()["error"]["message"]
 
 
 async def test_either_header_carries_the_key(guarded):
