@@ -100,7 +100,10 @@ def _messages(fields: Json) -> list[dict[str, str]]:
         if isinstance(fields.get(name), list):
             turns = [turn for turn in objects(fields[name]) if "role" in turn]
             return [*head, *(_message(turn["role"], turn.get("content")) for turn in turns)]
-    return [*head, _message("user", fields.get("input", fields.get("prompt")))]
+    given = fields.get("input", fields.get("prompt"))
+    if isinstance(given, list) and given and isinstance(given[0], str):
+        given = given[0]  # a completion's only prompt, in a list
+    return [*head, _message("user", given)]
 
 
 def _message(role: Any, content: Any) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -140,6 +141,38 @@ async def test_what_cannot_be_a_batch_is_a_400_that_names_the_field(batching, bo
     answer = await serving.http.post("/v1/batches", json=asked | body)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize("name", ["/v1/files", "/v1/batches"])
+@pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "9" * 5000}, {"limit": "x"}])
+async def test_a_page_of_no_size_is_a_400(batching, name, query):
+    serving = await batching(run=False)
+    assert (await serving.http.get(name, params=query)).status_code == 400
+
+
+async def test_text_that_no_database_holds_is_a_400(batching):
+    serving = await batching(run=False)
+    body = b'{"endpoint": "/v1/messages", "completion_window": "24h", "input_file_id": "\\ud800"}'
+    answer = await serving.http.post(
+        "/v1/batches", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 400
+
+
+async def test_what_a_kill_left_half_done_is_swept_and_what_is_open_is_not(batching):
+    serving = await batching(run=False)
+    batch = await serving.begin([line(0)])
+    folder = serving.batches.folder
+    orphan, upload = folder.batch("batch_orphan"), folder.batch("x").parent.parent / "incoming" / "part"
+    orphan.mkdir()
+    upload.touch()
+    for path in (orphan, upload, folder.batch(batch.id)):
+        os.utime(path, (0, 0))
+    await serving.batches.look()
+    assert not orphan.exists()
+    assert not upload.exists()
+    serving.run()
+    assert (await serving.ended(batch)).status == "completed"
 
 
 async def test_a_request_that_is_refused_is_in_the_error_file_and_the_others_are_answered(batching):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from alpharay.serve.cli.attempt.worktrees import Worktrees
+from alpharay.serve.cli.attempt.worktrees import Worktrees, own_environment
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ class Runs:
             attempt.changes = await _to_its_end(self._worktrees.changes, commit)
         attempt.commit = commit if attempt.changes else ""
         log = self._log(attempt, "verify", worktree)
-        code = await _ran(["sh", "-c", wanted.verify], inside, dict(os.environ), log)
+        code = await _ran(["sh", "-c", wanted.verify], inside, own_environment(), log)
         attempt.failures = 0 if code == 0 else _failures(log)
         attempt.verification = code
 
@@ -179,7 +179,7 @@ async def _to_its_end(call: Callable[..., T], *arguments: object) -> T:
 def _environment(pinned: str, attempt: Attempt, key: str | None) -> Mapping[str, str]:
     """The user's, and where agents look for their server (docs/agents.md). Its key alone goes there, not those of others."""
     url, secret, model = f"{pinned}/v1", key or "none", attempt.member.partition("@")[0]
-    own = {name: value for name, value in os.environ.items() if name != "ANTHROPIC_API_KEY"}
+    own = {name: value for name, value in own_environment().items() if name != "ANTHROPIC_API_KEY"}
     unless_set = {"ANTHROPIC_MODEL": model, "ANTHROPIC_DEFAULT_HAIKU_MODEL": model}
     return (
         unless_set

@@ -96,16 +96,19 @@ class Worktrees:
         return name
 
 
+def own_environment() -> dict[str, str]:
+    """The user's; where a hook or an alias of git's runs us, without what names its repository."""
+    inherited = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
+    return {name: value for name, value in os.environ.items() if name not in inherited}
+
+
 def _git(folder: Path, *arguments: str) -> str:
     """What git prints. Raises AttemptFailed: it fails, or is not installed."""
-    # A hook or an alias that runs us names its own repository and index.
-    inherited = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
-    own = {name: value for name, value in os.environ.items() if name not in inherited}
     try:
         done = subprocess.run(
             ["git", *arguments],
             cwd=folder,
-            env=own,
+            env=own_environment(),
             capture_output=True,
             text=True,
             check=False,

@@ -15,11 +15,13 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
-_UPLOAD_LASTS_S = 86400.0
+# Nothing takes so long.
+_HALF_DONE_S = 86400.0
 
 
 class Lock:
@@ -85,9 +87,13 @@ class Folder:
             return Lock(file)
         return None
 
-    def sweep(self) -> None:
-        """Deletes uploads that were cut off by the end of their process."""
-        for part in (self._path / "incoming").iterdir():
+    def sweep(self, known: Collection[str]) -> None:
+        """Deletes what the end of a process left half done: uploads, and batches that are not among the known ones."""
+        for path in (*(self._path / "incoming").iterdir(), *(self._path / "batches").iterdir()):
             with suppress(FileNotFoundError):
-                if part.stat().st_mtime < time.time() - _UPLOAD_LASTS_S:
-                    part.unlink()
+                if path.name in known or path.stat().st_mtime > time.time() - _HALF_DONE_S:
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()

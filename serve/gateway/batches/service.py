@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 from alpharay.router.batch import BatchPlan
-from alpharay.serve.errors import RequestError, no_capacity
+from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.gateway.batches import wire
 from alpharay.serve.gateway.batches.each import EachRequest
 from alpharay.serve.gateway.batches.ending import write_files
@@ -164,7 +164,10 @@ class Batches:
         return batch.object
 
     async def blocking(self, call: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        """What that call gives, made in a thread. Raises RequestError: 429, the key has too much; 503, store or disk fail."""
+        """What that call gives, made in a thread. Raises RequestError.
+
+        429: the key has too much. 503: store or disk fail. 400: text that they cannot hold.
+        """
         try:
             if not self._opened:
                 await asyncio.to_thread(self._store.open)
@@ -176,6 +179,8 @@ class Batches:
             ) from None
         except FileNotFoundError as error:
             raise RequestError(404, "that file is not there any more", code="not_found") from error
+        except ValueError as error:  # what no database holds as text: half a surrogate pair, a zero byte
+            raise malformed(f"an id or a name cannot be used: {type(error).__name__}") from error
         except (StoreDown, OSError) as error:
             log.warning("files and batches cannot be kept: %s", error)
             raise no_capacity("files and batches cannot be read or kept now") from error
@@ -203,7 +208,7 @@ class Batches:
             return
         try:
             batches = await self.blocking(self.tables.open_batches)
-            await self._forget()
+            await self._forget({batch.id for batch in batches})
         except RequestError:  # it is in the log
             return
         for batch in batches:
@@ -307,7 +312,7 @@ class Batches:
         self.tables.change(batch.id, batch.key, ended, over=True, written=tuple(written.values()))
         self.folder.end(batch.id)
 
-    async def _forget(self) -> None:
+    async def _forget(self, known: set[str]) -> None:
         now = time.time()
         if now < self._forget_at:
             return
@@ -315,7 +320,7 @@ class Batches:
         before = None if self._keep_s is None else now - self._keep_s
         for name in await self.blocking(self.tables.forget, now, before):
             await self.blocking(self.folder.delete, name)
-        await self.blocking(self.folder.sweep)
+        await self.blocking(self.folder.sweep, known)
 
     async def _stop(self) -> None:
         tasks = [active.task for active in self._active.values() if active.task is not None]

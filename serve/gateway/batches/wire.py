@@ -79,7 +79,7 @@ def read_expiry(fields: Mapping[str, str]) -> int | None:
 def read_limit(query: Mapping[str, str], default: int, most: int) -> int:
     """Raises RequestError (400)."""
     text = query.get("limit", f"{default}")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= most):
         raise malformed(f"`limit` must be a number from 1 to {most}, got {shown(text)}", param="limit")
     return int(text)
 
