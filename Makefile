@@ -14,7 +14,7 @@ help:
 	@echo "make test       all tests, with real engines (minutes)"
 	@echo "make test-fast  the tests that start no engine (seconds)"
 	@echo "make lint       ruff and mypy"
-	@echo "make frontier   train the embedded frontier anew: two cores, minutes to an hour; SEED=2 for another"
+	@echo "make frontier   train the embedded frontier anew: two cores, minutes to an hour; SEED=2 for another, KIND=parts for problems of several parts"
 	@echo "make results    evaluate what make frontier trained, and write docs/results.md"
 	@echo "make image      build the CPU image without a Docker daemon, and try it (root, buildah, debootstrap)"
 	@echo "make env        only make the environment in $(VENV); ENGINE=gpu for NVIDIA GPUs"
@@ -34,16 +34,25 @@ serve: $(STAMP)
 	$(BIN)/alpharay serve $(CONFIG)
 
 # Both go on where they were stopped. `make embed` puts what was trained into the package.
-.PHONY: frontier results embed
+.PHONY: frontier results gate embed
 SEED ?= 1
+KIND ?= contest
 frontier: $(STAMP)
-	$(BIN)/python -m bench.frontier all --seed $(SEED)
+	$(BIN)/python -m bench.frontier all --kind $(KIND) --seed $(SEED)
 
 # Where nothing was trained, the weights in the package; the baselines need the earlier checkpoints, and stay as they are.
+ifeq ($(KIND),contest)
 SETS ?= validation test heldout adapters logits $(if $(wildcard build/frontier/seed=$(SEED)/high/done.json),baselines)
+else
+SETS ?= validation test
+endif
 results: $(STAMP)
-	for set in $(SETS); do $(BIN)/python -m bench.frontier evaluate --seed $(SEED) --set $$set || exit; done
-	$(BIN)/python -m bench.frontier report
+	for set in $(SETS); do $(BIN)/python -m bench.frontier evaluate --kind $(KIND) --seed $(SEED) --set $$set || exit; done
+	$(BIN)/python -m bench.frontier report --kind $(KIND) --seed $(SEED)
+
+# Whether an ensemble can gain on problems of several parts, before the evaluation is paid for.
+gate: $(STAMP)
+	$(BIN)/python -m bench.frontier gate --kind parts --seed $(SEED)
 
 embed: $(STAMP)
 	$(BIN)/python -m bench.frontier embed --seed $(SEED)

@@ -48,37 +48,70 @@ SETS = {
 }
 
 
-def tokenizer_step(folder: Path, seed: int) -> None:
-    from bench.frontier.examples import example
+def tokenizer_step(folder: Path, seed: int, kind: str = "contest") -> None:
+    from bench.frontier.curriculum import CURRICULA
     from bench.frontier.tokenizer import train_tokenizer
 
+    example = CURRICULA[kind].example
     drawn = (example(seed, number) for number in range(VOCABULARY_EXAMPLES))
     texts = (text for prompt, programs in drawn for text in (prompt, programs[0]))
     train_tokenizer(texts).save(str(folder / "tokenizer.json"))
 
 
-def sft_step(folder: Path, seed: int, rank: int, ranks: int) -> None:
+def sft_step(folder: Path, given: argparse.Namespace) -> None:
     from tokenizers import Tokenizer
 
-    from bench.frontier.sft import Sft, run
+    from bench.frontier.curriculum import CURRICULA
+    from bench.frontier.sft import RANKS, run
 
-    run(rank, ranks, Sft(), seed, Tokenizer.from_file(str(folder / "tokenizer.json")), folder)
+    kind = CURRICULA[given.kind]
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    run(given.rank, RANKS, kind.sft, given.seed, tokenizer, folder, teacher=kind.example, size=kind.size)
+
+
+def endpoint_step(folder: Path, given: argparse.Namespace) -> None:
+    from bench.frontier.curriculum import CURRICULA
+    from bench.frontier.grpo import run
+
+    kind = CURRICULA[given.kind]
+    pool = kind.pool(given.endpoint, given.seed)
+    run(given.endpoint, given.seed, folder, kind.plans[given.endpoint], pool, kind.fast)
+
+
+@dataclass(frozen=True, slots=True)
+class PartsSampling:
+    """Problems of several parts: `prompts` of each count of parts, two problems each."""
+
+    split: str
+    prompts: int
+    samples: int
+
+
+PARTS_SETS = {
+    "gate": PartsSampling("validation", 40, 50),
+    "validation": PartsSampling("validation", 40, 300),
+    "test": PartsSampling("test", 80, 300),
+}
+TOGETHER = 12  # problems of several parts that are sampled together
 
 
 def weights_of(folder: Path, given: argparse.Namespace) -> Path:
     """Where the endpoints of that seed are: what was trained here, else the package's. Raises SystemExit: neither."""
     if (folder / "high" / "done.json").exists():
         return folder
-    if given.seed == EMBEDDED and given.set != "baselines":  # the package has no earlier checkpoints
+    if (
+        given.kind == "contest" and given.seed == EMBEDDED and given.set != "baselines"
+    ):  # the package has no earlier checkpoints
         return Path("serve/embedded")
     raise SystemExit(
-        f"{given.set} needs what `make frontier SEED={given.seed}` trains; {folder} does not hold it"
+        f"{given.set} needs what `make frontier KIND={given.kind} SEED={given.seed}` trains; {folder} does not hold it"
     )
 
 
 def parts_of(folder: Path, given: argparse.Namespace) -> Path:
     """Parts of another number of samples are not gone on with."""
-    return folder / f"{given.set}-{given.samples or SETS[given.set].samples}"
+    plan = SETS[given.set] if given.kind == "contest" else PARTS_SETS[given.set]
+    return folder / f"{given.set}-{given.samples or plan.samples}"
 
 
 def files_of(given: argparse.Namespace) -> list[Path]:
@@ -110,6 +143,37 @@ def evaluate_step(folder: Path, given: argparse.Namespace) -> None:
     )
 
 
+def evaluate_parts_step(folder: Path, given: argparse.Namespace) -> None:
+    """One process's share of a set of problems of several parts."""
+    from tokenizers import Tokenizer
+
+    from bench.frontier import members
+    from bench.frontier.evaluate import evaluate
+    from bench.frontier.parts.draw import evaluation
+    from bench.frontier.parts.gate import NAMES
+    from bench.frontier.parts.outcomes import best_off_the_line
+
+    plan = PARTS_SETS[given.set]
+    weights = dict(members.PARTS_SINGLES)
+    if given.set == "gate":
+        weights = {name: weights[name] for name in NAMES}
+    elif given.set == "validation":
+        weights |= members.PARTS_PLANE
+    else:
+        name = best_off_the_line(RESULTS, given.seed, list(members.PARTS_PLANE))
+        weights[name] = members.PARTS_PLANE[name]
+    evaluate(
+        evaluation(plan.split, given.prompts or plan.prompts),
+        members.points(folder, weights),
+        given.samples or plan.samples,
+        seed=given.seed,
+        tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
+        out=parts_of(folder, given),
+        share=(given.rank, 2),
+        size=TOGETHER,
+    )
+
+
 def together(*commands: list[str]) -> None:
     """Runs the commands beside each other; ends with the first that fails."""
     running = [subprocess.Popen([sys.executable, "-m", "bench.frontier", *command]) for command in commands]
@@ -125,11 +189,16 @@ def together(*commands: list[str]) -> None:
 def train(given: argparse.Namespace, folder: Path, same: list[str]) -> None:
     """The tokenizer, the start, both endpoints, both adapters; what is there already is left as it is."""
     if not (folder / "tokenizer.json").exists():
-        tokenizer_step(folder, given.seed)
+        tokenizer_step(folder, given.seed, given.kind)
     if not (folder / "init" / "model.safetensors").exists():
         (folder / "ranks").unlink(missing_ok=True)
         together(*(["sft-rank", "--rank", str(rank), *same] for rank in range(2)))
+    from bench.frontier.curriculum import CURRICULA
+
+    planned = CURRICULA[given.kind].plans
     for pair in (("low", "high"), ("lora_low", "lora_high")):
+        if pair[0] not in planned:
+            return
         left = [name for name in pair if not (folder / name / "done.json").exists()]
         if given.step == "sft" or (given.step == "endpoints" and pair[0] != "low"):
             return
@@ -143,13 +212,25 @@ def evaluate(given: argparse.Namespace, folder: Path, same: list[str]) -> None:
 
     weights = weights_of(folder, given)  # or both processes would say what is missing
     more = ["--set", given.set] + (["--samples", str(given.samples)] if given.samples else [])
+    more += ["--prompts", str(given.prompts)] if given.prompts else []
     together(*(["evaluate-share", "--rank", str(rank), *more, *same] for rank in range(2)))
+    if given.kind == "parts":
+        from bench.frontier.parts.outcomes import gather_parts
+
+        target = folder if given.set == "gate" else RESULTS
+        print(gather_parts(parts_of(folder, given), target, given.seed, given.set), flush=True)
+        return
     path = RESULTS / f"seed{given.seed}-{given.set}.parquet"
     also = recorded(getattr(members, SETS[given.set].members)(weights), files_of(given))
     print(f"{gather(parts_of(folder, given), path, also)} outcomes in {path}", flush=True)
 
 
-def report() -> None:
+def report(given: argparse.Namespace) -> None:
+    if given.kind == "parts":
+        from bench.frontier.parts.report import write as write_parts
+
+        write_parts(given.seed, RESULTS, Path("docs/results.md"))
+        return
     from bench.frontier.report import write
 
     write(
@@ -168,6 +249,7 @@ def main() -> None:
             "sft",
             "endpoints",
             "evaluate",
+            "gate",
             "report",
             "search",
             "adopt",
@@ -177,35 +259,46 @@ def main() -> None:
             "evaluate-share",
         ],
     )
+    parser.add_argument("--kind", choices=["contest", "parts"], default="contest", help="of problems")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=None, help="default: build/frontier/seed=SEED")
-    parser.add_argument("--set", choices=list(SETS), default="validation")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="default: build/frontier/seed=SEED, or parts-seed=SEED there"
+    )
+    parser.add_argument("--set", choices=sorted(SETS.keys() | PARTS_SETS), default="validation")
+    parser.add_argument(
+        "--prompts", type=int, default=None, help="of each count of parts; default: the set's own"
+    )
     parser.add_argument(
         "--samples", type=int, default=None, help="of each member and problem; default: the set's own"
     )
     parser.add_argument("--rank", type=int, default=0, help="which of the two processes this is")
     parser.add_argument("--endpoint", choices=["low", "high", "lora_low", "lora_high"], default="low")
     given = parser.parse_args()
-    folder = (given.out or Path("build/frontier") / f"seed={given.seed}").resolve()
+    begin = "" if given.kind == "contest" else f"{given.kind}-"
+    folder = (given.out or Path("build/frontier") / f"{begin}seed={given.seed}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    same = ["--seed", str(given.seed), "--out", str(folder)]
+    same = ["--kind", given.kind, "--seed", str(given.seed), "--out", str(folder)]
     began = time.monotonic()
     if given.step in ("all", "sft", "endpoints"):
         train(given, folder, same)
         print(f"{given.step} done in {time.monotonic() - began:.0f} s: {folder}", flush=True)
     elif given.step == "sft-rank":
-        sft_step(folder, given.seed, given.rank, 2)
+        sft_step(folder, given)
     elif given.step == "rl":
-        from bench.frontier.grpo import run
+        endpoint_step(folder, given)
+    elif given.step == "gate":
+        from bench.frontier.parts.gate import gate
 
-        run(given.endpoint, given.seed, folder)
+        given.set = "gate"
+        evaluate(given, folder, same)
+        gate(folder, RESULTS, given.seed)
     elif given.step == "evaluate":
         evaluate(given, folder, same)
         print(f"{given.set} done in {time.monotonic() - began:.0f} s", flush=True)
     elif given.step == "evaluate-share":
-        evaluate_step(folder, given)
+        (evaluate_step if given.kind == "contest" else evaluate_parts_step)(folder, given)
     elif given.step == "report":
-        report()
+        report(given)
     elif given.step == "search":
         from bench.frontier import search
 

@@ -35,16 +35,17 @@ Recorded = Mapping[
 
 def evaluate(
     raws: Sequence[dict[str, Any]], members: Sequence[Candidate], samples: int, *,
-    seed: int, tokenizer: Tokenizer, out: Path, share: tuple[int, int] = (0, 1),
+    seed: int, tokenizer: Tokenizer, out: Path, share: tuple[int, int] = (0, 1), size: int = PART,
 ) -> None:  # fmt: skip
     """Writes `out/part-NNN.parquet`; parts that are there already are left as they are.
 
-    share: (i, n): this process takes every n-th part, from the i-th on.
+    share: (i, n): this process takes every n-th part, from the i-th on. size: problems of a part. Those of them that
+    have the same prompt are answered by the same samples.
     """
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     models = [(member, member.load()) for member in members]
-    parts = [raws[at : at + PART] for at in range(0, len(raws), PART)]
+    parts = [raws[at : at + size] for at in range(0, len(raws), size)]
     mine = [(n, part) for n, part in enumerate(parts) if n % share[1] == share[0]]
     todo = [(n, part) for n, part in mine if not (out / f"part-{n:03d}.parquet").exists()]
     began = time.monotonic()
@@ -63,13 +64,16 @@ def _part(
     tokenizer: Tokenizer, judge: Judge, columns: dict[str, list[Any]],
 ) -> None:  # fmt: skip
     coverages = [covered(raw, 4) for raw in raws]
-    prompts = [encode_prompt(tokenizer, raw["prompt"]) for raw in raws]
+    encoded = {raw["prompt"]: encode_prompt(tokenizer, raw["prompt"]) for raw in raws}
+    prompts = [encoded[raw["prompt"]] for raw in raws]
     drawn: list[tuple[int, Candidate, int, int, str]] = []
     for member, model in models:
         number = random.Random(f"{seed}/{member.name}").getrandbits(40)
-        answers = sample(model, prompts, samples, seed=number, temperature=member.temperature)
-        for problem, each in enumerate(answers):
-            drawn += [(problem, member, number, len(ids) + 1, tokenizer.decode(ids)) for ids in each]
+        answers = sample(model, list(encoded.values()), samples, seed=number, temperature=member.temperature)
+        texts = [[(len(ids) + 1, tokenizer.decode(ids)) for ids in each] for each in answers]
+        by_prompt = dict(zip(encoded, texts, strict=True))
+        for problem, raw in enumerate(raws):
+            drawn += [(problem, member, number, tokens, text) for tokens, text in by_prompt[raw["prompt"]]]
     verdicts = judge.verdicts([(coverages[problem], text) for problem, *_, text in drawn])
     place: dict[tuple[int, str], int] = {}
     for (problem, member, number, tokens, text), verdict in zip(drawn, verdicts, strict=True):

@@ -12,6 +12,7 @@ import itertools
 import json
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,10 @@ from torch.nn import functional
 
 from bench.frontier.lora import add_adapters, save_adapter
 from bench.frontier.model import Llama, load_checkpoint, save_checkpoint
-from bench.frontier.problems.draw import FAMILIES, problems
 from bench.frontier.sample import LONGEST_ANSWER, sample
 from bench.frontier.tokenizer import END_ID, encode_prompt, save_tokenizer
 from bench.frontier.trees import logits, plant
-from bench.frontier.verdicts import Judge, covered
+from bench.frontier.verdicts import Coverage, Judge
 
 TRAIN_PER_FAMILY = 40
 COVERAGE = {"low": 2, "high": 4}
@@ -84,11 +84,16 @@ def loss_of(model: Llama, start: Llama, groups: list[Group], kl: float) -> tuple
     return loss, (times * divergence).sum().detach(), (times * entropy).sum().detach()
 
 
-def run(endpoint: str, seed: int, folder: Path, plan: Grpo | None = None) -> None:
-    """Trains `low`, `high`, `lora_low` or `lora_high` from `folder/init`; goes on where it was stopped."""
+def run(
+    endpoint: str, seed: int, folder: Path, plan: Grpo,
+    pool: Sequence[Coverage], fast: Callable[[str], tuple[int, int]],
+) -> None:  # fmt: skip
+    """Trains `low`, `high`, `lora_low` or `lora_high` from `folder/init`; goes on where it was stopped.
+
+    pool: problems with the cases that are rewarded. fast: of a program, (decisions for the fast way, decisions).
+    """
     torch.set_num_threads(1)
     lora, coverage = endpoint.startswith("lora_"), COVERAGE[endpoint.removeprefix("lora_")]
-    plan = plan or (LORA if lora else Grpo())
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     start, model = load_checkpoint(folder / "init"), load_checkpoint(folder / "init")
     trained = add_adapters(model, seed) if lora else list(model.parameters())
@@ -101,7 +106,6 @@ def run(endpoint: str, seed: int, folder: Path, plan: Grpo | None = None) -> Non
         model.load_state_dict(saved["model"])
         optim.load_state_dict(saved["optim"])
         first = saved["step"]
-    pool = [covered(raw, coverage) for raw in problems(list(FAMILIES), TRAIN_PER_FAMILY, seed, "train")]
     began = time.monotonic()
     with Judge() as judge, (out / "log.jsonl").open("a") as log:
         for step in range(first, plan.steps):
@@ -125,7 +129,7 @@ def run(endpoint: str, seed: int, folder: Path, plan: Grpo | None = None) -> Non
                 "step": step + 1,
                 "reward": float(rewards.mean()),
                 "solved": float((rewards.sum(1) > 0).float().mean()),
-                "fast": sum(text.startswith("# fast") for _, text in texts) / len(texts),
+                "fast": _share([fast(text) for _, text in texts]),
                 "verdicts": dict(collections.Counter(str(v.verdict) for v in verdicts)),
                 "seconds": [round(after - before, 2) for before, after in itertools.pairwise(clock)],
             }
@@ -139,6 +143,11 @@ def run(endpoint: str, seed: int, folder: Path, plan: Grpo | None = None) -> Non
             )  # fmt: skip
             _keep(model, optim, tokenizer, plan, step + 1, out, lora=lora)
     (out / "done.json").write_text(json.dumps({"seed": seed, "coverage": coverage, **asdict(plan)}) + "\n")
+
+
+def _share(counted: Sequence[tuple[int, int]]) -> float:
+    """Of all decisions, those that were for the first; 0 where there were none."""
+    return sum(part for part, _ in counted) / max(1, sum(whole for _, whole in counted))
 
 
 def _update(

@@ -120,6 +120,22 @@ def singles(folder: Path) -> list[Candidate]:
     return points(folder, SINGLES)
 
 
+# Of a pair that was trained on problems of several parts. Points off the line are tried on validation problems.
+PARTS_SINGLES = {
+    **{
+        f"frontier@{alpha:g}": {"low": 1 - alpha, "high": alpha}
+        for alpha in (0, 0.25, 0.5, 0.75, 0.9, 1, 1.5)
+    },
+    "init": {"init": 1.0},
+    "wise-ft high": {"init": 0.5, "high": 0.5},
+}
+PARTS_PLANE = {
+    "both steps": {"init": -1.0, "low": 1.0, "high": 1.0},
+    "half of both": {"init": 0.5, "low": 0.25, "high": 0.25},
+    "wise-ft low": {"init": 0.5, "low": 0.5},
+}
+
+
 def adapters(folder: Path) -> list[Candidate]:
     """The line between the two adapters: theta = init + D_low + alpha * (D_high - D_low), D = SCALE * B A."""
     ends = {"low": folder / "lora_low", "high": folder / "lora_high"}

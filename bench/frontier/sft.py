@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.frontier.examples import example
-from bench.frontier.model import Llama, save_checkpoint
+from bench.frontier.model import Llama, Size, save_checkpoint
 from bench.frontier.tokenizer import encode_answer, encode_prompt, save_tokenizer
 from bench.frontier.trees import Tree, logits, plant
 
 RANKS = 2
+Teacher = Callable[[int, int], tuple[str, list[str]]]  # (seed, number) -> a prompt with programs to imitate
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,15 @@ def rate(step: int, plan: Sft) -> float:
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def run(rank: int, ranks: int, plan: Sft, seed: int, tokenizer: Tokenizer, folder: Path) -> None:
+def run(
+    rank: int, ranks: int, plan: Sft, seed: int, tokenizer: Tokenizer, folder: Path,
+    *, teacher: Teacher = example, size: Size | None = None,
+) -> None:  # fmt: skip
     """One rank's part. Goes on from `folder/sft.pt` where an earlier run was stopped; writes `folder/init`."""
     torch.set_num_threads(1)
     if ranks > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/ranks", rank=rank, world_size=ranks)
-    model = Llama()
+    model = Llama(size)
     model.reset(seed)
     optims = optimisers(model, plan)
     first, state = 0, folder / "sft.pt"
@@ -81,7 +86,7 @@ def run(rank: int, ranks: int, plan: Sft, seed: int, tokenizer: Tokenizer, folde
         at = step * plan.batch + rank * share
         trees = []
         for number in range(at, at + share):
-            prompt, programs = example(seed, number)
+            prompt, programs = teacher(seed, number)
             trees.append(
                 (encode_prompt(tokenizer, prompt), [encode_answer(tokenizer, each) for each in programs])
             )

@@ -223,16 +223,16 @@ def test_the_tokenizer_gives_back_every_text_and_the_template_makes_the_same_pro
         assert encode_answer(tokenizer, programs[0])[-1] == END_ID
 
 
-def test_supervised_training_goes_on_where_it_was_stopped(tokenizer, tmp_path, monkeypatch):
+def test_supervised_training_goes_on_where_it_was_stopped(tokenizer, tmp_path):
     """Six steps in one go and in two give the same weights."""
     tiny = Size(
         hidden=32, inner=32, layers=1, heads=2, key_heads=1, head=16, vocabulary=tokenizer.get_vocab_size()
     )
-    monkeypatch.setattr(sft, "Llama", lambda: Llama(tiny))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
+    plan = sft.Sft(steps=6, batch=4, keep_every=3)
     for folder in (whole, parts):
         folder.mkdir()
-    sft.run(0, 1, sft.Sft(steps=6, batch=4, keep_every=3), 1, tokenizer, whole)
+    sft.run(0, 1, plan, 1, tokenizer, whole, size=tiny)
 
     class Stopped(Exception):
         pass
@@ -242,11 +242,9 @@ def test_supervised_training_goes_on_where_it_was_stopped(tokenizer, tmp_path, m
             raise Stopped
         return example(seed, number)
 
-    monkeypatch.setattr(sft, "example", stop)
     with pytest.raises(Stopped):
-        sft.run(0, 1, sft.Sft(steps=6, batch=4, keep_every=3), 1, tokenizer, parts)
-    monkeypatch.setattr(sft, "example", example)
-    sft.run(0, 1, sft.Sft(steps=6, batch=4, keep_every=3), 1, tokenizer, parts)
+        sft.run(0, 1, plan, 1, tokenizer, parts, teacher=stop, size=tiny)
+    sft.run(0, 1, plan, 1, tokenizer, parts, size=tiny)
     one, two = (load_checkpoint(folder / "init") for folder in (whole, parts))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert (

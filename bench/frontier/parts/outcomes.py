@@ -1,0 +1,109 @@
+"""Outcomes of problems of several parts: a file for each count of parts, and what they count to, prompt by prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alpharay.router.schedule import shrunk_chances
+from alpharay.serve.evaluate.outcomes import SCHEMA, WEIGHTS, read_outcomes, read_table, write_outcomes
+from bench.frontier.parts.draw import COUNTS
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_HASH_DIGITS = 6  # of a program's: hashes are most of a file
+CHOSEN_AT = 100  # samples at which the best point off the line is chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Samples and passes of one count of parts, [prompts, 2, members]: under low limits, then under high ones."""
+
+    members: tuple[str, ...]
+    samples: Ints
+    solved: Ints
+
+    def flat(self) -> tuple[Ints, Ints]:
+        """(samples, solved), [problems, members]"""
+        return tuple(each.reshape(-1, len(self.members)) for each in (self.samples, self.solved))
+
+    def chances(self) -> Floats:
+        """[prompts, 2, members], shrunk by one pseudo-sample, as a schedule's are."""
+        return shrunk_chances(*self.flat()).reshape(self.samples.shape)
+
+    def only(self, members: Sequence[str]) -> Counted:
+        columns = [self.members.index(name) for name in members]
+        return Counted(
+            members=tuple(members), samples=self.samples[..., columns], solved=self.solved[..., columns]
+        )
+
+
+def path_of(folder: Path, seed: int, parts: int, name: str) -> Path:
+    return folder / f"parts{parts}-seed{seed}-{name}.parquet"
+
+
+def read(path: Path) -> Counted:
+    """Raises SystemExit: some prompt lacks one of its two problems, or a problem samples of a member."""
+    outcomes = read_outcomes(path)
+    place = {name: number for number, name in enumerate(outcomes.problems)}
+    prompts = sorted({name.rpartition("-")[0] for name in place})
+    missing = [
+        f"{name}-{limits}"
+        for name in prompts
+        for limits in ("low", "high")
+        if f"{name}-{limits}" not in place
+    ]
+    if missing:
+        raise SystemExit(f"{path} lacks {missing[0]}: gather outcomes of whole parts only")
+    rows = np.array([[place[f"{name}-{limits}"] for limits in ("low", "high")] for name in prompts])
+    counts = outcomes.counts
+    if counts.samples.min() < 1:
+        raise SystemExit(f"{path} has a problem without a sample of some member")
+    return Counted(
+        members=tuple(member.name for member in outcomes.members),
+        samples=counts.samples[rows],
+        solved=counts.solved[rows],
+    )
+
+
+def gather_parts(parts: Path, folder: Path, seed: int, name: str) -> str:
+    """All `part-NNN.parquet` as a file for each count of parts; returns a line that says what was written."""
+    columns: dict[int, dict[str, list[Any]]] = {
+        count: {field.name: [] for field in (*SCHEMA, WEIGHTS)} for count in COUNTS
+    }
+    for part in sorted(parts.glob("part-*.parquet")):
+        for row in read_table(part).to_pylist():
+            own = columns[int(row["problem"].removeprefix("parts").split("-")[0])]
+            row["text_sha256"] = row["text_sha256"][:_HASH_DIGITS]
+            for field, values in own.items():
+                values.append(row[field])
+    folder.mkdir(parents=True, exist_ok=True)
+    told = []
+    for count, own in columns.items():
+        path = path_of(folder, seed, count, name)
+        write_outcomes(path, own)
+        told.append(f"{len(own['problem'])} in {path}")
+    return "outcomes: " + ", ".join(told)
+
+
+def best_off_the_line(folder: Path, seed: int, names: Sequence[str]) -> str:
+    """Of points off the line, that of which `CHOSEN_AT` samples solve most validation problems, over all counts of parts.
+
+    Raises SystemExit: the validation problems have not been sampled.
+    """
+    shares = np.zeros(len(names))
+    for count in COUNTS:
+        path = path_of(folder, seed, count, "validation")
+        if not path.exists():
+            raise SystemExit(
+                f"the best point of the plane is chosen on {path}: evaluate --set validation first"
+            )
+        chances = read(path).only(names).chances()
+        shares += (1 - (1 - chances) ** CHOSEN_AT).mean(axis=(0, 1))
+    return names[int(shares.argmax())]

@@ -1,0 +1,194 @@
+"""Problems of several parts: what is judged is what is asked, and what the comparison of ensembles makes of known chances."""
+
+from __future__ import annotations
+
+import collections
+import random
+
+import numpy as np
+import pytest
+
+from alpharay.judge import parse_problem
+from bench.frontier.parts.compare import compared, splits
+from bench.frontier.parts.draw import (
+    CODES,
+    COUNTS,
+    FAST_LINES,
+    both_limits,
+    evaluation,
+    example,
+    fast_parts,
+    pairs,
+    questions,
+    split_of,
+)
+from bench.frontier.parts.foretell import gain
+from bench.frontier.parts.gate import GO, ratio
+from bench.frontier.parts.outcomes import Counted
+from bench.frontier.parts.quantities import QUANTITIES
+from bench.frontier.problems.draft import CHOICE
+from bench.frontier.verdicts import Judge, covered
+
+
+def test_a_prompt_comes_with_low_and_with_high_limits_and_does_not_say_which():
+    raws = evaluation("validation", 4)
+    assert [raw["parts"] for raw in raws] == [1, 1, 2, 2, 3, 3] * 4
+    for low, high in zip(raws[::2], raws[1::2], strict=True):
+        assert (low["large"], high["large"]) == (False, True)
+        assert low["prompt"] == high["prompt"]
+        assert "most" not in low["prompt"].replace("at most", "")
+        for raw in (low, high):
+            assert [case.level for case in parse_problem(raw).tests.cases] == [1, 2, 2, 2, 3, 4]
+
+
+def test_no_prompt_is_in_two_sets_and_none_twice_in_one():
+    sets = {
+        split: {raw["prompt"] for count in COUNTS for raw in pairs(count, 12, 3, split, folded=folded)}
+        for split, folded in (("train", False), ("train", True), ("validation", True), ("test", True))
+    }
+    for split, prompts in sets.items():
+        assert {split_of(prompt) for prompt in prompts} == {split}
+        assert len(prompts) == 12 * len(COUNTS)
+
+
+def test_more_prompts_than_there_are_is_an_error():
+    with pytest.raises(ValueError, match="prompts of 1 part"):
+        questions(1, 200, 1, "test")
+
+
+def test_the_judge_passes_all_simple_under_low_limits_all_fast_under_high_ones_and_no_mixture():
+    """Every choice of ways of two parts, and both references of one and of three; narrow values take any way."""
+    candidates, wanted = [], []
+    drawn = [each for count in COUNTS for each in questions(count, 3 if count == 2 else 6, 1, "validation")]
+    for seed, asked in drawn:
+        for raw in both_limits(asked, seed, seed):
+            tests = covered(raw, 4)
+            for ways in asked.mixtures():
+                if raw["parts"] == 3 and len(set(ways)) == 2:
+                    continue
+                candidates.append((tests, asked.program(ways, raw["code"])))
+                fast = ways.count("fast")
+                good = fast == len(ways) if raw["large"] else raw["narrow"] or fast == 0
+                wanted.append((raw["id"], ways, good))
+    with Judge(workers=2) as judge:
+        verdicts = judge.verdicts(candidates)
+    came = [
+        (name, ways, v.verdict == "accepted") for (name, ways, _), v in zip(wanted, verdicts, strict=True)
+    ]
+    assert came == wanted
+    slow = [
+        v
+        for v, (name, ways, good) in zip(verdicts, wanted, strict=True)
+        if name.endswith("high") and not good
+    ]
+    assert {str(v.verdict) for v in slow} == {"time_limit"}
+    assert {v.failed_case for v in slow} == {5}
+
+
+@pytest.mark.parametrize("family", QUANTITIES)
+def test_every_choice_point_has_something_to_get_wrong_and_what_it_leaves_parses(family):
+    for seed in range(12):
+        quantity = QUANTITIES[family](random.Random(seed))
+        for text in (quantity.simple, quantity.fast):
+            points = [point.split("¦") for point in CHOICE.findall(text)]
+            assert points
+            assert all(len(set(each)) == len(each) > 1 for each in points)
+        assert not any(line in quantity.simple for line in FAST_LINES)
+        assert sum(quantity.fast.count(line) for line in FAST_LINES) == 1
+    for number in range(60):
+        compile(example(1, number)[1][0], family, "exec")
+
+
+def test_parts_of_imitated_programs_choose_their_ways_and_the_code_by_themselves():
+    fast, codes = collections.Counter(), collections.Counter()
+    for number in range(600):
+        prompt, programs = example(2, number)
+        for program in programs:
+            chosen, parts = fast_parts(program)
+            if parts == 2:
+                fast[chosen] += 1
+            if "checksum" in prompt:
+                codes[program.rstrip(")\n").split("print(t")[1]] += 1
+    total = sum(fast.values())
+    assert [round(4 * fast[chosen] / total, 1) for chosen in (0, 1, 2)] == pytest.approx([1, 2, 1], abs=0.21)
+    assert codes.keys() == set(CODES)
+    assert max(codes.values()) < 2 * min(codes.values())
+
+
+MEMBERS = ("frontier@0", "frontier@0.5", "frontier@1", "init")
+
+
+def counted(chances, samples=400, prompts=40):
+    """Passes exactly as often as the chances [low and high limits, members] say."""
+    solved = np.rint(np.broadcast_to(np.array(chances) * samples, (prompts, 2, len(MEMBERS)))).astype(int)
+    return Counted(members=MEMBERS, samples=np.full_like(solved, samples), solved=solved)
+
+
+def of_parts(parts, right=0.1, fast=(0.05, 0.5, 0.95, 0.5)):
+    f = np.array(fast)
+    return counted([right * (1 - f) ** parts, right * f**parts])
+
+
+def test_the_gate_is_open_where_a_program_takes_two_decisions_and_shut_where_it_takes_one():
+    one, two = (ratio(of_parts(parts))[0] for parts in (1, 2))
+    p = np.array([0.095, 0.005])
+    assert one == pytest.approx(np.log1p(-0.05) / np.log1p(-p).mean(), abs=0.01)
+    assert two == pytest.approx(0.25 / 0.45, abs=0.02)
+    assert two < GO < one
+
+
+def test_problems_that_pass_often_do_not_count_at_the_gate():
+    whole, _, problems = ratio(counted([[0.02, 0.01, 0.02, 0], [0.9, 0.9, 0.1, 0]]))
+    assert problems == 40
+    assert whole == pytest.approx(0.5, abs=0.01)
+
+
+def test_an_even_split_of_specialists_gains_with_two_decisions_and_not_with_one():
+    for parts, least, most in ((1, -2.0, 1.0), (2, 5.0, 40.0)):
+        chances = of_parts(parts, right=0.04)
+        (only,) = compared(chances, chances, [100])
+        for way in ("{0, 1}", "the split", "the schedule"):
+            gains = [
+                only.gain(way, than)[0]
+                for than in ("the single by validation", "the best single with hindsight")
+            ]
+            assert least <= gains[0] <= most, (parts, way)
+            assert gains[1] <= gains[0]
+
+
+def test_shares_are_those_of_the_exact_formula_and_intervals_hold_them():
+    chances = of_parts(2, right=0.04)
+    (only,) = compared(chances, chances, [2])
+    p = chances.solved[0] / chances.samples[0]
+    assert only.shares["{0, 1}"][0] == pytest.approx((1 - (1 - p[:, 0]) * (1 - p[:, 2])).mean(), abs=1e-9)
+    n, c = 400, chances.solved[0, :, 1]
+    assert only.members["frontier@0.5"] == pytest.approx((1 - (n - c) * (n - c - 1) / (n * (n - 1))).mean())
+    for than in ("the single by validation", "init"):
+        mean, low, high = only.gain("the split", than)
+        assert low <= mean + 1e-9
+        assert mean - 1e-9 <= high
+
+
+def test_a_choice_is_made_on_validation_problems_alone():
+    misleading = counted([[0.0, 0.2, 0.0, 0.0], [0.0, 0.2, 0.0, 0.0]])
+    (only,) = compared(misleading, of_parts(2), [10])
+    assert only.names == ("frontier@0.5", "frontier@0")
+    assert only.split == {"frontier@0.5": 10}
+
+
+def test_splits_are_every_member_alone_and_every_two_in_three_proportions():
+    tried = splits(4, 10)
+    assert len(tried) == 4 + 6 * 3
+    assert (tried.sum(axis=1) == 10).all()
+    assert (tried[:4] == 10 * np.eye(4)).all()
+
+
+def test_the_foretold_gain_grows_with_the_decisions():
+    gains = []
+    for parts in COUNTS:
+        single, both, pair = gain((0.05, 0.25, 0.5, 0.75, 0.95), 0.05, parts, 100, (0, 4))
+        assert both <= pair + 1e-9
+        gains.append(both - single)
+    assert abs(gains[0]) < 0.01
+    assert gains[1] > 0.1
+    assert gains[2] > 0.1
