@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import collections
+import itertools
+import json
 import random
 
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
+
 from alpharay.judge import parse_problem
+from alpharay.serve.evaluate.outcomes import SCHEMA, WEIGHTS, read_table, write_outcomes
+from bench.frontier.evaluate import evaluate
+from bench.frontier.members import Candidate
+from bench.frontier.model import Llama, Size
 from bench.frontier.parts.compare import compared, splits
 from bench.frontier.parts.draw import (
     CODES,
@@ -24,9 +32,11 @@ from bench.frontier.parts.draw import (
 )
 from bench.frontier.parts.foretell import gain
 from bench.frontier.parts.gate import GO, ratio
-from bench.frontier.parts.outcomes import Counted
+from bench.frontier.parts.outcomes import Counted, best_off_the_line, gather_parts, path_of, read
 from bench.frontier.parts.quantities import QUANTITIES
+from bench.frontier.parts.report import BEGIN, END, write
 from bench.frontier.problems.draft import CHOICE
+from bench.frontier.tokenizer import train_tokenizer
 from bench.frontier.verdicts import Judge, covered
 
 
@@ -192,3 +202,86 @@ def test_the_foretold_gain_grows_with_the_decisions():
     assert abs(gains[0]) < 0.01
     assert gains[1] > 0.1
     assert gains[2] > 0.1
+
+
+def outcome_rows(parts, members, samples, solved_by):
+    """Rows of two prompts; solved_by: (member, limits) whose every second sample passes."""
+    rows = {field.name: [] for field in (*SCHEMA, WEIGHTS)}
+    for prompt, limits, member, at in itertools.product(range(2), ("low", "high"), members, range(samples)):
+        row = {
+            "problem": f"parts{parts}-test-{prompt}-{limits}", "member": member, "alpha": None, "sample": at,
+            "seed": 1, "verdict": "accepted" if (member, limits) in solved_by and at % 2 else "wrong_answer",
+            "failed_level": None, "passed": 0, "total": 1, "prompt_tokens": 1, "completion_tokens": 1,
+            "cpu_s": 0.0, "text_sha256": f"{at:064d}", "weights": None,
+        }  # fmt: skip
+        for name, value in row.items():
+            rows[name].append(value)
+    return rows
+
+
+def test_outcomes_are_gathered_by_the_number_of_parts_and_counted_prompt_by_prompt(tmp_path):
+    parts = tmp_path / "test-4"
+    parts.mkdir()
+    for count in COUNTS:
+        rows = outcome_rows(count, ("frontier@0", "frontier@1"), 4, {("frontier@0", "low")})
+        write_outcomes(parts / f"part-{count:03d}.parquet", rows)
+    gather_parts(parts, tmp_path, 7, "test")
+    for count in COUNTS:
+        came = read(path_of(tmp_path, 7, count, "test"))
+        assert came.members == ("frontier@0", "frontier@1")
+        assert came.solved.tolist() == [[[2, 0], [0, 0]]] * 2
+        assert (came.samples == 4).all()
+
+
+def test_the_best_point_off_the_line_is_that_of_the_validation_problems(tmp_path):
+    names = ("both steps", "wise-ft low")
+    with pytest.raises(SystemExit, match="--set validation first"):
+        best_off_the_line(tmp_path, 1, names)
+    for count in COUNTS:
+        rows = outcome_rows(count, names, 4, {("wise-ft low", "low")})
+        write_outcomes(path_of(tmp_path, 1, count, "validation"), rows)
+    assert best_off_the_line(tmp_path, 1, names) == "wise-ft low"
+
+
+def test_a_report_takes_the_place_between_its_markers_and_no_more(tmp_path):
+    members = ("frontier@0", "frontier@0.5", "frontier@1", "init")
+    ends = {("frontier@0", "low"), ("frontier@1", "high")}
+    for count, name in itertools.product(COUNTS, ("validation", "test")):
+        write_outcomes(path_of(tmp_path, 1, count, name), outcome_rows(count, members, 20, ends))
+    gates = [
+        {"parts": 1, "ratio": 0.5, "interval": [0.4, 0.6], "problems": 4, "fast": {"frontier@0": 0.1}, "alike": {"frontier@0.5": [0.5, 0.5]}}
+    ]  # fmt: skip
+    (tmp_path / "parts-seed1-gate.json").write_text(json.dumps(gates))
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write(1, tmp_path, page)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    # Of half of the problems 1 - (10 * 9) / (20 * 19) by two samples of one endpoint; of each half 1/2 by one of each.
+    assert "| {0, 1}, against the single by validation | +11.8 [+11.8, +11.8] (0) |" in text
+    assert "| `frontier@0` | 38.2" in text
+    assert (tmp_path / "parts-seed1.png").stat().st_size > 1000
+    page.write_text("no markers")
+    with pytest.raises(SystemExit, match="has no place"):
+        write(1, tmp_path, page)
+
+
+def test_two_problems_of_one_prompt_are_answered_by_the_same_samples(tmp_path):
+    raws = pairs(1, 2, 1, "validation")
+    tokenizer = train_tokenizer(text for number in range(200) for text in (example(1, number)[1][0],))
+    model = Llama(Size(vocabulary=tokenizer.get_vocab_size(), hidden=32, inner=32, layers=1, heads=2, key_heads=1, head=16))  # fmt: skip
+    model.reset(1)
+    evaluate(
+        raws, [Candidate("any", 0.0, lambda: model)], 3, seed=1, tokenizer=tokenizer, out=tmp_path, size=12
+    )
+    table = read_table(tmp_path / "part-000.parquet")
+    hashes = collections.defaultdict(list)
+    for problem, digest in zip(table["problem"].to_pylist(), table["text_sha256"].to_pylist(), strict=True):
+        hashes[problem].append(digest)
+    assert list(hashes) == [raw["id"] for raw in raws]
+    for low, high in zip(raws[::2], raws[1::2], strict=True):
+        assert hashes[low["id"]] == hashes[high["id"]]
+        assert len(hashes[low["id"]]) == 3
+    assert hashes[raws[0]["id"]] != hashes[raws[2]["id"]]
