@@ -52,10 +52,10 @@ def tokenizer_step(folder: Path, seed: int, kind: str = "contest") -> None:
     from bench.frontier.curriculum import CURRICULA
     from bench.frontier.tokenizer import train_tokenizer
 
-    example = CURRICULA[kind].example
-    drawn = (example(seed, number) for number in range(VOCABULARY_EXAMPLES))
+    learnt = CURRICULA[kind]
+    drawn = (learnt.example(seed, number) for number in range(VOCABULARY_EXAMPLES))
     texts = (text for prompt, programs in drawn for text in (prompt, programs[0]))
-    train_tokenizer(texts).save(str(folder / "tokenizer.json"))
+    train_tokenizer(texts, learnt.size.vocabulary).save(str(folder / "tokenizer.json"))
 
 
 def sft_step(folder: Path, given: argparse.Namespace) -> None:

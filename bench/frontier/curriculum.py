@@ -60,9 +60,9 @@ CURRICULA = {
         ),
         Curriculum(
             name="parts",
-            size=Size(hidden=128, inner=352, layers=4),
+            size=Size(vocabulary=1088, hidden=96, inner=256, layers=3),
             example=parts.example,
-            sft=Sft(steps=240, batch=48),
+            sft=Sft(steps=240, batch=32),
             plans={"low": Grpo(), "high": Grpo()},
             pool=_parts_pool,
             fast=parts.fast_parts,

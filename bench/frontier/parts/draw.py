@@ -216,7 +216,7 @@ def evaluation(split: str, number: int) -> list[dict[str, Any]]:
 
 # How often a choice point is right in a program to imitate, whichever way.
 RIGHT = 0.92
-PROGRAMS = 4  # for one prompt
+PROGRAMS = 3  # for one prompt
 
 
 def example(seed: int, number: int) -> tuple[str, list[str]]:
