@@ -215,10 +215,13 @@ def evaluate(given: argparse.Namespace, folder: Path, same: list[str]) -> None:
     more += ["--prompts", str(given.prompts)] if given.prompts else []
     together(*(["evaluate-share", "--rank", str(rank), *more, *same] for rank in range(2)))
     if given.kind == "parts":
-        from bench.frontier.parts.outcomes import gather_parts
+        from bench.frontier.parts.draw import evaluation
+        from bench.frontier.parts.outcomes import gather_parts, keep_problems
 
+        plan = PARTS_SETS[given.set]
         target = folder if given.set == "gate" else RESULTS
         print(gather_parts(parts_of(folder, given), target, given.seed, given.set), flush=True)
+        keep_problems(evaluation(plan.split, given.prompts or plan.prompts), target, given.set)
         return
     path = RESULTS / f"seed{given.seed}-{given.set}.parquet"
     also = recorded(getattr(members, SETS[given.set].members)(weights), files_of(given))

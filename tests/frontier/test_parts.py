@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gzip
 import itertools
 import json
 import random
@@ -32,7 +33,14 @@ from bench.frontier.parts.draw import (
 )
 from bench.frontier.parts.foretell import gain
 from bench.frontier.parts.gate import GO, ratio
-from bench.frontier.parts.outcomes import Counted, best_off_the_line, gather_parts, path_of, read
+from bench.frontier.parts.outcomes import (
+    Counted,
+    best_off_the_line,
+    gather_parts,
+    keep_problems,
+    path_of,
+    read,
+)
 from bench.frontier.parts.quantities import QUANTITIES
 from bench.frontier.parts.report import BEGIN, END, write
 from bench.frontier.problems.draft import CHOICE
@@ -231,6 +239,13 @@ def test_outcomes_are_gathered_by_the_number_of_parts_and_counted_prompt_by_prom
         assert came.members == ("frontier@0", "frontier@1")
         assert came.solved.tolist() == [[[2, 0], [0, 0]]] * 2
         assert (came.samples == 4).all()
+
+
+def test_problems_are_kept_as_they_were_evaluated(tmp_path):
+    raws = evaluation("validation", 2)
+    path = keep_problems(raws, tmp_path, "validation")
+    assert [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()] == raws
+    assert path.read_bytes() == keep_problems(raws, tmp_path, "again").read_bytes()
 
 
 def test_the_best_point_off_the_line_is_that_of_the_validation_problems(tmp_path):

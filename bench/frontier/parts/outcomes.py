@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +92,14 @@ def gather_parts(parts: Path, folder: Path, seed: int, name: str) -> str:
         write_outcomes(path, own)
         told.append(f"{len(own['problem'])} in {path}")
     return "outcomes: " + ", ".join(told)
+
+
+def keep_problems(raws: Sequence[dict[str, Any]], folder: Path, name: str) -> Path:
+    """Writes the problems to `parts-NAME.jsonl.gz`: the same problems make the same file."""
+    path = folder / f"parts-{name}.jsonl.gz"
+    text = "".join(json.dumps(raw) + "\n" for raw in raws)
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    return path
 
 
 def best_off_the_line(folder: Path, seed: int, names: Sequence[str]) -> str:
