@@ -12,7 +12,7 @@ import numpy as np
 from alpharay.router.passk import budgets_up_to
 from bench.frontier.parts.compare import ENSEMBLES, SINGLES, Compared, compared
 from bench.frontier.parts.draw import COUNTS
-from bench.frontier.parts.outcomes import Counted, path_of, read
+from bench.frontier.parts.outcomes import Counted, Floats, path_of, read
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -41,10 +41,12 @@ def write(seed: int, folder: Path, page: Path) -> None:
 
 def section(seed: int, folder: Path) -> str:
     results: dict[int, Sequence[Compared]] = {}
+    tests: dict[int, Counted] = {}
     tables = []
     for count in COUNTS:
         validation, test = (_read(path_of(folder, seed, count, name)) for name in ("validation", "test"))
         validation = validation.only(test.members)
+        tests[count] = test
         most = int(min(test.samples.min(), validation.samples.min()))
         results[count] = compared(validation, test, [k for k in budgets_up_to(most) if k > 1])
         tables += [
@@ -58,6 +60,8 @@ def section(seed: int, folder: Path) -> str:
             GATE,
             gate_table(json.loads((folder / f"parts-seed{seed}-gate.json").read_text())),
             f"![gain against parts](../bench/results/frontier/parts-seed{seed}.png)",
+            "Samples that pass under low and under high limits, percent:",
+            limits_table(tests),
             *tables,
         ]
     )
@@ -89,6 +93,23 @@ def gate_table(gates: Sequence[dict[str, object]]) -> str:
             f"{100 * alike:.0f} % ({100 * apart:.0f} %) |"
         )
     return "\n".join(rows)
+
+
+def limits_table(tests: Mapping[int, Counted]) -> str:
+    heads = [f"{count}, {limits}" for count in tests for limits in ("low", "high")]
+    shares = {count: (test.solved / test.samples).mean(axis=0) for count, test in tests.items()}
+    rows = [
+        [
+            f"`{name}`",
+            *(f"{100 * share:.1f}" for count in tests for share in _of(tests[count], shares[count], name)),
+        ]
+        for name in next(iter(tests.values())).members
+    ]
+    return _table(["parts, limits", *heads], rows)
+
+
+def _of(test: Counted, shares: Floats, name: str) -> Floats:
+    return shares[:, test.members.index(name)]
 
 
 def solved_table(results: Sequence[Compared]) -> str:
