@@ -53,7 +53,7 @@ class Compared:
 
 
 def compared(validation: Counted, test: Counted, budgets: Sequence[int]) -> list[Compared]:
-    """Both of the same members, `frontier@0`, `frontier@1` and `init` among them; as many samples as the largest budget."""
+    """Both of the same members, `frontier@0`, `frontier@1` and `init` among them. test: as many samples as the largest budget."""
     rng = np.random.default_rng(0)
     trial = _weights(len(test.samples), rng)
     chosen_on = _weights(len(validation.samples), rng)
