@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from alpharay.router.intervals import middle
 from alpharay.router.passk import failure_curve, split_failure
-from alpharay.router.schedule import greedy_schedules
+from alpharay.router.schedule import greedy_schedules, shrunk_chances
 from bench.frontier.parts.outcomes import Counted
 
 Floats = NDArray[np.float64]
@@ -53,14 +53,18 @@ class Compared:
 
 
 def compared(validation: Counted, test: Counted, budgets: Sequence[int]) -> list[Compared]:
-    """Both of the same members, `frontier@0`, `frontier@1` and `init` among them. test: as many samples as the largest budget."""
+    """Both of the same members, `frontier@0`, `frontier@1` and `init` among them, with as many samples as the largest budget.
+
+    What is chosen on validation problems is chosen by the exact formula, as what is measured: chances that were shrunk by a
+    pseudo-sample would be too low for a member that solves many problems seldom, and it would be chosen too seldom.
+    """
     rng = np.random.default_rng(0)
     trial = _weights(len(test.samples), rng)
     chosen_on = _weights(len(validation.samples), rng)
     curves = failure_curve(*test.flat(), max(budgets))
-    known = validation.chances()
-    flat = known.reshape(-1, known.shape[-1])
-    schedules = greedy_schedules(flat, np.repeat(chosen_on, 2, axis=1) / 2, max(budgets))
+    known = failure_curve(*validation.flat(), max(budgets))
+    chances = shrunk_chances(*validation.flat())
+    schedules = greedy_schedules(chances, np.repeat(chosen_on, 2, axis=1) / 2, max(budgets))
     return [_at(k, validation.members, known, curves, schedules, chosen_on, trial) for k in budgets]
 
 
@@ -87,9 +91,10 @@ def _at(
 ) -> Compared:  # fmt: skip
     tried = splits(len(members), k)
     alone = slice(0, len(members))
-    foreseen = chosen_on @ (1 - np.exp(np.log1p(-known) @ tried.T)).mean(axis=1)  # [resamples, splits]
-    came = np.stack([1 - split_failure(curves, split) for split in tried], axis=1)  # [problems, splits]
-    measured = trial @ _by_prompt(came)
+    foreseen, measured = (
+        weights @ _by_prompt(np.stack([1 - split_failure(each, split) for split in tried], axis=1))
+        for weights, each in ((chosen_on, known), (trial, curves))
+    )  # [1 + RESAMPLES, splits]
     rows = np.arange(len(trial))
     single, split = foreseen[:, alone].argmax(axis=1), foreseen.argmax(axis=1)
     best = measured[:, alone].argmax(axis=1)

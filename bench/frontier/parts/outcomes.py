@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alpharay.router.schedule import shrunk_chances
+from alpharay.router.passk import pass_at_k
 from alpharay.serve.evaluate.outcomes import SCHEMA, WEIGHTS, read_outcomes, read_table, write_outcomes
 from bench.frontier.parts.draw import COUNTS
 
@@ -34,10 +34,6 @@ class Counted:
     def flat(self) -> tuple[Ints, Ints]:
         """(samples, solved), [problems, members]"""
         return tuple(each.reshape(-1, len(self.members)) for each in (self.samples, self.solved))
-
-    def chances(self) -> Floats:
-        """[prompts, 2, members], shrunk by one pseudo-sample, as a schedule's are."""
-        return shrunk_chances(*self.flat()).reshape(self.samples.shape)
 
     def only(self, members: Sequence[str]) -> Counted:
         columns = [self.members.index(name) for name in members]
@@ -114,6 +110,6 @@ def best_off_the_line(folder: Path, seed: int, names: Sequence[str]) -> str:
             raise SystemExit(
                 f"the best point of the plane is chosen on {path}: evaluate --set validation first"
             )
-        chances = read(path).only(names).chances()
-        shares += (1 - (1 - chances) ** CHOSEN_AT).mean(axis=(0, 1))
+        counted = read(path).only(names)
+        shares += pass_at_k(*counted.flat(), min(CHOSEN_AT, int(counted.samples.min()))).mean(axis=0)
     return names[int(shares.argmax())]

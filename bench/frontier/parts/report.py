@@ -47,7 +47,7 @@ def section(seed: int, folder: Path) -> str:
         validation, test = (_read(path_of(folder, seed, count, name)) for name in ("validation", "test"))
         validation = validation.only(test.members)
         tests[count] = test
-        most = int(test.samples.min())  # what is chosen on validation problems takes chances, of any samples
+        most = int(min(test.samples.min(), validation.samples.min()))
         results[count] = compared(validation, test, [k for k in budgets_up_to(most) if k > 1])
         tables += [
             _heading(count, validation, test),
