@@ -12,7 +12,7 @@ import multiprocessing
 import uuid
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -40,7 +40,6 @@ from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.dialects.messages import SEED
 from alpharay.serve.engine import fill_in_middle
-from alpharay.serve.engine.fair_share import FairShare
 from alpharay.serve.engine.first_sample import draw_first_sample
 from alpharay.serve.engine.gpu_memory import GpuMemory, until_free
 from alpharay.serve.engine.weight_switch import WeightSwitchScheduler
@@ -85,9 +84,6 @@ vllm_envs.VLLM_COMPUTE_NANS_IN_LOGITS = vllm_envs.VLLM_COMPUTE_NANS_IN_LOGITS
 _NOT_FOR_US = {"api_key", "root_path", "lora_modules", "headless", "api_server_count", "load_format"}
 
 
-# While small requests come, large ones have so much less of an engine's `max_num_seqs` on a CPU.
-_PART = 4
-
 # A death is noticed a moment after its requests fail.
 _DEATH_S = 0.2
 
@@ -113,7 +109,6 @@ class VllmEngine:
         self._app: Any = None
         self._samples: Samples | None = None
         self._weight_switch: WeightSwitchScheduler | None = None
-        self._shares: FairShare | None = None
 
     async def start(self) -> None:
         """Starts the engine, or a new one in place of a dead one. Slow: seconds to minutes."""
@@ -156,8 +151,6 @@ class VllmEngine:
         if self.spec.moves:
             self._weight_switch = WeightSwitchScheduler(self.spec.members[0], partial(self._shift_to, engine))
         self._engine, self._app, self._samples = engine, app, _samples(app.state)
-        if current_platform.is_cpu():
-            self._shares = FairShare(config.scheduler_config.max_num_seqs // _PART)
         self.instance = uuid.uuid4().hex
 
     async def stop(self) -> None:
@@ -223,21 +216,19 @@ class VllmEngine:
         return int(self._engine.output_processor.get_num_unfinished_requests())
 
     def load(self) -> tuple[int, float]:
-        """(requests that are not begun, share of the KV cache in use), as of the scheduler's last step."""
-        held = self._shares.waiting if self._shares is not None else 0
+        """(requests that the scheduler has not begun, share of the KV cache in use), as of its last step."""
         manager = self._engine.logger_manager if self._engine is not None else None
         for logger in manager.stat_loggers if manager is not None else ():
             latest = getattr(logger, "latest", None)
             if latest is not None:
-                waiting = latest.num_waiting_reqs + latest.num_skipped_waiting_reqs + held
-                return waiting, float(latest.kv_cache_usage)
-        return held, 0.0
+                return latest.num_waiting_reqs + latest.num_skipped_waiting_reqs, float(latest.kv_cache_usage)
+        return 0, 0.0
 
     async def sample(
         self, member: str, path: str, body: EngineBody, headers: Mapping[str, str]
     ) -> asgi.Reply:
         """One whole answer of vLLM's own endpoint at that path; cancelling aborts it in the engine."""
-        async with self._turn(member), self._place(headers):
+        async with self._turn(member):
             reply = await self._samples.reply(path, body, headers) if self._samples is not None else None
             return reply or await asgi.call(self._app, path, body.whole().encode(), headers)
 
@@ -246,11 +237,7 @@ class VllmEngine:
         self, member: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> AsyncIterator[asgi.OpenReply]:
         """One streamed answer; leaving the block before its end aborts it in the engine."""
-        async with (
-            self._turn(member),
-            self._place(headers),
-            asgi.open_call(self._app, path, body, headers) as reply,
-        ):
+        async with self._turn(member), asgi.open_call(self._app, path, body, headers) as reply:
             yield replace(reply, chunks=self._told(reply.chunks))
 
     async def _told(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -282,10 +269,6 @@ class VllmEngine:
             ):  # the new engine has a weight-switch scheduler of its own, and may be elsewhere
                 raise EngineReplaced(f"{member}: its engine was restarted while the request waited")
             yield
-
-    def _place(self, headers: Mapping[str, str]) -> AbstractAsyncContextManager[None]:
-        """Within the block one sample of the request that the headers name is in the engine."""
-        return nullcontext() if self._shares is None else self._shares.place(headers.get("x-request-id", ""))
 
     async def _shift_to(self, engine: AsyncLLM, member: str) -> None:
         """Moves the engine, in which no request of ours is under way, to another member's weights."""
