@@ -67,7 +67,7 @@ class Batching(Serving):
 
     async def ended(self, batch, client=None):
         """The batch as soon as it has ended."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not self.is_over(batch := await (client or self.client).batches.retrieve(batch.id)):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return batch
