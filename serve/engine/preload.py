@@ -19,7 +19,6 @@ _PR_SET_PDEATHSIG = 1
 _CUDA_ERROR_NOT_INITIALIZED = 3
 _INHERITED = (
     "vllm.model_executor.models.llama",
-    "vllm.v1.core.sched.scheduler",
     "vllm.v1.engine.core",
     "vllm.v1.executor.uniproc_executor",
     "vllm.v1.worker.gpu_worker",
@@ -32,6 +31,7 @@ _INHERITED_ON_CPU = (
     "vllm.plugins.lora_resolvers.hf_hub_resolver",
     "vllm.utils.cpu_triton_utils",
     "vllm.v1.attention.backends.cpu_attn",
+    "vllm.v1.core.sched.scheduler",
     "vllm.v1.spec_decode.utils",
     "vllm.v1.worker.cpu_model_runner",
     "vllm.v1.worker.cpu_worker",
