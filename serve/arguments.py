@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,17 @@ def positive(most: int = MOST) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def positive_seconds(text: str) -> float:
+    """A type of arguments: seconds above 0, not infinite."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, got {text!r}")
+    return seconds
 
 
 def add_problems(

@@ -1,4 +1,4 @@
-"""Imported once by the fork server from which engine processes are forked: see engine.py.
+"""Imported once by the fork server from which engine processes are forked: see vllm_engine.py.
 
 Importing vLLM costs 10 to 30 seconds of CPU a process; forked processes inherit it.
 """

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alpharay.serve.errors import OutcomesError
+from alpharay.serve.learn.rollouts.outcome import replace_whole
 
 _FILE = "eval.json"
 _ROLLOUTS = "rollouts"
@@ -65,10 +66,9 @@ def keep_settings(folder: Path, problems: Path, members: Mapping[str, Mapping[st
                     f"{folder} holds outcomes of {name} with another {key} ({value}, now {settings.get(key)}); "
                     "use another --out, or --label"
                 )
-    part = path.with_suffix(".tmp")
     whole = {"problems": now["problems"], "members": {**before["members"], **now["members"]}}
-    part.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    with replace_whole(path) as part:
+        part.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

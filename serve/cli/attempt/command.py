@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
-from alpharay.serve.arguments import positive
+from alpharay.serve.arguments import positive, positive_seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--at-once", type=positive(256), metavar="N", help="runs at the same time (default: all)"
     )
     parser.add_argument(
-        "--time-limit", type=_seconds, default=1800.0, metavar="SECONDS",
+        "--time-limit", type=positive_seconds, default=1800.0, metavar="SECONDS",
         help="of one run, its verification included (default: 1800)",
     )  # fmt: skip
     parser.add_argument("--all", action="store_true", help="verify every run, also after one has passed")
@@ -40,16 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "agent's command {url}, {root} and {member} stand for the same. Agent and verification are your own programs: they run as\n"
         "you, with your rights, in a git worktree and in no sandbox."
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, got {text!r}")
-    return seconds
 
 
 def run(arguments: argparse.Namespace) -> int:

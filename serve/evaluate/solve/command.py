@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alpharay.serve.arguments import add_problems, add_sampling, positive, sampling_options
+from alpharay.serve.arguments import add_problems, add_sampling, positive, positive_seconds, sampling_options
 from alpharay.serve.evaluate.saving import add_rollouts, check_rollouts
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="passes after which a problem gets no more samples (default: 1)",
     )  # fmt: skip
     parser.add_argument(
-        "--deadline", type=_seconds, default=math.inf, metavar="SECONDS",
+        "--deadline", type=positive_seconds, default=math.inf, metavar="SECONDS",
         help="of sampling, after which what is under way is cancelled; started again, it goes on",
     )  # fmt: skip
     add_sampling(parser)
@@ -52,16 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  alpharay solve problems.jsonl --server http://127.0.0.1:8000 --budget 20000 --out solved\n\n"
         "Started again it goes on where it stopped, also after a kill, and with a larger budget it adds to what is there."
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, got {text!r}")
-    return seconds
 
 
 def run(arguments: argparse.Namespace) -> int:

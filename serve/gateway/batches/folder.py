@@ -64,13 +64,11 @@ class Folder:
     def delete(self, name: str) -> None:
         self.file(name).unlink(missing_ok=True)
 
-    def begin(self, batch: str, file: str) -> Path:
-        """Makes the batch's folder, with its input: it goes on when the file is deleted. Returns the input's path."""
+    def begin(self, batch: str, file: str) -> None:
+        """Makes the batch's folder, with its input: it goes on when the file is deleted."""
         folder = self.batch(batch)
         folder.mkdir(mode=0o700)
-        given = folder / "input.jsonl"
-        given.hardlink_to(self.file(file))
-        return given
+        (folder / "input.jsonl").hardlink_to(self.file(file))
 
     def end(self, batch: str) -> None:
         shutil.rmtree(self.batch(batch), ignore_errors=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
 from alpharay.serve.learn.rollouts.fields import MEANINGS, ROLLOUT_SCHEMA
+from alpharay.serve.learn.rollouts.outcome import replace_whole
 
 # In the card's head: what says that the file may be replaced.
 _MARK = "tags: [code, alpharay-rollouts]"
@@ -74,7 +74,6 @@ def write_card(folder: Path, made_by: str, how: str) -> bool:
     text = _CARD.substitute(
         mark=_MARK, made_by=made_by, version=version("alpharay"), how=how, fields="\n".join(fields)
     )
-    part = path.with_name(f".README.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with replace_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
     return True
