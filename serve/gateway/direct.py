@@ -44,10 +44,13 @@ class DirectSampler(Sampler):
 
     async def run(self) -> None:
         """Raises RequestError: the engine's own refusal, or 503 where no member can answer."""
-        names = [member.name for member in self.parsed.sampling.members]
-        down = tuple(name for name in names if self._server.cluster.is_down(name))
-        # Where all are, one is asked all the same: it may have come back a moment ago.
-        first: list[Event] = [Down(down)] if len(down) < len(names) else []
+        down = self._down()
+        if len(down) == len(self.parsed.sampling.members):
+            # What is known here may be a second old, and another ingress replica has called the server ready since.
+            await self._server.look_again()
+            down = self._down()
+        # Where all of them are down, the sampler finds it out and says so.
+        first: list[Event] = [Down(down)] if len(down) < len(self.parsed.sampling.members) else []
         await drive(self.session, self, lambda: math.inf, first)
         if len(self.session.candidates) < self.parsed.sampling.effective_budget:
             raise _restarting(self._lost)
@@ -146,6 +149,11 @@ class DirectSampler(Sampler):
         """Whether a member is left that was not asked yet and can answer."""
         names = {member.name for member in self.parsed.sampling.members} - self._asked
         return any(not self._server.cluster.is_down(name) for name in names)
+
+    def _down(self) -> tuple[str, ...]:
+        """The request's members that cannot answer, as far as is known here."""
+        names = (member.name for member in self.parsed.sampling.members)
+        return tuple(name for name in names if self._server.cluster.is_down(name))
 
     def _seed(self, draw: Draw) -> int:
         """A pinned member's engine gets the caller's own, as a bare vLLM server would."""

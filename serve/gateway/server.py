@@ -61,6 +61,8 @@ class Server:
         self.served = Served(config=config, members=members, is_agent=self.conversations.is_agent)
         self.started = int(time.time())
         self._rotation = itertools.count()
+        self._looking = asyncio.Lock()
+        self._looked = 0.0
 
     def begin(self, parsed: ParsedRequest) -> RecordedSession:
         """The request's session, with what this replica knows: what was learnt, and whose turn it is."""
@@ -91,6 +93,14 @@ class Server:
         while True:
             await self.exchange()
             await asyncio.sleep(EXCHANGE_S)
+
+    async def look_again(self) -> None:
+        """What the cluster state says now. One exchange serves all who ask while the one before it is under way."""
+        asked = time.monotonic()
+        async with self._looking:
+            if self._looked < asked:
+                self._looked = time.monotonic()
+                await self.exchange()
 
     async def exchange(self) -> None:
         drain_s = await self.cluster.exchange()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -66,12 +67,13 @@ class FakeEngines:
     """Every member's engine. Each call is held in `held` until it ends, however it ends.
 
     seconds: how long a member takes. faults: what its next calls come to instead, an exception or a Reply.
-    dead: members whose every call is lost. streamed: the bytes of a streamed answer, in the parts it comes in.
+    dead: members whose every call is lost. is_down: as RayEngines has it. streamed: the bytes of a streamed answer, in the parts it comes in.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     faults: dict[str, list] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
+    is_down: Callable[[str], bool] = lambda _: False
     streamed: list[bytes] | None = None
     calls: list[tuple[str, dict, dict]] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
@@ -86,7 +88,7 @@ class FakeEngines:
         try:
             await asyncio.sleep(self.seconds.get(member, 0.01))
             fault = self.faults[member].pop(0) if self.faults.get(member) else None
-            if member in self.dead:
+            if member in self.dead or self.is_down(member):
                 fault = SampleLost(f"{member} died")
             if isinstance(fault, Exception):
                 raise fault

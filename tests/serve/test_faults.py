@@ -43,6 +43,35 @@ async def test_a_redrawn_sample_asks_for_the_seed_that_was_lost(serve):
     assert lost[1]["seed"] == again[1]["seed"]
 
 
+async def test_a_member_that_another_ingress_replica_knows_to_be_back_is_asked(serving):
+    """What is known here is up to a second old."""
+    serving.engines.is_down = serving.server.cluster.is_down
+    (name,) = (name for name in NAMES if name.endswith("@0.5"))
+    down = {name: MemberReport(phase=Phase.DOWN, instance="first")}
+    await serving.cluster_state.report_members("replica", down)
+    await serving.server.exchange()
+    assert (await serving.chat(model=name)).status_code == 503
+    back = {name: MemberReport(phase=Phase.UP, instance="second")}
+    await serving.cluster_state.report_members("replica", back)
+    assert (await serving.chat(model=name)).status_code == 200
+
+
+async def test_those_who_ask_for_members_that_are_down_share_a_look_at_the_cluster_state(serving):
+    looks = 0
+    exchange = serving.cluster_state.exchange
+
+    async def counted(*arguments):
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0.01)
+        return await exchange(*arguments)
+
+    serving.cluster_state.exchange = counted
+    # The first one looks; what the others ask for cannot be told by a look that is under way already.
+    await asyncio.gather(*(serving.server.look_again() for _ in range(20)))
+    assert looks == 2
+
+
 async def test_with_all_engines_lost_the_answer_is_503_and_says_when_to_try_again(serving):
     serving.engines.dead = set(NAMES)
     response = await serving.chat(alpharay={"budget": 16})
