@@ -23,10 +23,12 @@ from pathlib import Path
 from alpharay.judge import Limits, parse_tests
 from alpharay.judge.compile import trial
 from alpharay.judge.compile.compiling import Binaries
-from alpharay.judge.pool.judging import Job, judge
+from alpharay.judge.pool.job import Job
+from alpharay.judge.pool.judging import judge
 from alpharay.judge.sandbox.choice import start_safest
+from alpharay.judge.sandbox.order import Ended, Order
 from alpharay.judge.sandbox.toolchains import installed
-from alpharay.judge.sandbox.worker import Ended, Order, Worker
+from alpharay.judge.sandbox.worker import Worker
 
 TESTS = parse_tests({"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}]})
 SOURCES = {"python": "print(sum(map(int, input().split())))"} | {

@@ -135,12 +135,17 @@ def length(value: Any) -> int:
 
 
 def same_value(
-    expected: Any, actual: str, float_tolerance: float | None = None, *, strict_types: bool = True
+    expected: Any,
+    actual: str,
+    float_tolerance: float | None = None,
+    *,
+    strict_types: bool = True,
+    one_number: bool = False,
 ) -> bool:
     """Whether the JSON text `actual` is the value `expected`.
 
     Type-strict: true is not 1, 1 is not 1.0 (with a float_tolerance a number is a number, but never a bool).
-    Without strict_types as Python's own `==`, by which all three are equal.
+    Without strict_types as Python's own `==`, by which all three are equal. With one_number 1 is 1.0, and true neither.
     NaN is the same as NaN. `actual` comes from the candidate: malformed, huge or deep text is just not the same.
     """
     if _canonical_or_none(expected) == actual:
@@ -149,15 +154,20 @@ def same_value(
         value = json.loads(actual, parse_int=_integer)
     except (ValueError, RecursionError, MemoryError):
         return False
-    return _same(expected, value, float_tolerance, strict_types)
+    return _same(expected, value, float_tolerance, strict_types, one_number)
 
 
 def same_wide_value(
-    expected: Any, actual: str, float_tolerance: float | None = None, *, strict_types: bool = True
+    expected: Any,
+    actual: str,
+    float_tolerance: float | None = None,
+    *,
+    strict_types: bool = True,
+    one_number: bool = False,
 ) -> bool:
     """As `same_value`, for values in which integers are `i` and hexadecimal digits, and strings `s` and the text."""
     try:
-        return _same(expected, _narrow(json.loads(actual)), float_tolerance, strict_types)
+        return _same(expected, _narrow(json.loads(actual)), float_tolerance, strict_types, one_number)
     except (ValueError, RecursionError, MemoryError):
         return False
 
@@ -202,7 +212,7 @@ def _integer(text: str) -> int | _Long:
     return int(text) if len(text) <= LONG_NUMBER else _Long()
 
 
-def _same(expected: Any, actual: Any, tolerance: float | None, strict: bool) -> bool:
+def _same(expected: Any, actual: Any, tolerance: float | None, strict: bool, one_number: bool) -> bool:
     stack = [(expected, actual)]
     while stack:
         a, b = stack.pop()
@@ -214,12 +224,12 @@ def _same(expected: Any, actual: Any, tolerance: float | None, strict: bool) -> 
             if not isinstance(b, list) or len(a) != len(b):
                 return False
             stack += zip(a, b, strict=True)
-        elif not _same_scalar(a, b, tolerance, strict):
+        elif not _same_scalar(a, b, tolerance, strict, one_number):
             return False
     return True
 
 
-def _same_scalar(a: Any, b: Any, tolerance: float | None, strict: bool) -> bool:
+def _same_scalar(a: Any, b: Any, tolerance: float | None, strict: bool, one_number: bool) -> bool:
     if a is None or b is None or (strict and (isinstance(a, bool) or isinstance(b, bool))):
         return a is b
     if isinstance(a, str) or isinstance(b, str):
@@ -228,7 +238,7 @@ def _same_scalar(a: Any, b: Any, tolerance: float | None, strict: bool) -> bool:
         return False
     same = a == b or (a != a and b != b)  # noqa: PLR0124 - NaN
     if tolerance is None:
-        return same and (not strict or type(a) is type(b))
+        return same and (one_number or not strict or type(a) is type(b))
     return same or _near(a, b, tolerance, tolerance)
 
 

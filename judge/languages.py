@@ -24,7 +24,7 @@ NO_STARTUP = Startup()
 class Language:
     """labels: what its code blocks are called. near: what blocks are called that hold it now and then.
     kinds: of tests that can be run. compiled: before it runs. startup: of its runtime.
-    judges: checkers and interactors may be written in it.
+    judges: checkers and interactors may be written in it. one_number: 1 and 1.0 are the same value in it.
     """
 
     labels: re.Pattern[str]
@@ -33,10 +33,11 @@ class Language:
     compiled: bool = True
     startup: Startup = NO_STARTUP
     judges: bool = False
+    one_number: bool = False
 
 
 NOTHING = re.compile(r"(?!)")
-STDIO = frozenset({"stdio"})
+STDIO, CALLED = frozenset({"stdio"}), frozenset({"stdio", "call"})
 LANGUAGES = {
     "python": Language(
         # By name, with a version (python3.11, pypy3-64), and as a file (main.py).
@@ -69,15 +70,17 @@ LANGUAGES = {
             r"(?:javascript|js|mjs|cjs|node|nodejs|node\.js|ecmascript|es)[-_]?\d*|.*\.[cm]?js"
         ),
         near=re.compile("jsx"),
-        kinds=STDIO,
+        kinds=CALLED,
         startup=Startup(cpu_s=0.1, memory_mb=96),
+        one_number=True,
     ),
     "typescript": Language(
         labels=re.compile(r"(?:typescript|ts|mts|cts)[-_]?\d*(?:\.\d+)*|.*\.[cm]?ts"),
         # Most of JavaScript is TypeScript too.
         near=re.compile(r"tsx|(?:javascript|js|mjs|cjs|node|nodejs)|.*\.[cm]?js"),
-        kinds=STDIO,
+        kinds=CALLED,
         startup=Startup(cpu_s=0.1, memory_mb=96),
+        one_number=True,
     ),
 }
 JUDGING = tuple(name for name, language in LANGUAGES.items() if language.judges)

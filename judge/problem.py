@@ -145,6 +145,12 @@ def check_language(language: str, tests: Tests) -> None:
         able = ", ".join(name for name, each in LANGUAGES.items() if kind in each.kinds)
         wrong = f"tests of kind {kind} need language {able}, got {language}"
         raise ProblemError(f"{wrong}; write stdio tests for {language} programs")
+    if language != "python" and isinstance(tests, CallTests):
+        named = next((place for place, case in enumerate(tests.cases) if case.kwargs), None)
+        if named is not None:
+            raise ProblemError(
+                f"tests.cases[{named}].kwargs: {language} has no arguments by name; put the values into args"
+            )
     if tests.preamble and language != "python":
         raise ProblemError(
             f"tests.preamble is Python and cannot stand before {language} programs; leave it out"

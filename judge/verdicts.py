@@ -1,12 +1,13 @@
 """From how a run ended to what that says about the candidate."""
 
+import json
 import re
 import signal
 import sys
 from dataclasses import dataclass
 
 from alpharay.judge.limits import Limits
-from alpharay.judge.sandbox.worker import Ended
+from alpharay.judge.sandbox.order import Ended
 from alpharay.judge.verdict import VerdictKind
 
 # A process that dies of a failed allocation deep in C does so with its memory nearly used up.
@@ -41,9 +42,10 @@ class Failure:
     @classmethod
     def by_error(cls, said: str) -> "Failure":
         """By the last line of a traceback. A candidate that fakes one only changes the name of its failure."""
-        if re.match(r"MemoryError\b|terminate called after throwing an instance of 'std::bad_alloc'", said):
+        text = said.encode("utf-8", "replace")
+        if re.match(r"MemoryError\b", said) or OUT_OF_MEMORY.match(text):
             return cls(VerdictKind.MEMORY_LIMIT, f"out of memory: {said}")
-        if re.match(r"PermissionError: \[Errno (1|13)\]", said):
+        if re.match(r"PermissionError: \[Errno (1|13)\]", said) or REFUSED.match(text):
             return cls(VerdictKind.SECURITY_VIOLATION, f"refused by the sandbox: {said}")
         missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", said)
         if missing and missing[1].partition(".")[0] not in sys.stdlib_module_names:
@@ -60,6 +62,9 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
     Raises JudgeFault when the run never came to the candidate's code.
     """
     full = ended.sizes[0] > limits.output_bytes
+    if "M" in ended.phase:
+        said = last_line(ended.stderr).rpartition("execveat: ")[2]
+        raise JudgeFault(f"the runtime of its language cannot be started: {said or ended.ended}")
     if "F" in ended.phase:
         # That programs can be started here, a trial has shown: what this one is, is its author's doing.
         said = last_line(ended.stderr).rpartition("execveat: ")[2]
@@ -113,6 +118,15 @@ def _by_exit(ended: Ended, limits: Limits) -> Failure | None:
         failure = Failure(VerdictKind.SECURITY_VIOLATION, said)
     added = failure.detail.removeprefix(said) if failure.detail.startswith(said) else ""
     return Failure(failure.kind, _tail(ended.stderr) + added or f"exit code {ended.code}")
+
+
+def said_in(text: str) -> str:
+    """The words of an answer, which is JSON where the program has not changed it."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return "an answer that cannot be read"
+    return value[:600] if isinstance(value, str) else "an answer that cannot be read"
 
 
 def signal_name(number: int) -> str:

@@ -9,17 +9,16 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Protocol
 
 from alpharay.judge.errors import LanguageUnavailable, RunRefused
 from alpharay.judge.guest.sandbox import NATIVE_ROOM, RESERVED
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
+from alpharay.judge.sandbox.order import Order, Runner
 from alpharay.judge.sandbox.toolchains import installed
 from alpharay.judge.sandbox.toolchains.cpp import NEWEST, STANDARDS
 from alpharay.judge.sandbox.toolchains.rust import ALLOCATOR
-from alpharay.judge.sandbox.toolchains.tools import FOLDER, MEMORY, PROGRAM, STACK, Toolchain
-from alpharay.judge.sandbox.worker import Ended, Order
+from alpharay.judge.sandbox.toolchains.tools import FOLDER, MEMORY, PROGRAM, STACK, Caller, Toolchain
 from alpharay.judge.verdict import VerdictKind
 from alpharay.judge.verdicts import NEAR_MEMORY, Failure, JudgeFault
 
@@ -49,12 +48,6 @@ NAMED = {"cpp": {"<stdin>": "program.cpp"}, "rust": {"<anon>": "program.rs"}}
 MOST_STACK_MB = 192
 
 
-class Runner(Protocol):
-    """What runs one order: a worker."""
-
-    async def run(self, order: Order) -> Ended: ...
-
-
 class Binary:
     """A compiled program in a memory file that nobody can change. static: bytes of memory that it takes untouched.
 
@@ -75,13 +68,28 @@ class Binary:
             raise JudgeFault(reason) from None
         weakref.finalize(self, os.close, self.descriptor)
 
-    def launch(self, limits: Limits) -> tuple[str, ...]:
-        """The command line of its runtime under the problem's own limits; empty for machine code."""
+    @property
+    def caller(self) -> Caller:
+        """What calls a function of it. Raises JudgeFault."""
+        caller = _toolchain(self.language).caller
+        if caller is None:
+            raise JudgeFault(f"functions in {self.language} cannot be called")
+        return caller
+
+    def followed_by(self, text: str) -> "Binary":
+        data = os.pread(self.descriptor, self.size, 0)
+        return Binary(data + text.encode(), self.language, self.file)
+
+    def launch(self, limits: Limits, file: str = "") -> tuple[str, ...]:
+        """The command line of its runtime under the problem's own limits; empty for machine code.
+
+        file: beside it, to be run instead.
+        """
         runtime = _toolchain(self.language).runtime if self.language else None
         if runtime is None:
             return ()
         stands = {
-            PROGRAM: f"{FOLDER}/{self.file}",
+            PROGRAM: f"{FOLDER}/{file or self.file}",
             MEMORY: str(limits.memory_mb),
             STACK: str(max(8, min(MOST_STACK_MB, limits.memory_mb // runtime.stack_share))),
         }
@@ -227,7 +235,7 @@ class Compilation:
         )
         ended = await self._runner.run(order)
         self._left -= ended.cpu_s
-        if "F" in ended.phase or "L" not in ended.phase or ended.ended == "cancel":
+        if "M" in ended.phase or "L" not in ended.phase or ended.ended == "cancel":
             said = _text(ended.stderr, self.language)[-300:] or ended.ended
             raise JudgeFault(f"the compiler could not be started: {said}")
         short = ended.cpu_s <= limits.cpu_s and ended.memory < NEAR_MEMORY * (limits.memory_mb << 20)

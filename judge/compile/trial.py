@@ -8,7 +8,8 @@ from alpharay.judge.compile.compiling import Binaries
 from alpharay.judge.errors import LanguageUnavailable, RunRefused, SandboxUnavailable, TrialFailed, WorkerDied
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
-from alpharay.judge.pool.judging import Job, judge
+from alpharay.judge.pool.job import Job
+from alpharay.judge.pool.judging import judge
 from alpharay.judge.problem import StdioCase, StdioTests
 from alpharay.judge.sandbox.choice import start_safest
 from alpharay.judge.sandbox.toolchains import installed

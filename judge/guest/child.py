@@ -19,10 +19,12 @@ from alpharay.judge.guest.zygote import Zygote, serve_forks
 CPU_CLOCK = 2  # CPUCLOCK_SCHED: the clock id of a process's CPU time is ~pid << 3 | 2
 # What may come after each byte of a report's beginning, from ours; the rest is a candidate's forgery and is not heard.
 PYTHON = {"": b"S", "S": b"LRC", "L": b"R"}
-EXECUTED = {"": b"S", "S": b"L", "L": b"F"}
-STEPS = {"native": EXECUTED, "runtime": EXECUTED, "tool": EXECUTED}
+EXECUTED = {"": b"S", "S": b"L", "L": b"FM"}
+# What calls a function reports that it runs before it loads the program, which then cannot say that nothing ran.
+CALLING = {"": b"S", "S": b"L", "L": b"MD", "D": b"R"}
+STEPS = {"native": EXECUTED, "runtime": EXECUTED, "tool": EXECUTED, "runtime call": CALLING}
 # What is replaced at once by a program of the machine's.
-WITH_TOOLS = ("tool", "runtime")
+WITH_TOOLS = ("tool", "runtime", "runtime call")
 CHANNEL = 4  # the descriptor on which a process that has compiled a program is told to fork
 
 
@@ -31,6 +33,7 @@ class Task(NamedTuple):
 
     inputs: how many of its descriptors are files whose contents the work is given; the others become its
     descriptors 0, 1, 2, then the report's, then 4 and on. cpu_s: CPU seconds after which it is to be killed.
+    cases: how often it may take that, as far as the kernel is to see to it; the server counts each case by itself.
     """
 
     work: str
@@ -41,6 +44,7 @@ class Task(NamedTuple):
     cpu_s: float
     memory: int
     output: int
+    cases: int = 1
 
 
 def arguments(entry: str) -> list[str]:
@@ -49,7 +53,11 @@ def arguments(entry: str) -> list[str]:
 
 
 class Child:
-    """phase: how far it came (S sandboxed, L loading, R running, C does not compile, F not executable). lines: answers it has given so far."""
+    """phase: how far it came. lines: answers it has given so far.
+
+    S sandboxed, L loading, R running, C does not compile; F, M not executable: the candidate's own image, or a program of
+    the machine's; D what calls a function runs.
+    """
 
     def __init__(
         self,
@@ -161,12 +169,15 @@ class Lives:
         """Shuts itself in, then does its task."""
         code = 1
         try:
-            work, policy, entry, start, inputs, cpu_s, memory, output = marshal.loads(message)  # noqa: S302 - of the server's making
+            task = Task(*marshal.loads(message))  # noqa: S302 - of the server's making
+            work, policy, entry, start, inputs, cpu_s, memory, output, cases = task
             contents = [candidate.read_all(each) for each in descriptors[:inputs]]
             for place, descriptor in enumerate(descriptors[inputs:]):
                 os.dup2(descriptor, place)
             kept = len(descriptors) - inputs
-            self._sandbox.close_in(self._policies[policy], kept, cpu_s=cpu_s, memory=memory, output=output)
+            self._sandbox.close_in(
+                self._policies[policy], kept, cpu_s=cases * cpu_s, memory=memory, output=output
+            )
             os.write(candidate.REPORT, candidate.CAGED)
             if work not in WITH_TOOLS:
                 self._tools = None  # whose paths are nothing that a candidate should find
@@ -195,7 +206,7 @@ class Lives:
             language, *words = arguments(entry)
             if work == "tool":
                 native.run_tool(*self._tools.command(language, words[0]), self._tools.scratch)
-            native.run_in_runtime(words, self._tools.environment(language))
+            native.run_in_runtime(words, self._tools.environment(language), reports=work == "runtime call")
         return native.run_binary(arguments(entry) or ("program",))
 
     def _compile(self, source: bytes) -> int:

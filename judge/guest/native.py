@@ -13,7 +13,8 @@ from alpharay.judge.guest import candidate
 
 IMAGE = 4  # the descriptor of what is to be executed
 EXECVEAT, AT_EMPTY_PATH = 322, 0x1000
-FAILED = b"F"  # reported when it could not be executed: our fault, and only we can report it
+# Reported when it could not be executed, which only we can: a candidate's own image, or a program of this machine's.
+FAILED, NOT_STARTED = b"F", b"M"
 TOOL_ENVIRONMENT = (b"LC_ALL=C", b"PATH=/nonexistent")
 
 
@@ -25,22 +26,35 @@ def run_binary(argv: Sequence[str] = ("program",)) -> NoReturn:
     )
 
 
-def run_in_runtime(argv: Sequence[str], environment: Sequence[str]) -> NoReturn:
-    """A candidate's program by its language's runtime."""
+def run_in_runtime(argv: Sequence[str], environment: Sequence[str], *, reports: bool = False) -> NoReturn:
+    """A candidate's program by its language's runtime. reports: it has the report's descriptor."""
     variables = [f"{name}={value}" for name, value in candidate.ENVIRONMENT.items()]
-    _execute([word.encode() for word in argv], [each.encode() for each in (*variables, *environment)])
+    _execute(
+        [word.encode() for word in argv],
+        [each.encode() for each in (*variables, *environment)],
+        failed=NOT_STARTED,
+        closed=(IMAGE,) if reports else (candidate.REPORT, IMAGE),
+    )
 
 
 def run_tool(argv: Sequence[str], environment: Sequence[str], scratch: str) -> NoReturn:
     """A part of the compiler, in the folder where it may write."""
     os.chdir(scratch)
-    _execute([word.encode() for word in argv], [*(each.encode() for each in environment), *TOOL_ENVIRONMENT])
+    variables = [*(each.encode() for each in environment), *TOOL_ENVIRONMENT]
+    _execute([word.encode() for word in argv], variables, failed=NOT_STARTED)
 
 
-def _execute(argv: list[bytes], environment: Sequence[bytes]) -> NoReturn:
+def _execute(
+    argv: list[bytes],
+    environment: Sequence[bytes],
+    *,
+    failed: bytes = FAILED,
+    closed: Sequence[int] = (candidate.REPORT, IMAGE),
+) -> NoReturn:
+    """failed: what is reported where it cannot be. closed: descriptors that it does not get."""
     arguments = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
     variables = (ctypes.c_char_p * (len(environment) + 1))(*environment, None)
-    for ours in (candidate.REPORT, IMAGE):
+    for ours in closed:
         os.set_inheritable(ours, False)
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by the interpreter, which passes that on
         signal.signal(ignored, signal.SIG_DFL)
@@ -48,7 +62,7 @@ def _execute(argv: list[bytes], environment: Sequence[bytes]) -> NoReturn:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall(EXECVEAT, IMAGE, b"", arguments, variables, AT_EMPTY_PATH)
     number = ctypes.get_errno()
-    os.write(candidate.REPORT, FAILED)
+    os.write(candidate.REPORT, failed)
     raise OSError(number, f"execveat: {os.strerror(number)}")
 
 

@@ -257,6 +257,9 @@ class Run:
             task = self._task("tool", policy=f"tool {language}", entry=f"{language}\0{order['entry']}")
             return [self._child(task, [*streams, self._tools.image(language, order["entry"])])]
         given, answers, *more = rest
+        if order["mode"] == "call" and order["launch"]:
+            task, descriptors = self._in_runtime("runtime call", streams)
+            return [self._child(task, [*descriptors, given], lines=order["lines"], answers=answers)]
         if order["mode"] == "call":
             task, descriptors = self._task("call", inputs=2), [program, given, *streams]
             return [self._child(task, descriptors, lines=order["lines"], answers=answers)]
@@ -281,12 +284,17 @@ class Run:
 
     def _fork_executed(self, program: int, streams: list[int]) -> Child:
         """A compiled candidate, by itself or by its language's runtime."""
-        order = self._order
-        if not order["launch"] or self._tools is None:
+        if not self._order["launch"]:
             return self._child(self._task("native", policy="binary", entry=""), [*streams, program])
-        language = order["language"]
-        task = self._task("runtime", policy=f"run {language}", entry=f"{language}\0{order['launch']}")
-        return self._child(task, [*streams, self._tools.runtime(language)])
+        task, descriptors = self._in_runtime("runtime", streams)
+        return self._child(task, descriptors)
+
+    def _in_runtime(self, work: str, streams: list[int]) -> tuple[Task, list[int]]:
+        """By the language's runtime, with its own command line."""
+        assert self._tools is not None
+        language = self._order["language"]
+        task = self._task(work, policy=f"run {language}", entry=f"{language}\0{self._order['launch']}")
+        return task, [*streams, self._tools.runtime(language)]
 
     def _fork_interactive(
         self, program: int, streams: list[int], interactor: int, complaints: int
@@ -345,7 +353,8 @@ class Run:
         order = order or self._order
         entry = order["entry"] if entry is None else entry
         cpu_s, memory, output = factor * GRACE * order["cpu"], order["memory"], order["output"]
-        return Task(work, policy, entry, order["start"], inputs, cpu_s, memory, output)
+        cases = order["lines"] if order["mode"] == "call" else 1
+        return Task(work, policy, entry, order["start"], inputs, cpu_s, memory, output, cases)
 
     def _child(self, task: Task, descriptors: list[int], **options: Any) -> Child:
         return Child(self._zygote, task, descriptors, **options)

@@ -7,7 +7,6 @@ verdict, but a fault told as such.
 import math
 import re
 from dataclasses import dataclass
-from typing import Protocol
 
 from alpharay.judge import compare
 from alpharay.judge.checkers import ANSWER, FEEDBACK, INPUT, JUDGE_MESSAGE, OUTPUT, TEAM_MESSAGE, JudgeProgram
@@ -15,7 +14,7 @@ from alpharay.judge.compile.compiling import Binaries, Binary, Files
 from alpharay.judge.guest.candidate import CRASHED
 from alpharay.judge.guest.scratch import SIZE_BYTES
 from alpharay.judge.problem import StdioCase, StdioTests
-from alpharay.judge.sandbox.worker import Ended, Order
+from alpharay.judge.sandbox.order import Ended, Order, Runner
 from alpharay.judge.verdict import VerdictKind
 from alpharay.judge.verdicts import Failure, JudgeFault, beyond_limits, signal_name
 
@@ -26,12 +25,6 @@ _ACCEPTED, _REFUSED = 42, 43  # of validators of the Kattis form
 _MOST_SAID = 600
 _MISSING_HEADER = re.compile(r"fatal error: (\S+): No such file or directory")
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
-
-
-class Runner(Protocol):
-    """What runs one order: a worker."""
-
-    async def run(self, order: Order) -> Ended: ...
 
 
 @dataclass(frozen=True, slots=True)

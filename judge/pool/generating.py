@@ -15,14 +15,18 @@ from typing import Self
 from alpharay.judge.checkers import JudgeProgram
 from alpharay.judge.compile.compiling import Binaries
 from alpharay.judge.errors import JudgeError, LanguageUnavailable, RunRefused, WorkerDied
+from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool.checking import Checking, beside, compiled, encoded
-from alpharay.judge.pool.judging import Job, judge
+from alpharay.judge.pool.job import Job
+from alpharay.judge.pool.judging import judge
 from alpharay.judge.problem import StdioCase, StdioTests
 from alpharay.judge.program import Program
 from alpharay.judge.sandbox.choice import start_safest
+from alpharay.judge.sandbox.order import Ended, Order
 from alpharay.judge.sandbox.toolchains import installed
-from alpharay.judge.sandbox.worker import Ended, Order, Worker
+from alpharay.judge.sandbox.worker import Worker
+from alpharay.judge.verdict import VerdictKind
 from alpharay.judge.verdicts import JudgeFault, beyond_limits, last_line
 from alpharay.judge.writing import destination
 
@@ -96,9 +100,11 @@ class Generating:
         kept = None if self.cache is None else self.cache / f"{_digest(recipe)}.json"
         if kept is not None and kept.is_file():
             return [(given, output) for given, output in json.loads(kept.read_text(encoding="utf-8"))]
-        if "cpp" in recipe.languages:
+        for language in sorted(recipe.languages):
+            if not LANGUAGES[language].compiled:
+                continue
             try:
-                installed.find("cpp")
+                installed.find(language)
             except LanguageUnavailable as error:
                 raise CannotGenerate("its programs cannot be run here", str(error)) from None
         cases = self._runner.run(self._made(recipe))
@@ -202,7 +208,7 @@ def _why(ended: Ended, limits: Limits) -> str | None:
 
 
 async def _output(worker: Worker, recipe: Recipe, given: str, binaries: Binaries) -> str | None:
-    """What the first reference prints, where every other one agrees."""
+    """What the first reference prints; None: it fails, or another disagrees. Raises JudgeFault."""
     output: str | None = None
     for language, program in recipe.references:
         tests = StdioTests(
@@ -217,6 +223,8 @@ async def _output(worker: Worker, recipe: Recipe, given: str, binaries: Binaries
             capture=output is None,
         )
         verdict = await judge(worker, job, binaries)
+        if verdict.verdict is VerdictKind.JUDGE_ERROR:
+            raise JudgeFault(verdict.detail)
         if not verdict.accepted:
             return None
         if output is None:

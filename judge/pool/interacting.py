@@ -14,7 +14,7 @@ from alpharay.judge.guest.candidate import CRASHED
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool.checking import Checking, beside, compiled, decided, encoded, written
 from alpharay.judge.problem import StdioCase
-from alpharay.judge.sandbox.worker import Ended, Interactor, Order
+from alpharay.judge.sandbox.order import Ended, Interactor, Order
 from alpharay.judge.verdict import VerdictKind
 from alpharay.judge.verdicts import Failure, JudgeFault, failure_of, last_line
 

@@ -1,7 +1,7 @@
 """How long the runs of one candidate may go on: asleep in all no longer than one that hangs, and in vain a few times."""
 
 from alpharay.judge.limits import Limits
-from alpharay.judge.sandbox.worker import Ended
+from alpharay.judge.sandbox.order import Ended
 
 # However long others have slept, a run is not thought to hang before this.
 LEAST_S = 0.25

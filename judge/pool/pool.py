@@ -16,7 +16,8 @@ from alpharay.judge.errors import JudgeError, QueueFull, RunRefused, WorkerDied
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool.cache import Repeats, digest
-from alpharay.judge.pool.judging import Job, judge, submission, total_cases
+from alpharay.judge.pool.job import Job, submission, total_cases
+from alpharay.judge.pool.judging import judge
 from alpharay.judge.pool.queue import FairQueue
 from alpharay.judge.problem import Tests, check_language, languages_of
 from alpharay.judge.program import Program

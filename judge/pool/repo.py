@@ -4,8 +4,7 @@ import shlex
 from collections.abc import AsyncIterator
 
 from alpharay.judge.limits import Limits
-from alpharay.judge.pool.checking import Runner
-from alpharay.judge.sandbox.worker import Ended, Order
+from alpharay.judge.sandbox.order import Ended, Order, Runner
 from alpharay.judge.verdict import VerdictKind
 from alpharay.judge.verdicts import Failure, JudgeFault, beyond_limits, failure_of, signal_name
 from alpharay.judge.workspace.files import Tree, packed

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alpharay.judge.limits import Limits
+from alpharay.judge.sandbox.order import Ended, Order
 from alpharay.judge.sandbox.packages import Packages
-from alpharay.judge.sandbox.worker import Ended, Order, Worker
+from alpharay.judge.sandbox.worker import Worker
 
 LIMITS = Limits(cpu_s=1.0, memory_mb=256)
 

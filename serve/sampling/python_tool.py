@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alpharay.judge.pool.judging import STDOUT_BYTES
+from alpharay.judge.pool.tally import STDOUT_BYTES
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.dialects import chat
 from alpharay.serve.dialects.api_request import ApiRequest, EngineBody, Json, for_the_engine

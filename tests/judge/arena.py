@@ -20,7 +20,8 @@ from typing import Any
 
 from alpharay.judge.compile.compiling import Binaries
 from alpharay.judge.limits import Limits
-from alpharay.judge.pool.judging import Job, judge
+from alpharay.judge.pool.job import Job
+from alpharay.judge.pool.judging import judge
 from alpharay.judge.problem import parse_tests
 from alpharay.judge.sandbox.layer import candidates
 from alpharay.judge.sandbox.selftest import misjudged

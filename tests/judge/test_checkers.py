@@ -5,7 +5,8 @@ import pytest
 from alpharay.judge import ProblemError, VerdictKind, parse_tests
 from alpharay.judge.compile.compiling import Binaries
 from alpharay.judge.limits import Limits
-from alpharay.judge.pool.judging import Job, judge
+from alpharay.judge.pool.job import Job
+from alpharay.judge.pool.judging import judge
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -113,7 +114,7 @@ async def test_what_a_missing_testlib_needs_is_said(pool):
 
 
 async def test_words_on_standard_error_outlast_a_program_that_ends_well(worker):
-    from alpharay.judge.sandbox.worker import Order
+    from alpharay.judge.sandbox.order import Order
 
     program = b"import sys\nprint('one', file=sys.stderr)\nsys.stderr.write('two')\n"
     ended = await worker.run(Order(mode="stdio", program=program, given=b"", limits=Limits()))

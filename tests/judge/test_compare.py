@@ -242,3 +242,17 @@ def test_a_checker_by_name_compares_as_its_name_says(checker, expected, right, w
 
     assert [text for text in right if not same(text)] == []
     assert [text for text in wrong if same(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "same"),
+    [
+        (1, "1.0", True),
+        (1.0, "1", True),
+        (True, "1", False),
+        (0, "false", False),
+        (2**60, str(2**60 + 1), False),
+    ],
+)
+def test_where_there_is_one_type_of_number_integers_and_floats_are_alike(expected, actual, same):
+    assert same_value(expected, actual, one_number=True) is same

@@ -9,10 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alpharay.judge import JudgePool, parse_problem
+from alpharay.judge import JudgePool, Program, parse_problem
+from alpharay.judge.checkers import parse_checker
 from alpharay.judge.errors import JudgeError
 from alpharay.judge.formats.command import add_arguments, run
 from alpharay.judge.formats.graded import levels
+from alpharay.judge.pool.generating import CannotGenerate, Generating, Recipe
+from alpharay.judge.sandbox.toolchains import installed
 
 TESTLIB = Path(__file__).parent / "data" / "testlib_like.h"
 INCLUDE = '#include "testlib.h"\n'
@@ -190,6 +193,46 @@ def test_a_row_of_which_no_tests_can_be_made_says_what_is_missing(convert, chang
     with pytest.raises(JudgeError) as error:
         convert("codecontests+", [{**ROW, **change}], *options)
     assert said in str(error.value)
+
+
+TWO_IN_PYTHON = [
+    {"code": f"print({text})", "language": "py3"} for text in ("0, int(input())", "int(input()), 0")
+]
+
+
+def test_a_checker_that_fails_is_told_as_such_and_not_as_submissions_that_disagree(convert):
+    row = {
+        **ROW,
+        "generator": PYTHON_GENERATOR,
+        "generator_cmd": "gen 5",
+        "validator": "",
+        "checker": "1 / 0",
+    }
+    with pytest.raises(
+        JudgeError,
+        match=r"one of its programs fails: .*the checker of the tests failed with ZeroDivisionError",
+    ):
+        convert("codecontests+", [{**row, "correct_submissions": TWO_IN_PYTHON}])
+
+
+def test_a_language_that_is_not_installed_is_told_as_such(monkeypatch):
+    """And not found out as submissions that fail."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    installed.forget()
+    generator = parse_checker({"language": "python", "source": "print(1)"})
+    recipe = Recipe(
+        generator=generator, commands=((),), validator=None, checker=None, time_limit_s=1.0, memory_mb=64,
+        references=(("java", Program("class A { }", fenced=True)),),
+    )  # fmt: skip
+    try:
+        with (
+            Generating() as generating,
+            pytest.raises(CannotGenerate, match="cannot be run here: Java needs a JDK"),
+        ):
+            generating.make(recipe)
+    finally:
+        monkeypatch.undo()
+        installed.forget()
 
 
 def test_levels_are_factors_of_ten_over_the_smallest_input():

@@ -9,12 +9,13 @@ import pytest
 from alpharay.judge import Limits, VerdictKind, parse_tests
 from alpharay.judge.compile.compiling import COMPILER, Binaries, Compilation
 from alpharay.judge.errors import RunRefused
-from alpharay.judge.pool.judging import Job, judge
+from alpharay.judge.pool.job import Job
+from alpharay.judge.pool.judging import judge
 from alpharay.judge.pool.patience import HANGS, LEAST_S, TIMEOUTS, Patience
 from alpharay.judge.sandbox.occupied import IdleTime
+from alpharay.judge.sandbox.order import Ended, Order
 from alpharay.judge.sandbox.toolchains import installed
 from alpharay.judge.sandbox.toolchains.tools import Tool, Toolchain
-from alpharay.judge.sandbox.worker import Ended, Order
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

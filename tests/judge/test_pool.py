@@ -17,7 +17,8 @@ from alpharay.judge import JudgePool, Limits, QueueFull, VerdictKind, parse_test
 from alpharay.judge.errors import JudgeError, SandboxUnavailable
 from alpharay.judge.guest.run import CompiledProgramCache, Run
 from alpharay.judge.guest.scratch import Scratch
-from alpharay.judge.sandbox.worker import Order, Worker
+from alpharay.judge.sandbox.order import Order
+from alpharay.judge.sandbox.worker import Worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -11,6 +11,7 @@ from alpharay.judge.sandbox.toolchains.tools import (
     MEMORY,
     PROGRAM,
     STACK,
+    Caller,
     Runtime,
     Tool,
     Toolchain,
@@ -23,7 +24,11 @@ OLDEST = 18
 NEEDED = "JavaScript needs node"
 HOW_TO_GET_IT = "install it with: apt-get install nodejs (Node.js 18 or newer)"
 TYPES_SINCE = "22.13"
-CHECK = "check.cjs"
+CHECK, CALL = "check.cjs", "call.cjs"
+# Direct, so that it sees the program's scope; by a name that no function to be called has.
+ENDING = """
+;globalThis[Symbol.for("alpharay.scope")]?.(($name) => { "use strict"; return eval($name); });
+"""
 # What Debian's Node reads of its own library from files.
 QUESTION = """
 const variables = process.config.variables;
@@ -33,6 +38,8 @@ console.log(JSON.stringify([process.versions.node, process.execPath, shared, str
 """
 # No configuration of OpenSSL's, which may not be readable; no rings of the kernel's, which the sandbox refuses.
 ENVIRONMENT = ("LC_ALL=C.UTF-8", "OPENSSL_CONF=/dev/null", "UV_USE_IO_URING=0")
+# What takes the types away is WebAssembly, for which Node would reserve more address space than a compiler may.
+LITTLE_SPACE = "--disable-wasm-trap-handler"
 FLAGS = ("--no-warnings", "--v8-pool-size=2", f"--max-old-space-size={MEMORY}", f"--stack-size={STACK}000")
 
 
@@ -61,8 +68,8 @@ def _script(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def _toolchain(version: str, path: str, read: tuple[str, ...], *checked_as: str) -> Toolchain:
-    check = (path, "--no-warnings", "--experimental-vm-modules", "-e", _script(CHECK), *checked_as)
+def _toolchain(version: str, path: str, read: tuple[str, ...], language: str, *flags: str) -> Toolchain:
+    check = (path, "--no-warnings", "--experimental-vm-modules", *flags, "-e", _script(CHECK), language)
     runtime = Runtime(
         path=path,
         argv=(path, *FLAGS, PROGRAM),
@@ -74,6 +81,7 @@ def _toolchain(version: str, path: str, read: tuple[str, ...], *checked_as: str)
         tools={"compile": Tool(path=path, argv=check, environment=ENVIRONMENT, prints=True)},
         read=read,
         runtime=runtime,
+        caller=Caller(file=CALL, text=_script(CALL), ending=ENDING),
         reserves=True,
     )
 
@@ -92,4 +100,5 @@ def find_typescript() -> Toolchain:
             f"TypeScript needs Node.js {TYPES_SINCE} or newer, which takes the types away itself, and {path} is {version}; "
             "install a newer one from nodejs.org or your distribution"
         )
-    return _toolchain(f"Node.js {version}, types taken away and not checked", path, read, "typescript")
+    name = f"Node.js {version}, types taken away and not checked"
+    return _toolchain(name, path, read, "typescript", LITTLE_SPACE)

@@ -45,8 +45,22 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """How one function of a program is called: by a program of ours in the same runtime, laid beside it.
+
+    file, text: ours; its arguments are the program's path, the function's name and the number of the first case.
+    ending: follows the program's text, so that ours sees names that the program does not export.
+    """
+
+    file: str
+    text: str
+    ending: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Toolchain:
     """version: for people. tools: by stage. read: folders and files that they need. runtime: None for machine code.
+    caller: None where functions cannot be called by themselves.
 
     helpers: files that are laid where the tools work. folders: they make folders there.
     reserves: they reserve much more address space than they use.
@@ -56,6 +70,7 @@ class Toolchain:
     tools: dict[str, Tool]
     read: tuple[str, ...]
     runtime: Runtime | None = None
+    caller: Caller | None = None
     helpers: tuple[tuple[str, bytes], ...] = ()
     folders: bool = False
     reserves: bool = False
