@@ -192,6 +192,17 @@ async def test_a_missing_toolchain_is_told_with_the_way_out(nothing_installed, c
     assert [language for language in MISSING if not lines[language].startswith("not here: ")] == []
 
 
+async def test_files_that_a_shared_node_reads_are_found_in_its_code(tmp_path):
+    library = tmp_path / "libnode.so.108"
+    library.write_bytes(
+        b"\x7fELF\0/usr/share/nodejs/acorn/dist/acorn.js\0//# comment.js\0/usr/share/undici.js\0"
+    )
+    assert node.own_files(str(library)) == {
+        Path("/usr/share/nodejs/acorn/dist/acorn.js"),
+        Path("/usr/share/undici.js"),
+    }
+
+
 async def test_typescript_needs_a_node_that_takes_types_away(monkeypatch):
     monkeypatch.setattr(node, "look", lambda: ("20.20.2", "/usr/bin/node", (), False))
     with pytest.raises(LanguageUnavailable, match=r"needs Node\.js 22\.13 or newer.* is 20\.20\.2"):

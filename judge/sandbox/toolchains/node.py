@@ -2,6 +2,8 @@
 
 import functools
 import json
+import mmap
+import re
 import shutil
 from pathlib import Path
 
@@ -29,13 +31,13 @@ CHECK, CALL = "check.cjs", "call.cjs"
 ENDING = """
 ;globalThis[Symbol.for("alpharay.scope")]?.(($name) => { "use strict"; return eval($name); });
 """
-# What Debian's Node reads of its own library from files.
 QUESTION = """
-const variables = process.config.variables;
-const shared = Object.values(variables.node_builtin_shareable_builtins || []);
 const strips = typeof require("node:module").stripTypeScriptTypes === "function";
-console.log(JSON.stringify([process.versions.node, process.execPath, shared, strips]));
+console.log(JSON.stringify([process.versions.node, process.execPath, strips]));
 """
+# Debian's Node, which is a shared library, reads some of its own library from files when it starts: it tells which nowhere
+# but in the strings of its code.
+SHARED, OWN_FILE = "libnode.so", re.compile(rb"\0(/[\w./+-]+\.[cm]?js)(?=\0)")
 # No configuration of OpenSSL's, which may not be readable; no rings of the kernel's, which the sandbox refuses.
 ENVIRONMENT = ("LC_ALL=C.UTF-8", "OPENSSL_CONF=/dev/null", "UV_USE_IO_URING=0")
 # What takes the types away is WebAssembly, for which Node would reserve more address space than a compiler may.
@@ -50,18 +52,25 @@ def look() -> tuple[str, str, tuple[str, ...], bool]:
     if node is None:
         raise LanguageUnavailable(f"{NEEDED}, which is not installed; {HOW_TO_GET_IT}")
     try:
-        version, path, shared, strips = json.loads(
-            ask(node, "-e", QUESTION, needed=NEEDED, remedy=HOW_TO_GET_IT)
-        )
+        version, path, strips = json.loads(ask(node, "-e", QUESTION, needed=NEEDED, remedy=HOW_TO_GET_IT))
         major = int(version.partition(".")[0])
     except ValueError:
         raise LanguageUnavailable(f"{NEEDED}, and {node} is something else; {HOW_TO_GET_IT}") from None
     if major < OLDEST:
         raise LanguageUnavailable(f"{NEEDED} {OLDEST} or newer, {node} is {version}; {HOW_TO_GET_IT}")
     resolved = str(Path(path).resolve())
-    read = with_targets(Path(file) for file in shared if isinstance(file, str) and file.startswith("/"))
-    read |= readable.shared_libraries(Path(resolved)) | system_files() | {resolved}
+    libraries = readable.shared_libraries(Path(resolved))
+    own = (
+        file for library in libraries if Path(library).name.startswith(SHARED) for file in own_files(library)
+    )
+    read = with_targets(own) | libraries | system_files() | {resolved}
     return version, resolved, tuple(sorted(read)), bool(strips)
+
+
+def own_files(library: str) -> set[Path]:
+    """The files that a shared library of Node's names, whether they are there or not."""
+    with Path(library).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as code:
+        return {Path(found[1].decode()) for found in OWN_FILE.finditer(code)}
 
 
 def _script(name: str) -> str:

@@ -24,6 +24,8 @@ FLAGS = (
     *("--edition", EDITION, "--cap-lints", "allow", "-C", "opt-level=2", "-C", "codegen-units=1"),
     *("-C", "embed-bitcode=no", "-C", "target-feature=+crt-static", "-C", "relocation-model=static"),
 )
+# Debian's rustc makes folders elsewhere while it archives.
+ENVIRONMENT = ("TMPDIR=.",)
 COMPILE = (
     *("--crate-name", "program", "--crate-type", "bin", *FLAGS, "--cfg", "ONLINE_JUDGE"),
     *("--emit", "obj", "-o", cpp.OBJECT, "-"),
@@ -71,9 +73,11 @@ def find() -> Toolchain:
     )
     rust = (str(compiler), "--sysroot", str(root))
     tools = {
-        "allocator": Tool(path=str(compiler.resolve()), argv=(*rust, *LIBRARY), gathers=".rcgu.o"),
+        "allocator": Tool(
+            path=str(compiler.resolve()), argv=(*rust, *LIBRARY), gathers=".rcgu.o", environment=ENVIRONMENT
+        ),
         "combine": Tool(path=link.path, argv=("ld", "-r", "-o", ALLOCATOR, "0.o", "1.o"), makes=ALLOCATOR),
-        "compile": Tool(path=str(compiler.resolve()), argv=(*rust, *COMPILE)),
+        "compile": Tool(path=str(compiler.resolve()), argv=(*rust, *COMPILE), environment=ENVIRONMENT),
         "link": Tool(
             path=link.path,
             argv=(*link.argv[:place], *objects, *link.argv[place + 1 :]),
