@@ -26,14 +26,14 @@ import psutil
 from alpharay.judge import JudgePool, Limits, VerdictKind, parse_tests
 
 CASES = Path(__file__).parents[1] / "tests" / "judge" / "cases"
-CALL = parse_tests(
-    {
+TESTS = {
+    "call": {
         "kind": "call",
         "entry_point": "add",
         "cases": [{"args": [a, b], "output": a + b} for a, b in ((2, 3), (3, 4), (4, 5))],
-    }
-)
-STDIO = parse_tests({"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}]})
+    },
+    "stdio": {"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}]},
+}
 LIMITS = Limits(cpu_s=0.3, memory_mb=256)
 REPORT = """{candidates} candidates, a tenth of them hostile, {workers} workers in the layer `{layer}`, {killed} \
 sandboxes killed at random ({deaths} deaths noticed), {seconds} s.
@@ -47,22 +47,24 @@ Resident memory of the host's side along the way, MiB: {mib}.
 SLEEPERS = ("sleep", "sigstop", "wait", "h15", "p01", "daemon", "hang")
 
 
-def hostile() -> list[tuple[str, object, str]]:
+def hostile() -> list[tuple[str, str, str]]:
+    """Name, kind of tests, and source of each."""
     found = []
     for folder in (CASES, CASES / "more"):
         for name, entry in json.loads((folder / "expected.json").read_text())["programs"].items():
             if entry["mode"] in ("stdio", "call") and not any(word in name for word in SLEEPERS):
                 source = (folder / "programs" / name).read_text()
-                found.append((name, CALL if entry["mode"] == "call" else STDIO, source))
+                found.append((name, entry["mode"], source))
     return found
 
 
-def honest(number: int) -> tuple[object, str, VerdictKind]:
+def honest(number: int) -> tuple[str, str, VerdictKind]:
+    """Kind of tests, source, and what the verdict must be."""
     right = number % 3 != 0
     if number % 2:
-        return CALL, f"def add(a, b):\n    return a {'+' if right else '-'} b  # {number}", verdict(right)
+        return "call", f"def add(a, b):\n    return a {'+' if right else '-'} b  # {number}", verdict(right)
     return (
-        STDIO,
+        "stdio",
         f"a, b = map(int, input().split())\nprint(a {'+' if right else '*'} b)  # {number}",
         verdict(right),
     )
@@ -104,6 +106,7 @@ async def soak(count: int, workers: int, seed: int, *, calm: bool) -> dict[str, 
     files = scratch()
     memory: list[float] = []
     answered = 0
+    tests = {kind: parse_tests(fields) for kind, fields in TESTS.items()}
     deaths = Deaths()
     logging.getLogger("alpharay.judge.pool.pool").addHandler(deaths)
     async with JudgePool(workers) as pool:
@@ -113,11 +116,13 @@ async def soak(count: int, workers: int, seed: int, *, calm: bool) -> dict[str, 
         async def one(number: int) -> None:
             nonlocal answered
             if number % 10 == 0:
-                name, tests, source = next(evil)
+                name, kind, source = next(evil)
                 source, expected = f"{source}\n# {number}", None
             else:
-                name, (tests, source, expected) = "honest", honest(number)
-            found = await pool.judge(tests, f"```python\n{source}\n```", limits=LIMITS, group=number % 7)
+                name, (kind, source, expected) = "honest", honest(number)
+            found = await pool.judge(
+                tests[kind], f"```python\n{source}\n```", limits=LIMITS, group=number % 7
+            )
             answered += 1
             verdicts[found.verdict] += 1
             if found.verdict is VerdictKind.JUDGE_ERROR:
