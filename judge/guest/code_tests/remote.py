@@ -16,7 +16,8 @@ from typing import Any
 from alpharay.judge.guest.account import Account
 from alpharay.judge.guest.candidate import describe
 from alpharay.judge.guest.code_tests import wire
-from alpharay.judge.guest.code_tests.mirror import FIELDS, MISSING, OWN, SPECIALS, STEPS, Mirrors
+from alpharay.judge.guest.code_tests.mirror import Mirrors
+from alpharay.judge.guest.code_tests.stand_in import FIELDS, MISSING, OWN, SPECIALS, STEPS
 
 TOLD = 1000  # characters of an error that are told
 # What has attributes that lead into the tests' own text.
@@ -36,7 +37,7 @@ class Peer:
     """One end of the pipe pair. Asks, and while it waits for the answer, answers what it is asked in turn.
 
     strict: the tests' end. It answers calls of what it handed out, and tells attributes of instances alone; what the
-    candidate claims of itself does not count (`mirror`). account: what reading the other side's words is charged to.
+    candidate claims of itself does not count (`stand_in`). account: what reading the other side's words is charged to.
     """
 
     def __init__(self, hears: int, says: int, *, strict: bool, account: Account | None = None) -> None:
