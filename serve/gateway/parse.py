@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 
 from alpharay.judge.behaviour import examples
 from alpharay.judge.errors import ProblemError
-from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
-from alpharay.judge.problem import StdioTests, Tests, check_language, parse_tests
+from alpharay.judge.problem import Tests, check_language, parse_tests
 from alpharay.router import Need, SamplingRequest, needs_of
 from alpharay.router.learn.features import features_of
 from alpharay.router.seeds import mix
@@ -276,8 +275,13 @@ def _stop(request: ApiRequest, controls: Controls, tests: Tests | None, public: 
 def _public(request: ApiRequest, controls: Controls) -> Tests | None:
     """The examples in the prompt, as tests that everybody can see."""
     found = None if request.tools else examples(prompt_text(request.body))
-    kind = "stdio" if isinstance(found, StdioTests) else "call"
-    return found if kind in LANGUAGES[controls.language or "python"].kinds else None
+    if found is None:
+        return None
+    try:
+        check_language(controls.language or "python", found)
+    except ProblemError:
+        return None
+    return found
 
 
 def _tests(config: Config, controls: Controls) -> tuple[Tests | None, Limits]:

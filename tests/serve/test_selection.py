@@ -126,6 +126,26 @@ async def test_examples_are_not_taken_without_a_budget_nor_instead_of_tests(serv
     assert "tests" not in answer["alpharay"]
 
 
+LEETCODE = "function twoSum(nums, target)\n\nInput: nums = [2,7], target = 9\nOutput: [0,1]\n"
+BY_NAME = 'def f(x, y):\n    """\n    >>> f(2, y=1)\n    4\n    """'
+
+
+@pytest.mark.parametrize(
+    ("prompt", "language", "taken"),
+    [
+        (LEETCODE, "javascript", True),
+        (LEETCODE, "cpp", False),
+        (BY_NAME, "javascript", False),
+        (BY_NAME, "python", True),
+    ],
+)
+async def test_examples_are_taken_for_a_language_that_can_be_called_with_them(
+    serving, prompt, language, taken
+):
+    answer = await sampling(serving, prompt=prompt, budget=2, language=language)
+    assert ("tests" in answer["alpharay"]) is taken
+
+
 async def test_examples_of_functions_are_calls(serving):
     await sampling(serving, prompt='def f(x):\n    """\n    >>> f(2)\n    4\n    """', budget=2)
     (tests, *_), *_ = serving.judging.calls
