@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from alpharay.judge.verdict import VerdictKind
 from alpharay.router import Candidate
 from alpharay.serve.dialects.dialect import Origin
 from alpharay.serve.gateway.server import Server
@@ -144,7 +145,9 @@ def count(counts: Counts, outcome: Outcome, chosen: list[Candidate]) -> None:
     kept = {candidate.draw.index for candidate in chosen}
     for candidate in outcome.session.candidates:
         if candidate.draw.index not in kept:
-            reason = "unselected" if candidate.accepted or candidate.verdict is None else "failed"
+            verdict = None if candidate.verdict is None else candidate.verdict.verdict
+            unfailed = (None, VerdictKind.ACCEPTED, VerdictKind.JUDGE_ERROR)
+            reason = "unselected" if verdict in unfailed else "failed"
             counts.wasted_tokens.labels(candidate.draw.member, reason).inc(candidate.completion_tokens)
     passing = (number for number, one in enumerate(outcome.session.candidates, 1) if one.accepted)
     if (first := next(passing, None)) is not None:

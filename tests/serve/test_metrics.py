@@ -200,6 +200,15 @@ async def test_what_the_judge_itself_got_wrong_does_not_sway_the_policy(serve):
     assert (dict(router_state.judged), dict(router_state.solved)) == ({NAMES[3]: 10}, {NAMES[3]: 0})
 
 
+async def test_samples_that_the_judge_itself_could_not_judge_are_not_counted_as_failed(serve):
+    serving = await serve()
+    serving.judging.verdict = lambda _: VerdictKind.JUDGE_ERROR
+    await serving.answer(alpharay={"tests": TESTS, "budget": 3})
+    page = await scraped(serving)
+    reasons = {sample.labels["reason"] for sample in page["alpharay_wasted_tokens"].samples if sample.value}
+    assert reasons == {"unselected"}
+
+
 async def test_the_checkpoints_behind_the_members_are_told(serving):
     page = await scraped(serving)
     told = {
