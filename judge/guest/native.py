@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from alpharay.judge.guest import candidate
+from alpharay.judge.guest.seccomp import AT_EMPTY_PATH, EXECVEAT, IMAGE
 
-IMAGE = 4  # the descriptor of what is to be executed
-EXECVEAT, AT_EMPTY_PATH = 322, 0x1000
 # Reported when it could not be executed, which only we can: a candidate's own image, or a program of this machine's.
 FAILED, NOT_STARTED = b"F", b"M"
 TOOL_ENVIRONMENT = (b"LC_ALL=C", b"PATH=/nonexistent")

@@ -1,41 +1,27 @@
 """One run: its children from fork to reaping, held to their limits."""
 
-import contextlib
 import errno
-import json
-import math
 import os
-import select
-import signal
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from alpharay.judge.guest.account import TESTS_FACTOR, WAITED
 from alpharay.judge.guest.child import Child, Task
+from alpharay.judge.guest.code_tests.account import TESTS_FACTOR
 from alpharay.judge.guest.complaints import Complaints
 from alpharay.judge.guest.native import Tools
 from alpharay.judge.guest.scratch import MISSING, SIZE_BYTES, Scratch
-from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote
+from alpharay.judge.guest.watch import Watch
+from alpharay.judge.guest.zygote import Zygote
 
-HANGS, STILL_BUSY, TOO_LARGE = b'{"hangs": true}', b'{"hangs": false}', b"memory "
 NOTHING = 0  # /dev/null, in the server
 # A run over its CPU limit by less than this may have been slowed by its neighbours: it ends and is run again.
 GRACE = 1.25
-# A program that waits for a busy machine does not hang. Only the host can tell, and is asked, about this often, at times
-# that a program cannot foresee; past this many times the hang guard it is ended in any case.
-ASK_S, PATIENCE = 0.5, 10
-# A program that runs for so long has its memory watched by the host, which can see it.
-WATCH_AFTER_S = 0.03
 STREAMS = 3
-# How often the files of a workspace are counted.
-LOOK_S = 0.05
 # Runs that find files in their folder and leave some there.
 WITH_FILES = ("tool", "checker", "interactive", "workspace")
-# How long a tests' process may take to tell whether it waits for the candidate.
-TELLS_S = 3.0
 # Of several runs in one message those after a wrong output are for nothing, which only the host can see.
 LITTLE_S = 0.05
 # All runs of a program together may sleep for as long as its hang guard, which the host makes shorter by what went: those
@@ -126,17 +112,11 @@ class Run:
         self._cache = cache
         self._tools = tools
         self._scratch = scratch
-        self._control = control
         self._compiled: Compiled | None = None
         # A compiler says little, and is told by how much it says.
         self._complaints = None if order["mode"] == "tool" else Complaints(descriptors[3])
-        self._marks: list[float] = []
-        self._ended = "exit"
+        self._watch = Watch(order, control, self._complaints, scratch)
         self._interacting: list[Compiled] = []  # what the processes of an interactive run are forked from
-        self._candidate_first = False  # it ended no later than its interactor
-        self._interactor_gone = False  # content, so that the candidate may go on
-        self._of_candidate: list[int] = []  # its ends of the pipes between them
-        self._of_interactor: list[int] = []
 
     def report(self) -> dict[str, Any]:
         """Runs to the end and tells about the candidate, and how the tests' own process ended if there was one."""
@@ -158,35 +138,34 @@ class Run:
             self._clean()
             return {"refused": str(error)}
         try:
-            if self._ended == "exit":
+            if self._watch.ended == "exit":
                 # Not from the start: what compiled the program is another process.
-                self._watch(children, time.monotonic())
+                self._watch.until_the_end(children, time.monotonic())
         finally:
             ends = [child.end() for child in children]
             code, cpu, memory = ends[0]
-            self._mark(children[0], cpu)
+            self._watch.mark(children[0], cpu)
             if self._order["mode"] in WITH_FILES:
                 self._collect(code)
             else:
                 self._clean()
         if self._compiled is not None:
-            if self._order["more"] and self._ended == "exit":
+            if self._order["more"] and self._watch.ended == "exit":
                 self._cache.put(self._compiled)
             else:
                 self._compiled.end()
         for each in self._interacting:
             each.end()
-        _close(self._of_candidate)
-        _close(self._of_interactor)
-        if self._marks:
+        self._watch.close()
+        if self._watch.marks:
             # Not in the message, which has a bound: there may be as many as there are cases.
-            os.write(self._descriptors[6], struct.pack(f"{len(self._marks)}d", *self._marks))
+            os.write(self._descriptors[6], struct.pack(f"{len(self._watch.marks)}d", *self._watch.marks))
         # A folder that was filled at a command's end is that command's doing, not the next one's.
         crowded = self._order["mode"] == "workspace" and self._scratch.crowded()
-        if self._ended == "exit" and (crowded or any(child.flooded for child in children)):
-            self._ended = "output"
+        if self._watch.ended == "exit" and (crowded or any(child.flooded for child in children)):
+            self._watch.ended = "output"
         return {
-            "ended": self._ended,
+            "ended": self._watch.ended,
             "code": code,
             # What comes of a process that has compiled the program is in its sandbox from birth, and may fail of its memory.
             "phase": children[0].phase or ("SR" if self._compiled is not None or self._interacting else ""),
@@ -195,7 +174,7 @@ class Run:
             "rss": memory,
             "tests": ends[1][0] if len(ends) > 1 else None,
             "tests_phase": children[1].phase if len(children) > 1 else "",
-            "first": self._candidate_first,
+            "first": self._watch.candidate_first,
         }
 
     def _fill(self) -> None:
@@ -304,7 +283,7 @@ class Run:
         hears, says = os.pipe()
         asked, asks = os.pipe()
         # Kept here too: neither side is to notice the other's end before this server does, which tells who was first.
-        self._of_candidate, self._of_interactor = [asked, says], [hears, asks]
+        self._watch.of_candidate, self._watch.of_interactor = [asked, says], [hears, asks]
         try:
             for each in (hears, says, asked, asks):
                 os.fchmod(each, 0o666)  # by its path, /dev/stdin, it is opened by another user
@@ -320,8 +299,7 @@ class Run:
         except OSError:
             for compiled in self._interacting:
                 compiled.end()
-            _close(self._of_candidate)
-            _close(self._of_interactor)
+            self._watch.close()
             raise
 
     def _fork_half(self, order: dict[str, Any], role: str, program: int, streams: list[int]) -> Child:
@@ -393,124 +371,5 @@ class Run:
         with theirs:
             task = self._task("compile", policy=policy, inputs=1, entry="", order=order)
             child = self._child(task, [program, NOTHING, NOTHING, stderr, theirs.fileno()])
-        self._watch([child], time.monotonic(), until_ready=True)
+        self._watch.until_the_end([child], time.monotonic(), until_ready=True)
         return Compiled(child, Zygote(ours))
-
-    def _watch(self, children: list[Child], started: float, *, until_ready: bool = False) -> None:
-        """Returns when the last child has ended, is ready if that will do, or all must be killed."""
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        for child in children:
-            poll.register(child.handle, select.POLLIN)
-        if self._complaints is not None:
-            poll.register(self._complaints.receive, select.POLLIN)
-        subject = children[0]
-        # Answers are timed one by one; other reports wait for the end.
-        reading = until_ready or self._order["mode"] == "call"
-        if reading:
-            poll.register(subject.receive, select.POLLIN)
-        wall_limit, guard = self._order["wall"], self._order["guard"]
-        case_began, ask_at, watch_at = started, started + guard, started + WATCH_AFTER_S
-        makes_files = self._order["mode"] == "workspace"
-        while True:
-            if reading:
-                reading = subject.collect()
-                if not reading:
-                    poll.unregister(subject.receive)
-                if subject.flooded or (until_ready and subject.phase.endswith("R")):
-                    return
-            now, used = time.monotonic(), [child.used() for child in children]
-            if self._mark(subject, used[0]):
-                case_began = now
-            left = [child.cpu_s - each for child, each in zip(children, used, strict=True)]
-            left[0] += self._marks[-1] if self._marks else 0.0
-            if min(left) < 0:
-                self._ended = "cpu" if left[0] < 0 else "tests"
-                return
-            if now - case_began > PATIENCE * wall_limit:
-                self._ended = self._who_hangs(children)
-                return
-            if now >= ask_at:
-                self._tell("hanging", now - started, children)
-                ask_at = now + ASK_S * (0.5 + int.from_bytes(os.urandom(2)) / 65536)
-            if now >= watch_at:
-                self._tell("watch", subject.pid, [subject])
-                watch_at = math.inf
-            wait = min(*left, ask_at - now, watch_at - now)
-            if makes_files:
-                if self._scratch.crowded():
-                    self._ended = "output"
-                    return
-                wait = min(wait, LOOK_S)
-            events = poll.poll(max(1, math.ceil(wait * 1000)))
-            if not self._interactor_gone and any(descriptor == subject.handle for descriptor, _ in events):
-                self._candidate_first = True
-            for descriptor, _ in events:
-                if descriptor == children[-1].handle:
-                    # In an interactive run the candidate is to end by itself where its interactor is content.
-                    if self._candidate_first or not self._interactor_is_content(children):
-                        return
-                    self._interactor_gone = True
-                    poll.unregister(descriptor)
-                    _close(self._of_interactor)
-                if self._complaints is not None and descriptor == self._complaints.receive:
-                    self._complaints.drain()
-                elif descriptor == self._control.fileno():
-                    message = self._control.recv(MESSAGE_BYTES)
-                    if message == STILL_BUSY:
-                        continue
-                    if message.startswith(TOO_LARGE):
-                        if int(message.removeprefix(TOO_LARGE)) != subject.pid:
-                            continue  # of a run that has ended meanwhile
-                        self._ended = "memory"
-                        return
-                    # It hangs, or is not wanted any more, or the other side is gone.
-                    self._ended = self._who_hangs(children) if message == HANGS else "cancel"
-                    return
-                if descriptor == subject.handle:
-                    if self._interactor_is_content(children):
-                        return
-                    poll.unregister(descriptor)  # the tests will notice, and end
-                    _close(self._of_candidate)
-
-    def _interactor_is_content(self, children: list[Child]) -> bool:
-        """Whether it has ended with the exit code by which it accepts."""
-        if self._order["mode"] != "interactive" or len(children) < 2:
-            return False
-        return bool(children[1].exit_code() == self._order["interactor"]["accepts"])
-
-    def _tell(self, what: str, value: float, children: list[Child]) -> None:
-        message = json.dumps({"run": self._order["run"], what: value}).encode()
-        socket.send_fds(self._control, [message], [child.handle for child in children])
-
-    def _who_hangs(self, children: list[Child]) -> str:
-        """Whoever owes an answer: a tests' process tells, when it is asked, whether it waits for the candidate."""
-        if len(children) == 1:
-            return "wall"
-        if self._order["mode"] == "interactive":
-            # One that waits for nobody any more has itself to blame.
-            return "tests" if children[0].exit_code() is not None else "wall"
-        tests = children[1]
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(tests.handle, signal.SIGUSR1)
-        poll = select.poll()
-        poll.register(tests.handle, select.POLLIN)
-        poll.poll(math.ceil(TELLS_S * 1000))
-        # One that cannot even tell, in a step of its own that takes so long, does not wait.
-        code = tests.exit_code()
-        return "wall" if code == WAITED else "tests"
-
-    def _mark(self, subject: Child, used: float) -> bool:
-        """Charges the CPU time since the last mark to the answers that came since; False when none did.
-
-        Several came at once when this server woke late: each is charged its share.
-        """
-        new = subject.lines - len(self._marks) if self._order["mode"] == "call" else 0
-        before = self._marks[-1] if self._marks else 0.0
-        self._marks += [before + (used - before) * (place + 1) / new for place in range(new)]
-        return new > 0
-
-
-def _close(descriptors: list[int]) -> None:
-    while descriptors:
-        os.close(descriptors.pop())

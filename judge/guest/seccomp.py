@@ -12,7 +12,6 @@ import platform
 import struct
 from collections.abc import Callable
 
-from alpharay.judge.guest.native import AT_EMPTY_PATH, EXECVEAT, IMAGE
 from alpharay.judge.guest.zygote import CLONE, FORK_FLAGS
 
 ALLOW = 0x7FFF0000
@@ -27,6 +26,10 @@ X32_BIT = 0x40000000
 NEWEST_KNOWN = 450
 
 LOAD, JEQ, JGE, JSET, AND, JUMP, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x05, 0x06
+
+# Of all that may be executed, the descriptor: what the server opened.
+IMAGE = 4
+EXECVEAT, AT_EMPTY_PATH = 322, 0x1000
 
 # x86-64 numbers, by purpose.
 PLAIN = {

@@ -20,7 +20,7 @@ from typing import Any
 from alpharay.judge.guest import candidate, furnish
 from alpharay.judge.guest.child import Lives
 from alpharay.judge.guest.native import Tools
-from alpharay.judge.guest.run import TOO_LARGE, CompiledProgramCache, Run, runs
+from alpharay.judge.guest.run import CompiledProgramCache, Run, runs
 from alpharay.judge.guest.sandbox import (
     PR_SET_PDEATHSIG,
     Sandbox,
@@ -34,6 +34,7 @@ from alpharay.judge.guest.sandbox import (
     workspace_policy,
 )
 from alpharay.judge.guest.scratch import OWN, Scratch
+from alpharay.judge.guest.watch import TOO_LARGE
 from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote, serve_forks
 
 # Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what

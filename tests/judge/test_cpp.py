@@ -75,7 +75,8 @@ async def test_a_crash_says_what_the_program_said_last(pool):
 async def test_tests_that_call_a_function_are_refused(pool):
     tests = parse_tests({"kind": "call", "entry_point": "f", "cases": [{"args": [1], "output": 1}]})
     with pytest.raises(
-        ProblemError, match="tests of kind call need language python, got cpp; write stdio tests"
+        ProblemError,
+        match="tests of kind call need language python, javascript, typescript, got cpp; write stdio",
     ):
         await pool.judge(tests, answer(SUM), language="cpp")
     with pytest.raises(ProblemError, match=r"language must be one of python, cpp, .*, got 'cobol'"):

@@ -13,8 +13,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from alpharay.judge.guest import candidate
-from alpharay.judge.guest.account import TESTS_FACTOR, WAITED, WORKED, Account
 from alpharay.judge.guest.code_tests import expecting, runner
+from alpharay.judge.guest.code_tests.account import TESTS_FACTOR, WAITED, WORKED, Account
 from alpharay.judge.guest.code_tests.remote import Peer
 from alpharay.judge.guest.code_tests.stand_in import MISSING, Mirrored
 from alpharay.judge.guest.code_tests.together import BROKEN_TESTS, ERROR, PASSED, TESTS_NAME, describe, report

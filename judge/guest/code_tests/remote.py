@@ -13,9 +13,9 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from alpharay.judge.guest.account import Account
 from alpharay.judge.guest.candidate import describe
 from alpharay.judge.guest.code_tests import wire
+from alpharay.judge.guest.code_tests.account import Account
 from alpharay.judge.guest.code_tests.mirror import Mirrors
 from alpharay.judge.guest.code_tests.stand_in import FIELDS, MISSING, OWN, SPECIALS, STEPS
 
