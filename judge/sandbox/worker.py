@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import socket
-import struct
 import subprocess
 import tempfile
 from dataclasses import dataclass, replace
@@ -15,12 +14,13 @@ from typing import Any
 
 from alpharay.judge.errors import RunRefused, SandboxUnavailable, WorkerDied
 from alpharay.judge.guest.candidate import SEPARATOR
-from alpharay.judge.guest.scratch import PROGRAMS, SIZE_BYTES
+from alpharay.judge.guest.scratch import PROGRAMS
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
 from alpharay.judge.sandbox.layer import MORE_MODULES, Layer, throw_away_uid
 from alpharay.judge.sandbox.occupied import IdleTime, occupied_s, resident
 from alpharay.judge.sandbox.order import Ended, Interactor, Order
+from alpharay.judge.sandbox.run_files import RunFiles
 from alpharay.judge.sandbox.toolchains.tools import FOLDER
 
 START_S = 30.0
@@ -29,16 +29,12 @@ PATIENCE_S = 10.0
 # How much longer than the hang guard a fork server itself waits for a starved program at most.
 STARVED_FACTOR = 10
 KILL_S = 2.0
-# More than is kept of what a program complains of.
-STDERR_BYTES = 1 << 18
 # How often the memory of a running program is looked at, and by how many bytes the look may be wrong.
 LOOK_S, INEXACT = 0.03, 4 << 20
-# What is given in these modes is the program's standard input.
 MORE_NAMES = re.compile("|".join(MORE_MODULES).encode())
 # Functions find these without an import.
 RARE = "date|timedelta|timezone|mean|fmean|median\\w*|multimode|p?stdev|p?variance|quantiles"
 RARE_NAMES = re.compile(rb"%s|\b(?:%s)\b" % (MORE_NAMES.pattern, RARE.encode()))
-STREAMED = ("stdio", "native", "tool", "checker", "workspace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,61 +153,32 @@ class Worker:
             "memory": limits.memory_mb << 20,
             "output": limits.output_bytes,
         }
-        files = [program if order.binary is None else order.binary]
+        if order.interactor is not None:
+            message["interactor"] = _interactor(order.interactor)
+            message["wall"] = limits.wall_s + order.interactor.limits.wall_s
+        files = RunFiles(order, program if order.binary is None else order.binary, cases)
         try:
-            streamed = order.mode in STREAMED
-            for given in (order.given if streamed else b"", *order.rest):
-                files.append(memory_file.sealed("stdin", given))
-                files.append(memory_file.empty("stdout"))
-                files.append(memory_file.empty("stderr"))
-            answering = order.mode not in ("stdio", "native")
-            if answering:
-                files.append(memory_file.sealed("given", b"" if streamed else order.given))
-                files.append(memory_file.empty("answers"))
-            if order.mode == "call":
-                files.append(memory_file.empty("marks"))
-            elif order.nonce:
-                files.append(memory_file.sealed("nonce", order.nonce))
-            if order.interactor is not None:
-                theirs = order.interactor
-                message["interactor"] = _interactor(theirs)
-                message["wall"] = limits.wall_s + theirs.limits.wall_s
-                compiled = theirs.binary
-                text = SEPARATOR + theirs.program
-                files.append(memory_file.sealed("program", text) if compiled is None else os.dup(compiled))
-                files.append(memory_file.empty("stderr"))
-            for _, content in order.files:
-                files.append(memory_file.sealed("file", content))
             self._reply = loop.create_future()
             try:
-                socket.send_fds(self._socket, [json.dumps(message).encode()], files)
+                socket.send_fds(self._socket, [json.dumps(message).encode()], files.descriptors)
             except OSError as error:
                 self.close()
                 raise WorkerDied(f"the sandbox does not listen: {error}") from None
             # Beside the cases a program may be compiled. Of further runs only the last may take longer than its hang guard.
             patience = message["wall"] * (STARVED_FACTOR * (cases + 1) + len(order.rest)) + PATIENCE_S
-            first, *rest = (await self._wait(patience))["runs"]
-            if "refused" in first:
-                raise RunRefused(f"the sandbox could not start a process: {first['refused']}")
+            reports = (await self._wait(patience))["runs"]
+            if "refused" in reports[0]:
+                raise RunRefused(f"the sandbox could not start a process: {reports[0]['refused']}")
             unlinked = order.mode == "tool" and not order.last
-            self._shelved = order.more or unlinked or len(rest) < len(order.rest)
-            marks = memory_file.content(files[6], 8 * cases)[0] if order.mode == "call" else b""
-            most = max(1, len(order.writes)) * (limits.output_bytes + SIZE_BYTES)
-            answers = memory_file.content(files[5], most)[0] if answering else b""
-            ended = _ended(first, files[2:4], limits, marks=marks, answers=answers)
-            if order.launch:  # where it lies is nothing that helps its author
-                folder = f"{self._programs()}/".encode()
-                ended = replace(ended, stderr=ended.stderr.replace(folder, b""))
-            if order.interactor is not None:
-                said, _ = memory_file.content(files[7], STDERR_BYTES)
-                ended = replace(ended, tests_stderr=said)
-            if not rest:
-                return ended
-            others = [_ended(each, files[3 * n + 5 :], limits) for n, each in enumerate(rest)]
-            return replace(ended, rest=tuple(others))
+            self._shelved = order.more or unlinked or len(reports) <= len(order.rest)
+            ended = files.ended(reports)
         finally:
             self._stop_watching()
-            _close(files[1:])
+            files.close()
+        if order.launch:  # where it lies is nothing that helps its author
+            folder = f"{self._programs()}/".encode()
+            ended = replace(ended, stderr=ended.stderr.replace(folder, b""))
+        return ended
 
     def drop(self) -> None:
         """Ends what is kept for a run that does not come, compiled or half so. To be called between candidates.
@@ -367,30 +334,6 @@ class Worker:
             self._scratch = None
         if self._reply is not None and self._reply.done() and not self._reply.cancelled():
             self._reply.exception()  # seen: a worker that is closed on purpose is no error
-
-
-def _ended(
-    told: dict[str, Any], streams: list[int], limits: Limits, *, marks: bytes = b"", answers: bytes = b""
-) -> Ended:
-    """streams: the files that hold stdout and stderr, in front of others."""
-    stdout, stdout_size = memory_file.content(streams[0], limits.output_bytes)
-    stderr, stderr_size = memory_file.content(streams[1], max(limits.output_bytes, STDERR_BYTES))
-    return Ended(
-        ended=told["ended"],
-        code=told["code"],
-        phase=told["phase"],
-        cpu_s=told["cpu"],
-        wall_s=told["wall"],
-        memory=told["rss"],
-        marks=list(struct.unpack(f"{len(marks) // 8}d", marks)),
-        tests=told["tests"],
-        stdout=stdout,
-        stderr=stderr,
-        answers=answers,
-        sizes=(stdout_size, stderr_size),
-        tests_phase=told["tests_phase"],
-        first=told["first"],
-    )
 
 
 def _interactor(interactor: Interactor) -> dict[str, Any]:

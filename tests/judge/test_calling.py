@@ -160,6 +160,7 @@ async def test_a_result_that_is_no_value_says_what_it_is(call, value, said):
         ("throw new Error('while it was loaded');\nconst f = 1;", "runtime_error", "Error: while it was loaded"),
         ("function f(a, b) {\n  return a.b.c;\n}", "runtime_error", "TypeError: Cannot read properties of undefined (reading 'c') (line 2)"),
         ("function f() { throw 'text'; }", "runtime_error", "it threw text"),
+        ("const f = () => require('./nothing');", "runtime_error", "Error: Cannot find module './nothing'\nRequire stack:\n- program.cjs"),
         ("async function f() { throw new RangeError('late'); }", "runtime_error", "RangeError: late"),
         ("const f = () => new Promise(() => {});", "runtime_error", "the promise that it returned is never settled"),
         ("const f = () => f();", "runtime_error", "RangeError: Maximum call stack size exceeded"),

@@ -116,6 +116,10 @@ function keyOf(key) {
 }
 
 function described(error) {
+  return saidOf(error).replaceAll(`${__dirname}/`, ""); // where it lies is nothing that helps its author
+}
+
+function saidOf(error) {
   try {
     if (!(error instanceof Error)) return `it threw ${String(error).slice(0, 300)}`;
     const line = /program\.[cm]js:(\d+)/.exec(String(error.stack));
