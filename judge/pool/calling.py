@@ -19,7 +19,7 @@ from alpharay.judge.problem import CallCase, CallTests
 from alpharay.judge.sandbox.order import Ended, Order, Runner
 from alpharay.judge.sandbox.toolchains.tools import FOLDER
 from alpharay.judge.verdict import VerdictKind
-from alpharay.judge.verdicts import Failure, failure_of, said_in
+from alpharay.judge.verdicts import Failure, JudgeFault, failure_of, said_in
 
 # Integers from here on are no exact numbers of JavaScript's, and are given to it as BigInt.
 _UNSAFE = 1 << 53
@@ -30,7 +30,10 @@ _PERHAPS_SPECIAL = re.compile(r"NaN|Infinity|\d{16}")
 async def run_calls(
     runner: Runner, job: Job, tests: CallTests, source: bytes, binary: Binary | None, tally: Tally
 ) -> None:
-    """Tells the tally how each case went. binary: the program for its language's runtime; None: it is Python."""
+    """Tells the tally how each case went. binary: the program for its language's runtime; None: it is Python.
+
+    Raises JudgeFault, RunRefused and WorkerDied.
+    """
     limits = with_room(started(job), sum(compare.length(case.output) for case in tests.cases))
     order = Order(
         mode="call",
@@ -68,6 +71,10 @@ async def run_calls(
                 tally.failed(case, failure)
         start += len(answers)
         failure = failure_of(ended, costs[-1], limits)
+        if callable_binary is not None and failure is not None and _came_to_nothing(ended, failure):
+            raise JudgeFault(
+                f"the runtime of {job.language} ended before it read the program: {failure.detail}"
+            )
         if failure is None and start < len(tests.cases):
             failure = Failure(VerdictKind.RUNTIME_ERROR, "the program ended before it answered")
         if failure is None:
@@ -96,6 +103,11 @@ def _in_runtime(order: Order, binary: Binary, job: Job) -> Order:
         files=((f"{PROGRAMS}/{caller.file}", caller.text.encode()),),
         launch=(*launch, f"{FOLDER}/{binary.file}", order.entry, str(order.start)),
     )
+
+
+def _came_to_nothing(ended: Ended, failure: Failure) -> bool:
+    """Whether the runtime ended by itself before what calls the function ran, of which it reports first of all."""
+    return ended.phase.endswith("L") and ended.ended == "exit" and failure.kind is VerdictKind.RUNTIME_ERROR
 
 
 def _python_case(case: CallCase) -> bytes:

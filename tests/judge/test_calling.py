@@ -1,20 +1,28 @@
 """Tests of kind `call` for JavaScript: how a function is found, what its values mean, and what a hostile program gains."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from alpharay.judge import Limits, ProblemError, VerdictKind, parse_problem, parse_tests
+from alpharay.judge.compile.compiling import Binary
 from alpharay.judge.errors import LanguageUnavailable
+from alpharay.judge.pool.job import Job
+from alpharay.judge.pool.judging import judge
 from alpharay.judge.sandbox.choice import start_layer
-from alpharay.judge.sandbox.order import Order
+from alpharay.judge.sandbox.order import Ended, Order
 from alpharay.judge.sandbox.toolchains import installed
-from alpharay.judge.sandbox.toolchains.tools import Runtime, Toolchain
+from alpharay.judge.sandbox.toolchains.tools import Caller, Runtime, Toolchain
 from alpharay.judge.verdicts import JudgeFault, failure_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SHORT = Limits(cpu_s=0.4)  # whose hang guard is a little over a second
+ENDED = Ended(
+    ended="exit", code=0, phase="SR", cpu_s=0.0, wall_s=0.0, memory=0, marks=[], tests=None,
+    stdout=b"", stderr=b"", answers=b"", sizes=(0, 0),
+)  # fmt: skip
 ADDED = [([1, 2], 3), ([2, 3], 5), ([2, 2], 4)]
 
 
@@ -260,6 +268,34 @@ async def test_cases_may_together_take_much_longer_than_one(call, language, sour
     """The kernel's own limit holds for the process, of which there is one for all cases."""
     verdict = await call(source, [([], True)] * 50, language=language, limits=SHORT)
     assert verdict.accepted, verdict
+
+
+@pytest.mark.parametrize(
+    ("phase", "said", "verdict"),
+    [
+        ("SL", b"node: cannot load its data", VerdictKind.JUDGE_ERROR),
+        ("SL", b"FATAL ERROR: invalid size, JavaScript heap out of memory", VerdictKind.MEMORY_LIMIT),
+        ("SLD", b"Error: while it was loaded", VerdictKind.RUNTIME_ERROR),
+    ],
+)
+async def test_a_runtime_that_ends_before_it_reads_the_program_is_no_fault_of_the_programs(
+    monkeypatch, phase, said, verdict
+):
+    class Ends:
+        async def run(self, _):
+            return replace(ENDED, phase=phase, code=1, stderr=said)
+
+    class Compiled:
+        async def get(self, *_):
+            return Binary(b"", "javascript", "program.cjs")
+
+    runtime = Runtime(path="node", argv=("node",), read=())
+    caller = Caller(file="call.cjs", text="", ending="")
+    toolchain = Toolchain(version="", tools={}, read=(), runtime=runtime, caller=caller)
+    monkeypatch.setattr(installed, "find", lambda _: toolchain)
+    tests = parse_tests({"kind": "call", "entry_point": "f", "cases": [{"args": [], "output": 1}]})
+    job = Job(tests=tests, completion="```js\nf\n```", limits=SHORT, language="javascript")
+    assert (await judge(Ends(), job, Compiled())).verdict is verdict
 
 
 async def test_a_runtime_that_cannot_be_executed_is_no_fault_of_the_programs(monkeypatch, tmp_path):
