@@ -190,9 +190,14 @@ async def test_what_goes_wrong_is_said(call, source, verdict, said):
     assert said in got.detail
 
 
-async def test_a_name_of_the_language_itself_is_not_the_programs(call):
-    verdict = await call("const other = 1;", [(["1"], 1)], entry="parseInt")
-    assert "the program defines no 'parseInt'" in verdict.detail
+@pytest.mark.parametrize("name", ["parseInt", "toString", "delete"])
+async def test_a_name_of_the_language_itself_is_not_the_programs(call, name):
+    verdict = await call("const other = 1;", [(["1"], 1)], entry=name)
+    assert f"the program defines no '{name}'" in verdict.detail
+
+
+async def test_a_name_of_the_language_itself_may_be_given_anew(call):
+    assert (await call("function toString(a, b) { return a + b; }", entry="toString")).accepted
 
 
 async def test_cases_after_one_that_fails_are_called(call):

@@ -174,6 +174,7 @@ function functionOf(entry, scope, exported, builtin) {
   let owner;
   let found = named(first);
   if (found === undefined || found === builtin) found = exported?.[first];
+  if (found === Object.prototype[first]) found = undefined;
   if (found === undefined) {
     const Solution = named("Solution") ?? exported?.Solution;
     if (typeof Solution === "function") [owner, found] = member(Solution, first);
