@@ -65,6 +65,11 @@ def extract_program(completion: str, language: str = "python") -> Program | None
     return Program(completion, fenced=False)
 
 
+def code_blocks(text: str) -> list[str]:
+    """The contents of all fenced blocks, whatever their label, without the last line's end."""
+    return ["\n".join(block.lines) for block in _blocks(text) or _blocks(text, deepest=len(text))]
+
+
 def _blocks(text: str, deepest: int = _DEEPEST) -> list[_Block]:
     """Fenced blocks. deepest: how many blanks a fence may have before it, beyond those of what it stands in."""
     blocks: list[_Block] = []

@@ -4,21 +4,24 @@ One request is one `Session`. The server, offline replay and the tests drive the
 `step(events)` takes what became of its draws and returns the next ones, until it returns a `Stop`.
 """
 
-from alpharay.router.draw import Candidate, Draw, Evidence, Member
+from alpharay.router.draw import Candidate, Decision, Draw, Evidence, Member
 from alpharay.router.learn.learner import Learner
 from alpharay.router.learn.logged_outcome import LoggedOutcome, OutcomeClass, Source, logged_outcome_of
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.policies import POLICIES, Policy, PolicyState
 from alpharay.router.seeds import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER
-from alpharay.router.selection import SELECTORS, Need, needs_of, ranked
+from alpharay.router.selection import SCORER, SELECTORS, Need, needs_of, ranked
+from alpharay.router.selection.discriminate import agreements, contenders
 from alpharay.router.session import Down, Event, Expired, Lost, Revived, SamplingRequest, Session, Stop
 
 __all__ = [
     "MAX_MEMBERS",
     "MAX_SAMPLES_PER_MEMBER",
     "POLICIES",
+    "SCORER",
     "SELECTORS",
     "Candidate",
+    "Decision",
     "Down",
     "Draw",
     "Event",
@@ -38,6 +41,8 @@ __all__ = [
     "Session",
     "Source",
     "Stop",
+    "agreements",
+    "contenders",
     "logged_outcome_of",
     "needs_of",
     "ranked",

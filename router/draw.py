@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from alpharay.judge.verdict import Verdict, VerdictKind
@@ -48,19 +49,29 @@ class Draw:
     repairs: int | None = None
 
 
+class Decision(StrEnum):
+    """A scorer's word on a candidate. TIE: it looked and cannot decide. ABSTAIN: it has not looked, or cannot."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    TIE = "tie"
+    ABSTAIN = "abstain"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What a selector may know of a candidate beside its verdict; all of it optional.
 
     behaviour: what it gave for each of the request's shared inputs, in their order; None: nothing.
     logprob: mean natural log-probability of its tokens. certainty: its self-certainty.
-    answer: what its text claims, normalised.
+    answer: what its text claims, normalised. decision: a scorer's, see `Decision`.
     """
 
     behaviour: tuple[str | None, ...] = ()
     logprob: float | None = None
     certainty: float | None = None
     answer: str | None = None
+    decision: Decision | None = None
 
 
 NO_EVIDENCE = Evidence()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 
-from alpharay.router.draw import Candidate, Draw, Member
+from alpharay.router.draw import Candidate, Draw, Evidence, Member
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.learn.turns import repairable, to_repair
 from alpharay.router.policies.base import Policy, PolicyState
@@ -199,6 +199,13 @@ class Session:
     def select(self) -> list[Candidate]:
         """Every candidate that counts, best first."""
         return ranked(self.candidates, self.sampling.selector)
+
+    def learn(self, evidence: Mapping[int, Evidence]) -> None:
+        """What came to be known of candidates after the last draw, by the index of their draws, in place of what was known."""
+        self.candidates = [
+            replace(candidate, evidence=evidence.get(candidate.draw.index, candidate.evidence))
+            for candidate in self.candidates
+        ]
 
     def _decide(self) -> None:
         """Decides on the next draws, once most of the last wave is in."""

@@ -11,10 +11,10 @@ from typing import Any, Literal, cast, get_args
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES, SELECTORS
+from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES, SCORER, SELECTORS
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.portfolio_file import read_portfolio
-from alpharay.serve.sections import Judge, Section, Server
+from alpharay.serve.sections import Judge, Scorer, ScorerUrl, Section, Server
 from alpharay.serve.span import (
     TAGS,
     AdapterCheckpoint,
@@ -110,9 +110,14 @@ class Router(Section):
         `bandit` stop when no sample left is worth its tokens.
     portfolio: the file in which an audit recommends a schedule, for the policy `portfolio`, which is then
         the default; without it that policy's split is learnt. A relative path counts from the configuration file.
+    selector: which candidate comes back, of requests with a budget or tests that name no selector; those that give it nothing to
+        go by are answered by `tests`. Its name, or `{url: …}` of a scorer.
+    scorers: the only addresses at which a scorer is ever asked, whoever names one.
     """
 
     policy: str = "uniform"
+    selector: str | ScorerUrl = "tests"
+    scorers: tuple[Scorer, ...] = ()
     budget: int = Field(16, ge=1)
     max_budget: int = Field(512, ge=1, le=MAX_SAMPLES_PER_MEMBER)
     deadline_s: float = Field(240, gt=0)
@@ -133,6 +138,31 @@ class Router(Section):
         if value not in POLICIES:
             raise ValueError(f"{value!r} is not a policy of this version{did_you_mean(value, POLICIES)}")
         return value
+
+    @field_validator("selector", mode="before")
+    @classmethod
+    def _known_selector(cls, value: Any) -> Any:
+        if isinstance(value, dict) and set(value) == {"url"} and isinstance(value["url"], str):
+            return ScorerUrl(url=value["url"])
+        if not isinstance(value, str | ScorerUrl):
+            raise ValueError(f"must be a selector's name, or {{url: …}} of a scorer, got {value!r}")  # noqa: TRY004
+        if isinstance(value, str) and (value not in SELECTORS or value == SCORER):
+            raise ValueError(
+                f"{value!r} is not a selector of this version{did_you_mean(value, set(SELECTORS) - {SCORER})}"
+            )
+        return value
+
+    def scorer(self, url: str) -> Scorer | None:
+        """The scorer at exactly that address; None: it may not be asked."""
+        return next((scorer for scorer in self.scorers if scorer.url == url), None)
+
+    @model_validator(mode="after")
+    def _a_scorer_that_may_be_asked(self) -> Router:
+        if isinstance(self.selector, ScorerUrl) and self.scorer(self.selector.url) is None:
+            raise ValueError(
+                f"selector asks {self.selector.url!r}, which is not under `scorers`; add `scorers: [{{url: {self.selector.url}}}]`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _default_within_cap(self) -> Router:
@@ -377,6 +407,8 @@ def _section_at(loc: tuple[Any, ...]) -> type[Section]:
         return AdapterCheckpoint
     section: Any = Config
     for part in loc:
+        if isinstance(part, int):  # an item of a tuple, whose type was taken with it
+            continue
         section = section.model_fields[part].annotation
         # A section that may be left out is one of two types, itself and None.
         section = next((one for one in get_args(section) if one is not NoneType), section)

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -44,6 +45,27 @@ class Judge(Section):
         if isinstance(value, int) and value < 1:
             raise ValueError(f"at least 1 worker is needed, got {value}")
         return value
+
+
+class Scorer(Section):
+    """A service that may be asked for decisions on candidates. timeout_s: of one call, wall seconds."""
+
+    url: str
+    timeout_s: float = Field(10, gt=0, le=3600)
+
+    @field_validator("url")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or " " in value:
+            raise ValueError(f"must be an address such as http://scorer:9000/decide, got {value!r}")
+        return value
+
+
+class ScorerUrl(Section):
+    """A selector: the scorer at that address."""
+
+    url: str
 
 
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")

@@ -9,5 +9,6 @@
 
 from alpharay.judge.behaviour.examples import examples, shown
 from alpharay.judge.behaviour.inputs import shared_inputs
+from alpharay.judge.behaviour.written import input_form, written_inputs
 
-__all__ = ["examples", "shared_inputs", "shown"]
+__all__ = ["examples", "input_form", "shared_inputs", "shown", "written_inputs"]

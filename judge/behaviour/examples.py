@@ -31,7 +31,7 @@ Json = dict[str, Any]
 Call = tuple[str, list[Any], dict[str, Any], Any]
 
 # A prompt is anybody's text: possessive quantifiers (`*+`) keep every search linear in it.
-_DEFINED = re.compile(r"^[ \t]*+(?:async )?def (\w+)\(", re.MULTILINE)
+DEFINED = re.compile(r"^[ \t]*+(?:async )?def (\w+)\(", re.MULTILINE)
 _NAMED = re.compile(r"\b(?:function|method)\s++(?:called |named )?`?(\w++)`?\s*+(?:\(|`|that\b|which\b)")
 _CALLED = re.compile(r"^[\s*>`-]*+(?:For example:?|Example:?|e\.g\.:?)?[\s`]*+(\w++)\(", re.IGNORECASE)
 _ARROW = re.compile(r"`?\s*+(?:#\s*+)?(?:➞|→|=++>|-++>|==?|(?:should |must |will )?returns?\b:?)\s*+(.+)$")
@@ -101,7 +101,7 @@ def _decimals(output: Any) -> int:
 
 
 def _shown(prompt: str) -> Json | None:
-    defined = _DEFINED.findall(prompt)
+    defined = DEFINED.findall(prompt)
     calls = [*_doctests(prompt), *_asserts(prompt)] or [*_arrows(prompt, defined)] or [*_leetcode(prompt)]
     calls = [call for call in calls if call[0] in defined or not hasattr(builtins, call[0])]
     if calls:
@@ -157,7 +157,7 @@ def _doctests(prompt: str) -> Iterator[Call]:
         ):
             wanted.append(line)
             place += 1
-        call = _call("\n".join(source), " ".join(wanted))
+        call = literal_call("\n".join(source), " ".join(wanted))
         if call is not None:
             yield call
 
@@ -173,11 +173,11 @@ def _asserts(prompt: str) -> Iterator[Call]:
             continue
         test = statement.test if isinstance(statement, ast.Assert) else None
         if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
-            call = _call(ast.unparse(test.left), ast.unparse(test.comparators[0]))
+            call = literal_call(ast.unparse(test.left), ast.unparse(test.comparators[0]))
         elif isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-            call = _call(ast.unparse(test.operand), "False")
+            call = literal_call(ast.unparse(test.operand), "False")
         else:
-            call = _call(ast.unparse(test), "True") if isinstance(test, ast.Call) else None
+            call = literal_call(ast.unparse(test), "True") if isinstance(test, ast.Call) else None
         if call is not None:
             yield call
 
@@ -195,7 +195,7 @@ def _arrows(prompt: str, defined: list[str]) -> Iterator[Call]:
         wanted = arrow[1].strip().strip("`")
         # A full stop first: `16.` would be read as a number with a fraction.
         for text in (wanted.rstrip("."), wanted, _ASIDE.split(wanted)[0]):
-            call = _call(line[found.start(1) : end], text)
+            call = literal_call(line[found.start(1) : end], text)
             if call is not None:
                 yield call
                 break
@@ -218,12 +218,12 @@ def _closing(line: str, start: int) -> int:
 
 
 def _leetcode(prompt: str) -> Iterator[Call]:
-    names = _DEFINED.findall(prompt) or _NAMED.findall(prompt)
+    names = DEFINED.findall(prompt) or _NAMED.findall(prompt)
     if not names:
         return
     its = signature(prompt, names[0])
     for given, output in _named_arguments(prompt):
-        call = _call(f"{names[0]}({given.strip(' `*')})", output.strip("`* "))
+        call = literal_call(f"{names[0]}({given.strip(' `*')})", output.strip("`* "))
         if call is not None:  # the names are the prompt's, a candidate may call its arguments otherwise
             name, args, kwargs, value = call
             if its is not None and set(its.parameters) == set(kwargs) and not args:
@@ -240,7 +240,7 @@ def _named_arguments(prompt: str) -> Iterator[tuple[str, str]]:
             yield given[1], gives[1]
 
 
-def _call(source: str, wanted: str) -> Call | None:
+def literal_call(source: str, wanted: str) -> Call | None:
     """The call of one function with literal arguments and its literal value, all of which JSON can hold."""
     try:
         node = ast.parse(source.strip(), mode="eval").body

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from alpharay.router.draw import Candidate
 from alpharay.router.selection.evidence import NEEDS, NOTHING, Need
-from alpharay.router.selection.order import SELECTORS
+from alpharay.router.selection.order import SCORER, SELECTORS
 
-__all__ = ["SELECTORS", "Need", "needs_of", "ranked"]
+__all__ = ["SCORER", "SELECTORS", "Need", "needs_of", "ranked"]
 
 
 def needs_of(selector: str) -> frozenset[Need]:

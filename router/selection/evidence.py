@@ -6,11 +6,16 @@ from enum import StrEnum
 
 
 class Need(StrEnum):
-    """BEHAVIOUR: what it does on shared inputs. LOGPROBS: how likely its tokens were. ANSWER: what its text claims."""
+    """BEHAVIOUR: what it does on shared inputs. LOGPROBS: how likely its tokens were. ANSWER: what its text claims.
+
+    INPUTS: what it does on inputs that the members write once all candidates are there. DECISION: what a scorer says of it.
+    """
 
     BEHAVIOUR = "behaviour"
     LOGPROBS = "logprobs"
     ANSWER = "answer"
+    INPUTS = "inputs"
+    DECISION = "decision"
 
 
 NOTHING: frozenset[Need] = frozenset()
@@ -20,6 +25,8 @@ NEEDS: dict[str, frozenset[Need]] = {
     "cluster": frozenset({Need.BEHAVIOUR, Need.LOGPROBS}),
     "codet": frozenset({Need.BEHAVIOUR}),
     "b4": frozenset({Need.BEHAVIOUR}),
+    "discriminate": frozenset({Need.BEHAVIOUR, Need.INPUTS, Need.LOGPROBS}),
     "majority": frozenset({Need.ANSWER, Need.LOGPROBS}),
     "logprob": frozenset({Need.LOGPROBS}),
+    "scorer": frozenset({Need.DECISION, Need.LOGPROBS}),
 }

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from alpharay.router.draw import Candidate
+from alpharay.router.draw import Candidate, Decision
 from alpharay.router.plugins import Registry
 from alpharay.router.selection import consensus
+from alpharay.router.selection.discriminate import agreements, contenders
 
 Selector = Callable[[Sequence[Candidate]], list[Candidate]]
 
@@ -72,6 +73,38 @@ def _by_worth(
     return sorted(candidates, key=key)
 
 
+def by_discriminate(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The contenders, by how many agree with them on the inputs that tell them apart; then the others as `tests` has them."""
+    chosen = contenders(candidates)
+    worth = dict(
+        zip(
+            (candidate.draw.index for candidate in chosen),
+            agreements([candidate.evidence.behaviour for candidate in chosen]).worth,
+            strict=True,
+        )
+    )
+
+    def key(candidate: Candidate) -> tuple[Any, ...]:
+        return (-worth[candidate.draw.index], -candidate.score, *_last(candidate))
+
+    others = [candidate for candidate in candidates if candidate.draw.index not in worth]
+    return [*sorted(chosen, key=key), *by_tests(others)]
+
+
+# `tie` and `abstain` differ in what they say of the scorer, not of the candidate.
+_DECIDED = {Decision.ACCEPT: 0, Decision.REJECT: 2}
+
+
+def by_scorer(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Accepted ones, then those that a scorer accepts, those it says nothing of, those it rejects; each as `tests` has them."""
+
+    def key(candidate: Candidate) -> tuple[Any, ...]:
+        decision = candidate.evidence.decision or Decision.ABSTAIN
+        return (not candidate.accepted, _DECIDED.get(decision, 1))
+
+    return sorted(by_tests(candidates), key=key)
+
+
 def by_majority(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The answer that most give, its likeliest first; for tasks without programs. Self-consistency, arXiv:2203.11171."""
     votes = Counter(candidate.evidence.answer for candidate in candidates)
@@ -97,6 +130,9 @@ def _finite(value: float | None) -> float:
     return value if value is not None and math.isfinite(value) else -math.inf
 
 
+# What `{url: …}` is within: a selector that no client names by itself.
+SCORER = "scorer"
+
 # Any other selector is a plug-in: a package names its function under this entry point group (docs/python.md).
 SELECTORS: Registry[Selector] = Registry(
     "alpharay.selectors",
@@ -105,7 +141,9 @@ SELECTORS: Registry[Selector] = Registry(
         "cluster": by_cluster,
         "codet": by_codet,
         "b4": by_b4,
+        "discriminate": by_discriminate,
         "majority": by_majority,
         "logprob": by_logprob,
+        SCORER: by_scorer,
     },
 )

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alpharay.judge.languages import LANGUAGES
-from alpharay.router import POLICIES, SELECTORS
+from alpharay.router import POLICIES, SCORER, SELECTORS
 from alpharay.serve.errors import RequestError, malformed
+from alpharay.serve.sections import ScorerUrl
 from alpharay.serve.spelling import did_you_mean, shown
 
 _HEADER = "x-alpharay-"
@@ -29,7 +30,7 @@ class Controls(BaseModel):
     stop_after_passes: int | None = Field(None, ge=1)
     deadline_s: float | None = Field(None, gt=0, le=86400)
     policy: str | None = None
-    selector: str | None = None
+    selector: str | ScorerUrl | None = None
     language: str | None = None
     turns: int | None = Field(None, ge=1, le=3)
     tools: list[Literal["python"]] | None = None
@@ -83,8 +84,11 @@ def read_controls(body: Mapping[str, Any], headers: Mapping[str, str]) -> Contro
 def _refuse_what_cannot_be(controls: Controls) -> None:
     if controls.policy is not None and controls.policy not in POLICIES:
         raise _unavailable("policy", controls.policy, f"choose one of {', '.join(sorted(POLICIES))}")
-    if controls.selector is not None and controls.selector not in SELECTORS:
-        raise _unavailable("selector", controls.selector, f"choose one of {', '.join(sorted(SELECTORS))}")
+    names = sorted(set(SELECTORS) - {SCORER})
+    if isinstance(controls.selector, str) and controls.selector not in names:
+        raise _unavailable(
+            "selector", controls.selector, f"choose one of {', '.join(names)}, or {{url: …}} of a scorer"
+        )
     if controls.language is not None and controls.language not in LANGUAGES:
         raise _unavailable("language", controls.language, f"choose one of {', '.join(LANGUAGES)}")
 

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from alpharay.judge.behaviour import examples
+from alpharay.judge.behaviour import examples, input_form
 from alpharay.judge.errors import ProblemError
 from alpharay.judge.limits import Limits
-from alpharay.judge.problem import Tests, check_language, parse_tests
-from alpharay.router import Need, SamplingRequest, needs_of
+from alpharay.judge.problem import StdioTests, Tests, check_language, parse_tests
+from alpharay.router import SCORER, Need, SamplingRequest, needs_of
 from alpharay.router.learn.features import features_of
 from alpharay.router.seeds import mix
 from alpharay.serve.config import Config
@@ -18,12 +18,14 @@ from alpharay.serve.dialects import structures
 from alpharay.serve.dialects.api_request import ApiRequest, for_the_engine, prompt_text
 from alpharay.serve.dialects.dialect import Dialect
 from alpharay.serve.dialects.refusals import LIMITS
-from alpharay.serve.errors import malformed
+from alpharay.serve.errors import RequestError, malformed
 from alpharay.serve.gateway.controls import Controls, read_controls
 from alpharay.serve.sampling import python_tool
 from alpharay.serve.sampling.conversations import digest
+from alpharay.serve.sampling.discriminate import reserved
 from alpharay.serve.sampling.evidence import asking, check_selector, probes
 from alpharay.serve.sampling.request import ParsedRequest
+from alpharay.serve.sections import Scorer
 from alpharay.serve.spelling import shown
 from alpharay.serve.state.keys import Key
 from alpharay.serve.state.members import ServedMember, find_member, members_asked, unknown_model
@@ -89,7 +91,7 @@ def parse_request(
             f"alpharay.turns={controls.turns}: only a failed test leads to another turn; send `alpharay.tests` too",
             param="alpharay.turns",
         )
-    selector = controls.selector or "tests"
+    selector, scorer = _selector(config, controls, dialect, tests or public, budgeted=budget is not None)
     needs = needs_of(selector)
     if not passes_through:
         check_selector(selector, needs, dialect, tests or public)
@@ -101,6 +103,10 @@ def parse_request(
     direct = one_call or (plain and request.stream and selector == "tests")
     if not direct:
         request, hide_logprobs = asking(request, dialect, needs)
+    form, kept = None, 0
+    if Need.INPUTS in needs and not direct:
+        form = tests or public or _input_form(request, controls)
+        kept = reserved(allowed, request.choices) if budget is not None else 0
     router = config.router
     return ParsedRequest(
         request_id=request_id,
@@ -109,7 +115,7 @@ def parse_request(
         model=pinned.name if pinned and passes_through else request.model or config.name,
         sampling=SamplingRequest(
             members=tuple(member.as_member for member in members),
-            budget=1 if one_call else request.choices if budget is None else allowed,
+            budget=1 if one_call else request.choices if budget is None else allowed - kept,
             seed=seed,
             stop_after_passes=_stop(request, controls, tests, public),
             greedy=request.greedy,
@@ -130,6 +136,9 @@ def parse_request(
         asked=asked if budget is not None else 0,
         needs=needs,
         probes=probes(tests or public, seed) if Need.BEHAVIOUR in needs and not direct else None,
+        input_form=form,
+        input_samples=kept,
+        scorer=scorer if not direct else None,
         from_prompt=public is not None,
         hide_logprobs=not direct and hide_logprobs,
         python=bool(controls.tools),
@@ -143,6 +152,38 @@ def parse_request(
         if direct and request.tools and not pinned
         else "",
     )
+
+
+def _selector(
+    config: Config, controls: Controls, dialect: Dialect, tests: Tests | None, *, budgeted: bool
+) -> tuple[str, Scorer | None]:
+    """The selector's name, and the scorer that it asks. Raises RequestError (400): a scorer that may not be asked."""
+    asked = controls.selector
+    if asked is None:
+        # Nobody asked for the default by name: it counts where there is something to select, and something to go by.
+        asked = config.router.selector if budgeted else "tests"
+        if isinstance(asked, str):
+            try:
+                check_selector(asked, needs_of(asked), dialect, tests)
+            except RequestError:
+                asked = "tests"
+    if isinstance(asked, str):
+        return asked, None
+    scorer = config.router.scorer(asked.url)
+    if scorer is None:
+        # The list itself stays untold: its addresses are the operator's.
+        raise malformed(
+            f"alpharay.selector: this server asks no scorer at {shown(asked.url)}; its operator lists those that it may ask "
+            "under `router.scorers`",
+            param="alpharay.selector",
+        )
+    return SCORER, scorer
+
+
+def _input_form(request: ApiRequest, controls: Controls) -> Tests:
+    """What inputs look like where neither tests nor examples show any."""
+    form = input_form(prompt_text(request.body))
+    return form if _can_be_judged(controls, form) else StdioTests(())
 
 
 def _agent(request: ApiRequest, key: Key | None, caller: str) -> str:
@@ -274,14 +315,17 @@ def _stop(request: ApiRequest, controls: Controls, tests: Tests | None, public: 
 
 def _public(request: ApiRequest, controls: Controls) -> Tests | None:
     """The examples in the prompt, as tests that everybody can see."""
-    found = None if request.tools else examples(prompt_text(request.body))
-    if found is None:
-        return None
+    shown_tests = None if request.tools else examples(prompt_text(request.body))
+    return shown_tests if shown_tests is not None and _can_be_judged(controls, shown_tests) else None
+
+
+def _can_be_judged(controls: Controls, tests: Tests) -> bool:
+    """Whether programs in the request's language can be judged by such tests."""
     try:
-        check_language(controls.language or "python", found)
+        check_language(controls.language or "python", tests)
     except ProblemError:
-        return None
-    return found
+        return False
+    return True
 
 
 def _tests(config: Config, controls: Controls) -> tuple[Tests | None, Limits]:

@@ -60,15 +60,16 @@ def summary(parsed: ParsedRequest, outcome: Outcome) -> Json:
     for candidate in session.candidates:
         if candidate.verdict is not None:
             verdicts[candidate.draw.member][candidate.verdict.verdict.value] += 1
+    drawn = session.drawn + outcome.input_samples
     sampling = session.sampling  # of a direct answer with all its choices
     fields: Json = {
-        "budget": max(parsed.asked, sampling.budget),
-        "effective_budget": sampling.effective_budget,
-        "drawn": session.drawn.total(),
+        "budget": max(parsed.asked, sampling.budget + parsed.input_samples),
+        "effective_budget": sampling.effective_budget + parsed.input_samples,
+        "drawn": drawn.total(),
         "members": {
-            name: {"drawn": drawn, "verdicts": dict(verdicts[name])}
-            for name, drawn in session.drawn.items()
-            if drawn
+            name: {"drawn": samples, "verdicts": dict(verdicts[name])}
+            for name, samples in drawn.items()
+            if samples
         },
         "stopped": session.stopped.value if session.stopped else None,
         "judge": outcome.judge,
@@ -81,7 +82,9 @@ def summary(parsed: ParsedRequest, outcome: Outcome) -> Json:
     }
     if parsed.from_prompt:
         fields["tests"] = "from_prompt"
-    if parsed.asked > sampling.budget:
+    if outcome.selection:
+        fields["selection"] = outcome.selection
+    if parsed.asked > sampling.budget + parsed.input_samples:
         fields["clamped"] = "the key's max_budget"
     if parsed.request.changed:
         fields["left_out"] = list(parsed.request.changed)
@@ -133,7 +136,7 @@ def record(server: Server, parsed: ParsedRequest, outcome: Outcome, chosen: list
 def count_for_key(counts: Counts, key: str, outcome: Outcome) -> None:
     """What the answer has cost, on its key's account."""
     judged = [candidate.verdict for candidate in outcome.session.candidates if candidate.verdict is not None]
-    counts.key_samples.labels(key).inc(outcome.session.drawn.total())
+    counts.key_samples.labels(key).inc(outcome.session.drawn.total() + outcome.input_samples.total())
     counts.key_tokens.labels(key, "prompt").inc(outcome.prompt_tokens)
     counts.key_tokens.labels(key, "completion").inc(outcome.completion_tokens)
     counts.key_judge_cpu.labels(key).inc(sum(verdict.total_cpu_s for verdict in judged))

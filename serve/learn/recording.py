@@ -15,6 +15,7 @@ from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router import (
     POLICIES,
     Candidate,
+    Decision,
     Down,
     Draw,
     Event,
@@ -60,6 +61,10 @@ class RecordedSession(Session):
         if not isinstance(draws, Stop):
             self.draws += draws
         return draws
+
+    def learn(self, evidence: Mapping[int, Evidence]) -> None:
+        self._steps.append(["learnt", [[index, asdict(each)] for index, each in evidence.items()]])
+        super().learn(evidence)
 
     def trace(self, checkpoints: Mapping[str, str]) -> Json:
         """checkpoints: per served member's name, what weights it has."""
@@ -137,6 +142,10 @@ def replayed(
                 events.append(Down(tuple(values[0])))
             case "revived":
                 events.append(Revived())
+            case "learnt":
+                session.step(events)
+                events = []
+                session.learn({index: _evidence(each) for index, each in values[0]})
             case _:
                 events.append(Expired(tuple(_read(candidate, draws) for candidate in values[0])))
     if events:
@@ -224,11 +233,22 @@ def _candidate(candidate: Candidate) -> Json:
 
 
 def _read(told: Mapping[str, Any], draws: Mapping[int, Draw]) -> Candidate:
-    verdict, evidence = told["verdict"], told["evidence"]
+    verdict = told["verdict"]
     return Candidate(
         draw=draws[told["draw"]],
         verdict=verdict and Verdict(**{**verdict, "verdict": VerdictKind(verdict["verdict"])}),
         prompt_tokens=told["prompt_tokens"],
         completion_tokens=told["completion_tokens"],
-        evidence=Evidence(**{**evidence, "behaviour": tuple(evidence["behaviour"])}),
+        evidence=_evidence(told["evidence"]),
+    )
+
+
+def _evidence(told: Mapping[str, Any]) -> Evidence:
+    decision = told.get("decision")  # traces of earlier versions have none
+    return Evidence(
+        **{
+            **told,
+            "behaviour": tuple(told["behaviour"]),
+            "decision": None if decision is None else Decision(decision),
+        }
     )

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,16 +15,18 @@ from typing import Any
 
 from alpharay.driver import Sampler, drive
 from alpharay.judge.errors import JudgeError
+from alpharay.judge.problem import Tests
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.router import Candidate, Draw, Evidence, Need, Stop
-from alpharay.serve.dialects.api_request import ApiRequest, engine_headers, prompt_text
+from alpharay.serve.dialects.api_request import ApiRequest, Json, engine_headers, prompt_text
 from alpharay.serve.dialects.refusals import engine_fault, refused
 from alpharay.serve.dialects.structures import unusable
 from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.learn.recording import RecordedSession
-from alpharay.serve.sampling import evidence, python_tool, repair
+from alpharay.serve.sampling import discriminate, evidence, python_tool, repair
 from alpharay.serve.sampling.progress import Watch
 from alpharay.serve.sampling.request import ParsedRequest
+from alpharay.serve.sampling.scorer import ScorerClient
 from alpharay.serve.state.metrics import Counts
 from alpharay.serve.transport.asgi import Reply
 from alpharay.serve.transport.clients import EngineFault, Engines, JudgeClient, JudgeUnavailable, SampleLost
@@ -38,6 +41,8 @@ class Outcome:
     """What became of a request. judge: "ok", "unavailable" or "not_asked". Seconds are wall time.
 
     sample_s, judge_s: summed over candidates, which overlap; the runs of a tool belong to sampling.
+    selection: what the selector asked for after the last candidate, and what came of it; empty where it asks for nothing.
+    input_samples: by member, samples in which inputs were written.
     ran: of each draw that called the tool, its calls. asked: of each draw of a further turn, the conversation so far.
     """
 
@@ -48,6 +53,8 @@ class Outcome:
     sample_s: float = 0.0
     judge_s: float = 0.0
     total_s: float = 0.0
+    selection: Json = field(default_factory=dict)
+    input_samples: Counter[str] = field(default_factory=Counter)
     ran: dict[int, tuple[python_tool.Ran, ...]] = field(default_factory=dict)
     asked: dict[int, ApiRequest] = field(default_factory=dict)
 
@@ -59,6 +66,7 @@ class Ensemble:
         self._engines = engines
         self._judging = judging
         self._counts = counts
+        self._scorers = ScorerClient(counts)
         self._drain_at = math.inf
 
     def drain(self, seconds: float) -> None:
@@ -83,24 +91,47 @@ class Ensemble:
         started = time.monotonic() if arrived is None else arrived
         candidates = _Candidates(parsed, session, self._engines, self._judging, self._counts, watches)
         await self._check_language(parsed)
-        await drive(session, candidates, lambda: min(started + parsed.deadline_s, self._drain_at))
+
+        def until() -> float:
+            return min(started + parsed.deadline_s, self._drain_at)
+
+        await drive(session, candidates, until)
         if not session.candidates:
             late = session.stopped is Stop.DEADLINE
             reason = "the deadline came first" if late else "every member failed"
             raise no_capacity(f"no sample could be drawn: {reason}")
         outcome = candidates.outcome
+        if parsed.input_form is not None:
+            await candidates.discriminate(until() - time.monotonic())
+        elif parsed.scorer is not None:
+            await self._ask_scorer(parsed, outcome, until() - time.monotonic())
         unjudged = all(candidate.verdict is None for candidate in session.candidates)
         if parsed.tests is not None and session.stopped is Stop.DEADLINE and unjudged:
             outcome.judge = "unavailable"  # it gave this request no verdict in time
         outcome.total_s = time.monotonic() - started
         return outcome
 
+    async def _ask_scorer(self, parsed: ParsedRequest, outcome: Outcome, left_s: float) -> None:
+        assert parsed.scorer is not None
+        session = outcome.session
+        scored = await self._scorers.score(parsed, session.candidates, left_s)
+        outcome.selection = scored.told(parsed.scorer.url)
+        session.learn(
+            {
+                candidate.draw.index: replace(
+                    candidate.evidence, decision=scored.decisions[candidate.draw.index]
+                )
+                for candidate in session.candidates
+            }
+        )
+
     async def _check_language(self, parsed: ParsedRequest) -> None:
         """Before a single sample is drawn for programs that no judge here can run."""
-        if parsed.tests is None or parsed.language == "python":
+        tests = parsed.tests or parsed.input_form
+        if tests is None or parsed.language == "python":
             return
         try:
-            await self._judging.ready_for(parsed.language, parsed.tests)
+            await self._judging.ready_for(parsed.language, tests)
         except JudgeUnavailable:
             return  # which each candidate's judgement will say
         except JudgeError as error:
@@ -171,6 +202,43 @@ class _Candidates(Sampler):
     def sampled(self) -> Iterable[Candidate]:
         return self._sampled.values()
 
+    async def discriminate(self, left_s: float) -> None:
+        """Has the members write inputs on which the candidates differ, and runs those on them: as far as the time goes."""
+        parsed, outcome, session = self.parsed, self.outcome, self._session
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                found = await discriminate.discriminate(parsed, session, self._inputs, self._behaviour)
+        except TimeoutError:
+            found = discriminate.Discriminated(ended="deadline")
+        outcome.selection = found.told(outcome.input_samples.total())
+        agreed = found.written - found.discriminating - found.dropped
+        for kind, inputs in (
+            ("discriminating", found.discriminating),
+            ("agreed", agreed),
+            ("dropped", found.dropped),
+        ):
+            self._counts.written_inputs.labels(kind).inc(inputs)
+        if found.evidence:
+            session.learn(found.evidence)
+
+    async def _inputs(self, draw: Draw, request: ApiRequest) -> Json:
+        """One sample in which inputs are written; it is of the budget, and its tokens count."""
+        self.outcome.input_samples[draw.member] += 1
+        self._tell(draw, "drawn")
+        state = "aborted"
+        try:
+            response: Json = await self._response(draw, request)
+            state = "finished"
+        except (SampleLost, RequestError):
+            state = "lost"
+            raise
+        finally:
+            self._counts.samples.labels(draw.member, state).inc()
+            self._tell(draw, "sampled" if state == "finished" else state)
+            if state == "lost":
+                self.outcome.input_samples[draw.member] -= 1
+        return response
+
     def _tell(self, draw: Draw, state: str, verdict: VerdictKind | None = None) -> None:
         for watch in self._watches:
             watch(draw, state, verdict)
@@ -184,22 +252,20 @@ class _Candidates(Sampler):
         if self.parsed.probes is None:
             judged = await self._judged(candidate)
         else:
-            judged, behaviour = await asyncio.gather(self._judged(candidate), self._behaviour(candidate))
+            text = self.parsed.dialect.text(candidate.payload, self.parsed.request)
+            judged, behaviour = await asyncio.gather(
+                self._judged(candidate), self._behaviour(self.parsed.probes, text)
+            )
             judged = replace(judged, evidence=replace(judged.evidence, behaviour=behaviour))
         self._sampled[draw.index] = judged
         return judged
 
-    async def _behaviour(self, candidate: Candidate) -> tuple[str | None, ...]:
+    async def _behaviour(self, inputs: Tests, text: str) -> tuple[str | None, ...]:
+        """What the program gives for each input; nothing where the judge is unreachable."""
         parsed = self.parsed
-        assert parsed.probes is not None
-        text, limits = (
-            parsed.dialect.text(candidate.payload, parsed.request),
-            evidence.probe_limits(parsed.limits),
-        )
+        limits = evidence.probe_limits(parsed.limits)
         try:
-            seen = await self._judging.observe(
-                parsed.probes, text, limits, parsed.language, parsed.judge_group
-            )
+            seen = await self._judging.observe(inputs, text, limits, parsed.language, parsed.judge_group)
         except JudgeUnavailable as error:
             log.warning("%s: the judge is unreachable: %s", parsed.request_id, error)
             self.outcome.judge = "unavailable"

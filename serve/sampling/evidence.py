@@ -38,7 +38,14 @@ def probe_limits(limits: Limits) -> Limits:
 
 def check_selector(selector: str, needs: frozenset[Need], dialect: Dialect, tests: Tests | None) -> None:
     """Raises RequestError (400): what the selector goes by cannot be had for this request."""
-    if Need.BEHAVIOUR in needs and (tests is None or not hasattr(tests, "cases")):
+    if Need.INPUTS in needs:
+        if tests is not None and not hasattr(tests, "cases"):
+            raise malformed(
+                f"alpharay.selector={selector!r} runs candidates on inputs, of which tests of kind `code` and `repo` have none; "
+                "send `stdio` or `call` tests or none, or choose 'tests', 'majority' or 'logprob'",
+                param="alpharay.selector",
+            )
+    elif Need.BEHAVIOUR in needs and (tests is None or not hasattr(tests, "cases")):
         raise malformed(
             f"alpharay.selector={selector!r} compares what candidates do on inputs, and there are none: send `stdio` or "
             "`call` tests or a prompt with examples, or choose 'tests', 'majority' or 'logprob'",

@@ -11,6 +11,7 @@ from alpharay.judge.problem import Tests
 from alpharay.router import Need, SamplingRequest
 from alpharay.serve.dialects.api_request import ApiRequest
 from alpharay.serve.dialects.dialect import Dialect
+from alpharay.serve.sections import Scorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class ParsedRequest:
     asked: the budget that was asked for, of which the key's cap may have left less; 0 where none was.
     needs: what its selector goes by. probes: the inputs on which candidates are compared.
     given_tests: the caller's own tests, as they came. from_prompt: the tests are the prompt's own examples. hide_logprobs: the caller did not ask for them.
+    input_form: tests of the kind of which members write inputs, for the selector `discriminate`, and input_samples: samples
+    of the budget that are kept for it. scorer: whose decisions select.
     python: members may call the tool of `python_tool.py`, which is in the request already.
     returns: `best`, `passing` or `all`. detailed: the answer tells more of a candidate than its verdict.
 
@@ -51,6 +54,9 @@ class ParsedRequest:
     asked: int = 0
     needs: frozenset[Need] = frozenset()
     probes: Tests | None = None
+    input_form: Tests | None = None
+    input_samples: int = 0
+    scorer: Scorer | None = None
     from_prompt: bool = False
     hide_logprobs: bool = False
     python: bool = False
@@ -66,7 +72,7 @@ class ParsedRequest:
     @property
     def samples(self) -> int:
         """The most that it may draw."""
-        return self.sampling.effective_budget * self.choices_a_draw
+        return self.sampling.effective_budget * self.choices_a_draw + self.input_samples
 
     @property
     def choices_a_draw(self) -> int:

@@ -76,6 +76,27 @@ class Counts:
             "alpharay_judged_total", "Candidates judged and programs run for /v1/judge and /run_code, by verdict.",
             ["endpoint", "verdict"], registry=self.registry,
         )  # fmt: skip
+        self.written_inputs = Counter(
+            "alpharay_written_inputs_total",
+            "Inputs that members wrote for the selector `discriminate`: discriminating, agreed (all answer alike), or dropped (most cannot read it).",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.scorer_requests = Counter(
+            "alpharay_scorer_requests_total",
+            "Calls of scorers: ok, timeout, unreachable, refused or malformed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.scorer_duration = Histogram(
+            "alpharay_scorer_duration_seconds", "Of a scorer's call, however it ended.", buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.scorer_decisions = Counter(
+            "alpharay_scorer_decisions_total",
+            "What scorers said of candidates: accept, reject, tie or abstain.",
+            ["decision"],
+            registry=self.registry,
+        )
         self.store_records = Counter(
             "alpharay_store_records_total",
             "Finished requests for the store: written, or dropped because too many waited for it.",
