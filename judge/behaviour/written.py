@@ -24,22 +24,28 @@ def input_form(prompt: str) -> StdioTests | CallTests:
     return StdioTests(())
 
 
-def written_inputs(answers: list[str], form: Tests, most: int) -> StdioTests | CallTests | None:
+def written_inputs(
+    answers: list[str], form: Tests, most: int, language: str = "python"
+) -> StdioTests | CallTests | None:
     """The inputs in some answers, at most so many, taken from each answer in turn; None where there are none.
 
     form: tests of the kind that the programs have; an input that it holds already is not taken again. Blocks that are no
-    call of its function with literal arguments, and inputs beyond LONGEST characters, are passed over.
+    call of its function with literal arguments, and inputs beyond LONGEST characters, are passed over, as are arguments by
+    name where the programs' language has none.
     """
     if not isinstance(form, StdioTests | CallTests):
         return None
     read = [_calls(answer, form) if isinstance(form, CallTests) else _texts(answer) for answer in answers]
     seen = {_key(case) for case in form.cases}
+    names = language == "python"
     kept: list[StdioCase | CallCase] = []
     for turn in range(max(map(len, read), default=0)):
         for cases in read:
             if turn < len(cases) and len(kept) < most and (key := _key(cases[turn])) not in seen:
                 seen.add(key)
-                kept.append(cases[turn])
+                case = cases[turn]
+                if names or isinstance(case, StdioCase) or not case.kwargs:
+                    kept.append(case)
     if not kept:
         return None
     if isinstance(form, StdioTests):

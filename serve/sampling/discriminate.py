@@ -100,7 +100,7 @@ async def discriminate(
             return ""  # the candidates are there: a request is not ended by what would tell them apart
 
     answers = await _all(answer(number, draw) for number, draw in enumerate(draws))
-    inputs = written_inputs(answers, parsed.probes or parsed.input_form, _MOST_INPUTS)
+    inputs = written_inputs(answers, parsed.probes or parsed.input_form, _MOST_INPUTS, parsed.language)
     if inputs is None:
         return Discriminated(ended="no_inputs", programs=len(distinct))
     # The text that the program came in, so that its block's label still says what it is written for.

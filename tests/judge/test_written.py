@@ -52,3 +52,8 @@ def test_the_form_of_inputs_is_that_of_the_function_in_the_prompt():
     assert input_form("def f(x: int) -> int:\n") == CallTests("f", ())
     assert isinstance(input_form("Read two numbers and print their sum."), StdioTests)
     assert isinstance(input_form("def solve():\n    pass"), StdioTests)
+
+
+def test_arguments_by_name_are_for_languages_that_have_them():
+    answer = "```\nf(1, k=2)\n```\n```\nf(3)\n```"
+    assert written_inputs([answer], CALL, 9, "javascript").cases == (CallCase((3,), {}, None),)
