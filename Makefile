@@ -40,14 +40,16 @@ KIND ?= contest
 frontier: $(STAMP)
 	$(BIN)/python -m bench.frontier all --kind $(KIND) --seed $(SEED)
 
+# PARTS=2: of KIND=parts only that number of parts.
 # Where nothing was trained, the weights in the package; the baselines need the earlier checkpoints, and stay as they are.
 ifeq ($(KIND),contest)
 SETS ?= validation test heldout adapters logits $(if $(wildcard build/frontier/seed=$(SEED)/high/done.json),baselines)
 else
 SETS ?= validation test
+ONLY := $(if $(PARTS),--parts $(PARTS))
 endif
 results: $(STAMP)
-	for set in $(SETS); do $(BIN)/python -m bench.frontier evaluate --kind $(KIND) --seed $(SEED) --set $$set || exit; done
+	for set in $(SETS); do $(BIN)/python -m bench.frontier evaluate --kind $(KIND) --seed $(SEED) --set $$set $(ONLY) || exit; done
 	$(BIN)/python -m bench.frontier report --kind $(KIND) --seed $(SEED)
 
 # Whether an ensemble can gain on problems of several parts, before the evaluation is paid for.
@@ -55,7 +57,7 @@ gate: $(STAMP)
 	$(BIN)/python -m bench.frontier gate --kind parts --seed $(SEED)
 
 embed: $(STAMP)
-	$(BIN)/python -m bench.frontier embed --seed $(SEED)
+	$(BIN)/python -m bench.frontier embed --kind $(KIND) --seed $(SEED)
 
 # Real coding agents, one turn each; they are installed into build/agents (npm, uv).
 # `make tools`: EvalPlus, GuideLLM and Schemathesis, run through; they are installed into build/tools (uv).

@@ -35,11 +35,11 @@ Recorded = Mapping[
 
 def evaluate(
     raws: Sequence[dict[str, Any]], members: Sequence[Candidate], samples: int, *,
-    seed: int, tokenizer: Tokenizer, out: Path, share: tuple[int, int] = (0, 1), size: int = PART,
+    seed: int | str, tokenizer: Tokenizer, out: Path, share: tuple[int, int] = (0, 1), size: int = PART,
 ) -> None:  # fmt: skip
     """Writes `out/part-NNN.parquet`; parts that are there already are left as they are.
 
-    share: (i, n): this process takes every n-th part, from the i-th on. size: problems of a part. Those of them that
+    seed: what all samples of this set are drawn from. share: (i, n): this process takes every n-th part, from the i-th on. size: problems of a part. Those of them that
     have the same prompt are answered by the same samples.
     """
     torch.set_num_threads(1)

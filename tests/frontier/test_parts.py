@@ -227,13 +227,13 @@ def outcome_rows(parts, members, samples, solved_by):
     return rows
 
 
-def test_outcomes_are_gathered_by_the_number_of_parts_and_counted_prompt_by_prompt(tmp_path):
-    parts = tmp_path / "test-4"
-    parts.mkdir()
+def test_outcomes_are_gathered_into_a_file_for_each_number_of_parts_and_counted_prompt_by_prompt(tmp_path):
     for count in COUNTS:
+        drawn = tmp_path / f"parts{count}-test-4"
+        drawn.mkdir()
         rows = outcome_rows(count, ("frontier@0", "frontier@1"), 4, {("frontier@0", "low")})
-        write_outcomes(parts / f"part-{count:03d}.parquet", rows)
-    gather_parts(parts, tmp_path, 7, "test")
+        write_outcomes(drawn / "part-000.parquet", rows)
+        gather_parts(drawn, tmp_path, 7, count, "test")
     for count in COUNTS:
         came = read(path_of(tmp_path, 7, count, "test"))
         assert came.members == ("frontier@0", "frontier@1")
@@ -248,21 +248,22 @@ def test_problems_are_kept_as_they_were_evaluated(tmp_path):
     assert path.read_bytes() == keep_problems(raws, tmp_path, "again").read_bytes()
 
 
-def test_the_best_point_off_the_line_is_that_of_the_validation_problems(tmp_path):
+def test_the_best_point_off_the_line_is_that_of_the_validation_problems_of_as_many_parts(tmp_path):
     names = ("both steps", "wise-ft low")
     with pytest.raises(SystemExit, match="--set validation first"):
-        best_off_the_line(tmp_path, 1, names)
-    for count in COUNTS:
-        rows = outcome_rows(count, names, 4, {("wise-ft low", "low")})
+        best_off_the_line(tmp_path, 1, 2, names)
+    for count, best in ((1, "both steps"), (2, "wise-ft low")):
+        rows = outcome_rows(count, names, 4, {(best, "low")})
         write_outcomes(path_of(tmp_path, 1, count, "validation"), rows)
-    assert best_off_the_line(tmp_path, 1, names) == "wise-ft low"
+        assert best_off_the_line(tmp_path, 1, count, names) == best
 
 
 def test_a_report_takes_the_place_between_its_markers_and_no_more(tmp_path):
     members = ("frontier@0", "frontier@0.5", "frontier@1", "init")
     ends = {("frontier@0", "low"), ("frontier@1", "high")}
     for count, name in itertools.product(COUNTS, ("validation", "test")):
-        write_outcomes(path_of(tmp_path, 1, count, name), outcome_rows(count, members, 20, ends))
+        sampled = (*members, "both steps") if count == 3 else members
+        write_outcomes(path_of(tmp_path, 1, count, name), outcome_rows(count, sampled, 20, ends))
     gates = [
         {"parts": 1, "ratio": 0.5, "interval": [0.4, 0.6], "problems": 4, "fast": {"frontier@0": 0.1}, "alike": {"frontier@0.5": [0.5, 0.5]}}
     ]  # fmt: skip
@@ -277,6 +278,9 @@ def test_a_report_takes_the_place_between_its_markers_and_no_more(tmp_path):
     # Of half of the problems 1 - (10 * 9) / (20 * 19) by two samples of one endpoint; of each half 1/2 by one of each.
     assert "| {0, 1}, against the single by validation | +11.8 [+11.8, +11.8] (0) |" in text
     assert "| `frontier@0` | 38.2" in text
+    assert (
+        "| `both steps` |  |  |  |  | 0.0 | 0.0 |" in text
+    )  # a point that only one number of parts was sampled with
     assert (tmp_path / "parts-seed1.png").stat().st_size > 1000
     page.write_text("no markers")
     with pytest.raises(SystemExit, match="has no place"):

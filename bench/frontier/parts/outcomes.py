@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from alpharay.router.passk import pass_at_k
 from alpharay.serve.evaluate.outcomes import SCHEMA, WEIGHTS, read_outcomes, read_table, write_outcomes
-from bench.frontier.parts.draw import COUNTS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -70,24 +69,18 @@ def read(path: Path) -> Counted:
     )
 
 
-def gather_parts(parts: Path, folder: Path, seed: int, name: str) -> str:
-    """All `part-NNN.parquet` as a file for each count of parts; returns a line that says what was written."""
-    columns: dict[int, dict[str, list[Any]]] = {
-        count: {field.name: [] for field in (*SCHEMA, WEIGHTS)} for count in COUNTS
-    }
-    for part in sorted(parts.glob("part-*.parquet")):
-        for row in read_table(part).to_pylist():
-            own = columns[int(row["problem"].removeprefix("parts").split("-")[0])]
+def gather_parts(drawn: Path, folder: Path, seed: int, parts: int, name: str) -> str:
+    """All `part-NNN.parquet` of one count of parts as its file; returns a line that says what was written."""
+    columns: dict[str, list[Any]] = {field.name: [] for field in (*SCHEMA, WEIGHTS)}
+    for file in sorted(drawn.glob("part-*.parquet")):
+        for row in read_table(file).to_pylist():
             row["text_sha256"] = row["text_sha256"][:_HASH_DIGITS]
-            for field, values in own.items():
+            for field, values in columns.items():
                 values.append(row[field])
     folder.mkdir(parents=True, exist_ok=True)
-    told = []
-    for count, own in columns.items():
-        path = path_of(folder, seed, count, name)
-        write_outcomes(path, own)
-        told.append(f"{len(own['problem'])} in {path}")
-    return "outcomes: " + ", ".join(told)
+    path = path_of(folder, seed, parts, name)
+    write_outcomes(path, columns)
+    return f"{len(columns['problem'])} outcomes in {path}"
 
 
 def keep_problems(raws: Sequence[dict[str, Any]], folder: Path, name: str) -> Path:
@@ -98,18 +91,14 @@ def keep_problems(raws: Sequence[dict[str, Any]], folder: Path, name: str) -> Pa
     return path
 
 
-def best_off_the_line(folder: Path, seed: int, names: Sequence[str]) -> str:
-    """Of points off the line, that of which `CHOSEN_AT` samples solve most validation problems, over all counts of parts.
+def best_off_the_line(folder: Path, seed: int, parts: int, names: Sequence[str]) -> str:
+    """Of points off the line, that of which `CHOSEN_AT` samples solve most validation problems of that count of parts.
 
     Raises SystemExit: the validation problems have not been sampled.
     """
-    shares = np.zeros(len(names))
-    for count in COUNTS:
-        path = path_of(folder, seed, count, "validation")
-        if not path.exists():
-            raise SystemExit(
-                f"the best point of the plane is chosen on {path}: evaluate --set validation first"
-            )
-        counted = read(path).only(names)
-        shares += pass_at_k(*counted.flat(), min(CHOSEN_AT, int(counted.samples.min()))).mean(axis=0)
+    path = path_of(folder, seed, parts, "validation")
+    if not path.exists():
+        raise SystemExit(f"the best point of the plane is chosen on {path}: evaluate --set validation first")
+    counted = read(path).only(names)
+    shares = pass_at_k(*counted.flat(), min(CHOSEN_AT, int(counted.samples.min()))).mean(axis=0)
     return names[int(shares.argmax())]

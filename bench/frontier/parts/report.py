@@ -98,18 +98,17 @@ def gate_table(gates: Sequence[dict[str, object]]) -> str:
 def limits_table(tests: Mapping[int, Counted]) -> str:
     heads = [f"{count}, {limits}" for count in tests for limits in ("low", "high")]
     shares = {count: (test.solved / test.samples).mean(axis=0) for count, test in tests.items()}
-    rows = [
-        [
-            f"`{name}`",
-            *(f"{100 * share:.1f}" for count in tests for share in _of(tests[count], shares[count], name)),
-        ]
-        for name in next(iter(tests.values())).members
-    ]
+    names = dict.fromkeys(name for test in tests.values() for name in test.members)
+    rows = [[f"`{name}`", *(cell for count in tests for cell in _cells(tests[count], shares[count], name))]
+            for name in names]  # fmt: skip
     return _table(["parts, limits", *heads], rows)
 
 
-def _of(test: Counted, shares: Floats, name: str) -> Floats:
-    return shares[:, test.members.index(name)]
+def _cells(test: Counted, shares: Floats, name: str) -> list[str]:
+    """Of a member under low and under high limits; empty where it was not sampled."""
+    if name not in test.members:
+        return ["", ""]
+    return [f"{100 * share:.1f}" for share in shares[:, test.members.index(name)]]
 
 
 def solved_table(results: Sequence[Compared]) -> str:

@@ -1,0 +1,110 @@
+"""The steps after training for problems of 48 families, the curriculum of the frontier that is served by default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from bench.frontier import members, search
+from bench.frontier.embed import adopt, embed
+from bench.frontier.evaluate import evaluate, gather, recorded
+from bench.frontier.problems.draw import FAMILIES, HELD_OUT, shuffled
+from bench.frontier.report import write
+from bench.frontier.steps import PAGE, RESULTS, SHARES, Asked
+
+EMBEDDED = Path("serve/embedded")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which problems are sampled: `per_family` of each of the trained or of the held-out families.
+
+    members: a function of `bench.frontier.members`. skipped: of each family's problems, the first that another set has.
+    recorded: files of the same problems; members that these have outcomes of are not sampled again.
+    """
+
+    split: str
+    per_family: int
+    samples: int
+    held_out: bool = False
+    members: str = "frontier"
+    skipped: int = 0
+    recorded: tuple[str, ...] = ()
+
+
+SETS = {
+    "validation": Sampling("validation", 1, 250),
+    "test": Sampling("test", 2, 250),
+    "heldout": Sampling("test", 4, 64, held_out=True),
+    "baselines": Sampling("test", 1, 32, members="baselines"),
+    "adapters": Sampling("test", 1, 64, members="adapters"),
+    "logits": Sampling("test", 1, 64, members="logits"),
+    "fresh": Sampling("test", 4, 250, members="singles", skipped=2),
+    "served": Sampling("test", 4, 250, members="served", skipped=2, recorded=("fresh", "found")),
+}
+
+
+class Contest:
+    prefix = ""
+    sets = SETS
+
+    def check(self, asked: Asked) -> None:
+        _weights(asked)
+
+    def sample(self, asked: Asked) -> None:
+        plan = SETS[asked.set]
+        families = list(HELD_OUT if plan.held_out else FAMILIES)
+        raws = shuffled(families, plan.skipped + plan.per_family, plan.split)[plan.skipped * len(families) :]
+        weights = _weights(asked)
+        wanted = getattr(members, plan.members)(weights)
+        there = recorded(wanted, _files(asked))
+        evaluate(
+            raws,
+            [member for member in wanted if member.name not in there],
+            _samples(asked),
+            seed=asked.seed,
+            tokenizer=Tokenizer.from_file(str(weights / "init" / "tokenizer.json")),
+            out=_drawn(asked),
+            share=(asked.rank, SHARES),
+        )
+
+    def gather(self, asked: Asked) -> None:
+        path = RESULTS / f"seed{asked.seed}-{asked.set}.parquet"
+        also = recorded(getattr(members, SETS[asked.set].members)(_weights(asked)), _files(asked))
+        print(f"{gather(_drawn(asked), path, also)} outcomes in {path}", flush=True)
+
+    def report(self, seed: int) -> None:
+        """Of all seeds that were evaluated."""
+        del seed
+        seeds = sorted(int(path.name[4:].split("-")[0]) for path in RESULTS.glob("seed*-test.parquet"))
+        write(seeds, RESULTS, PAGE)
+
+    def search(self, asked: Asked) -> None:
+        problems = EMBEDDED / "problems-validation.jsonl"
+        search.run(_weights(asked), problems, asked.folder / "search", asked.seed)
+
+    def adopt(self, asked: Asked) -> None:
+        adopt(asked.folder / "search", EMBEDDED)
+
+    def embed(self, asked: Asked) -> None:
+        embed(asked.folder, EMBEDDED, asked.seed)
+
+
+def _weights(asked: Asked) -> Path:
+    return asked.weights(EMBEDDED, in_package=asked.set != "baselines")  # those are earlier checkpoints
+
+
+def _samples(asked: Asked) -> int:
+    return asked.samples or SETS[asked.set].samples
+
+
+def _drawn(asked: Asked) -> Path:
+    """Where shares are written. Those of another number of samples are not gone on with."""
+    return asked.folder / f"{asked.set}-{_samples(asked)}"
+
+
+def _files(asked: Asked) -> list[Path]:
+    """Of the same problems, the outcomes that are there already."""
+    return [RESULTS / f"seed{asked.seed}-{name}.parquet" for name in SETS[asked.set].recorded]
