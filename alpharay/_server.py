@@ -17,7 +17,8 @@ from typing import Any, Self
 
 import yaml
 
-from alpharay.serve.errors import StartFailed
+from alpharay.serve.errors import ConfigError, StartFailed
+from alpharay.serve.frontiers import embedded_config
 
 
 class Server:
@@ -29,22 +30,27 @@ class Server:
             client = openai.OpenAI(base_url=server.url, api_key="-")
 
     config: a path, the configuration itself as a mapping, or None for the embedded frontier. Relative paths in
-    a mapping count from the working directory. port: 0 takes a free one. start_timeout_s: wall seconds until
-    the first request must be answerable. log: where its messages go; None keeps them in a temporary file.
+    a mapping count from the working directory. embedded: which of the embedded frontiers, "contest" or "parts",
+    instead of a configuration. port: 0 takes a free one. start_timeout_s: wall seconds until the first request must
+    be answerable. log: where its messages go; None keeps them in a temporary file.
 
     url: the base URL for OpenAI clients, once started (`http://127.0.0.1:PORT/v1`).
-    Raises StartFailed, with the server's own error, when it does not come up.
+    Raises ConfigError: there is no such embedded frontier. Raises StartFailed, with the server's own error, when it does
+    not come up.
     """
 
     def __init__(
         self,
         config: str | Path | Mapping[str, Any] | None = None,
         *,
+        embedded: str | None = None,
         port: int = 0,
         start_timeout_s: float = 600,
         log: str | Path | None = None,
     ) -> None:
-        self._config = config
+        if config is not None and embedded is not None:
+            raise ConfigError("config and embedded are two frontiers; name one of them")
+        self._config = config if embedded is None else embedded_config(embedded)
         self._port = port
         self._start_timeout_s = start_timeout_s
         self._log = None if log is None else Path(log)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from alpharay.serve.frontiers import DEFAULT, EMBEDDED, embedded_config
+
 _SAMPLING = ("temperature", "top_p", "max_tokens")
 MOST = 1_000_000_000
 
@@ -35,12 +37,32 @@ def positive_seconds(text: str) -> float:
     return seconds
 
 
+def add_config(
+    parser: argparse.ArgumentParser, config: str = "configuration (YAML); without it, the embedded frontier"
+) -> None:
+    """CONFIG or `--embedded`; `config_path` reads them. config: help of CONFIG."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help=config)
+    either.add_argument(
+        "--embedded", choices=EMBEDDED, metavar="NAME",
+        help=f"instead of CONFIG, a frontier that comes with the package: {' or '.join(EMBEDDED)} (default: {DEFAULT})",
+    )  # fmt: skip
+
+
+def config_path(arguments: argparse.Namespace) -> Path | None:
+    """The configuration that the arguments of `add_config` name; None where they name none."""
+    if arguments.embedded is not None:
+        return embedded_config(arguments.embedded)
+    path: Path | None = arguments.config
+    return path
+
+
 def add_problems(
     parser: argparse.ArgumentParser, config: str = "configuration (YAML); without it, the embedded frontier"
 ) -> None:
-    """PROBLEMS and CONFIG. config: its help."""
+    """PROBLEMS and a configuration. config: help of CONFIG."""
     parser.add_argument("problems", type=Path, metavar="PROBLEMS", help="problems with their tests, JSONL")
-    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help=config)
+    add_config(parser, config)
 
 
 def add_sampling(

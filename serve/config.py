@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import re
 from pathlib import Path
 from types import NoneType
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES, SCORER, SELECTORS
 from alpharay.serve.errors import ConfigError
+from alpharay.serve.frontiers import EMBEDDED, embedded_config
 from alpharay.serve.portfolio_file import read_portfolio
 from alpharay.serve.sections import Judge, Scorer, ScorerUrl, Section, Server
 from alpharay.serve.span import (
@@ -298,13 +298,8 @@ def _check_one_base(checkpoints: dict[str, Path | AdapterCheckpoint], points: tu
         )
 
 
-def embedded_config() -> Path:
-    """The configuration of the frontier that comes with the package."""
-    return Path(str(importlib.resources.files("alpharay.serve") / "embedded" / "frontier.yaml"))
-
-
 def load(path: Path | None) -> Config:
-    """The configuration in that file, or the embedded one.
+    """The configuration in that file, or that of the default embedded frontier.
 
     Raises ConfigError: the file is missing, is not YAML, or a key of it cannot be used. Raises PluginError: an
     installed policy or selector cannot be used.
@@ -315,7 +310,12 @@ def load(path: Path | None) -> Config:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        meant = (
+            f"; `--embedded {path}` is a frontier that comes with the package"
+            if str(path) in EMBEDDED
+            else ""
+        )
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}{meant}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -14,6 +14,7 @@ import pytest
 
 from alpharay.judge.problem import parse_problem
 from alpharay.serve.config import load
+from alpharay.serve.frontiers import embedded_config
 from alpharay.serve.portfolio_file import read_portfolio
 
 ROOT = Path(__file__).parents[1]
@@ -203,7 +204,7 @@ def embedded(name=""):
     return importlib.resources.files("alpharay.serve") / "embedded" / name
 
 
-@pytest.mark.parametrize("endpoint", ["low", "high"])
+@pytest.mark.parametrize("endpoint", ["low", "high", "parts/init", "parts/low", "parts/high"])
 def test_the_embedded_frontier_has_whole_checkpoints(endpoint):
     files = {file.name for file in embedded(endpoint).iterdir()}
     assert {"config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"} <= files
@@ -227,6 +228,16 @@ def test_the_embedded_configuration_points_at_the_embedded_checkpoints():
     assert set(schedule) == {name for name, alpha in members.items() if alpha is None}
 
 
+def test_the_frontier_of_several_parts_serves_its_own_checkpoints_by_its_own_schedule():
+    config = load(embedded_config("parts"))
+    assert {name: str(path) for name, path in config.checkpoints.items()} == {
+        name: str(embedded(f"parts/{name}")) for name in ("init", "low", "high")
+    }
+    assert config.router.policy == "portfolio"
+    members = {f"frontier@{point.name}" for point in config.points}
+    assert {"frontier@0", "frontier@1"} <= set(read_portfolio(config.router.portfolio, members).schedule)
+
+
 def test_everything_embedded_is_package_data():
     data = pyproject()["tool"]["setuptools"]["package-data"]
     assert "embedded/**" in data["alpharay.serve"]
@@ -235,12 +246,11 @@ def test_everything_embedded_is_package_data():
     assert all((ROOT / part / "py.typed").exists() for part in PARTS)
 
 
-def embedded_problems():
-    return [json.loads(line) for line in embedded("problems.jsonl").read_text().splitlines()]
-
-
-def test_every_embedded_problem_can_be_judged():
-    problems = [parse_problem(problem) for problem in embedded_problems()]
+@pytest.mark.parametrize(
+    "name", ["problems.jsonl", "parts/problems.jsonl", "parts/problems-validation.jsonl"]
+)
+def test_every_embedded_problem_can_be_judged(name):
+    problems = [parse_problem(json.loads(line)) for line in embedded(name).read_text().splitlines()]
     assert len({problem.id for problem in problems}) == len(problems) > 0
 
 

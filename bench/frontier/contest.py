@@ -8,13 +8,11 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from bench.frontier import members, search
-from bench.frontier.embed import adopt, embed
+from bench.frontier.embed import EMBEDDED, adopt, embed
 from bench.frontier.evaluate import evaluate, gather, recorded
 from bench.frontier.problems.draw import FAMILIES, HELD_OUT, shuffled
 from bench.frontier.report import write
 from bench.frontier.steps import PAGE, RESULTS, SHARES, Asked
-
-EMBEDDED = Path("serve/embedded")
 
 
 @dataclass(frozen=True, slots=True)

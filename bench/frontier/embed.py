@@ -28,7 +28,8 @@ from bench.frontier.problems.draw import FAMILIES, HELD_OUT, problems, shuffled
 from bench.frontier.sft import Sft
 from bench.frontier.tokenizer import END_ID, save_tokenizer
 
-MOST_MB = 25
+EMBEDDED = Path("serve/embedded")
+MOST_MB = 25  # of all frontiers of the package
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 ADAPTERS = ("lora_low", "lora_high")
 
@@ -49,8 +50,8 @@ def kept_of_the_step(low: Llama, high: Llama, dtype: torch.dtype) -> tuple[float
 
 
 @torch.no_grad()
-def embed(trained: Path, target: Path, seed: int) -> None:
-    """Replaces the embedded frontier. Keeps `frontier.yaml`. Raises SystemExit when it is larger than allowed."""
+def embed_checkpoints(trained: Path, target: Path) -> tuple[Llama, str]:
+    """Writes `init`, `low` and `high` in float16; returns `init` and a sentence on what rounding leaves of the step."""
     models = {name: load_checkpoint(trained / name) for name in ("init", "low", "high")}
     kept = {name: kept_of_the_step(models["low"], models["high"], dtype) for name, dtype in DTYPES.items()}
     tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
@@ -58,6 +59,16 @@ def embed(trained: Path, target: Path, seed: int) -> None:
         shutil.rmtree(target / name, ignore_errors=True)
         save_checkpoint(model, target / name, torch.float16)
         save_tokenizer(tokenizer, target / name)
+    rounding = ", ".join(f"{name} {slope:.4f} ({error:.1%})" for name, (slope, error) in kept.items())
+    return models["init"], (
+        "Stored in float16. What rounding to a dtype leaves of high - low, as the effective alpha of the stored `high` and the\n"
+        f"error of the step in brackets: {rounding}."
+    )
+
+
+def embed(trained: Path, target: Path, seed: int) -> None:
+    """Replaces the default frontier of the package. Keeps `frontier.yaml`. Raises SystemExit when it is too large."""
+    start, rounding = embed_checkpoints(trained, target)
     for name in ADAPTERS:
         if (trained / name / "adapter_model.safetensors").exists():
             shutil.rmtree(target / name, ignore_errors=True)
@@ -72,11 +83,16 @@ def embed(trained: Path, target: Path, seed: int) -> None:
     }
     for name, raws in sets.items():
         write_problems(raws, target / name)
-    (target / "README.md").write_text(card(target, trained, seed, kept, sets, models["init"]))
-    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-    print(f"embedded {size / 1e6:.1f} MB; kept of the step: {kept}")
+    (target / "README.md").write_text(card(target, trained, seed, rounding, sets, start))
+    check_size()
+
+
+def check_size() -> None:
+    """Raises SystemExit: the frontiers of the package are larger together than allowed."""
+    size = sum(file.stat().st_size for file in EMBEDDED.rglob("*") if file.is_file())
+    print(f"{EMBEDDED} has {size / 1e6:.1f} MB")
     if size > MOST_MB * 1e6:
-        raise SystemExit(f"{target} has {size / 1e6:.1f} MB, more than {MOST_MB}")
+        raise SystemExit(f"{EMBEDDED} has {size / 1e6:.1f} MB, more than {MOST_MB}")
 
 
 def adopt(search: Path, target: Path) -> None:
@@ -107,23 +123,19 @@ def write_problems(raws: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def card(
-    target: Path, trained: Path, seed: int, kept: dict[str, tuple[float, float]],
+    target: Path, trained: Path, seed: int, rounding: str,
     sets: dict[str, Sequence[dict[str, Any]]], start: Llama,
 ) -> str:  # fmt: skip
     sft, rl = Sft(), Grpo()
     count = sum(value.numel() for value in start.parameters())
-    logs = {name: _last(trained / name / "log.jsonl") for name in ("low", "high", *ADAPTERS)}
-    hashes = [
-        f"| `{file.relative_to(target)}` | `{hashlib.sha256(file.read_bytes()).hexdigest()}` |"
-        for file in sorted(target.rglob("*"))
-        if file.suffix in {".safetensors", ".jsonl"} or file.name == "tokenizer.json"
-    ]
-    rounding = ", ".join(f"{name} {slope:.4f} ({error:.1%})" for name, (slope, error) in kept.items())
     return f"""# The embedded frontier
 
 What `alpharay serve` serves when it is given no configuration (`frontier.yaml`). It writes short Python programs for
 the kinds of contest problems that it was trained on, and can do nothing else. How well, and what the line between its
 endpoints does: [results](../../docs/results.md).
+
+There is a second one, `--embedded parts` ([its card](parts/README.md)), on whose problems an ensemble gains more. This one is
+the default because its problems were not built to have that property: what it shows is nearer to what to expect elsewhere.
 
 | | |
 | --- | --- |
@@ -149,26 +161,34 @@ others went into them: prompts and programs come from the generator in `bench/fr
    with probability {examples.RIGHT_SIMPLE} (simple), {examples.RIGHT_FAST} (fast) and {examples.RIGHT_FAST_HARD} (fast, where that is hard): Muon ({sft.muon}) for the layers' matrices, AdamW
    ({sft.adam}) for the rest, cosine schedule.
 3. *Endpoints*: GRPO, {rl.steps} steps of {rl.problems} problems x {rl.samples} samples at temperature 1, real verdicts of the project's judge, AdamW {rl.lr},
-   weight {rl.kl} on the divergence from `init`. Training reward at the last step: {_told(logs)}.
+   weight {rl.kl} on the divergence from `init`. Training reward at the last step: {rewards(trained, ("low", "high", *ADAPTERS))}.
 
 Seed {seed}. Sampling: temperature 1, end token {END_ID}; one user message through the chat template.
 
-Stored in float16. What rounding to a dtype leaves of high - low, as the effective alpha of the stored `high` and the
-error of the step in brackets: {rounding}.
+{rounding}
 
 ## Hashes (SHA-256)
 
-| file | hash |
-| --- | --- |
-{chr(10).join(hashes)}
+{hashes(target)}
 
 Made for this project; Apache-2.0 like it.
 """
 
 
-def _last(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text().splitlines()[-1]) if path.exists() else None
+def hashes(target: Path) -> str:
+    """A table of the frontier's weights, tokenizers and problems; those of another frontier in a folder of it are not its own."""
+    others = {card.parent for card in target.rglob("*/README.md")}
+    rows = [
+        f"| `{file.relative_to(target)}` | `{hashlib.sha256(file.read_bytes()).hexdigest()}` |"
+        for file in sorted(target.rglob("*"))
+        if (file.suffix in {".safetensors", ".jsonl"} or file.name == "tokenizer.json")
+        and not others.intersection(file.parents)
+    ]
+    return "\n".join(["| file | hash |", "| --- | --- |", *rows])
 
 
-def _told(logs: dict[str, dict[str, Any] | None]) -> str:
-    return ", ".join(f"`{name}` {log['reward']:.2f}" for name, log in logs.items() if log)
+def rewards(trained: Path, names: Sequence[str]) -> str:
+    """The training reward of each endpoint at its last step, of those that were trained."""
+    logs = {name: trained / name / "log.jsonl" for name in names}
+    last = {name: json.loads(log.read_text().splitlines()[-1]) for name, log in logs.items() if log.exists()}
+    return ", ".join(f"`{name}` {step['reward']:.2f}" for name, step in last.items())

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alpharay.serve.arguments import add_config, config_path
 from alpharay.serve.cluster.checks import HOW_TO_INSTALL, check_libraries, check_port
 from alpharay.serve.engine.build import engine_build, installed
 from alpharay.serve.errors import EngineMissing, ServeError
+from alpharay.serve.frontiers import DEFAULT
 
 if TYPE_CHECKING:
     from alpharay.serve.config import Config
@@ -37,14 +39,12 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "config", nargs="?", type=Path, metavar="CONFIG", help="the configuration to examine it for"
-    )
+    add_config(parser, "the configuration to examine it for; without it, the embedded frontier")
     parser.epilog = "Exit code 1 when `alpharay serve` with that configuration would fail here."
 
 
 def run(arguments: argparse.Namespace) -> int:
-    findings = list(examine(arguments.config))
+    findings = list(examine(config_path(arguments)))
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         mark = "ok  " if finding.well else "FAIL" if finding.needed else "note"
@@ -194,7 +194,7 @@ def _configuration(path: Path | None) -> Iterator[Finding]:
     except ServeError as error:
         yield Finding("configuration", well=False, detail=str(error))
         return
-    shown = str(path) if path else "the embedded frontier"
+    shown = str(path) if path else f"the embedded frontier {DEFAULT}"
     yield Finding(
         "configuration", well=True, detail=f"{shown}: {len(config.members)} members, hosting {config.hosting}"
     )

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from alpharay.serve.arguments import add_config, config_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "config",
-        nargs="?",
-        type=Path,
-        metavar="CONFIG",
-        help="configuration (YAML); without it, the embedded frontier",
-    )
+    add_config(parser)
     parser.add_argument("--host", help="address to listen on, instead of the configuration's")
     parser.add_argument(
         "--port",
@@ -31,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "example:\n  alpharay serve                     # the embedded frontier on http://127.0.0.1:8000/v1\n"
+        "  alpharay serve --embedded parts    # one whose programs take two decisions\n"
         "  alpharay serve frontier.yaml --port 9000\n\n"
         "Ends on SIGINT or SIGTERM, after the requests under way. On SIGHUP it reads CONFIG again, and moves to other\n"
         "checkpoints without failing a request."
@@ -52,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     server = {name: value for name in own if (value := getattr(arguments, name)) is not None}
 
     def reread() -> config.Config:
-        loaded = config.load(arguments.config)
+        loaded = config.load(config_path(arguments))
         return loaded.model_copy(update={"server": loaded.server.model_copy(update=server)})
 
     lifecycle.serve(reread, address=arguments.address, say=timed_lines())

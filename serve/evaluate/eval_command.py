@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from alpharay.serve.arguments import add_problems, add_sampling, positive, sampling_options
+from alpharay.serve.arguments import add_problems, add_sampling, config_path, positive, sampling_options
 from alpharay.serve.evaluate.saving import add_rollouts, check_rollouts, describe
 
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     with any_digits():
         problems = read_problems(arguments.problems)
         tests = hashes_of_tests(arguments.problems) if arguments.save_rollouts else {}
-    config = configuration.load(arguments.config)
+    config = configuration.load(config_path(arguments))
     if arguments.members is not None:
         names = [f"{config.name}@{point.name}" for point in config.points]
         kept = set()

@@ -110,7 +110,7 @@ def build_app(server: Server, batches: Batches | None = None) -> FastAPI:
     async def load() -> Json:
         return {"server_load": admission.in_flight}
 
-    front_page.add_routes(app)
+    front_page.add_routes(app, server.config)
 
     async def known(http: Request) -> None:
         admission.key_of(http.headers.items())

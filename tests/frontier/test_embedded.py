@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib.resources
 import json
@@ -13,13 +14,20 @@ import pytest
 
 from alpharay.judge import parse_problem
 from alpharay.router.passk import failure_curve
+from bench.frontier.embed import hashes
 from bench.frontier.figures import Set, read
 from bench.frontier.kinds import best_by_family, by_family, by_kind, kinds_of, solved_by
 from bench.frontier.model import load_checkpoint
+from bench.frontier.parts.draw import PROBLEM_SEED
+from bench.frontier.parts.draw import pairs as two_parts
+from bench.frontier.parts.draw import split_of as parts_split_of
+from bench.frontier.parts.embed import adopt as adopt_parts
 from bench.frontier.problems.draw import FAMILIES, HELD_OUT, shuffled, split_of
 from bench.frontier.report import BEGIN, END, gain, line_of, members_table
 
 EMBEDDED = Path(str(importlib.resources.files("alpharay.serve") / "embedded"))
+PARTS = EMBEDDED / "parts"
+ROOT = Path(__file__).resolve().parents[2]
 SETS = {
     "problems": "test",
     "problems-validation": "validation",
@@ -36,27 +44,54 @@ def test_all_of_it_is_at_most_25_mb():
     assert sum(file.stat().st_size for file in EMBEDDED.rglob("*") if file.is_file()) <= 25e6
 
 
-def test_the_card_names_every_weight_and_problem_file_with_its_hash():
-    told = dict(
-        re.findall(
-            r"^\| `([^`]+)` \| `([0-9a-f]{64})` \|$", (EMBEDDED / "README.md").read_text(), re.MULTILINE
-        )
-    )
+@pytest.mark.parametrize("folder", [EMBEDDED, PARTS], ids=["contest", "parts"])
+def test_the_card_names_every_weight_and_problem_file_of_its_frontier_with_its_hash(folder):
+    card = (folder / "README.md").read_text()
+    told = dict(re.findall(r"^\| `([^`]+)` \| `([0-9a-f]{64})` \|$", card, re.MULTILINE))
     files = {
-        str(file.relative_to(EMBEDDED)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in EMBEDDED.rglob("*")
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.rglob("*")
         if file.suffix in {".safetensors", ".jsonl"} or file.name == "tokenizer.json"
+        if folder == PARTS or PARTS not in file.parents
     }
     assert told == files
     assert {"init/model.safetensors", "low/model.safetensors", "high/model.safetensors"} <= files.keys()
+    assert hashes(folder) in card
+    assert "Apache-2.0" in card
 
 
-def test_the_endpoints_differ_from_the_start_and_from_each_other():
-    models = [load_checkpoint(EMBEDDED / name) for name in ("init", "low", "high")]
+@pytest.mark.parametrize("folder", [EMBEDDED, PARTS], ids=["contest", "parts"])
+def test_the_endpoints_differ_from_the_start_and_from_each_other(folder):
+    models = [load_checkpoint(folder / name) for name in ("init", "low", "high")]
     for one in range(3):
         for other in range(one):
             pairs = zip(models[one].parameters(), models[other].parameters(), strict=True)
             assert any(not a.equal(b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "prompts"), [("problems", "test", 80), ("problems-validation", "validation", 40)]
+)
+def test_problems_of_two_parts_are_those_that_were_evaluated_and_stay_in_their_set(name, split, prompts):
+    raws = [json.loads(line) for line in (PARTS / f"{name}.jsonl").read_text().splitlines()]
+    assert [raw["parts"] for raw in raws] == [2] * (2 * prompts)
+    assert {parts_split_of(parse_problem(raw).prompt) for raw in raws} == {split}
+    assert raws[:12] == two_parts(2, prompts, PROBLEM_SEED, split)[:12]
+    kept = gzip.decompress(
+        (ROOT / f"bench/results/frontier/parts-{split}.jsonl.gz").read_bytes()
+    ).splitlines()
+    assert {json.dumps(raw) for raw in raws} >= {
+        line.decode() for line in kept if json.loads(line)["parts"] == 2
+    }
+
+
+def test_the_schedule_for_two_parts_is_the_one_that_recorded_validation_problems_choose(tmp_path):
+    for name in ("frontier.yaml", "portfolio.yaml", "init", "low", "high"):
+        (tmp_path / name).symlink_to(PARTS / name)
+    (tmp_path / "portfolio.yaml").unlink()
+    (tmp_path / "portfolio.yaml").write_text("schedule: [{frontier@0: 1}]")
+    adopt_parts(ROOT / "bench/results/frontier", tmp_path, 1)
+    assert (tmp_path / "portfolio.yaml").read_text() == (PARTS / "portfolio.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", list(SETS))

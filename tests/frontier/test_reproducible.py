@@ -17,7 +17,7 @@ EMBEDDED = ROOT / "serve" / "embedded"
 
 TOKENIZER = """
 from bench.frontier.__main__ import tokenizer_step
-tokenizer_step(folder, 1)
+tokenizer_step(folder, 1, sys.argv[2])
 """
 START = """
 import sys
@@ -44,9 +44,10 @@ def runs(script: str, folder: Path, salt: int, *ranks: str) -> None:
             process.wait()
 
 
-def test_the_packages_tokenizer_comes_from_its_seed(tmp_path):
-    runs(TOKENIZER, tmp_path, 1)
-    made, kept = (folder / "tokenizer.json" for folder in (tmp_path, EMBEDDED / "init"))
+@pytest.mark.parametrize(("kind", "init"), [("contest", "init"), ("parts", "parts/init")])
+def test_the_packages_tokenizers_come_from_their_seed(tmp_path, kind, init):
+    runs(TOKENIZER, tmp_path, 1, kind)
+    made, kept = (folder / "tokenizer.json" for folder in (tmp_path, EMBEDDED / init))
     assert made.read_bytes() == kept.read_bytes()
 
 

@@ -243,6 +243,13 @@ def test_a_server_that_does_not_start_says_why():
         alpharay.Server({"router": {"budgett": 3}}).start()
 
 
+def test_a_server_of_an_unknown_embedded_frontier_or_of_two_frontiers_is_refused():
+    with pytest.raises(alpharay.AlpharayError, match="did you mean 'parts'"):
+        alpharay.Server(embedded="part")
+    with pytest.raises(alpharay.AlpharayError, match="name one of them"):
+        alpharay.Server("frontier.yaml", embedded="parts")
+
+
 def test_an_adapters_path_counts_from_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     init = Path(alpharay.__file__).parents[1] / "serve" / "embedded" / "init"

@@ -12,6 +12,7 @@ import yaml
 from alpharay.serve import config as configuration
 from alpharay.serve.cli.main import _parser
 from alpharay.serve.errors import ConfigError, StartFailed
+from alpharay.serve.frontiers import embedded_config
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -105,7 +106,7 @@ def test_the_application_has_a_store_that_is_ready(cache, tmp_path, monkeypatch,
     from alpharay.serve.learn.store import Store
 
     monkeypatch.chdir(tmp_path)
-    folder = configuration.embedded_config().parent
+    folder = embedded_config().parent
     endpoints = {name: str(folder / name) for name in ("low", "high")}
     path = tmp_path / "frontier.yaml"
     path.write_text(
@@ -119,7 +120,7 @@ def test_the_application_has_a_store_that_is_ready(cache, tmp_path, monkeypatch,
 def test_the_application_is_not_built_without_its_keys_or_store(cache, tmp_path):
     from alpharay.serve.cluster.application import build
 
-    folder = configuration.embedded_config().parent
+    folder = embedded_config().parent
     path = tmp_path / "frontier.yaml"
     for wrong in ("server: {api_keys_file: none.yaml}", "store: sqlite:////nowhere/store.db"):
         path.write_text(f"endpoints: {{low: {folder}/low, high: {folder}/high}}\nmembers: [0, 1]\n{wrong}\n")
@@ -132,12 +133,23 @@ def test_an_argument_that_is_none_is_refused(cache):
 
     with pytest.raises(ConfigError, match="conf is no argument"):
         build({"conf": "x"})
+    with pytest.raises(ConfigError, match="did you mean 'parts'"):
+        build({"embedded": "part"})
+    with pytest.raises(ConfigError, match="name one of them"):
+        build({"embedded": "parts", "config": "x.yaml"})
+
+
+def test_the_application_builds_the_embedded_frontier_of_that_name(cache):
+    from alpharay.serve.cluster.application import build
+
+    config = deployments(build({"embedded": "parts"}))["ingress"].init_args[0]
+    assert config.checkpoints["low"] == embedded_config("parts").with_name("low")
 
 
 def test_replicas_are_scaled_and_placed_as_the_configuration_says(cache, tmp_path):
     from alpharay.serve.cluster.application import build
 
-    embedded = configuration.embedded_config().parent
+    embedded = embedded_config().parent
     path = tmp_path / "frontier.yaml"
     engine = {"replicas": 2, "autoscale": {"max": 5, "target": 8}, "resources": {"l40s": 0.5}}
     endpoints = {name: str(embedded / name) for name in ("low", "high")}

@@ -17,8 +17,9 @@ from alpharay.judge.sandbox.choice import LayerReport
 from alpharay.merge.errors import Mismatch, UsageError
 from alpharay.serve.cli import main
 from alpharay.serve.cluster import lifecycle
-from alpharay.serve.config import embedded_config
+from alpharay.serve.config import load
 from alpharay.serve.errors import EngineMissing
+from alpharay.serve.frontiers import embedded_config
 
 
 @pytest.fixture
@@ -133,6 +134,42 @@ def test_wrong_usage_is_2_and_says_how_to_use_it(alpharay, arguments):
     code, out, err = alpharay(*arguments)
     assert (code, out) == (2, "")
     assert "usage: alpharay" in err
+
+
+@pytest.mark.parametrize("command", [["serve"], ["doctor"], ["eval", "p", "--samples", "1", "--out", "o"],
+    ["search", "p", "--samples", "1", "--out", "o"], ["solve", "p", "--budget", "1", "--out", "o"]])  # fmt: skip
+def test_the_frontiers_of_the_package_are_named_to_whoever_names_another(alpharay, command):
+    code, out, err = alpharay(*command, "--embedded", "pars")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].endswith(
+        "argument --embedded: invalid choice: 'pars' (choose from 'contest', 'parts')"
+    )
+
+
+def test_an_embedded_frontier_and_a_configuration_are_not_served_at_once(alpharay):
+    code, _, err = alpharay("serve", "--embedded", "parts", "frontier.yaml")
+    assert code == 2
+    assert err.splitlines()[-1].endswith("not allowed with argument --embedded")
+
+
+def test_a_frontier_that_is_named_without_its_option_is_one_line_with_the_way_out(
+    alpharay, no_cluster, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = alpharay("serve", "parts")
+    assert (code, out) == (1, "")
+    assert "`--embedded parts`" in one_line(err)
+
+
+@pytest.mark.parametrize(("option", "parts"), [((), False), (("--embedded", "parts"), True), (("--embedded", "contest"), False)])  # fmt: skip
+def test_serve_starts_the_frontier_of_that_name(alpharay, monkeypatch, option, parts):
+    served = []
+    monkeypatch.setattr(lifecycle, "serve", lambda reread, **_: served.append(reread()))
+    assert alpharay("serve", *option)[0] == 0
+    (config,) = served
+    name = "parts" if parts else "contest"
+    assert config == load(embedded_config(name))
+    assert (len(config.members) == 3) == parts
 
 
 def test_the_version_is_told(alpharay):

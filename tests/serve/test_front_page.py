@@ -8,6 +8,8 @@ from importlib.resources import files
 import pytest
 
 from alpharay.judge.problem import parse_tests
+from alpharay.serve.config import load
+from alpharay.serve.frontiers import EMBEDDED, embedded_config
 from alpharay.serve.gateway.routes.front_page import examples
 
 PAGE = files("alpharay.serve.gateway") / "page"
@@ -53,8 +55,9 @@ async def test_nothing_else_is_served_from_there(serving, name):
     assert (await serving.http.get(f"/page/{name}")).status_code == 404
 
 
-def test_every_example_has_tests_that_the_judge_can_read():
-    found = examples()
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_every_example_has_tests_that_the_judge_can_read(name):
+    found = examples(load(embedded_config(name)))
     assert len(found) > 3
     for example in found:
         assert example["prompt"].startswith(example["title"].removesuffix("…"))
@@ -62,4 +65,12 @@ def test_every_example_has_tests_that_the_judge_can_read():
 
 
 async def test_the_examples_are_served(serving):
-    assert (await serving.http.get("/page/examples.json")).json() == examples()
+    assert (await serving.http.get("/page/examples.json")).json() == examples(load(None))
+
+
+def test_examples_are_problems_that_the_served_checkpoints_were_trained_for(tmp_path):
+    parts = embedded_config("parts").parent
+    copied = tmp_path / "frontier.yaml"
+    copied.write_text(f"endpoints: {{low: '{parts}/low', high: '{parts}/high'}}\nmembers: [0, 1]")
+    assert {example["id"].split("-")[0] for example in examples(load(copied))} == {"parts2"}
+    assert not any(example["id"].startswith("parts") for example in examples(load(None)))

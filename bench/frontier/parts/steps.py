@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from bench.frontier import members
 from bench.frontier.evaluate import evaluate
 from bench.frontier.parts.draw import PROBLEM_SEED, evaluation, pairs
+from bench.frontier.parts.embed import adopt, embed
 from bench.frontier.parts.gate import NAMES, gate
 from bench.frontier.parts.outcomes import best_off_the_line, gather_parts, keep_problems
 from bench.frontier.parts.report import write
@@ -68,6 +69,18 @@ class Parts:
 
     def report(self, seed: int) -> None:
         write(seed, RESULTS, PAGE)
+
+    def search(self, asked: Asked) -> None:
+        del asked
+        raise SystemExit(
+            "members of this kind are chosen among those of `evaluate --set validation`: `adopt` does it"
+        )
+
+    def adopt(self, asked: Asked) -> None:
+        adopt(RESULTS, EMBEDDED, asked.seed)
+
+    def embed(self, asked: Asked) -> None:
+        embed(asked.folder, EMBEDDED, asked.seed)
 
 
 def _problems(asked: Asked, count: int) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alpharay.serve.arguments import add_problems, add_sampling, positive, sampling_options
+from alpharay.serve.arguments import add_problems, add_sampling, config_path, positive, sampling_options
 
 if TYPE_CHECKING:
     from alpharay.router.search.halving import Subject
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     with any_digits():
         problems = list(read_problems(arguments.problems).values())
-    config = configuration.load(arguments.config)
+    config = configuration.load(config_path(arguments))
     names = _searched(config, arguments)
     bounds = arguments.bounds or BOUNDS
     random = has_random_direction(config, names) and not arguments.no_random

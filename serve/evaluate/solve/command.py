@@ -7,7 +7,14 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alpharay.serve.arguments import add_problems, add_sampling, positive, positive_seconds, sampling_options
+from alpharay.serve.arguments import (
+    add_problems,
+    add_sampling,
+    config_path,
+    positive,
+    positive_seconds,
+    sampling_options,
+)
 from alpharay.serve.evaluate.saving import add_rollouts, check_rollouts
 
 if TYPE_CHECKING:
@@ -69,15 +76,16 @@ def run(arguments: argparse.Namespace) -> int:
     say = timed_lines()
     check_rollouts(arguments)
     if arguments.server is not None:
-        for name, given in (("CONFIG", arguments.config), ("--address", arguments.address)):
-            if given is not None:
-                raise UsageError(f"{name} is of engines that are started here; leave it out with --server")
+        for name in ("config", "embedded", "address"):
+            if getattr(arguments, name) is not None:
+                option = "CONFIG" if name == "config" else f"--{name}"
+                raise UsageError(f"{option} is of engines that are started here; leave it out with --server")
     wanted = _wanted(arguments)
     if arguments.server is not None:
         with Journal(arguments.out) as journal:
             asyncio.run(_on_server(arguments, wanted, journal, say))
         return 0
-    config = configuration.load(arguments.config)
+    config = configuration.load(config_path(arguments))
     check_engine()
     check_sandbox(config.judge.sandbox, config.judge.packages)
     portfolio = arguments.portfolio or config.router.portfolio

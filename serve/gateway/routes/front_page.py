@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
+from alpharay.serve.config import Config
 from alpharay.serve.errors import RequestError
+from alpharay.serve.frontiers import EMBEDDED, embedded_config
 
 _TYPES = {
     "index.html": "text/html",
@@ -32,14 +35,14 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 # What fits into the form's fields and is worth looking at.
-_EXAMPLE_CHARS = 560
+_EXAMPLE_CHARS = 700
 
 
-def add_routes(app: FastAPI) -> None:
+def add_routes(app: FastAPI, config: Config) -> None:
     """Serves the page at `/` and its parts under `/page/`."""
     folder = importlib.resources.files("alpharay.serve.gateway") / "page"
     files = {name: ((folder / name).read_bytes(), kind) for name, kind in _TYPES.items()}
-    files["examples.json"] = (json.dumps(examples()).encode(), "application/json")
+    files["examples.json"] = (json.dumps(examples(config)).encode(), "application/json")
 
     def answer(name: str, http: Request) -> Response:
         content, kind = files[name]
@@ -60,15 +63,22 @@ def add_routes(app: FastAPI) -> None:
         return answer(name, http)
 
 
-def examples() -> list[dict[str, Any]]:
-    """Problems of the embedded frontier that are short enough to read, the shortest of each family."""
-    text = (importlib.resources.files("alpharay.serve") / "embedded" / "problems.jsonl").read_text("utf-8")
-    problems = [json.loads(line) for line in text.splitlines()]
+def examples(config: Config) -> list[dict[str, Any]]:
+    """Problems that are short enough to read, the shortest of each family."""
+    problems = [json.loads(line) for line in _problems(config).read_text("utf-8").splitlines()]
     found: dict[str, dict[str, Any]] = {}
     for problem in sorted(problems, key=_lines):
         if len(json.dumps(problem["tests"])) <= _EXAMPLE_CHARS:
             found.setdefault(problem.get("family") or problem["id"], _example(problem))
     return list(found.values())
+
+
+def _problems(config: Config) -> Path:
+    """Of the embedded frontier whose checkpoints the configuration has; of the default one where it has others."""
+    checkpoints = config.named_checkpoints.values()
+    folders = {(value if isinstance(value, Path) else value.adapter).parent for value in checkpoints}
+    own = (file for file in map(embedded_config, EMBEDDED) if file.parent in folders)
+    return next(own, embedded_config()).with_name("problems.jsonl")
 
 
 def _lines(problem: dict[str, Any]) -> int:
