@@ -86,9 +86,8 @@ def test_problems_of_two_parts_are_those_that_were_evaluated_and_stay_in_their_s
 
 
 def test_the_schedule_for_two_parts_is_the_one_that_recorded_validation_problems_choose(tmp_path):
-    for name in ("frontier.yaml", "portfolio.yaml", "init", "low", "high"):
+    for name in ("frontier.yaml", "init", "low", "high"):
         (tmp_path / name).symlink_to(PARTS / name)
-    (tmp_path / "portfolio.yaml").unlink()
     (tmp_path / "portfolio.yaml").write_text("schedule: [{frontier@0: 1}]")
     adopt_parts(ROOT / "bench/results/frontier", tmp_path, 1)
     assert (tmp_path / "portfolio.yaml").read_text() == (PARTS / "portfolio.yaml").read_text()

@@ -43,6 +43,7 @@ from bench.frontier.parts.outcomes import (
 )
 from bench.frontier.parts.quantities import QUANTITIES
 from bench.frontier.parts.report import BEGIN, END, write
+from bench.frontier.parts.scheduled import scheduled
 from bench.frontier.problems.draft import CHOICE
 from bench.frontier.tokenizer import train_tokenizer
 from bench.frontier.verdicts import Judge, covered
@@ -192,6 +193,17 @@ def test_a_choice_is_made_on_validation_problems_alone():
     (only,) = compared(misleading, of_parts(2), [10])
     assert only.names == ("frontier@0.5", "frontier@0")
     assert only.split == {"frontier@0.5": 10}
+
+
+def test_another_point_joins_the_schedule_of_the_endpoints_only_where_left_out_problems_gain():
+    alike = scheduled(of_parts(2, right=0.04), 100)
+    assert alike.members == ("frontier@0", "frontier@1")
+    assert set(alike.schedule) == set(alike.members)
+    assert alike.solved == pytest.approx(alike.even, abs=0.01)
+    apart = scheduled(counted([[0.04, 0.0, 0.0, 0.0], [0.0, 0.04, 0.0, 0.0]]), 100)
+    assert apart.members == ("frontier@0", "frontier@1", "frontier@0.5")
+    assert apart.solved > apart.even + 0.2
+    assert {"frontier@0", "frontier@0.5"} <= set(apart.schedule)
 
 
 def test_splits_are_every_member_alone_and_every_two_in_three_proportions():
