@@ -72,4 +72,4 @@ BITS = {
 }  # fmt: skip
 
 # Codes below 16 bits that are floats only together with scales kept elsewhere.
-QUANTISED = frozenset(code for code in BITS if code.startswith(("F4", "F6", "F8")))
+QUANTISED = frozenset(code for code in BITS if code.startswith(("F4", "F6_", "F8_")))

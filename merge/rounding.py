@@ -56,8 +56,9 @@ class Rounder:
         if self.dtype is FP64:
             out[:] = exact
             return exact
-        rounded = self._to_spacing(exact, random)
-        with np.errstate(over="raise"):
+        # invalid: a float64 so large that it has no number of its spacing added; it fits nothing else.
+        with np.errstate(over="raise", invalid="raise"):
+            rounded = self._to_spacing(exact, random)
             if self.dtype is not BF16:
                 np.copyto(out, rounded, casting="same_kind")
                 return rounded

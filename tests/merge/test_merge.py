@@ -49,6 +49,19 @@ def test_every_alpha_is_a_complete_checkpoint_on_the_line(endpoints, tmp_path, l
             assert np.abs(value.astype("f8") - (a + output.alpha * (b - a))).max() <= 2.0**-9
 
 
+def test_float64_is_no_quantised_dtype_and_stays_float64(save, tmp_path, load):
+    random = np.random.default_rng(0)
+    low = random.standard_normal(40_000)
+    high = low + random.standard_normal(low.size) * 0.01
+    result = merge(
+        low=save(tmp_path / "low", {"weight": low}),
+        high=save(tmp_path / "high", {"weight": high}),
+        alphas=[0.3],
+        out=tmp_path / "out",
+    )
+    assert (load(result.outputs[0].path)["weight"] == low + 0.3 * (high - low)).all()
+
+
 @pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
 def test_the_endpoints_come_back_byte_for_byte(endpoints, tmp_path, rounding):
     low, high = endpoints

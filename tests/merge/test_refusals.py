@@ -129,6 +129,15 @@ def test_overflow_of_fp16_names_the_tensor(tmp_path, save, tensors, refused):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_a_float64_far_beyond_the_output_is_refused_not_written_as_nan(tmp_path, save, refused, dtype):
+    refused(
+        errors.OverflowedOutput, "weight", dtype, "alpha=0.5", dtype=dtype,
+        low=save(tmp_path / "low", {"weight": np.array([1e300, 1.0])}),
+        high=save(tmp_path / "high", {"weight": np.array([3e300, 2.0])}),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(("key", "value"), [
     ("hidden_size", 9), ("rope_theta", 5e5), ("num_attention_heads", 2), ("some_new_option", "on"),
     ("rope_parameters", {"rope_theta": 1.0}), ("tie_word_embeddings", True),
