@@ -2,8 +2,9 @@
 
     python bench/merge.py --size 1e9 --outputs 1 3 6 --rounds 5 --mergekit /path/to/mergekit-yaml
 
-Runs take turns (alpharay, mergekit by its two methods, dd, alpharay, ...), because a busy machine drifts. For mergekit one
-output is one run, as it writes one model at a time. dd reads both inputs and writes as many bytes as the
+Runs take turns (alpharay, mergekit by each of --methods, dd, alpharay, ...), because a busy machine drifts. For mergekit one
+output is one run of mergekit-yaml, as it writes one model at a time; "in one process" calls its Python API, `run_merge`, for
+all outputs, so that start and imports are paid once. dd reads both inputs and writes as many bytes as the
 outputs have, with an fsync, as the merge does. CPU is user + system seconds of the process and its
 children; memory is the peak of anonymous memory (RssAnon), sampled every 20 ms; file pages are not
 counted, as they can be dropped. Figures include the start of Python and all imports.
@@ -161,6 +162,36 @@ def run_alpharay(program: list[str], folder: Path, outputs: int) -> Cost:
     return measure([*program, folder / "low", folder / "high", *alphas, "--out", out])
 
 
+def linear_recipe(folder: Path, alpha: float) -> str:
+    """mergekit's `linear` at one alpha."""
+    low = f"{{model: {folder}/low, parameters: {{weight: {1 - alpha}}}}}"
+    high = f"{{model: {folder}/high, parameters: {{weight: {alpha}}}}}"
+    return (
+        f"merge_method: linear\ndtype: bfloat16\nmodels: [{low}, {high}]\nparameters: {{normalize: false}}\n"
+    )
+
+
+# What mergekit-yaml does with its defaults, for several outputs.
+RUN_MERGE = """
+import sys, yaml
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+from mergekit.options import MergeOptions
+for number, recipe in enumerate(sys.argv[2:]):
+    run_merge(MergeConfiguration.model_validate(yaml.safe_load(recipe)), f"{sys.argv[1]}/{number}", MergeOptions())
+"""
+
+
+def run_mergekit_once(program: Path, folder: Path, outputs: int) -> Cost:
+    """`linear` by mergekit's Python API, all outputs in one process."""
+    out = folder / "out-mergekit"
+    shutil.rmtree(out, ignore_errors=True)
+    recipes = [linear_recipe(folder, alpha) for alpha in ALPHAS[:outputs]]
+    cost = measure([program.parent / "python", "-c", RUN_MERGE, out, *recipes])
+    shutil.rmtree(out)
+    return cost
+
+
 def run_mergekit(program: Path, method: str, folder: Path, outputs: int) -> Cost:
     """method: `linear`, its quickest, or `task_arithmetic`; with a base and one model both are points of the line."""
     costs = []
@@ -169,12 +200,11 @@ def run_mergekit(program: Path, method: str, folder: Path, outputs: int) -> Cost
         shutil.rmtree(out, ignore_errors=True)
         recipe = folder / "mergekit.yaml"
         high = f"{{model: {folder}/high, parameters: {{weight: {alpha}}}}}"
-        if method == "linear":
-            models = f"models: [{{model: {folder}/low, parameters: {{weight: {1 - alpha}}}}}, {high}]\n"
-        else:
-            models = f"base_model: {folder}/low\nmodels: [{high}]\n"
         recipe.write_text(
-            f"merge_method: {method}\ndtype: bfloat16\n{models}parameters: {{normalize: false}}\n"
+            linear_recipe(folder, alpha)
+            if method == "linear"
+            else f"merge_method: {method}\ndtype: bfloat16\nbase_model: {folder}/low\nmodels: [{high}]\n"
+            "parameters: {normalize: false}\n"
         )
         costs.append(measure([program, recipe, out]))
     return add(costs)
@@ -219,6 +249,7 @@ def main() -> None:
     parser.add_argument("--outputs", type=int, nargs="+", default=[1, 3, 6])
     parser.add_argument("--rounds", type=int, default=5, help="runs of every contender")
     parser.add_argument("--mergekit", type=Path, help="its mergekit-yaml program; left out without")
+    parser.add_argument("--methods", nargs="*", default=["linear", "task_arithmetic"], help="of mergekit")
     parser.add_argument("--alpharay", default=f"{Path(sys.executable).parent / 'alpharay'} merge")
     parser.add_argument("--folder", type=Path, help="where to write; default: a temporary directory")
     parser.add_argument("--cold", action="store_true", help="every run reads its inputs from the disk")
@@ -234,8 +265,11 @@ def main() -> None:
                 os.fsync(file.fileno())
         contenders = {"alpharay": lambda k: run_alpharay(arguments.alpharay.split(), folder, k)}
         if arguments.mergekit:
-            for method in ("linear", "task_arithmetic"):
+            for method in arguments.methods:
                 contenders[f"mergekit, {method}"] = partial(run_mergekit, arguments.mergekit, method, folder)
+            contenders["mergekit, linear, in one process"] = partial(
+                run_mergekit_once, arguments.mergekit, folder
+            )
         contenders["dd"] = lambda k: run_dd(folder, k)
         run_dd(folder, 1)  # into the page cache, for everyone alike
         costs = {(name, k): [] for k in arguments.outputs for name in contenders}

@@ -243,6 +243,7 @@ def test_everything_embedded_is_package_data():
     assert "embedded/**" in data["alpharay.serve"]
     assert "page/**" in data["alpharay.serve.gateway"]
     assert "py.typed" in data["*"]
+    assert "*.c" in data["alpharay.merge.compute"]
     assert all((ROOT / part / "py.typed").exists() for part in PARTS)
 
 

@@ -14,6 +14,7 @@ from alpharay.merge.checkpoints.checkpoint import Tensor
 from alpharay.merge.checkpoints.inputs import Inputs
 from alpharay.merge.checkpoints.layout import output_code, output_dtype
 from alpharay.merge.combine import Kernel, NonFiniteBlock, OverflowedBlock, Sums
+from alpharay.merge.compute.native import NativeKernel
 from alpharay.merge.compute.ordered import ordered
 from alpharay.merge.compute.plan import Plan
 from alpharay.merge.dtypes import BITS, FLOATS
@@ -59,17 +60,19 @@ class Slot:
         self.writes = [np.empty(piece * 8, np.uint8).data for _ in plan.outputs]
 
 
-def run_pieces(plan: Plan, inputs: Inputs, todo: Iterable[Piece], threads: int) -> Iterator[Done]:
+def run_pieces(
+    plan: Plan, inputs: Inputs, todo: Iterable[Piece], threads: int, native: NativeKernel | None = None
+) -> Iterator[Done]:
     """The pieces in `todo`, read and combined, in order.
 
-    A piece's memory is used again as soon as the next one is asked for.
+    native: computes what it can; numpy does the rest. A piece's memory is used again as soon as the next one is asked for.
     Raises NonFinite, OverflowedOutput, IntegerMismatch, TruncatedFile.
     """
     size = piece_size(len(plan.outputs))
     slots: SimpleQueue[Slot] = SimpleQueue()
     for _ in range(threads + 1):
         slots.put(Slot(plan, size))
-    for done in ordered(lambda piece: _run(plan, inputs, piece, slots.get()), todo, threads):
+    for done in ordered(lambda piece: _run(plan, inputs, piece, slots.get(), native), todo, threads):
         yield done
         slots.put(done.slot)
 
@@ -88,7 +91,7 @@ def cut(plan: Plan, tensors: Iterable[Tensor]) -> Iterator[Piece]:
             yield Piece(tensors=twins, begin=begin, end=min(begin + size, tensor.size))
 
 
-def _run(plan: Plan, inputs: Inputs, piece: Piece, slot: Slot) -> Done:
+def _run(plan: Plan, inputs: Inputs, piece: Piece, slot: Slot, native: NativeKernel | None) -> Done:
     read: list[memoryview] = []
     for source, tensor, buffer in zip(plan.sources, piece.tensors, slot.reads, strict=True):
         itemsize = BITS[tensor.dtype] // 8
@@ -104,7 +107,7 @@ def _run(plan: Plan, inputs: Inputs, piece: Piece, slot: Slot) -> Done:
     itemsize = BITS[output_code(anchor, plan.settings.dtype)] // 8
     written = tuple(buffer[: (piece.end - piece.begin) * itemsize] for buffer in slot.writes)
     if anchor.is_float:
-        sums = _combine(plan, piece, slot.kernel, read, written)
+        sums = _combine(plan, piece, slot.kernel, native, read, written)
     else:
         _copy_equal(piece, read, written)
         sums = []
@@ -112,7 +115,12 @@ def _run(plan: Plan, inputs: Inputs, piece: Piece, slot: Slot) -> Done:
 
 
 def _combine(
-    plan: Plan, piece: Piece, kernel: Kernel, read: Sequence[memoryview], written: Sequence[memoryview]
+    plan: Plan,
+    piece: Piece,
+    kernel: Kernel,
+    native: NativeKernel | None,
+    read: Sequence[memoryview],
+    written: Sequence[memoryview],
 ) -> list[list[Sums]]:
     anchor = piece.tensors[0]
     dtypes = [FLOATS[tensor.dtype] for tensor in piece.tensors]
@@ -120,8 +128,14 @@ def _combine(
     combinations = [output.combination_of(anchor.name) for output in plan.outputs]
     stored = [np.frombuffer(view, dtype.storage) for view, dtype in zip(read, dtypes, strict=True)]
     outs = [np.frombuffer(view, target.storage) for view in written]
+    known: list[list[Sums] | None] = [None] * -(-stored[0].size // BLOCK)
+    if native is not None and native.takes(stored, target):
+        known = native.blocks(combinations, stored, dtypes, outs, target, along_delta=plan.along_delta)
     sums = []
-    for start in range(0, piece.end - piece.begin, BLOCK):
+    for done, start in zip(known, range(0, piece.end - piece.begin, BLOCK), strict=True):
+        if done is not None:
+            sums.append(done)
+            continue
         here = slice(start, start + BLOCK)
         block = (piece.begin + start) // BLOCK
         try:

@@ -76,10 +76,17 @@ class Journal:
         self._path.write_bytes(content)
 
 
-def journal_key(plan: Plan, layout: Layout, companions: Sequence[FileRecord]) -> dict[str, Any]:
-    """What must be the same for finished shards to be of use."""
+def journal_key(
+    plan: Plan, layout: Layout, companions: Sequence[FileRecord], *, native: bool
+) -> dict[str, Any]:
+    """What must be the same for finished shards to be of use.
+
+    native: the kernel. Both write the same bits, but their sums of errors differ in the last ones, and a manifest shall
+    not depend on where a run was killed.
+    """
     return {
-        "format": 2,
+        "format": 3,
+        "native": native,
         "identity": plan.identity(),
         "inputs": [
             [str(shard.path), *shard.stat] for source in plan.sources for shard in source.checkpoint.shards

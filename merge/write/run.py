@@ -6,6 +6,7 @@ from pathlib import Path
 
 from alpharay.merge.checkpoints.layout import plan_layout
 from alpharay.merge.compute.methods import plan_ewa
+from alpharay.merge.compute.native import NativeKernel, native_kernel
 from alpharay.merge.compute.plan import Plan, read_settings
 from alpharay.merge.write.journal import Journal, journal_key
 from alpharay.merge.write.manifest import Manifest, companion_records, find_done
@@ -94,16 +95,28 @@ def run_plan(
         companions = companion_records(plan)
         per_output = layout.nbytes + len(layout.index or b"") + sum(file.bytes for file in companions)
         with partial_directory(out) as partial:
-            journal = Journal(partial, journal_key(plan, layout, companions))
+            native = _native(plan)
+            key = journal_key(plan, layout, companions, native=native is not None)
+            journal = Journal(partial, key)
             finished = journal.resume()
             there = sum(shard.nbytes for shard in layout.shards[: len(finished)])
             check_space(out, (per_output - there) * len(plan.outputs))
-            manifest = write_outputs(plan, layout, companions, partial, journal, finished, threads, progress)
+            manifest = write_outputs(
+                plan, layout, companions, partial, journal, finished, threads, progress, native
+            )
             (partial / MANIFEST).write_text(manifest.to_json())
             sync(partial / MANIFEST)
             journal.remove()
             publish(partial, out)
     return _result(plan, manifest, out, written=written)
+
+
+def _native(plan: Plan) -> NativeKernel | None:
+    """The compiled kernel, where it knows this rounding and pays for this many weights."""
+    if plan.settings.rounding != "nearest":
+        return None
+    tensors = plan.sources[0].checkpoint.tensors.values()
+    return native_kernel(sum(tensor.size for tensor in tensors) * len(plan.outputs))
 
 
 def _result(plan: Plan, manifest: Manifest, out: Path, *, written: bool) -> MergeResult:

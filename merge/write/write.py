@@ -11,6 +11,7 @@ from alpharay.merge.checkpoints.fingerprint import combine_sha256
 from alpharay.merge.checkpoints.inputs import Inputs
 from alpharay.merge.checkpoints.layout import Layout, OutputShard
 from alpharay.merge.combine import Sums
+from alpharay.merge.compute.native import NativeKernel
 from alpharay.merge.compute.notes import input_notes
 from alpharay.merge.compute.plan import Plan
 from alpharay.merge.compute.stream import cut, run_pieces
@@ -32,6 +33,7 @@ def write_outputs(
     finished: Sequence[FinishedShard],
     threads: int,
     progress: Progress,
+    native: NativeKernel | None = None,
 ) -> Manifest:
     """Writes what is not in `finished` yet, noting every shard in the journal; gives the manifest."""
     directories = [partial / output.name for output in plan.outputs]
@@ -43,7 +45,7 @@ def write_outputs(
         for shard in layout.shards[: len(finished)]:
             progress(sum(tensor.size for tensor in shard.tensors))
         for shard in layout.shards[len(finished) :]:
-            shards.append(_write_shard(plan, inputs, shard, directories, threads, progress))
+            shards.append(_write_shard(plan, inputs, shard, directories, threads, progress, native))
             journal.add(shards[-1])
         inputs_read = tuple(
             input_record(source, [inputs.sha256(shard) for shard in source.checkpoint.shards])
@@ -91,6 +93,7 @@ def _write_shard(
     directories: Sequence[Path],
     threads: int,
     progress: Progress,
+    native: NativeKernel | None,
 ) -> FinishedShard:
     hashes = [hashlib.sha256(shard.prefix) for _ in directories]
     sums: list[dict[str, Sums]] = [{} for _ in directories]
@@ -100,7 +103,7 @@ def _write_shard(
         files = [stack.enter_context((directory / shard.name).open("wb")) for directory in directories]
         for file in files:
             file.write(shard.prefix)
-        for done in run_pieces(plan, inputs, cut(plan, shard.tensors), threads):
+        for done in run_pieces(plan, inputs, cut(plan, shard.tensors), threads, native):
             piece = done.piece
             for tensor, data in zip(piece.tensors, done.read, strict=True):
                 if tensor.nbytes:  # not one that a delta leads to

@@ -1,6 +1,7 @@
 """A merge that dies: the output directory is absent or whole, and the next run ends bit-identical."""
 
 import os
+import shutil
 import signal
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from alpharay.merge import merge
+from alpharay.merge.compute.native import COMPILE_FROM, native_kernel
 
 # Steps at which a process can die: every system call that reads, makes, syncs or renames something.
 STEPS = {"open", "os.mkdir", "os.rename", "os.rmdir", "os.remove", "os.listdir"}
@@ -185,3 +187,38 @@ def test_the_rest_of_another_killed_merge_is_cleared_away(request_, tmp_path):
     assert {path.name for path in result.out.iterdir()} == {
         "alpha=-0.5", "alpha=0.3", "alpha=1", "manifest.json",
     }  # fmt: skip
+
+
+def test_a_killed_merge_starts_over_where_the_other_kernel_computes_now(request_, tmp_path, monkeypatch):
+    """So that the sums of one manifest are all of one kernel."""
+    from alpharay.merge.write import run, write
+
+    if not shutil.which(os.environ.get("CC") or "cc"):
+        pytest.skip("no C compiler on this machine")
+    real = write._write_shard
+    written = []
+
+    def dying(plan, inputs, shard, *arguments):
+        if len(written) == 2:
+            os._exit(9)
+        written.append(shard.name)
+        return real(plan, inputs, shard, *arguments)
+
+    monkeypatch.setattr(write, "_write_shard", dying)
+    assert os.waitstatus_to_exitcode(in_child(lambda: merge(**request_, out=tmp_path / "out"))) == 9
+    kernel = native_kernel(COMPILE_FROM)
+    assert kernel is not None
+    monkeypatch.setattr(run, "native_kernel", lambda _: kernel)
+
+    def counting(plan, inputs, shard, *arguments):
+        written.append(shard.name)
+        return real(plan, inputs, shard, *arguments)
+
+    monkeypatch.setattr(write, "_write_shard", counting)
+    result = merge(**request_, out=tmp_path / "out")
+    assert len(written) == 3
+    monkeypatch.undo()
+    expected = merge(**request_, out=tmp_path / "expected")
+    for mine, numpy in zip(result.outputs, expected.outputs, strict=True):
+        assert mine.sha256 == numpy.sha256
+        assert mine.effective_alpha == pytest.approx(numpy.effective_alpha, rel=1e-12)

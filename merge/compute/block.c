@@ -1,0 +1,210 @@
+/* The kernel of merge/combine.py in one pass, to nearest: every written bit is the numpy kernel's.
+ *
+ * float64 sums and products are IEEE 754's, in the numpy kernel's order; compiled with -ffp-contract=off, so that no
+ * product is fused with a sum. A block is worked on in steps that stay in the first-level cache. Sums are taken in 8
+ * lanes, whatever the width of the machine's vectors, so that they do not depend on it.
+ */
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+/* 16: as 0 but for _Float16, which is not used; what GCC says where there is AVX512-FP16. */
+#if (FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16) || defined(__FAST_MATH__) || \
+    __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "float64 arithmetic must be IEEE 754's, numbers little-endian"
+#endif
+
+#define STEP 512
+#define LANES 8
+#define MOST 8 /* checkpoints */
+
+enum { BF16, F16, F32, F64 };
+enum { DONE, ASK_NUMPY };
+
+/* What one instruction works on. */
+#ifdef __AVX__
+#define WIDTH 4
+#else
+#define WIDTH 2
+#endif
+typedef double vector __attribute__((vector_size(8 * WIDTH)));
+typedef double lanes[LANES];
+typedef double step[STEP] __attribute__((aligned(64)));
+
+static void widen(const char *stored, int code, int size, double *restrict out)
+{
+    uint32_t words[STEP];
+    float single[STEP];
+    switch (code) {
+    case BF16: {
+        const uint16_t *in = (const uint16_t *)stored;
+        for (int i = 0; i < size; i++) words[i] = (uint32_t)in[i] << 16;
+        memcpy(single, words, sizeof single);
+        for (int i = 0; i < size; i++) out[i] = single[i];
+        break;
+    }
+    case F16: {
+        const uint16_t *in = (const uint16_t *)stored;
+        for (int i = 0; i < size; i++) words[i] = (uint32_t)(in[i] & 0x7fff) << 13;
+        memcpy(single, words, sizeof single);
+        /* From exponents biased by 15 to 127, subnormal numbers too. */
+        for (int i = 0; i < size; i++) single[i] *= 0x1p112f;
+        memcpy(words, single, sizeof words);
+        for (int i = 0; i < size; i++)
+            words[i] |= (uint32_t)(in[i] & 0x8000) << 16 | ((in[i] & 0x7c00) == 0x7c00 ? 0x7f800000u : 0);
+        memcpy(single, words, sizeof single);
+        for (int i = 0; i < size; i++) out[i] = single[i];
+        break;
+    }
+    case F32: {
+        const float *in = (const float *)stored;
+        for (int i = 0; i < size; i++) out[i] = in[i];
+        break;
+    }
+    default:
+        memcpy(out, stored, size * sizeof(double));
+    }
+    for (int i = size; i % LANES; i++) out[i] = 0.0;
+}
+
+/* Numbers that the target has, bit for bit. */
+static void narrow(const double *restrict rounded, int code, int size, char *out)
+{
+    uint32_t words[STEP];
+    float single[STEP];
+    for (int i = 0; i < size; i++) single[i] = (float)rounded[i];
+    if (code == F32) {
+        memcpy(out, single, size * sizeof(float));
+        return;
+    }
+    uint16_t *half = (uint16_t *)out;
+    memcpy(words, single, sizeof words);
+    if (code == BF16) {
+        for (int i = 0; i < size; i++) half[i] = words[i] >> 16;
+        return;
+    }
+    uint32_t signs[STEP];
+    for (int i = 0; i < size; i++) signs[i] = words[i] >> 16 & 0x8000;
+    for (int i = 0; i < size; i++) single[i] = fabsf(single[i]) * 0x1p-112f;
+    memcpy(words, single, sizeof words);
+    for (int i = 0; i < size; i++) half[i] = words[i] >> 13 | signs[i];
+}
+
+/* Adds sum(left * right) to `sum`, lane by lane. */
+static void add_dot(double *sum, const double *left, const double *right, int size)
+{
+    vector total[LANES / WIDTH];
+    memcpy(total, sum, sizeof total);
+    for (int i = 0; i < size; i += LANES)
+        for (int v = 0; v < LANES / WIDTH; v++)
+            total[v] += ((const vector *)(left + i))[v] * ((const vector *)(right + i))[v];
+    memcpy(sum, total, sizeof total);
+}
+
+static double total(const double *sum)
+{
+    double all = 0.0;
+    for (int i = 0; i < LANES; i++) all += sum[i];
+    return all;
+}
+
+/* Rounds to multiples of the spacing, see Rounder. Whether any does not fit. */
+static int round_to(const double *restrict exact, int code, int size, double *restrict rounded)
+{
+    const double least = code == F16 ? 0x1p-14 : 0x1p-126;
+    const double steps = 1.5 * (code == BF16 ? 0x1p45 : code == F16 ? 0x1p42 : 0x1p29);
+    const double limit = code == F16 ? 0x1p16 : 0x1p128;
+    int64_t beyond = 0;
+    for (int i = 0; i < size; i++) {
+        int64_t word;
+        double power;
+        memcpy(&word, exact + i, 8);
+        word &= 0x7ff0000000000000;
+        memcpy(&power, &word, 8);
+        power = power > least ? power : least;
+        power *= steps;
+        double value = exact[i] + power;
+        value -= power;
+        value = copysign(value, exact[i]);
+        rounded[i] = value;
+        beyond |= -(int64_t)!(fabs(value) < limit);
+    }
+    return beyond != 0;
+}
+
+/* One block. gram: (sources - 1) ** 2. sums: a row an output: error along each direction, error squared, the length of
+ * its move where along_delta is 0. from[k]: the checkpoint that output k equals, or -1. */
+static int one_block(int size, int start, int sources, const char *const *stored, const int *codes, int outputs,
+                     char *const *outs, int target, const double *scales, const double *coefficients,
+                     const int *from, int along_delta, double *gram, double *sums)
+{
+    static const int bytes[] = {2, 2, 4, 8};
+    const int deltas = sources - 1, directions = along_delta ? deltas : 1, row = directions + 2;
+    step wide[MOST], delta[MOST - 1], exact, rounded, move;
+    lanes lengths[MOST - 1][MOST - 1];
+    lanes along[outputs][MOST + 1];
+    memset(lengths, 0, sizeof lengths);
+    memset(along, 0, sizeof along);
+    for (int at = 0; at < size; at += STEP) {
+        const int count = size - at < STEP ? size - at : STEP, padded = (count + LANES - 1) / LANES * LANES;
+        const int64_t first = (int64_t)start + at;
+        for (int j = 0; j < sources; j++) widen(stored[j] + first * bytes[codes[j]], codes[j], count, wide[j]);
+        for (int j = 0; j < deltas; j++) {
+            for (int i = 0; i < padded; i++) delta[j][i] = wide[j + 1][i] - wide[0][i];
+            for (int i = 0; i <= j; i++)
+                if (i == j || along_delta) add_dot(lengths[j][i], delta[j], delta[i], padded);
+        }
+        for (int k = 0; k < outputs; k++) {
+            if (from[k] >= 0 && codes[from[k]] == target) {
+                memcpy(outs[k] + first * bytes[target], stored[from[k]] + first * bytes[target], count * bytes[target]);
+                continue;
+            }
+            if (from[k] >= 0) {
+                memcpy(exact, wide[from[k]], padded * sizeof(double));
+            } else {
+                const double scale = scales[k], *weights = coefficients + k * deltas;
+                const double weight = weights[0];
+                for (int i = 0; i < padded; i++) exact[i] = wide[0][i] * scale + delta[0][i] * weight;
+                for (int j = 1; j < deltas; j++) {
+                    const double other = weights[j];
+                    for (int i = 0; i < padded; i++) exact[i] += delta[j][i] * other;
+                }
+            }
+            if (round_to(exact, target, padded, rounded)) return ASK_NUMPY;
+            narrow(rounded, target, count, outs[k] + first * bytes[target]);
+            for (int i = 0; i < padded; i++) rounded[i] -= exact[i];
+            add_dot(along[k][directions], rounded, rounded, padded);
+            if (along_delta) {
+                for (int j = 0; j < deltas; j++) add_dot(along[k][j], rounded, delta[j], padded);
+            } else {
+                for (int i = 0; i < padded; i++) move[i] = exact[i] - wide[0][i];
+                add_dot(along[k][0], rounded, move, padded);
+                add_dot(along[k][directions + 1], move, move, padded);
+            }
+        }
+    }
+    int moved = 0;
+    for (int j = 0; j < deltas; j++) {
+        for (int i = 0; i <= j; i++) gram[j * deltas + i] = gram[i * deltas + j] = total(lengths[j][i]);
+        /* Beyond the largest number: something was not finite. */
+        if (!(gram[j * deltas + j] <= DBL_MAX)) return ASK_NUMPY;
+        moved |= gram[j * deltas + j] != 0.0;
+    }
+    for (int k = 0; k < outputs; k++)
+        for (int i = 0; i < row; i++) sums[k * row + i] = total(along[k][i]);
+    /* Equal checkpoints are copied, down to the sign of their zeros. */
+    return moved ? DONE : ASK_NUMPY;
+}
+
+/* `size` elements of one tensor in blocks of `block`; states[b] is what became of each. */
+void alpharay_blocks(int size, int block, int sources, const char *const *stored, const int *codes, int outputs,
+                     char *const *outs, int target, const double *scales, const double *coefficients,
+                     const int *from, int along_delta, double *gram, double *sums, int *states)
+{
+    const int deltas = sources - 1, row = (along_delta ? deltas : 1) + 2;
+    for (int start = 0, b = 0; start < size; start += block, b++)
+        states[b] = one_block(size - start < block ? size - start : block, start, sources, stored, codes, outputs, outs,
+                              target, scales, coefficients, from, along_delta, gram + b * deltas * deltas,
+                              sums + b * outputs * row);
+}
