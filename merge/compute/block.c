@@ -1,8 +1,9 @@
 /* The kernel of merge/combine.py in one pass, to nearest: every written bit is the numpy kernel's.
  *
  * float64 sums and products are IEEE 754's, in the numpy kernel's order; compiled with -ffp-contract=off, so that no
- * product is fused with a sum. A block is worked on in steps that stay in the first-level cache. Sums are taken in 8
- * lanes, whatever the width of the machine's vectors, so that they do not depend on it.
+ * product is fused with a sum. A block is worked on in steps that stay in the first-level cache; the last one is filled
+ * up with zeros, so that every loop has one length, which compilers turn into vectors without further code. Sums are
+ * taken in 8 lanes, whatever the width of the machine's vectors, so that they do not depend on it.
  */
 #include <float.h>
 #include <math.h>
@@ -18,6 +19,7 @@
 #define STEP 512
 #define LANES 8
 #define MOST 8 /* checkpoints */
+#define INLINE static inline __attribute__((always_inline))
 
 enum { BF16, F16, F32, F64 };
 enum { DONE, ASK_NUMPY };
@@ -32,71 +34,75 @@ typedef double vector __attribute__((vector_size(8 * WIDTH)));
 typedef double lanes[LANES];
 typedef double step[STEP] __attribute__((aligned(64)));
 
-static void widen(const char *stored, int code, int size, double *restrict out)
+static const int BYTES[] = {2, 2, 4, 8};
+
+/* `size` numbers of a dtype, and zeros. */
+INLINE void widen(const char *stored, int code, int size, double *restrict out)
 {
+    step filled;
+    if (size < STEP) {
+        memset(filled, 0, sizeof filled);
+        stored = memcpy(filled, stored, (size_t)size * BYTES[code]);
+    }
     uint32_t words[STEP];
     float single[STEP];
+    const uint16_t *half = (const uint16_t *)stored;
     switch (code) {
-    case BF16: {
-        const uint16_t *in = (const uint16_t *)stored;
-        for (int i = 0; i < size; i++) words[i] = (uint32_t)in[i] << 16;
+    case BF16:
+        for (int i = 0; i < STEP; i++) words[i] = (uint32_t)half[i] << 16;
         memcpy(single, words, sizeof single);
-        for (int i = 0; i < size; i++) out[i] = single[i];
         break;
-    }
-    case F16: {
-        const uint16_t *in = (const uint16_t *)stored;
-        for (int i = 0; i < size; i++) words[i] = (uint32_t)(in[i] & 0x7fff) << 13;
+    case F16:
+        for (int i = 0; i < STEP; i++) words[i] = (uint32_t)(half[i] & 0x7fff) << 13;
         memcpy(single, words, sizeof single);
         /* From exponents biased by 15 to 127, subnormal numbers too. */
-        for (int i = 0; i < size; i++) single[i] *= 0x1p112f;
+        for (int i = 0; i < STEP; i++) single[i] *= 0x1p112f;
         memcpy(words, single, sizeof words);
-        for (int i = 0; i < size; i++)
-            words[i] |= (uint32_t)(in[i] & 0x8000) << 16 | ((in[i] & 0x7c00) == 0x7c00 ? 0x7f800000u : 0);
+        for (int i = 0; i < STEP; i++)
+            words[i] |= (uint32_t)(half[i] & 0x8000) << 16 | ((half[i] & 0x7c00) == 0x7c00 ? 0x7f800000u : 0);
         memcpy(single, words, sizeof single);
-        for (int i = 0; i < size; i++) out[i] = single[i];
         break;
-    }
-    case F32: {
-        const float *in = (const float *)stored;
-        for (int i = 0; i < size; i++) out[i] = in[i];
+    case F32:
+        memcpy(single, stored, sizeof single);
         break;
-    }
     default:
-        memcpy(out, stored, size * sizeof(double));
+        memcpy(out, stored, sizeof(step));
+        return;
     }
-    for (int i = size; i % LANES; i++) out[i] = 0.0;
+    for (int i = 0; i < STEP; i++) out[i] = single[i];
 }
 
-/* Numbers that the target has, bit for bit. */
-static void narrow(const double *restrict rounded, int code, int size, char *out)
+/* `size` numbers that the target has, bit for bit. */
+INLINE void narrow(const double *restrict rounded, int code, int size, char *out)
 {
-    uint32_t words[STEP];
     float single[STEP];
-    for (int i = 0; i < size; i++) single[i] = (float)rounded[i];
+    uint32_t words[STEP];
+    uint16_t half[STEP];
+    for (int i = 0; i < STEP; i++) single[i] = (float)rounded[i];
     if (code == F32) {
-        memcpy(out, single, size * sizeof(float));
+        memcpy(out, single, (size_t)size * sizeof(float));
         return;
     }
-    uint16_t *half = (uint16_t *)out;
     memcpy(words, single, sizeof words);
     if (code == BF16) {
-        for (int i = 0; i < size; i++) half[i] = words[i] >> 16;
-        return;
+        for (int i = 0; i < STEP; i++) half[i] = words[i] >> 16;
+    } else {
+        uint32_t signs[STEP];
+        for (int i = 0; i < STEP; i++) signs[i] = words[i] >> 16 & 0x8000;
+        for (int i = 0; i < STEP; i++) single[i] = fabsf(single[i]) * 0x1p-112f;
+        memcpy(words, single, sizeof words);
+        for (int i = 0; i < STEP; i++) half[i] = words[i] >> 13 | signs[i];
     }
-    uint32_t signs[STEP];
-    for (int i = 0; i < size; i++) signs[i] = words[i] >> 16 & 0x8000;
-    for (int i = 0; i < size; i++) single[i] = fabsf(single[i]) * 0x1p-112f;
-    memcpy(words, single, sizeof words);
-    for (int i = 0; i < size; i++) half[i] = words[i] >> 13 | signs[i];
+    memcpy(out, half, (size_t)size * sizeof(uint16_t));
 }
 
 /* Adds sum(left * right) to `sum`, lane by lane. */
-static void add_dot(double *sum, const double *left, const double *right, int size)
+INLINE void add_dot(double *sum, const double *left, const double *right)
 {
     vector total[LANES / WIDTH];
     memcpy(total, sum, sizeof total);
-    for (int i = 0; i < size; i += LANES)
+    for (int i = 0; i < STEP; i += LANES)
+#pragma GCC unroll 4
         for (int v = 0; v < LANES / WIDTH; v++)
             total[v] += ((const vector *)(left + i))[v] * ((const vector *)(right + i))[v];
     memcpy(sum, total, sizeof total);
@@ -110,13 +116,13 @@ static double total(const double *sum)
 }
 
 /* Rounds to multiples of the spacing, see Rounder. Whether any does not fit. */
-static int round_to(const double *restrict exact, int code, int size, double *restrict rounded)
+INLINE int round_to(const double *restrict exact, int code, double *restrict rounded)
 {
     const double least = code == F16 ? 0x1p-14 : 0x1p-126;
     const double steps = 1.5 * (code == BF16 ? 0x1p45 : code == F16 ? 0x1p42 : 0x1p29);
     const double limit = code == F16 ? 0x1p16 : 0x1p128;
     int64_t beyond = 0;
-    for (int i = 0; i < size; i++) {
+    for (int i = 0; i < STEP; i++) {
         int64_t word;
         double power;
         memcpy(&word, exact + i, 8);
@@ -139,7 +145,6 @@ static int one_block(int size, int start, int sources, const char *const *stored
                      char *const *outs, int target, const double *scales, const double *coefficients,
                      const int *from, int along_delta, double *gram, double *sums)
 {
-    static const int bytes[] = {2, 2, 4, 8};
     const int deltas = sources - 1, directions = along_delta ? deltas : 1, row = directions + 2;
     step wide[MOST], delta[MOST - 1], exact, rounded, move;
     lanes lengths[MOST - 1][MOST - 1];
@@ -147,40 +152,40 @@ static int one_block(int size, int start, int sources, const char *const *stored
     memset(lengths, 0, sizeof lengths);
     memset(along, 0, sizeof along);
     for (int at = 0; at < size; at += STEP) {
-        const int count = size - at < STEP ? size - at : STEP, padded = (count + LANES - 1) / LANES * LANES;
+        const int count = size - at < STEP ? size - at : STEP;
         const int64_t first = (int64_t)start + at;
-        for (int j = 0; j < sources; j++) widen(stored[j] + first * bytes[codes[j]], codes[j], count, wide[j]);
+        for (int j = 0; j < sources; j++) widen(stored[j] + first * BYTES[codes[j]], codes[j], count, wide[j]);
         for (int j = 0; j < deltas; j++) {
-            for (int i = 0; i < padded; i++) delta[j][i] = wide[j + 1][i] - wide[0][i];
+            for (int i = 0; i < STEP; i++) delta[j][i] = wide[j + 1][i] - wide[0][i];
             for (int i = 0; i <= j; i++)
-                if (i == j || along_delta) add_dot(lengths[j][i], delta[j], delta[i], padded);
+                if (i == j || along_delta) add_dot(lengths[j][i], delta[j], delta[i]);
         }
         for (int k = 0; k < outputs; k++) {
             if (from[k] >= 0 && codes[from[k]] == target) {
-                memcpy(outs[k] + first * bytes[target], stored[from[k]] + first * bytes[target], count * bytes[target]);
+                memcpy(outs[k] + first * BYTES[target], stored[from[k]] + first * BYTES[target], (size_t)count * BYTES[target]);
                 continue;
             }
             if (from[k] >= 0) {
-                memcpy(exact, wide[from[k]], padded * sizeof(double));
+                memcpy(exact, wide[from[k]], sizeof exact);
             } else {
                 const double scale = scales[k], *weights = coefficients + k * deltas;
                 const double weight = weights[0];
-                for (int i = 0; i < padded; i++) exact[i] = wide[0][i] * scale + delta[0][i] * weight;
+                for (int i = 0; i < STEP; i++) exact[i] = wide[0][i] * scale + delta[0][i] * weight;
                 for (int j = 1; j < deltas; j++) {
                     const double other = weights[j];
-                    for (int i = 0; i < padded; i++) exact[i] += delta[j][i] * other;
+                    for (int i = 0; i < STEP; i++) exact[i] += delta[j][i] * other;
                 }
             }
-            if (round_to(exact, target, padded, rounded)) return ASK_NUMPY;
-            narrow(rounded, target, count, outs[k] + first * bytes[target]);
-            for (int i = 0; i < padded; i++) rounded[i] -= exact[i];
-            add_dot(along[k][directions], rounded, rounded, padded);
+            if (round_to(exact, target, rounded)) return ASK_NUMPY;
+            narrow(rounded, target, count, outs[k] + first * BYTES[target]);
+            for (int i = 0; i < STEP; i++) rounded[i] -= exact[i];
+            add_dot(along[k][directions], rounded, rounded);
             if (along_delta) {
-                for (int j = 0; j < deltas; j++) add_dot(along[k][j], rounded, delta[j], padded);
+                for (int j = 0; j < deltas; j++) add_dot(along[k][j], rounded, delta[j]);
             } else {
-                for (int i = 0; i < padded; i++) move[i] = exact[i] - wide[0][i];
-                add_dot(along[k][0], rounded, move, padded);
-                add_dot(along[k][directions + 1], move, move, padded);
+                for (int i = 0; i < STEP; i++) move[i] = exact[i] - wide[0][i];
+                add_dot(along[k][0], rounded, move);
+                add_dot(along[k][directions + 1], move, move);
             }
         }
     }

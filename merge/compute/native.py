@@ -26,7 +26,7 @@ from alpharay.merge.rounding import BLOCK
 
 # -ffp-contract=off: a fused product and sum is rounded once, numpy's are rounded twice.
 FLAGS = (
-    "-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC",
+    "-O2", "-ftree-vectorize", "-march=native", "-std=gnu11", "-shared", "-fPIC",
     "-ffp-contract=off", "-fno-fast-math", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing",
 )  # fmt: skip
 # As block.c has room for.
