@@ -200,6 +200,17 @@ def test_the_help_of_the_command_line_loads_nothing_heavy():
     assert told.splitlines()[-1] == "[]"
 
 
+def test_a_command_does_not_import_the_others():
+    script = (
+        "import sys\nfrom alpharay.serve.cli import main as cli\n"
+        "try:\n    cli.main(['merge', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print([name for name in sys.modules if name.startswith(('alpharay.judge', 'alpharay.serve.'))])"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "usage: alpharay merge" in told
+    assert told.splitlines()[-1] == "['alpharay.serve.cli', 'alpharay.serve.cli.main']"
+
+
 def embedded(name=""):
     return importlib.resources.files("alpharay.serve") / "embedded" / name
 

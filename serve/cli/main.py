@@ -1,4 +1,4 @@
-"""The command line. Heavy parts are imported by the command that needs them: `--help` is instant."""
+"""The command line. Of the commands only the one that runs is imported: `--help` is instant."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import version
 
 from alpharay.errors import AlpharayError
@@ -13,10 +14,49 @@ from alpharay.merge.errors import UsageError
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
+# Its name: the module with its `add_arguments` and `run`, and what it does.
+COMMANDS = {
+    "serve": ("alpharay.serve.cli.serve", "Serve a frontier over an OpenAI-compatible endpoint."),
+    "merge": ("alpharay.merge.command", "Merge checkpoints: one checkpoint per alpha, in one pass."),
+    "judge": ("alpharay.serve.cli.judge", "Judge candidates in a sandbox: a file of them, or by HTTP."),
+    "import": ("alpharay.judge.formats.command", "Turn problems of known formats into a problem file."),
+    "eval": (
+        "alpharay.serve.evaluate.eval_command",
+        "Sample and judge every problem under every member.",
+    ),
+    "solve": (
+        "alpharay.serve.evaluate.solve.command",
+        "Solve as many problems of a batch as one budget of samples can.",
+    ),
+    "attempt": (
+        "alpharay.serve.cli.attempt.command",
+        "Run a coding agent n times, and offer the best run as a branch.",
+    ),
+    "search": (
+        "alpharay.serve.evaluate.search.command",
+        "Find the points of the checkpoints' span that pay, and write a frontier of them.",
+    ),
+    "audit": (
+        "alpharay.serve.evaluate.audit_command",
+        "Say whether an ensemble pays, from recorded outcomes.",
+    ),
+    "keys": ("alpharay.serve.cli.keys", "Make an API key: for its user, and for the server's keys file."),
+    "replay": (
+        "alpharay.serve.evaluate.replay_command",
+        "Say how router policies would have done on recorded outcomes.",
+    ),
+    "explain": (
+        "alpharay.serve.evaluate.explain_command",
+        "Say why a served request was answered as it was, from the store.",
+    ),
+    "doctor": ("alpharay.serve.cli.doctor", "Say what this machine can do, and what is missing."),
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 done, 1 it failed, 2 wrong usage, 130 interrupted."""
-    parsed = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    parsed = _parser(words).parse_args(words)
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
         code = run(parsed)
@@ -40,15 +80,8 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    from alpharay.judge.formats import command as formats
-    from alpharay.merge import command as merge
-    from alpharay.serve.cli import doctor, judge, keys, serve
-    from alpharay.serve.cli.attempt import command as attempt
-    from alpharay.serve.evaluate import audit_command, eval_command, explain_command, replay_command
-    from alpharay.serve.evaluate.search import command as search
-    from alpharay.serve.evaluate.solve import command as solve
-
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Knows every command's name, and the arguments of the one that is asked for."""
     parser = argparse.ArgumentParser(
         prog="alpharay",
         description="Serves the frontier between and beyond two checkpoints of a code model as one "
@@ -57,30 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"alpharay {version('alpharay')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, module, summary in [
-        ("serve", serve, "Serve a frontier over an OpenAI-compatible endpoint."),
-        ("merge", merge, "Merge checkpoints: one checkpoint per alpha, in one pass."),
-        ("judge", judge, "Judge candidates in a sandbox: a file of them, or by HTTP."),
-        ("import", formats, "Turn problems of known formats into a problem file."),
-        ("eval", eval_command, "Sample and judge every problem under every member."),
-        ("solve", solve, "Solve as many problems of a batch as one budget of samples can."),
-        ("attempt", attempt, "Run a coding agent n times, and offer the best run as a branch."),
-        (
-            "search",
-            search,
-            "Find the points of the checkpoints' span that pay, and write a frontier of them.",
-        ),
-        ("audit", audit_command, "Say whether an ensemble pays, from recorded outcomes."),
-        ("keys", keys, "Make an API key: for its user, and for the server's keys file."),
-        ("replay", replay_command, "Say how router policies would have done on recorded outcomes."),
-        ("explain", explain_command, "Say why a served request was answered as it was, from the store."),
-        ("doctor", doctor, "Say what this machine can do, and what is missing."),
-    ]:
+    asked = next((word for word in arguments if not word.startswith("-")), None)
+    for name, (module_name, summary) in COMMANDS.items():
         command = commands.add_parser(
             name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        if name == asked:
+            module = import_module(module_name)
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
     return parser
 
 

@@ -78,7 +78,7 @@ def test_a_python_block_can_be_compiled(block):
 
 @pytest.mark.parametrize("words", run_by("alpharay", ".venv/bin/alpharay"))
 def test_a_command_of_ours_is_understood(words):
-    _parser().parse_args(words[1:])
+    _parser(words[1:]).parse_args(words[1:])
 
 
 @pytest.mark.parametrize("words", run_by("make"))

@@ -186,7 +186,7 @@ def test_compose_mounts_what_is_there_and_names_its_own_services_and_volumes():
 
 def test_prometheus_looks_where_compose_puts_the_server():
     command = compose()["services"]["alpharay"]["command"]
-    parsed = _parser().parse_args(command)
+    parsed = _parser(command).parse_args(command)
     scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in scraped}
     port = parsed.port or configuration.load(None).server.port
@@ -219,4 +219,4 @@ def test_the_image_starts_a_command_that_exists():
         json.loads(re.findall(rf"^{word} (\[.*\])", text, re.MULTILINE)[0]) for word in ("ENTRYPOINT", "CMD")
     )
     assert entry == ["alpharay"]
-    assert _parser().parse_args(command).host == "0.0.0.0"
+    assert _parser(command).parse_args(command).host == "0.0.0.0"
