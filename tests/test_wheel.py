@@ -58,3 +58,7 @@ def test_the_embedded_frontier_and_the_page_are_in_the_wheel(wheel_names, folder
 
 def test_the_types_are_in_the_wheel(wheel_names):
     assert {f"alpharay/{name}/py.typed" for name in PACKAGES} <= wheel_names
+
+
+def test_the_source_of_the_compiled_kernel_is_in_the_wheel(wheel_names):
+    assert "alpharay/merge/compute/block.c" in wheel_names
