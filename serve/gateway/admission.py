@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from alpharay.serve import logs
+from alpharay.serve import logs, tracing
 from alpharay.serve.errors import RequestError, no_capacity
 from alpharay.serve.gateway.http.bodies import Bodies
 from alpharay.serve.sections import Server as ServerConfig
@@ -112,7 +112,7 @@ class RequestContext:
     """One request from its admission to the end of its answer; counts how it ended, once.
 
     arrived: when it came (monotonic). lease: of its API key, if any. answer: the id within its answer's own id, once it
-    has one. direct: samples that one engine answers by itself: they are drawn, or lost with the whole request.
+    has one. trace: of OpenTelemetry, which ends with it. direct: samples that one engine answers by itself: they are drawn, or lost with the whole request.
 
     Use it as a context manager. An answer that is streamed ends later than its handler: `stay()` hands the end over to
     whoever calls `end()`.
@@ -129,6 +129,7 @@ class RequestContext:
         self.lease: RateLimitLease | None = None
         self.answer = ""
         self.direct = 0
+        self.trace = tracing.OFF
         admission.in_flight += 1
         admission.background += background
         self.body = admission.bodies.share()  # what its body holds of the room for all
@@ -169,6 +170,7 @@ class RequestContext:
         seconds = time.monotonic() - self.arrived
         self._admission.counts.requests.labels(self._endpoint, outcome).inc()
         self._admission.counts.duration.labels(self._endpoint).observe(seconds)
+        self.trace.end(outcome)
         logs.ended(self._endpoint, outcome, seconds, self.answer)
         self.body.release()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 
 from alpharay.serve.dialects.api_request import Json, salted
 from alpharay.serve.dialects.dialect import Dialect
@@ -27,13 +28,35 @@ async def parsed(
         request = salted(request, key.cache_salt)
     context.answer = uuid.uuid4().hex
     own_seed = secrets.randbits(62)
-    return parse_request(server.served, dialect, request, headers, context.answer, own_seed, key)
+    found = parse_request(server.served, dialect, request, headers, context.answer, own_seed, key)
+    context.trace.tell(request_attributes(found))
+    return replace(found, trace=context.trace)
 
 
 def charge(server: Server, context: RequestContext, asked: ParsedRequest) -> None:
     """Reserves the samples that it may draw. Raises RequestError (429)."""
     if context.lease is not None:
         server.admission.charge(context.lease, asked.samples)
+
+
+def request_attributes(asked: ParsedRequest) -> Json:
+    """What a trace says of a request, by the names of OpenTelemetry's conventions."""
+    body = asked.request.body
+    numbers = {
+        f"gen_ai.request.{name}": body.get(name)
+        for name in ("temperature", "top_p", "max_tokens")
+        if isinstance(body.get(name), int | float)
+    }
+    return numbers | {
+        "gen_ai.request.model": asked.model,
+        "gen_ai.request.seed": asked.request.seed,
+        "gen_ai.request.stream": asked.request.stream,
+        "gen_ai.request.choice.count": asked.request.choices if asked.request.choices > 1 else None,
+        "gen_ai.response.id": f"{asked.dialect.ID}{asked.request_id}",
+        "alpharay.budget": asked.asked or None,
+        "alpharay.policy": asked.policy,
+        "alpharay.selector": asked.sampling.selector,
+    }
 
 
 async def whole(server: Server, context: RequestContext, asked: ParsedRequest) -> Json:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from alpharay.serve import spelling
+from alpharay.serve import spelling, tracing
 from alpharay.serve.dialects import DIALECTS, chat, messages
 from alpharay.serve.dialects.dialect import Dialect
 from alpharay.serve.engine.build import engine_build
@@ -176,6 +176,7 @@ def _add_dialect(app: FastAPI, server: Server, dialect: Dialect) -> None:
     @app.post(dialect.PATH, name=dialect.NAME, **described)
     async def answered(http: Request) -> Response:
         with server.admission.admit(dialect.NAME, http.headers.items()) as context:
+            context.trace = tracing.begin(dialect.NAME, http.headers)
             parsed = await _parsed(server, http, context, dialect)
             return await _answer(server, http, context, parsed)
 

@@ -112,9 +112,13 @@ class DirectSampler(Sampler):
     async def _candidate(self, draw: Draw) -> Candidate:
         """The draw, counted by what became of it. Raises SampleLost: another member may answer; RequestError."""
         outcome = "aborted"
+        self.parsed.trace.watch(draw, "drawn")
         try:
             prompt, completion = await self.sample(draw)
             outcome = "finished"
+            self.parsed.trace.tell_sample(
+                draw, {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
+            )
         except (SampleLost, EngineError) as error:
             failure = self._failure(draw, error)
             outcome = "" if isinstance(failure, RequestError) and failure.status < 500 else "lost"
@@ -123,6 +127,7 @@ class DirectSampler(Sampler):
             outcome = ""
             raise
         finally:
+            self.parsed.trace.watch(draw, outcome or "refused")
             if outcome:
                 samples = self._server.counts.samples.labels(draw.member, outcome)
                 samples.inc(self.parsed.choices_a_draw)
@@ -175,6 +180,7 @@ class WholeAnswer(DirectSampler):
     async def sample(self, draw: Draw) -> Spent:
         parsed, request_id = self.parsed, self.parsed.request_id
         headers = engine_headers(request_id, background=parsed.background)
+        headers |= parsed.trace.headers(draw)
         reply = await self._server.engines.sample(
             draw.member, parsed.dialect.PATH, self.body(draw, request_id), headers
         )

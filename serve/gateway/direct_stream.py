@@ -104,7 +104,8 @@ class StreamedAnswer(DirectSampler, EventSource):
         if self._merged is not None:
             request_id = f"{request_id}-{draw.index}"
             self._choices[draw.index] = self._free.pop(0)
-        body, headers = self.body(draw, request_id), engine_headers(request_id)
+        body = self.body(draw, request_id)
+        headers = engine_headers(request_id) | self.parsed.trace.headers(draw)
         stream: Any = self._server.engines.stream(draw.member, self.parsed.dialect.PATH, body, headers)
         try:
             async with aclosing(stream) as parts:

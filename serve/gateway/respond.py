@@ -123,6 +123,16 @@ def _calls(outcome: Outcome, candidate: Candidate) -> Json:
 def record(server: Server, parsed: ParsedRequest, outcome: Outcome, chosen: list[Candidate]) -> None:
     """Counts the finished request, and hands it to what is learnt. chosen: the choices of its answer."""
     count(server.counts, outcome, chosen)
+    parsed.trace.tell(
+        {
+            "gen_ai.response.model": chosen[0].draw.member,
+            "gen_ai.usage.input_tokens": outcome.prompt_tokens,
+            "gen_ai.usage.output_tokens": outcome.completion_tokens,
+            "alpharay.drawn": outcome.session.drawn.total() + outcome.input_samples.total(),
+            "alpharay.stopped": outcome.session.stopped.value if outcome.session.stopped else None,
+            "alpharay.judge": outcome.judge,
+        }
+    )
     if parsed.key:
         count_for_key(server.counts, parsed.key, outcome)
     levels = [case.level for case in getattr(parsed.tests, "cases", ())]

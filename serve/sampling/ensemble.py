@@ -155,7 +155,7 @@ class _Candidates(Sampler):
         self.parsed = parsed
         self.outcome = Outcome(session, "ok" if parsed.tests is not None else "not_asked")
         self._session = session
-        self._watches = watches
+        self._watches = [*watches, parsed.trace.watch]
         self._engines = engines
         self._judging = judging
         self._counts = counts
@@ -235,6 +235,7 @@ class _Candidates(Sampler):
         finally:
             self._counts.samples.labels(draw.member, state).inc()
             self._tell(draw, "sampled" if state == "finished" else state)
+            self.parsed.trace.watch(draw, state)
             if state == "lost":
                 self.outcome.input_samples[draw.member] -= 1
         return response
@@ -247,6 +248,7 @@ class _Candidates(Sampler):
         candidate = await self._sample(draw)
         self._tell(draw, "sampled")
         if self.parsed.tests is None:
+            self.parsed.trace.watch(draw, "finished")
             return candidate
         self._sampled[draw.index] = candidate
         if self.parsed.probes is None:
@@ -291,6 +293,9 @@ class _Candidates(Sampler):
         self.outcome.sample_s += time.monotonic() - started
         self._sampling.discard(draw.index)
         self._counts.samples.labels(draw.member, "finished").inc()
+        self.parsed.trace.tell_sample(
+            draw, {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
+        )
         gathered = Evidence()
         if needs := self.parsed.needs:
             answer = dialect.text(response, self.parsed.request) if Need.ANSWER in needs else ""
@@ -327,6 +332,7 @@ class _Candidates(Sampler):
         body = dialect.engine_body(request, draw.member, seed=draw.seed, draw=True, request_id=request_id)
         async with self._room:
             headers = engine_headers(request_id, draw.index, background=self.parsed.background)
+            headers |= self.parsed.trace.headers(draw)
             return await self._engines.sample(draw.member, dialect.PATH, body, headers)
 
     def _conversation(self, draw: Draw) -> ApiRequest:

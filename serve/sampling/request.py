@@ -12,6 +12,7 @@ from alpharay.router import Need, SamplingRequest
 from alpharay.serve.dialects.api_request import ApiRequest
 from alpharay.serve.dialects.dialect import Dialect
 from alpharay.serve.sections import Scorer
+from alpharay.serve.tracing import OFF, RequestTrace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class ParsedRequest:
     direct: engines answer by themselves, without budget and tests. Their answers pass through as they are: one draw for
     the whole request, or one a choice where several choices of the ensemble are streamed.
     pinned: the caller named the member, whose engine gets the caller's seed itself.
+
+    trace: its OpenTelemetry trace, which may be off.
 
     background: nobody waits for it: it is of a batch, and other requests' samples go first.
 
@@ -64,6 +67,7 @@ class ParsedRequest:
     detailed: bool = True
     direct: bool = False
     pinned: bool = False
+    trace: RequestTrace = OFF
     background: bool = False
     key: str = ""
     agent: str = ""

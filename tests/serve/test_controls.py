@@ -133,7 +133,7 @@ def test_controls_that_are_no_object_are_refused(own):
     ("name", "value", "way_out"),
     [
         ("policy", "best", "adaptive, bandit, portfolio, single, uniform"),
-        ("selector", "luck", "b4, cluster, codet, logprob, majority, tests"),
+        ("selector", "luck", "b4, cluster, codet, discriminate, logprob, majority, tests"),
         ("language", "cobol", "python, cpp"),
     ],
 )

@@ -1,0 +1,193 @@
+"""OpenTelemetry: one trace a request, by the SDK's own in-memory exporter."""
+
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from alpharay.judge import VerdictKind
+from alpharay.serve import tracing
+from alpharay.serve.dialects import messages
+from alpharay.serve.transport.clients import SampleLost
+
+from .fakes import NAMES, TESTS, Serving, question, refusal
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def spans(monkeypatch):
+    exporter = InMemorySpanExporter()
+    tracer = tracing.tracer_of(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(tracing, "_tracer", lambda: tracer)
+    return exporter.get_finished_spans
+
+
+@pytest.fixture
+async def serving():
+    made = Serving()
+    await made.all_up()
+    yield made
+    made.finish()
+
+
+def root_of(spans):
+    (root,) = [span for span in spans if span.kind is SpanKind.SERVER]
+    return root
+
+
+def below(spans, parent):
+    return [span for span in spans if span.parent and span.parent.span_id == parent.context.span_id]
+
+
+async def test_one_trace_a_request_with_waves_samples_and_verdicts(serving, spans):
+    serving.judging.verdict = lambda text: (
+        VerdictKind.ACCEPTED if "@1.5" in text else VerdictKind.WRONG_ANSWER
+    )
+    answer = await serving.answer(alpharay={"budget": 10, "tests": TESTS, "stop_after_passes": 2}, seed=3)
+    found = spans()
+    root = root_of(found)
+    assert len({span.context.trace_id for span in found}) == 1
+    assert root.name == "chat frontier"
+    waves = below(found, root)
+    assert next(wave.name for wave in waves) == "wave 1"
+    samples = [span for wave in waves for span in below(found, wave)]
+    assert len(samples) == answer["alpharay"]["drawn"]
+    judged = [span for span in samples if below(found, span)]
+    labels = Counter(below(found, span)[0].attributes["gen_ai.evaluation.score.label"] for span in judged)
+    assert labels["accepted"] == 2
+    assert {span.attributes["gen_ai.request.model"] for span in samples} == set(NAMES)
+    assert len({span.attributes["gen_ai.request.seed"] for span in samples}) == len(samples)
+    assert all(span.kind is SpanKind.CLIENT for span in samples)
+    assert root.attributes["alpharay.drawn"] == answer["alpharay"]["drawn"]
+    assert root.attributes["gen_ai.response.id"] == answer["id"]
+    assert root.attributes["gen_ai.usage.output_tokens"] == answer["alpharay"]["usage"]["completion_tokens"]
+    assert not any("a + b?" in str(span.attributes) for span in found)
+
+
+async def test_of_many_samples_the_later_ones_are_events_of_their_wave(serving, spans):
+    await serving.answer(alpharay={"budget": 100, "tests": TESTS})
+    found = spans()
+    waves = below(found, root_of(found))
+    kept = sum(len(below(found, wave)) for wave in waves)
+    assert kept == tracing.MOST_SPANS
+    events = [event for wave in waves for event in wave.events]
+    assert kept + len(events) == 100
+    assert all(event.attributes["alpharay.verdict"] == "wrong_answer" for event in events)
+    assert all(event.attributes["alpharay.member"] in NAMES for event in events)
+
+
+async def test_the_callers_trace_goes_on_and_is_passed_to_the_engines(serving, spans):
+    await serving.chat(headers={"traceparent": PARENT}, alpharay={"budget": 5})
+    found = spans()
+    root = root_of(found)
+    assert f"{root.context.trace_id:032x}" == PARENT.split("-")[1]
+    assert f"{root.parent.span_id:016x}" == PARENT.split("-")[2]
+    sent = {headers["traceparent"].split("-")[2] for *_, headers in serving.engines.calls}
+    samples = [span for wave in below(found, root) for span in below(found, wave)]
+    assert sent == {f"{span.context.span_id:016x}" for span in samples}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_is_passed_through_has_its_sample(serving, spans, stream):
+    response = await serving.chat(model=NAMES[2], stream=stream)
+    assert response.status_code == 200
+    found = spans()
+    root = root_of(found)
+    (wave,) = below(found, root)
+    (sample,) = below(found, wave)
+    assert sample.name == f"chat {NAMES[2]}"
+    assert root.attributes["alpharay.outcome"] == "ok"
+    (*_, headers) = serving.engines.calls[0]
+    assert headers["traceparent"].split("-")[2] == f"{sample.context.span_id:016x}"
+
+
+async def test_lost_samples_are_errors_and_refused_requests_are_not(serving, spans):
+    serving.engines.faults = {NAMES[0]: [SampleLost("gone")]}
+    await serving.answer(alpharay={"budget": 5, "tests": TESTS})
+    lost = [span for span in spans() if span.attributes.get("error.type") == "lost"]
+    assert [span.status.status_code for span in lost] == [StatusCode.ERROR]
+    serving.engines.faults = {name: [refusal(400, "no")] for name in NAMES}
+    response = await serving.http.post(
+        messages.PATH, json={**question(max_tokens=5), "alpharay": {"budget": 2}}
+    )
+    assert response.status_code == 400
+    last = [span for span in spans() if span.kind is SpanKind.SERVER][-1]
+    assert last.attributes["alpharay.outcome"] == "invalid"
+    assert last.status.status_code is StatusCode.UNSET
+
+
+async def test_every_span_ends_with_its_request(serving, spans):
+    await serving.answer(alpharay={"budget": 50, "tests": TESTS, "deadline_s": 0.02})
+    found = spans()
+    known = {span.context.span_id for span in found}
+    assert all(span.end_time is not None for span in found)
+    assert {span.parent.span_id for span in found if span.parent} <= known
+
+
+async def test_without_the_variables_nothing_is_traced_or_passed_on(serving):
+    await serving.answer(alpharay={"budget": 5})
+    assert tracing.begin("chat", {"traceparent": PARENT}) is tracing.OFF
+    assert not any("traceparent" in headers for *_, headers in serving.engines.calls)
+
+
+@pytest.mark.parametrize(
+    ("variables", "on"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/v1/traces"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "console"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_TRACES_EXPORTER": "none"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_SDK_DISABLED": "TRUE"}, False),
+    ],
+)
+def test_the_standard_variables_switch_it(variables, on):
+    assert tracing.is_on(variables) is on
+
+
+def test_spans_go_to_the_collector_that_the_variables_name(monkeypatch):
+    bodies = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self):
+            bodies.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    collector = HTTPServer(("127.0.0.1", 0), Collector)
+    thread = threading.Thread(target=collector.serve_forever)
+    thread.start()
+    try:
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}"}
+        for name, value in (variables | {"OTEL_EXPORTER_OTLP_COMPRESSION": "none"}).items():
+            monkeypatch.setenv(name, value)
+        processor = tracing._exporting(variables)
+        tracing.tracer_of(processor).start_span("chat frontier").end()
+        assert processor.force_flush(30_000)
+        processor.shutdown()
+    finally:
+        collector.shutdown()
+        thread.join()
+        collector.server_close()
+    ((path, body),) = bodies
+    assert path == "/v1/traces"
+    (resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
+    assert resource.scope_spans[0].spans[0].name == "chat frontier"
+    assert {item.key: item.value.string_value for item in resource.resource.attributes}[
+        "service.name"
+    ] == "alpharay"
+
+
+def test_a_protocol_that_is_none_is_named_with_the_way_out():
+    with pytest.raises(ValueError, match=r"choose http/protobuf or grpc"):
+        tracing._exporting({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
