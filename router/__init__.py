@@ -1,7 +1,7 @@
-"""What to draw next, when to stop, and which answer wins: decided without I/O, clock or Ray.
+"""Decides what to draw next, when to stop and which answer wins, without I/O, clock or Ray.
 
-One request is one `Session`. The server, offline replay and the tests drive the same object:
-`step(events)` takes what became of its draws and returns the next ones, until it returns a `Stop`.
+One request is one `Session`. The server, offline replay and the tests drive the same object: `step(events)` takes the
+outcomes of its draws and returns the next draws, until it returns a `Stop`.
 """
 
 from alpharay.router.draw import Candidate, Decision, Draw, Evidence, Member

@@ -30,12 +30,12 @@ FOLDS = 5
 RESAMPLES = 4000
 _HALVINGS = 20
 _REPEATS = 10
-# Differences below it are rounding.
+# Smaller differences are rounding errors.
 _NOTHING = 1e-9
 
 
 class TooLittle(ValueError):
-    """The outcomes are too few for an audit; the text says what is missing."""
+    """The outcomes are too few for an audit; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +48,13 @@ class Interval:
 
     @property
     def sign(self) -> int:
-        """1 or -1 when the interval lies wholly above or below 0, else 0."""
+        """1 or -1 if the interval lies entirely above or below 0, else 0."""
         return int(self.low > _NOTHING) - int(self.high < -_NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberAudit:
-    """One member alone. samples: judged ones in all. Failures: shares of those samples."""
+    """One member alone. samples: its judged samples. incorrect, inefficient: shares of those samples."""
 
     alpha: float | None
     samples: int
@@ -65,9 +65,9 @@ class MemberAudit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ensemble:
-    """A way to spend k samples. gain: against the cross-validated best single member, problem by problem.
+    """A way to spend k samples. gain: over the cross-validated best single member, paired by problem.
 
-    splits: samples of each member, where one way was chosen from all problems.
+    splits: samples of each member, where a single split was chosen on all problems.
     """
 
     pass_at: Mapping[int, float]
@@ -130,8 +130,8 @@ def audit(
 ) -> Audit:
     """The audit of recorded outcomes.
 
-    budget: the one to decide at; None: the largest that every member of the frontier has samples for.
-    baselines: groups of members that are not of the frontier, by the group's name.
+    budget: the budget that the decision is about; None: the largest that every frontier member has samples for.
+    baselines: groups of members outside the frontier, by the group's name.
     resamples: bootstrap samples of the problems.
 
     Raises TooLittle.
@@ -182,9 +182,9 @@ def audit(
         solves_alone=solved.T @ (1 - solved) / len(solved),
         only_one={
             outcomes.members[number].name: float(
-                np.mean(solved[:, place] * np.prod(np.delete(1 - solved, place, axis=1), axis=1))
+                np.mean(solved[:, column] * np.prod(np.delete(1 - solved, column, axis=1), axis=1))
             )
-            for place, number in enumerate(table.frontier)
+            for column, number in enumerate(table.frontier)
         },
         reasons=table.reasons(),
         redundancy={
@@ -198,20 +198,24 @@ def audit(
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """Share solved by a member that was chosen on other problems, and the same of every bootstrap sample."""
+    """Share solved by a member that was chosen on other problems: the estimate, and its value in every bootstrap
+    sample.
+    """
 
     value: float
     resampled: Floats
 
 
 def _chosen(weights: Floats, solved: Floats, held: NDArray[np.bool_]) -> Floats:
-    """What the member that is best on the other problems adds on those held out; weights: [resamples, problems]."""
+    """The share solved on held-out problems by the member that is best on the others; weights: [resamples,
+    problems].
+    """
     best = (weights[:, ~held] @ solved[~held]).argmax(axis=1)
     return np.asarray(np.take_along_axis(weights[:, held] @ solved[held], best[:, np.newaxis], axis=1)[:, 0])
 
 
 class _Table:
-    """The counts of the problems that take part, and what is computed once from them.
+    """The counts of the audited problems, and what is computed once from them.
 
     curves: [k, problems, members], the chance that k samples of a member fail; a problem with a few samples
     less than k counts with all it has.
@@ -244,9 +248,9 @@ class _Table:
         self.curves = filled_failure_curve(counts.samples, counts.solved, int(counts.typical.max()))
         problems = len(counts.samples)
         generator = np.random.default_rng(seed)
-        # Who is in which fold, several times over: the mean hangs less on the luck of one split.
+        # Repeated random folds: the mean depends less on the luck of a single split.
         self.folds = [generator.permutation(problems) % min(FOLDS, problems) for _ in range(_REPEATS)]
-        # How often each problem is in each bootstrap sample: one for all, so that differences are paired.
+        # The weight of each problem in each bootstrap sample, shared by all estimates, so that differences are paired.
         self.resamples = (
             generator.multinomial(problems, np.full(problems, 1 / problems), resamples) / problems
         )
@@ -256,15 +260,14 @@ class _Table:
         return np.array([known.index(name) for name in names])
 
     def least(self, members: NDArray[np.int64]) -> int:
-        """Samples that every one of those members has of nearly every problem."""
+        """Samples of nearly every problem that each of those members has."""
         return int(self._counts.typical[members].min())
 
     def gain(self, values: Floats, single: Single) -> Interval:
-        """Of the mean over problems against a best single member that each bootstrap sample chooses anew.
+        """Interval of the mean over problems, less a best single member that each bootstrap sample chooses again.
 
-        values: [problems]. Were the choices kept, the interval would leave out that they might have been
-        others. It is centred on the estimate: a bootstrap sample holds problems twice, which makes choosing
-        look easier than it is.
+        values: [problems]. Fixed choices would leave their own uncertainty out of the interval. It is centred on the
+        estimate: a bootstrap sample holds problems twice, which makes choosing look easier than it is.
         """
         spread = self.resamples @ values - single.resampled
         low, high = middle(spread - spread.mean())
@@ -272,7 +275,7 @@ class _Table:
         return Interval(value=gain, low=gain + low, high=gain + high)
 
     def ratio(self, part: NDArray[np.int64], whole: NDArray[np.int64]) -> Interval:
-        """Of all samples of the problems together; the problems are resampled."""
+        """Interval of the ratio over all samples of the problems together; problems are resampled."""
         low, high = middle((self.resamples @ part) / (self.resamples @ whole))
         return Interval(value=float(part.sum() / whole.sum()), low=low, high=high)
 
@@ -292,8 +295,8 @@ class _Table:
         )
 
     def best_single(self) -> tuple[dict[int, Single], str]:
-        """Of each k, how the best member of the other folds does; and the best of all."""
-        found = {}
+        """For each k, the share solved by the best member of the other folds; and the best member over all problems."""
+        by_budget = {}
         for k in self.budgets:
             solved = 1 - self.curves[k][:, self.frontier]
             mean, resampled = 0.0, np.zeros(len(self.resamples))
@@ -303,12 +306,14 @@ class _Table:
                     held = fold_of == fold
                     mean += float(_chosen(everyone, solved, held)[0])
                     resampled += _chosen(self.resamples, solved, held)
-            found[k] = Single(mean / len(self.folds), resampled / len(self.folds))
+            by_budget[k] = Single(mean / len(self.folds), resampled / len(self.folds))
         best = (1 - self.curves[self.budget][:, self.frontier]).mean(axis=0).argmax()
-        return found, self._members[self.frontier[best]].name
+        return by_budget, self._members[self.frontier[best]].name
 
     def portfolio(self) -> tuple[dict[int, Floats], NDArray[np.int64]]:
-        """Of each k, how the schedule of the other folds does on each problem; and the schedule of all."""
+        """For each k, the chance that the schedule of the other folds solves each problem; and the schedule of all
+        problems.
+        """
         samples, solved = self._counts.samples[:, self.frontier], self._counts.solved[:, self.frontier]
         curves = self.curves[..., self.frontier]
         values = {k: np.zeros(len(samples)) for k in self.budgets}
@@ -322,7 +327,7 @@ class _Table:
         return values, greedy_schedule(samples, solved, longest)
 
     def reasons(self) -> dict[int, Reason]:
-        """Up to half of the samples: what a sample is worth after k failures needs samples beside those k."""
+        """For k up to half of the samples: the worth of a sample after k failures needs samples beyond those k."""
         samples, solved = self._counts.samples[:, self.frontier], self._counts.solved[:, self.frontier]
         names = tuple(self._members[number].name for number in self.frontier)
         reasons = {}
@@ -336,10 +341,10 @@ class _Table:
         return reasons
 
     def oracle(self) -> dict[int, Floats]:
-        """Of each k up to half of the samples, the member that did best on the problem's other half.
+        """For each k up to half of the samples, the member that did best on the other half of the problem's samples.
 
-        A member chosen on few samples is now and then the wrong one, so this is a lower bound; choosing and
-        judging on the same samples would be an upper one, and by a lot.
+        A member chosen on few samples is sometimes the wrong one, so this is a lower bound; choosing and measuring on
+        the same samples would give an upper bound, and a loose one.
         """
         samples, solved = self._counts.samples[:, self.frontier], self._counts.solved[:, self.frontier]
         budgets = [k for k in self.budgets if k <= self.least(self.frontier) // 2]
@@ -354,7 +359,7 @@ class _Table:
                 (half, first, samples - half, solved - first),
                 (samples - half, solved - first, half, first),
             ):
-                # Among equals on this problem the member that is best overall.
+                # Ties on this problem go to the member that is best overall.
                 best = (c / np.maximum(n, 1) + 1e-6 * overall).argmax(axis=1)
                 curve = filled_failure_curve(other_n[rows, best], other_c[rows, best], max(budgets))
                 for k in budgets:
@@ -401,7 +406,7 @@ def advice(result: Audit) -> str:
 
 
 def _elsewhere(result: Audit) -> str:
-    """Where an ensemble pays at some other budget, the one at which it gains most."""
+    """A clause about the other budget at which an ensemble gains most, if there is one."""
     pays = [k for k in result.portfolio.gain if result.pays_at(k)]
     if not pays:
         return ""
@@ -414,7 +419,7 @@ def _elsewhere(result: Audit) -> str:
 
 
 def why(result: Audit) -> str:
-    """In one sentence what decides whether a split beats the best single member; empty where it cannot be tested."""
+    """One sentence: what decides whether a split beats the best single member; empty where it cannot be tested."""
     k = max((k for k in result.reasons if k <= result.budget), default=None)
     if k is None:
         return ""

@@ -19,13 +19,13 @@ import numpy as np
 from alpharay.router.schedule import SCHEDULED, greedy_schedule, next_turns
 from alpharay.router.seeds import MAX_SAMPLES_PER_MEMBER
 
-# A schedule of the batch's own is chosen again when so much more is known.
+# The batch's own schedule is recomputed when the outcomes have grown by this factor.
 _CHOSEN_AGAIN = 1 / 8
 
 
 @dataclass(frozen=True, slots=True)
 class BatchDraw:
-    """One sample that is to be drawn. problem: its number. sample: 0, 1, … among the member's of that problem."""
+    """One sample to draw. problem: its index. sample: 0, 1, … among this member's samples of that problem."""
 
     problem: int
     member: str
@@ -34,12 +34,12 @@ class BatchDraw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPlan:
-    """budget: samples over all problems. passes: after which a problem gets no more.
+    """budget: samples over all problems. passes: number of passes that closes a problem.
 
-    schedule: the members of a problem's samples 1, 2, 3, …; empty: it is learnt from the batch itself.
-    most_per_problem: samples of one problem; None: as many as have seeds.
+    schedule: the members of a problem's samples 1, 2, 3, …; empty: learnt from the batch itself.
+    most_per_problem: limit of samples per problem; None: as many as there are seeds for.
 
-    Raises ValueError: nothing to draw from or for, or a schedule that names another member.
+    Raises ValueError: no members or no problems, or a schedule that names an unknown member.
     """
 
     members: tuple[str, ...]
@@ -61,10 +61,12 @@ class BatchPlan:
 
 @dataclass(slots=True)
 class _State:
-    """Of one problem. drawn: samples begun of each member, those under way included."""
+    """State of one problem. drawn: samples started of each member, those under way included."""
 
     drawn: Counter[str] = field(default_factory=Counter)
-    free: dict[str, list[int]] = field(default_factory=dict)  # numbers below `drawn` that nobody has
+    free: dict[str, list[int]] = field(
+        default_factory=dict
+    )  # sample indices below `drawn` that are not in use
     under_way: int = 0
     finished: int = 0
     passes: int = 0
@@ -88,7 +90,7 @@ class Batch:
         self.under_way = 0
         self.solved = 0
         self._states = [_State() for _ in range(plan.problems)]
-        # (samples begun, problem) of every problem that may be drawn now, and entries that are out of date beside them.
+        # (samples started, problem) of every problem that may be drawn now; stale entries are skipped when popped.
         self._waiting = [(0, problem) for problem in range(plan.problems)]
         shape = (plan.problems, len(plan.members))
         self._samples = np.zeros(shape, dtype=np.int64)
@@ -99,14 +101,14 @@ class Batch:
 
     @property
     def open(self) -> int:
-        """Problems that may get more samples, were there budget enough."""
+        """Problems that may get more samples if the budget allows."""
         return sum(self._is_open(state) for state in self._states)
 
     def draws(self, at_once: int) -> list[BatchDraw]:
         """The draws to start so that up to `at_once` are under way.
 
-        Of a problem no more are under way than have come to nothing before, so that a pass wastes at most half of
-        its samples however few problems are left.
+        A problem has at most as many draws under way as have failed before, so that a pass wastes at most half of its
+        samples however few problems are left.
         """
         room = min(at_once - self.under_way, self.plan.budget - self.spent)
         chosen: list[BatchDraw] = []
@@ -119,13 +121,13 @@ class Batch:
         return chosen
 
     def record(self, draw: BatchDraw, passed: bool | None) -> None:
-        """What came of a draw under way. None: it could not be judged, which says nothing."""
+        """Records the outcome of a draw under way. passed: None if it could not be judged, which counts neither way."""
         self._states[draw.problem].under_way -= 1
         self.under_way -= 1
         self._count(draw, passed)
 
     def recall(self, draw: BatchDraw, passed: bool | None) -> None:
-        """What came of a draw of an earlier run. All of them are told before the first `draws`."""
+        """Records the outcome of a draw of an earlier run. Call it for all of them before the first `draws`."""
         state = self._states[draw.problem]
         free = state.free.setdefault(draw.member, [])
         if draw.sample < state.drawn[draw.member]:
@@ -137,7 +139,7 @@ class Batch:
         self._count(draw, passed)
 
     def lost(self, draw: BatchDraw) -> None:
-        """The draw came to nothing: its sample goes back into the budget."""
+        """Records that a draw was lost: its sample returns to the budget."""
         state = self._states[draw.problem]
         state.under_way -= 1
         state.free.setdefault(draw.member, []).append(draw.sample)
@@ -146,7 +148,7 @@ class Batch:
         self._wait(draw.problem)
 
     def close(self, problem: int) -> None:
-        """No more samples of it: it cannot be sampled."""
+        """Stops drawing samples of a problem, since it cannot be sampled."""
         self._states[problem].closed = True
 
     def _count(self, draw: BatchDraw, passed: bool | None) -> None:
@@ -160,7 +162,7 @@ class Batch:
         self._wait(draw.problem)
 
     def _wait(self, problem: int) -> None:
-        """After every change of its state: a batch may have ten thousand problems, which are not all looked at again."""
+        """Queues a problem again after a change of its state; scanning all problems of a large batch would be slow."""
         if self._may_be_drawn(problem):
             heapq.heappush(self._waiting, (self._states[problem].begun, problem))
 
@@ -194,7 +196,7 @@ class Batch:
     def _member(self, problem: int, drawable: list[str], had: Counter[str]) -> str:
         if not self.plan.schedule:
             if not had.total():
-                # First samples go round, so that the batch tells of every member from the beginning.
+                # First samples rotate over members, so that the batch has data on every member from the start.
                 return drawable[problem % len(drawable)]
             self._learn()
         turns = next_turns(self._schedule, drawable, had, 1)

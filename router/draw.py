@@ -1,4 +1,4 @@
-"""The nouns of one request: the members it may draw from, its draws, and what came of them."""
+"""The data types of one request: its members, its draws and their candidates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Member:
     """One served point of the frontier.
 
     alpha: unitless, counted from the endpoint `low`; outside [0, 1] it extrapolates. None off the line low..high.
-    weights: of the named checkpoints, (name, weight) each; empty where they are not known or alpha says it all.
+    weights: (checkpoint name, weight) pairs; empty where they are unknown or alpha determines them.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Member:
 
     @property
     def point(self) -> dict[str, float]:
-        """Its weights by checkpoint. Without weights and alpha it is a checkpoint of its own, like no other."""
+        """Weights by checkpoint. A member without weights and alpha counts as a checkpoint of its own."""
         if self.weights:
             return dict(self.weights)
         if self.alpha is not None:
@@ -38,7 +38,7 @@ class Draw:
     index: 0, 1, … in the order in which the session decided on them.
     sample: 0, 1, … among its member's samples.
     seed: the engine's sampling seed; no two draws of a request share one, whatever their turn.
-    turn: 1 for a first attempt. repairs: the index of the draw that a later turn mends.
+    turn: 1 for a first attempt. repairs: the index of the draw that a later turn repairs.
     """
 
     index: int
@@ -81,8 +81,8 @@ NO_EVIDENCE = Evidence()
 class Candidate:
     """A finished draw, judged or not.
 
-    verdict: None when no tests were asked for or the judge could not be reached.
-    payload: the finished response as its caller wants it back; the router never looks inside.
+    verdict: None if the request has no tests or the judge was unreachable. payload: the finished response in the form
+    the driver needs; the router never reads it.
     """
 
     draw: Draw
@@ -98,12 +98,12 @@ class Candidate:
 
     @property
     def failed(self) -> bool:
-        """Known to have passed nothing. A fault of the judge's counts too: a program might bring it about."""
+        """Judged and not accepted. Judge errors count too: a program may cause one."""
         return self.verdict is not None and not self.verdict.passed
 
     @property
     def score(self) -> float:
-        """Share of the tests passed, in [0, 1]; 0 when it was not judged."""
+        """Share of tests passed, in [0, 1]; 0 if not judged."""
         if self.verdict is None or not self.verdict.total:
             return float(self.accepted)
         return self.verdict.passed / self.verdict.total

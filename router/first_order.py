@@ -21,7 +21,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """At one k. single: the best member of all problems; other: whose samples are worth most where it fails.
+    """The test at one k. single: the best member over all problems; other: the member whose samples are worth most
+    where `single` fails.
 
     worth: E[F_b H_other] / E[F_b H_b], with both members chosen on other problems than it is measured on, and its
     interval, in which they are chosen anew in each bootstrap sample. 1 is what another sample of b is worth.

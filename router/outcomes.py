@@ -1,4 +1,4 @@
-"""Recorded outcomes, column by column: what audits count and replays draw from."""
+"""Recorded outcomes in columns: audits count them, replays draw from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alpharay.router.draw import Member
 VERDICTS = tuple(VerdictKind)
 CODE = {kind: code for code, kind in enumerate(VERDICTS)}
 
-# A problem counts although up to this share of its samples is missing (judge errors, say).
+# A problem counts even if up to this share of its samples is missing (for example, judge errors).
 _MAY_MISS = 0.05
 
 Ints = NDArray[np.int64]
@@ -24,10 +24,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """One row a sample. Rows of a problem and member are in the order of their samples.
+    """One row per sample. Rows of a problem and member are in sample order.
 
-    problems, members: what the columns `problem` and `member` are indices into. A member that is not on the line
-    low..high has no alpha, and an ordinary training checkpoint, say, no weights either.
+    problems, members: what the columns `problem` and `member` are indices into. A member off the line low..high has
+    no alpha; an ordinary training checkpoint has no weights either.
     verdict: indices into VERDICTS. failed_level: of the first case that failed, -1 where there is none.
     seed: the engine's. cpu_s: CPU seconds of the slowest case. text_sha256: of the completion, hexadecimal.
     """
@@ -51,11 +51,11 @@ class Outcomes:
         return len(self.problem)
 
     def only(self, members: tuple[str, ...]) -> Self:
-        """The rows of those members, in that order."""
+        """The rows of these members, in this order."""
         by_name = {member.name: number for number, member in enumerate(self.members)}
         new = np.full(len(self.members), -1)
-        for place, name in enumerate(members):
-            new[by_name[name]] = place
+        for index, name in enumerate(members):
+            new[by_name[name]] = index
         rows = new[self.member] >= 0
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         kept = {name: column[rows] for name, column in columns.items() if isinstance(column, np.ndarray)}
@@ -65,7 +65,7 @@ class Outcomes:
 
     @cached_property
     def counts(self) -> Counts:
-        """Samples of every problem and member by what became of them; judge errors are no samples."""
+        """Samples of every problem and member by outcome; judge errors are not counted as samples."""
         table = np.zeros((len(self.problems), len(self.members), len(VERDICTS)), dtype=np.int64)
         np.add.at(table, (self.problem, self.member, self.verdict), 1)
 
@@ -84,7 +84,7 @@ class Outcomes:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Numbers of samples, each of shape (problems, members). samples: without the judge's own errors."""
+    """Numbers of samples, each of shape (problems, members). samples: excludes judge errors."""
 
     samples: Ints
     solved: Ints
@@ -94,12 +94,12 @@ class Counts:
 
     @property
     def typical(self) -> Ints:
-        """Of each member, the samples that most problems have: a lower median."""
+        """[members]: the samples that most problems have, as a lower median."""
         return np.asarray(np.sort(self.samples, axis=0)[(len(self.samples) - 1) // 2])
 
     @property
     def complete(self) -> NDArray[np.bool_]:
-        """Of each problem, whether every member has (nearly) as many samples of it as of most."""
+        """[problems]: whether every member has (nearly) as many samples of the problem as of most problems."""
         enough = self.samples >= np.maximum(1, np.ceil((1 - _MAY_MISS) * self.typical))
         return np.asarray(enough.all(axis=1))
 

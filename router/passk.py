@@ -22,7 +22,7 @@ def failure_curve(n: ArrayLike, c: ArrayLike, k_max: int) -> Floats:
     n: samples recorded, c: those that passed, 0 <= c <= n; any shapes that broadcast.
     Returns the shape (k_max + 1, *shape of n and c); NaN where k > n, for there are no such k samples.
 
-    Raises ValueError: counts that cannot be.
+    Raises ValueError: counts with c < 0 or c > n.
     """
     recorded, passed = _counts(n, c)
     k = np.arange(k_max).reshape(-1, *[1] * recorded.ndim)
@@ -36,7 +36,7 @@ def failure_curve(n: ArrayLike, c: ArrayLike, k_max: int) -> Floats:
 
 
 def filled_failure_curve(n: ArrayLike, c: ArrayLike, k_max: int) -> Floats:
-    """`failure_curve` where a problem that has a few samples less than k, since some were not judged, counts with all it has."""
+    """`failure_curve`, but a problem with fewer than k samples (some were not judged) counts with all it has."""
     curve = failure_curve(n, c, k_max)
     for k in range(1, len(curve)):
         curve[k] = np.where(np.isnan(curve[k]), curve[k - 1], curve[k])
@@ -46,7 +46,7 @@ def filled_failure_curve(n: ArrayLike, c: ArrayLike, k_max: int) -> Floats:
 def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
     """1 - C(n - c, k) / C(n, k): the chance that k samples hold a pass. Shapes as `failure_curve`.
 
-    Raises ValueError: k is larger than some n, or counts that cannot be.
+    Raises ValueError: k is larger than some n, or counts with c < 0 or c > n.
     Source: Chen et al. 2021, arXiv:2107.03374.
     """
     recorded, _ = _counts(n, c)
@@ -69,15 +69,15 @@ def split_failure(curves: Floats, split: Sequence[int]) -> Floats:
 def uniform_failure(curves: Floats, budget: int) -> Floats:
     """The chance that an equal split of the budget finds nothing; curves as for `split_failure`.
 
-    What does not divide goes to neighbouring members, and each is as often the first of them as any other:
-    the split that the policy `uniform` makes over many requests.
+    The remainder goes to neighbouring members, starting at each member equally often: the split that the policy
+    `uniform` makes over many requests.
     """
     members = curves.shape[-1]
     share, rest = divmod(budget, members)
     if not rest:
         return split_failure(curves, [share] * members)
     failures = [
-        split_failure(curves, [share + ((place - start) % members < rest) for place in range(members)])
+        split_failure(curves, [share + ((member - start) % members < rest) for member in range(members)])
         for start in range(members)
     ]
     return np.asarray(np.mean(failures, axis=0))
@@ -91,6 +91,6 @@ def budgets_up_to(samples: int) -> list[int]:
 def _counts(n: ArrayLike, c: ArrayLike) -> tuple[Ints, Ints]:
     whole, part = np.broadcast_arrays(np.asarray(n, dtype=np.int64), np.asarray(c, dtype=np.int64))
     if whole.size and not ((part >= 0) & (part <= whole)).all():
-        place = int(np.argmax(~((part >= 0) & (part <= whole)).ravel()))
-        raise ValueError(f"{part.ravel()[place]} of {whole.ravel()[place]} samples cannot have passed")
+        index = int(np.argmax(~((part >= 0) & (part <= whole)).ravel()))
+        raise ValueError(f"{part.ravel()[index]} of {whole.ravel()[index]} samples cannot have passed")
     return whole, part

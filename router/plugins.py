@@ -1,4 +1,4 @@
-"""Implementations by name: those of this package, and those that installed packages add by an entry point."""
+"""Implementations by name: built in, or added by an installed package's entry point."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PluginError(AlpharayError):
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """A mapping that looks at the entry points of `group` when a name is asked for that is not built in."""
+    """A mapping that falls back to the entry points of `group` for names that are not built in."""
 
     def __init__(self, group: str, builtin: Mapping[str, T]) -> None:
         self._group = group
@@ -49,7 +49,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._builtin[name]
 
     def load_all(self) -> None:
-        """Loads every plug-in, so that one that cannot be used is told at start. Raises PluginError."""
+        """Loads every plug-in, so that a broken plug-in is reported at start. Raises PluginError."""
         for name in self:
             self[name]
 

@@ -6,8 +6,7 @@ the recorded samples, without replacement, holds a solution:
 
     1 - prod_m C(n_m - c_m, k_m) / C(n_m, k_m)
 
-which is unbiased for k_m <= n_m. Where a member was sampled less often than the split asks, it is
-credited with the samples it has and no more.
+which is unbiased for k_m <= n_m. A member with fewer recorded samples than its share is credited with those it has.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-# Stands for log 0: far enough for exp to give 0, near enough for sums to stay finite.
+# Stands for log 0: low enough for exp to give 0, high enough for sums to stay finite.
 _NEVER = -1e4
 # Bounds of the correlation of two samples of one problem.
 _LEAST_ALIKE, _MOST_ALIKE = 0.02, 0.95
@@ -45,18 +44,18 @@ def problem_coverage(counts: Any, split: Sequence[int] | Ints) -> Floats:
 
 
 def optimal_split(counts: Any, budget: int, *, shrunk: bool = False) -> Floats:
-    """Weights [members] that sum to 1; times `budget` they are whole numbers, the best split found.
+    """Weights [members] that sum to 1; times `budget` they are integers, the best split that the search reached.
 
     The concave relaxation (drawing with replacement) is maximised over the simplex, rounded, and then
     improved by the exact formula, moving samples from member to member while that helps. The same is
     done from the uniform split and from every single member, so that in-sample the result is never
-    worse than any of those. Among equals the split with fewer members wins: who adds nothing gets nothing.
+    worse than any of those. Ties go to the split with fewer members: a member that adds nothing gets nothing.
 
-    shrunk: the split is for other problems than these. The exact formula is unbiased for any one split, but where
-    as many samples are asked for as were recorded it hardly tells a problem solved once from one solved often,
-    and the best of many splits is then the luckiest. What is maximised instead is the coverage expected of
-    fresh samples, each problem's chance having the posterior of its counts under a Beta distribution over problems
-    that is fitted to its member.
+    shrunk: the split is for other problems than these. The exact formula is unbiased for any single split, but when
+    the split uses as many samples as were recorded it hardly distinguishes a problem solved once from a problem
+    solved often, and the best of many splits is then the luckiest. Instead the expected coverage of fresh samples is
+    maximised: each problem's solve probability has the posterior of its counts under a Beta distribution over
+    problems that is fitted per member.
 
     Raises ValueError as `problem_coverage` does, or for a budget below 1 or no problems.
     """
@@ -67,9 +66,9 @@ def optimal_split(counts: Any, budget: int, *, shrunk: bool = False) -> Floats:
     uniform = np.full(members, each) + (np.arange(members) < budget - each * members)
     starts = [rounded(relaxed_weights(counts, budget), budget), uniform]
     starts += list(budget * np.eye(members, dtype=np.int64))
-    found = [_improved(table, start) for start in starts]
-    best = max(table.covered(split) for split in found)
-    equals = [split for split in found if table.covered(split) >= best - 1e-12]
+    splits = [_improved(table, start) for start in starts]
+    best = max(table.covered(split) for split in splits)
+    equals = [split for split in splits if table.covered(split) >= best - 1e-12]
     chosen = _without_idle(table, min(equals, key=np.count_nonzero))
     return np.asarray(chosen / budget, dtype=np.float64)
 
@@ -107,7 +106,7 @@ def rounded(weights: Sequence[float] | Floats, budget: int) -> Ints:
     exact = exact / exact.sum() * budget
     split = np.floor(exact + 1e-9).astype(np.int64)
     left = budget - int(split.sum())
-    # A stable sort: among equal remainders the first member is served first.
+    # A stable sort: equal remainders are served in member order.
     split[np.argsort(-(exact - split), kind="stable")[:left]] += 1
     return np.asarray(split, dtype=np.int64)
 
@@ -126,11 +125,13 @@ class _Failures:
             raise ValueError("counts must satisfy 0 <= solved <= drawn")
         self.problems, self.members = self.drawn.shape
         most = int(self.drawn.max(initial=0))
-        self._known: dict[tuple[int, int], Floats] = {}  # a search asks for the same ones again and again
+        self._known: dict[
+            tuple[int, int], Floats
+        ] = {}  # cache: a search evaluates the same entries many times
         self._log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, most + 1)))])
 
     def of(self, member: int, samples: int) -> Floats:
-        """[problems]; not to be written to."""
+        """[problems]; read-only."""
         known = self._known.get((member, samples))
         if known is None:
             known = self._known[member, samples] = self._computed(member, samples)
@@ -142,7 +143,7 @@ class _Failures:
         possible = n - c >= k
         left = np.where(possible, n - c - k, 0)
         value = log[n - c] + log[n - k] - log[left] - log[n]
-        # The terms are large and nearly equal: what is exactly 0 must not come out as 1e-14.
+        # The terms are large and nearly equal: an exact 0 must not become 1e-14.
         value = np.where((k == 0) | (c == 0), 0.0, value)
         return np.where(possible, np.minimum(value, 0.0), _NEVER)
 
@@ -172,8 +173,8 @@ class _Fresh(_Failures):
 def beta_over_problems(drawn: Ints, solved: Ints) -> tuple[float, float]:
     """(a, b) of a Beta distribution of one member's chance over problems, by its first two moments.
 
-    The spread of the observed shares is that of the chances and that of so many samples about each; the bounds
-    keep few problems from saying that all are alike, or that each is solved always or never.
+    The variance of the observed shares is that of the probabilities plus the sampling variance; the bounds keep few
+    problems from implying that all are alike, or that each is solved always or never.
     """
     samples = max(float(drawn.mean()), 1.0)
     mean = (solved.sum() + 0.5) / (drawn.sum() + 1)
@@ -184,7 +185,7 @@ def beta_over_problems(drawn: Ints, solved: Ints) -> tuple[float, float]:
 
 
 def _improved(table: _Failures, start: Ints) -> Ints:
-    """Moves samples from one member to another, first many at a time, while that covers more."""
+    """Moves samples between members, in decreasing steps, while coverage increases."""
     split, stride = start.copy(), max(1, int(start.sum()) // 2)
     now = table.covered(split)
     while stride:
@@ -205,7 +206,7 @@ def _improved(table: _Failures, start: Ints) -> Ints:
 
 
 def _without_idle(table: _Failures, split: Ints) -> Ints:
-    """Gives the samples of members that add nothing to the one that most of the budget goes to."""
+    """Reassigns samples of members that add nothing to the member with the largest share."""
     now = table.covered(split)
     for member in np.argsort(split, kind="stable"):
         if 0 < split[member] < split.sum():

@@ -1,4 +1,4 @@
-"""How often samples repeat each other: distinct programs and behaviours among so many samples of a problem."""
+"""How often samples repeat each other: distinct programs and behaviours among the samples of a problem."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ SAMPLES = 100
 class Redundancy:
     """Means over problems. programs: distinct completions; None where their hashes were not recorded.
 
-    behaviours: distinct pairs of verdict and level of the first case that failed. samples: among how many.
+    behaviours: distinct pairs of verdict and level of the first case that failed. samples: the number of samples they
+    are counted among.
     """
 
     samples: int
@@ -54,7 +55,9 @@ def redundancy(outcomes: Outcomes, members: Sequence[int], most: int = SAMPLES) 
 
 
 def _distinct(problem: Ints, kind: Ints, drawn: Ints, samples: int) -> float:
-    """Mean over problems of the expected number of kinds among so many samples: a kind is there unless all miss it."""
+    """Mean over problems of the expected number of distinct kinds among `samples` draws: a kind is present unless all
+    miss it.
+    """
     pairs, times = np.unique(np.stack([problem, kind]), axis=1, return_counts=True)
     missing = failure_curve(drawn[pairs[0]], times, samples)[samples]
     return float((1 - missing).sum() / len(drawn))

@@ -26,17 +26,17 @@ from alpharay.router.session import SamplingRequest, Session, Stop
 
 FOLDS = 5
 _NO_FOLD = -1
-# Recorded samples of each problem and member that the log holds which a policy learns from.
+# Recorded samples per problem and member in the log that a policy learns from.
 LEARNT_FROM = 16
 
 
 class NotRecorded(ValueError):
-    """A policy asked for more samples of a member than were recorded; the text says of which."""
+    """A policy needs more samples of a member than were recorded; the message names the member."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """What became of one policy. All arrays have the shape (seeds, problems).
+    """The results of one policy. All arrays have the shape (seeds, problems).
 
     solved: whether a sample passed. samples, tokens: of every draw that was started, prompts included.
     first_pass: samples that counted up to the first pass; 0 where none passed.
@@ -51,11 +51,11 @@ class Replayed:
 
 
 class Replay:
-    """Recorded outcomes, ready to be drawn from.
+    """Recorded outcomes to draw from.
 
     outcomes: their members are the frontier. Problems without a judged sample of every member are left out.
-    features: of each problem's prompt, by its id; a problem that is missing has none.
-    learnt_from: of other problems, under members of the same names; without it policies learn across folds.
+    features: returns the features of a problem's prompt, by problem id; None: no features. learnt_from: outcomes of
+    other problems, with members of the same names; without it policies learn across folds.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Replay:
     def run(
         self, policy: str, budget: int, seeds: int, *, members: Sequence[Member] = (), price: float = 0.0
     ) -> Replayed:
-        """Every problem under every seed. members: those that the request names; all when empty.
+        """Runs every problem with every seed. members: the members that the request names; empty: all.
 
         Raises NotRecorded.
         """
         shape = (seeds, len(self._problems))
-        found = Replayed(
+        replayed = Replayed(
             policy=policy,
             budget=budget,
             solved=np.zeros(shape, dtype=np.bool_),
@@ -94,35 +94,38 @@ class Replay:
             first_pass=np.zeros(shape, dtype=np.int64),
         )
         for seed in range(seeds):
-            for place, problem in enumerate(self._problems):
-                state = self.router_state(int(self._fold[place]))
+            for index, problem in enumerate(self._problems):
+                state = self.router_state(int(self._fold[index]))
                 drawable = tuple(members) or self.members
                 first_wave = state.portfolio.first_wave(member.name for member in drawable)
                 sampling = SamplingRequest(
                     members=drawable,
                     first_wave=first_wave if policy == "portfolio" else 0,
                     budget=budget,
-                    seed=mix(seed * len(self._problems) + place) >> 1,
+                    seed=mix(seed * len(self._problems) + index) >> 1,
                     stop_after_passes=1,
                     reproducible=True,
-                    rotation=seed + place,
+                    rotation=seed + index,
                     router_state=state,
                     features=tuple(self._features(self._outcomes.problems[problem])),
                     price=price,
                 )
                 session = Session(sampling, POLICIES[policy]())
                 tokens = sum(
-                    one.prompt_tokens + one.completion_tokens for one in self._drive(session, int(problem))
+                    candidate.prompt_tokens + candidate.completion_tokens
+                    for candidate in self._drive(session, int(problem))
                 )
-                found.solved[seed, place] = session.passes > 0
-                found.samples[seed, place] = session.drawn.total()
-                found.tokens[seed, place] = tokens
-                passing = (number for number, one in enumerate(session.candidates, 1) if one.accepted)
-                found.first_pass[seed, place] = next(passing, 0)
-        return found
+                replayed.solved[seed, index] = session.passes > 0
+                replayed.samples[seed, index] = session.drawn.total()
+                replayed.tokens[seed, index] = tokens
+                passing = (
+                    number for number, candidate in enumerate(session.candidates, 1) if candidate.accepted
+                )
+                replayed.first_pass[seed, index] = next(passing, 0)
+        return replayed
 
     def router_state(self, fold: int) -> RouterState:
-        """What a server would have learnt from the problems of the other folds, before it met this fold's."""
+        """The state that a server would have learnt from the problems of the other folds."""
         if self._learnt_from is not None:
             return self._learnt_from.router_state(_NO_FOLD)
         if fold not in self._standings:
@@ -134,18 +137,20 @@ class Replay:
             self._standings[fold] = replace(learner.router_state(), portfolio=portfolio)
         return self._standings[fold]
 
-    def _schedule(self, places: NDArray[np.bool_]) -> tuple[str, ...]:
-        """What an audit of those problems would recommend, by all of their samples; of none, nothing."""
-        if not places.any():
+    def _schedule(self, chosen: NDArray[np.bool_]) -> tuple[str, ...]:
+        """The schedule that an audit of those problems would recommend from all their samples; empty without
+        problems.
+        """
+        if not chosen.any():
             return ()
-        counts = self._outcomes.counts.at(self._problems[places])
+        counts = self._outcomes.counts.at(self._problems[chosen])
         schedule = greedy_schedule(counts.samples, counts.solved, SCHEDULED)
         return tuple(self.members[member].name for member in schedule)
 
-    def _log(self, places: NDArray[np.int64]) -> Iterator[LoggedOutcome]:
-        """Some recorded samples of those problems, one member after the other, as a uniform policy's log has them."""
-        for place in np.random.default_rng(1).permutation(places):
-            problem = int(self._problems[place])
+    def _log(self, chosen: NDArray[np.int64]) -> Iterator[LoggedOutcome]:
+        """Recorded samples of those problems with members alternating, as in the log of a uniform policy."""
+        for index in np.random.default_rng(1).permutation(chosen):
+            problem = int(self._problems[index])
             name = self._outcomes.problems[problem]
             features = tuple(self._features(name))
             draw = 0
@@ -170,7 +175,7 @@ class Replay:
                         draw += 1
 
     def _drive(self, session: Session, problem: int) -> Iterator[Candidate]:
-        """Every draw that the session starts, finished or not when it stops."""
+        """Yields every draw that the session starts, including those unfinished when it stops."""
         numbers = {member.name: number for number, member in enumerate(self.members)}
         order = {
             member.name: np.random.default_rng([session.sampling.seed, number]).permutation(
@@ -210,7 +215,7 @@ class Replay:
 
 
 def _grouped(outcomes: Outcomes) -> dict[tuple[int, int], NDArray[np.int64]]:
-    """Per problem and member the rows of its judged samples."""
+    """Row indices of the judged samples, per (problem, member)."""
     judged = np.flatnonzero(outcomes.verdict != CODE[VerdictKind.JUDGE_ERROR])
     keys = outcomes.problem[judged] * len(outcomes.members) + outcomes.member[judged]
     order = np.argsort(keys, kind="stable")

@@ -20,10 +20,10 @@ Floats = NDArray[np.float64]
 
 # Samples of a recommended schedule; past its end it repeats its second half.
 SCHEDULED = 250
-# Samples from the front of a schedule whose members the first wave has one sample for each of.
+# Leading samples of a schedule; the first wave has one sample for each member among them.
 _FRONT = 16
-# A run goes on while another sample of its member gains this share of what the best member's would: without it nearly
-# equal members alternate, and nobody can read the schedule.
+# A run continues while another sample of its member gains at least this share of the best member's gain. Without it
+# nearly equal members alternate, and the schedule is unreadable.
 _STAYS = 0.98
 
 
@@ -38,8 +38,8 @@ class Recommendation:
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def first_wave(self, members: Iterable[str]) -> int:
-        """Samples that are worth drawing before anything is known: as many as there are members at the front of the
-        schedule for these; 0 where it names none of them.
+        """Samples in the first wave: the number of distinct members at the front of the schedule for these members; 0
+        if it names none of them.
         """
         drawable = set(members)
         turns = [name for name in self.schedule if name in drawable]
@@ -59,8 +59,8 @@ class Recommendation:
 def greedy_schedule(samples: Any, solved: Any, length: int) -> Ints:
     """[length] member numbers, each the member that covers most of what those before it leave unsolved.
 
-    samples, solved: [problems, members], recorded samples and those that passed. A chance is shrunk by one
-    pseudo-sample that passes as often as the member's samples do over all problems.
+    samples, solved: [problems, members], recorded samples and those that passed. Solve probabilities are shrunk by
+    one pseudo-sample that passes as often as the member's samples do over all problems.
 
     Raises ValueError: no problems, or a length below 1.
     """
@@ -78,11 +78,11 @@ def shrunk_chances(samples: Ints, solved: Ints) -> Floats:
 
 
 def greedy_schedules(chances: Floats, weights: Floats, length: int) -> Ints:
-    """[sets, length]: the schedule of each set of problems at once, for bootstraps.
+    """[sets, length]: the schedules of several sets of problems at once, for bootstraps.
 
     chances: [problems, members]. weights: [sets, problems], how much each problem counts in each set.
     """
-    left = weights.copy()  # weight of a problem times the chance that it is still unsolved
+    left = weights.copy()  # problem weight times the probability that it is still unsolved
     rows = np.arange(len(weights))
     schedules = np.empty((len(weights), length), dtype=np.int64)
     for position in range(length):
@@ -97,7 +97,7 @@ def greedy_schedules(chances: Floats, weights: Floats, length: int) -> Ints:
 
 
 def splits_of(schedule: Sequence[str], budgets: Sequence[int]) -> dict[int, dict[str, int]]:
-    """Per budget, the samples of each member that the schedule amounts to; budgets beyond its end are left out."""
+    """Per budget, the schedule's samples of each member; budgets beyond its end are omitted."""
     return {k: dict(Counter(schedule[:k])) for k in budgets if k <= len(schedule)}
 
 

@@ -1,7 +1,7 @@
 """Sampling seeds that never overlap within a request and practically never between requests.
 
-An engine given the same prompt and the same seed repeats itself, so two draws with one seed are
-one draw paid twice. A seed has 63 bits: the request's own part, then the member, then the sample:
+An engine repeats itself for the same prompt and seed, so a second draw with the same seed is wasted. A seed has 63
+bits: the request's own part, then the member, then the sample:
 
     43 bits of mix(request seed) | 8 bits member index | 12 bits sample index
 

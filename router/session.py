@@ -1,4 +1,4 @@
-"""One request as a state machine: waves of draws, what came of them, when to stop."""
+"""One request as a state machine: waves of draws, their outcomes, and when to stop."""
 
 from __future__ import annotations
 
@@ -28,19 +28,18 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingRequest:
-    """What one request asks of the frontier.
+    """The sampling parameters of one request.
 
     budget: samples over all members, at least 1.
-    stop_after_passes: accepted candidates after which nothing more is drawn; None when nothing is judged.
-    greedy: sampling is deterministic, so that a member's second sample would repeat its first.
-    reproducible: the caller gave the seed and expects the same candidates again. Outcomes then count
-        in the order of the draws, not of their arrival: slower engines must not change the answer.
-    turns: attempts at one candidate: failed ones may be repaired, out of the same budget, so often less one.
-    least: samples drawn whatever they cost: the choices of the answer.
-    first_wave: samples of the first wave; 0: one of each member.
+    stop_after_passes: accepted candidates after which drawing stops; None if nothing is judged. greedy: sampling is
+    deterministic, so that a member's second sample would repeat its first. reproducible: the caller set the seed and
+    expects the same candidates again. Outcomes then count in draw order, not in arrival order: slower engines must
+    not change the answer. turns: attempts per candidate: a failed candidate may be repaired up to turns - 1 times,
+    from the same budget. least: samples drawn regardless of price: the choices of the answer. first_wave: samples of
+    the first wave; 0: one per member.
     rotation, features, price: see `PolicyState`.
-    prefer: the member that is drawn from first while it can answer, whatever the policy says: the engine that has
-        the conversation in its prefix cache.
+    prefer: the member of the first draw while it is available, overriding the policy: its engine has the conversation
+    in its prefix cache.
     """
 
     members: tuple[Member, ...]
@@ -71,19 +70,19 @@ class SamplingRequest:
 
     @property
     def effective_budget(self) -> int:
-        """Samples worth drawing: one a member, and its later turns, where more would only repeat it."""
+        """Samples worth drawing: when greedy, one per member and its later turns, since more would repeat it."""
         return min(self.budget, len(self.members) * self.turns) if self.greedy else self.budget
 
 
-# A member that failed this often within one request is not waited for any longer.
+# A member with this many losses within a request is given up.
 GIVE_UP_AFTER = 5
-# The next wave starts while up to this share of the last one is still out: a straggler idles no engine.
+# The next wave starts while up to this share of the last wave is still under way: stragglers idle no engine.
 _LATE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Event: our side failed to finish a draw. Its sample goes back into the budget.
+    """Event: the server failed to finish a draw. Its sample returns to the budget.
 
     Its member is not drawn from again until `Revived`, and after GIVE_UP_AFTER losses never.
     """
@@ -93,19 +92,19 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """Event: these members cannot answer now, so that nothing is drawn from them until `Revived`."""
+    """Event: these members are unavailable; nothing is drawn from them until `Revived`."""
 
     members: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Revived:
-    """Event: members that lost a draw may be drawn from again."""
+    """Event: unavailable members may be drawn from again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """Event: the time is up. What has been observed is all there is, and `unjudged` candidates count as they are."""
+    """Event: the deadline has passed. Nothing more will be observed; `unjudged` candidates count without a verdict."""
 
     unjudged: tuple[Candidate, ...] = ()
 
@@ -130,7 +129,9 @@ class Session:
         self.drawn: Counter[str] = Counter()
         self.candidates: list[Candidate] = []
         self._policy = policy
-        self._counted: Counter[str] = Counter()  # drawn, and decided on but not handed out yet
+        self._counted: Counter[str] = (
+            Counter()
+        )  # draws handed out, and those decided on but not handed out yet
         self._numbers = {member.name: number for number, member in enumerate(sampling.members)}
         self._losses: Counter[str] = Counter()
         self._down: set[str] = set()
@@ -180,7 +181,7 @@ class Session:
     def _lost(self, draw: Draw) -> None:
         self._undo(draw)
         self.drawn[draw.member] -= 1
-        if draw.member not in self._down:  # one death of an engine loses all that it had: that counts once
+        if draw.member not in self._down:  # an engine death loses all its draws but counts as a single loss
             self._down.add(draw.member)
             self._losses[draw.member] += 1
         self._take_in_order()
@@ -208,7 +209,7 @@ class Session:
         ]
 
     def _decide(self) -> None:
-        """Decides on the next draws, once most of the last wave is in."""
+        """Decides on the next draws once most of the last wave has arrived."""
         if self.stopped:
             return
         waiting = len(self._pending) + len(self._early)
@@ -225,17 +226,17 @@ class Session:
         self._decided += draws
 
     def _repair(self, samples: int) -> list[Draw]:
-        """Later turns of failed candidates, as many of the samples as should go there."""
+        """Draws that repair failed candidates, at most `samples` of them."""
         if self.sampling.turns == 1:
             return []
-        failed = [one for one in self._repairable() if one.draw.member not in self._down]
+        failed = [candidate for candidate in self._repairable() if candidate.draw.member not in self._down]
         dice = Random(mix(self.sampling.seed) ^ self._next_index)
         if self.sampling.greedy and not self._fresh_members():
-            chosen = failed[:samples]  # there is nothing else to draw
+            chosen = failed[:samples]  # nothing else to draw
         else:
             chosen = to_repair(failed, samples, self.sampling.router_state.turns, dice)
-        self._repairing |= {one.draw.index for one in chosen}
-        return [self._draw(one.draw.member, parent=one.draw) for one in chosen]
+        self._repairing |= {candidate.draw.index for candidate in chosen}
+        return [self._draw(candidate.draw.member, parent=candidate.draw) for candidate in chosen]
 
     def _draw_anew(self, samples: int, waiting: int) -> list[Draw]:
         members = [member for member in self._fresh_members() if member.name not in self._down]
@@ -269,7 +270,7 @@ class Session:
         )
 
     def _fresh_members(self) -> list[Member]:
-        """Members that a first attempt may be drawn from, now or once they are back."""
+        """Members for first attempts, available now or after `Revived`."""
         return [
             member
             for member in self.sampling.members
@@ -278,7 +279,7 @@ class Session:
         ]
 
     def _repairable(self) -> list[Candidate]:
-        """Failed candidates for a later turn by their members, now or once those are back."""
+        """Failed candidates that their members may repair, now or after `Revived`."""
         if self.sampling.turns == 1:
             return []
         return [
@@ -289,7 +290,7 @@ class Session:
         ]
 
     def _left(self) -> int:
-        """Samples that may still be drawn: of the budget, and of what there is to draw."""
+        """Samples that may still be drawn: limited by the budget and by what there is to draw."""
         left = self.sampling.effective_budget - self._counted.total()
         fresh = self._fresh_members()
         if self.sampling.greedy:
@@ -311,13 +312,13 @@ class Session:
         first = self.sampling.first_wave or len(self.sampling.members)
         size = max(math.ceil(spent * self._policy.growth), first, wanted)
         if turns and not spent:
-            # Something must be left to repair the first failures with.
+            # Leave part of the budget to repair the first failures.
             size = min(size, math.ceil(self.sampling.effective_budget / 2))
         return min(budget, spent + size)
 
     def _draw(self, name: str, parent: Draw | None = None) -> Draw:
         if self._lost_samples[name] and parent is None:
-            # What was lost never came to anything: drawing it again keeps a seeded answer the same.
+            # Draw a lost sample index again, so that a seeded request gets the same candidates.
             sample = self._lost_samples[name].pop(0)
         else:
             sample = self._next_sample[name]
@@ -343,7 +344,7 @@ class Session:
             self._repairing.discard(draw.repairs)
 
     def _take_in_order(self) -> None:
-        """Lets count what has arrived; a reproducible request waits for the draws before it."""
+        """Commits finished draws (in draw order when reproducible)."""
         first_open = self._next_index
         if self.sampling.reproducible:
             first_open = min(self._pending, default=first_open)
@@ -359,7 +360,7 @@ class Session:
             if wanted is not None and self.passes >= wanted:
                 self._stop(Stop.PASSES)
             elif self.sampling.reproducible and self.sampling.stop_after_passes is not None:
-                # Decided after the same draw whatever else has arrived, so that arrivals change nothing.
+                # Decide after the same draw regardless of other arrivals, so that arrival order changes nothing.
                 self._decide()
 
     def _stop_when_spent(self) -> None:
@@ -367,7 +368,7 @@ class Session:
             self._stop(Stop.BUDGET)
 
     def _stop(self, reason: Stop) -> None:
-        """Draws that were decided on and never handed out are not counted as drawn."""
+        """Stops the session. Draws decided on but never handed out do not count as drawn."""
         if not self.stopped:
             self.stopped = reason
             for draw in self._decided:

@@ -136,7 +136,7 @@ def run(weights: Path, problems: Path, out: Path, seed: int) -> None:
             for subject, task in tasks:
                 for problem, each in zip(task.problems, drawn.of(task), strict=True):
                     for number, passed in enumerate(each):
-                        search.tell(Draw(subject, problem, task.begun + number), passed)
+                        search.record(Draw(subject, problem, task.begun + number), passed)
     result = measured(search)
     write_report(searched, search, result, out)
     draw(searched, search, result, out / PICTURE)

@@ -23,13 +23,17 @@ class Belief:
 
     def __init__(self, mixture: Mixture, members: Sequence[Member], candidates: Sequence[Candidate]) -> None:
         """members: everyone that drew or may draw in this request."""
-        self._places = {member.name: place for place, member in enumerate(members)}
+        self._column_of = {member.name: column for column, member in enumerate(members)}
         rates = mixture.rates_of(members)
         counts = np.zeros((len(members), len(OutcomeClass)), dtype=np.int64)
-        for one in candidates:
-            outcome_class = OutcomeClass.of(one.verdict.verdict) if one.verdict else None
-            if outcome_class is not None and one.draw.turn == 1 and one.draw.member in self._places:
-                counts[self._places[one.draw.member], outcome_class] += 1
+        for candidate in candidates:
+            outcome_class = OutcomeClass.of(candidate.verdict.verdict) if candidate.verdict else None
+            if (
+                outcome_class is not None
+                and candidate.draw.turn == 1
+                and candidate.draw.member in self._column_of
+            ):
+                counts[self._column_of[candidate.draw.member], outcome_class] += 1
         log_chance = np.log(mixture.weights) + log_evidence(rates, mixture.kappa, counts)
         chance = np.exp(log_chance - log_chance.max())
         self._open: Floats = chance / chance.sum()  # [G]: of the type, and that all chosen samples fail
@@ -50,17 +54,17 @@ class Belief:
 
     def choose(self, member: str, samples: int = 1) -> None:
         """Takes it that these samples of the member are drawn too, and will fail."""
-        place = self._places[member]
+        column = self._column_of[member]
         for _ in range(samples):
-            self._open = self._open * (1 - self._rate[:, place])
-            self._tried[:, place] += 1
-            self._rate[:, place] = self._solved[:, place] / self._tried[:, place]
+            self._open = self._open * (1 - self._rate[:, column])
+            self._tried[:, column] += 1
+            self._rate[:, column] = self._solved[:, column] / self._tried[:, column]
 
     def take_under_way(self, drawn: Mapping[str, int], candidates: Sequence[Candidate]) -> None:
         """Counts the samples whose outcomes are not known yet as chosen."""
         known: dict[str, int] = {}
-        for one in candidates:
-            known[one.draw.member] = known.get(one.draw.member, 0) + 1
+        for candidate in candidates:
+            known[candidate.draw.member] = known.get(candidate.draw.member, 0) + 1
         for name, samples in drawn.items():
-            if name in self._places and samples > known.get(name, 0):
+            if name in self._column_of and samples > known.get(name, 0):
                 self.choose(name, samples - known.get(name, 0))

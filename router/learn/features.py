@@ -48,8 +48,8 @@ def features_of(prompt: str, dimension: int = DIMENSION) -> tuple[float, ...]:
 
 
 def _measured(text: str, words: list[str]) -> list[float]:
-    powers = [int(found) for found in _POWER.findall(text)]
-    numbers = [math.log10(int(found) + 1) for found in _NUMBER.findall(text)]
+    powers = [int(digits) for digits in _POWER.findall(text)]
+    numbers = [math.log10(int(digits) + 1) for digits in _NUMBER.findall(text)]
     count = max(len(words), 1)
     return [
         math.log1p(len(text)) / 10,
@@ -67,7 +67,7 @@ def _hashed(words: list[str], buckets: int) -> list[float]:
     """Words and neighbouring pairs, dampened by a square root; of length 1 unless there are none."""
     counts = [0.0] * buckets
     seen: dict[str, int] = {}
-    for gram in (*words, *(f"{one} {other}" for one, other in pairwise(words))):
+    for gram in (*words, *(f"{word} {following}" for word, following in pairwise(words))):
         seen[gram] = seen.get(gram, 0) + 1
     for gram, times in seen.items():
         code = zlib.crc32(gram.encode("utf-8", "surrogatepass"))

@@ -53,7 +53,7 @@ class Learner:
     """Folds experiences in the order of the log. Not safe for several threads at once.
 
     folded: rows so far. Counts of members, the mixture of problem types, the arms of the bandit, and
-    what mending pays are all functions of those rows alone.
+    what repairing pays are all functions of those rows alone.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Learner:
         self._fresh = 0  # of them, since the model was last fitted
         self._touched: dict[str, list[Attempt]] = {}  # the requests that those are of, and their first rows
         self._outcomes: OrderedDict[Key, tuple[str, VerdictKind]] = OrderedDict()
-        self._mended: dict[VerdictKind, tuple[int, int]] = {}
+        self._repaired: dict[VerdictKind, tuple[int, int]] = {}
         self._again: dict[VerdictKind, tuple[int, int]] = {}
         self._foretold = (0, 0.0, 0.0)  # requests, mean and variance of their outcomes' log chance a draw
         self._foretelling = Foretelling()
@@ -95,7 +95,7 @@ class Learner:
         if before is not None:
             self._correct(logged, outcome_class, before[1])
         elif logged.turn > 1:
-            self._count_turn(self._mended, logged.repaired, outcome_class)
+            self._count_turn(self._repaired, logged.repaired, outcome_class)
         else:
             self._count(logged, outcome_class)
 
@@ -106,7 +106,7 @@ class Learner:
                 solved=dict(self._solved),
                 judged=dict(self._judged),
                 folded=self.folded,
-                turns=TurnRates(dict(self._mended), dict(self._again)),
+                turns=TurnRates(dict(self._repaired), dict(self._again)),
                 mixture=self._mixture,
                 arms=dict(self._arms),
                 tokens=dict(self._tokens),
@@ -136,10 +136,10 @@ class Learner:
                 name: [_packed(arm.spread), _packed(arm.targets), arm.row] for name, arm in self._arms.items()
             },
             "window": [
-                [name, one.counts, [kind.value for kind in one.failed]] for name, one in self._window.items()
+                [name, request.counts, [kind.value for kind in request.failed]] for name, request in self._window.items()
             ],
             "outcomes": [[*key, member, kind.value] for key, (member, kind) in self._outcomes.items()],
-            "mended": {kind.value: list(tally) for kind, tally in self._mended.items()},
+            "mended": {kind.value: list(tally) for kind, tally in self._repaired.items()},
             "again": {kind.value: list(tally) for kind, tally in self._again.items()},
             "latent": self._latent and {
                 "members": [member.name for member in self._latent.members],
@@ -169,10 +169,10 @@ class Learner:
         for name, counts, failed in snapshot["window"]:
             known = {member: list(each) for member, each in counts.items()}
             self._window[name] = _Request(known, [VerdictKind(kind) for kind in failed])
-        self._rows = sum(one.rows for one in self._window.values())
+        self._rows = sum(request.rows for request in self._window.values())
         for request, draw, member, kind in snapshot["outcomes"]:
             self._outcomes[request, draw] = (member, VerdictKind(kind))
-        for mine, theirs in ((self._mended, snapshot["mended"]), (self._again, snapshot["again"])):
+        for mine, theirs in ((self._repaired, snapshot["mended"]), (self._again, snapshot["again"])):
             mine.update({VerdictKind(kind): (solved, judged) for kind, (solved, judged) in theirs.items()})
         self._touched = {
             name: [(member, outcome) for member, outcome in each]
@@ -227,8 +227,8 @@ class Learner:
             return
         solved_more = (outcome_class is OutcomeClass.SOLVED) - (was is OutcomeClass.SOLVED)
         if logged.turn > 1:
-            solved, judged = self._mended.get(logged.repaired or before, (0, 0))
-            self._mended[logged.repaired or before] = (max(0, solved + solved_more), judged)
+            solved, judged = self._repaired.get(logged.repaired or before, (0, 0))
+            self._repaired[logged.repaired or before] = (max(0, solved + solved_more), judged)
             return
         name = logged.member
         self._solved[name] = max(0, self._solved.get(name, 0) + solved_more)
@@ -262,7 +262,7 @@ class Learner:
         if self._misled():
             latest = [name for name in self._window if name in self._touched]
             self._window = OrderedDict((name, self._window[name]) for name in latest)
-            self._rows = sum(one.rows for one in self._window.values())
+            self._rows = sum(request.rows for request in self._window.values())
             self._latent = None
             self._foretelling = Foretelling()
         else:
@@ -271,7 +271,7 @@ class Learner:
         latent = self._latent
         if latent is None or latent.members != members:
             latent, steps = prior(members), max(steps, _FIRST_STEPS)
-        counts = np.array([one.of(self._members) for one in self._window.values()])
+        counts = np.array([request.of(self._members) for request in self._window.values()])
         age = np.arange(len(counts))[::-1]
         self._latent = refit(latent, counts, steps, 0.5 ** (age / _HALF_LIFE))
         self._mixture = self._latent.mixture(_DOUBT)
@@ -282,7 +282,7 @@ class Learner:
             return
         members = [member.name for member in self._latent.members]
         names = [name for name in self._touched if name in self._window]
-        met = [one.of(members) for name, one in self._window.items() if name not in self._touched]
+        met = [request.of(members) for name, request in self._window.items() if name not in self._touched]
         if len(met) < LEAST_MET:
             return
         for name in names:
@@ -300,10 +300,10 @@ class Learner:
         members, learnt = self._latent.members, self._latent.mixture()
         names = [name for name in self._touched if name in self._window]
         latest = [self._window[name].of(member.name for member in members) for name in names]
-        scores = np.array([log_chance(learnt, one) / max(int(one.sum()), 1) for one in latest])
+        scores = np.array([log_chance(learnt, counts) / max(int(counts.sum()), 1) for counts in latest])
         number, mean, variance = self._foretold
-        ignorant = sum(log_chance(unlearnt(members), one) for one in latest)
-        known = sum(log_chance(learnt, one) for one in latest)
+        ignorant = sum(log_chance(unlearnt(members), counts) for counts in latest)
+        known = sum(log_chance(learnt, counts) for counts in latest)
         error = (variance / max(len(scores), 1)) ** 0.5
         unlike = len(scores) and scores.mean() < mean - _SURPRISE * error - 0.05
         if number >= _SURPRISE_FROM and (unlike or known < ignorant - _SURPRISE):

@@ -52,13 +52,13 @@ class Mixture:
 
     def rates_of(self, members: Sequence[Member]) -> Floats:
         """[G, len(members), OutcomeClass]; a member never seen is taken to be like its neighbours."""
-        places = {member.name: place for place, member in enumerate(self.members)}
-        if all(member.name in places for member in members):
-            return self.rates[:, [places[member.name] for member in members]]
+        columns_of = {member.name: column for column, member in enumerate(self.members)}
+        if all(member.name in columns_of for member in members):
+            return self.rates[:, [columns_of[member.name] for member in members]]
         near = _kernel(members, self.members)
         columns = [
-            self.rates[:, places[member.name]]
-            if member.name in places
+            self.rates[:, columns_of[member.name]]
+            if member.name in columns_of
             else np.einsum("m,gmc->gc", near[row], self.rates)
             for row, member in enumerate(members)
         ]

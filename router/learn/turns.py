@@ -29,7 +29,7 @@ class TurnRates:
     again: of first attempts, by the verdicts that earlier draws of their request had come to.
     """
 
-    mended: Mapping[VerdictKind, Tally] = field(default_factory=dict)
+    repaired: Mapping[VerdictKind, Tally] = field(default_factory=dict)
     again: Mapping[VerdictKind, Tally] = field(default_factory=dict)
 
 
@@ -38,14 +38,14 @@ def repairable(candidates: Sequence[Candidate], turns: int) -> list[Candidate]:
 
     Each is repaired once; what comes of that may be repaired in its turn, up to `turns` in all.
     """
-    mended = {candidate.draw.repairs for candidate in candidates}
+    repaired = {candidate.draw.repairs for candidate in candidates}
     failed = [
         candidate
         for candidate in candidates
         if candidate.verdict is not None
         and OutcomeClass.of(candidate.verdict.verdict) in (OutcomeClass.INCORRECT, OutcomeClass.INEFFICIENT)
         and candidate.draw.turn < turns
-        and candidate.draw.index not in mended
+        and candidate.draw.index not in repaired
     ]
     return sorted(failed, key=lambda candidate: (-candidate.score, candidate.draw.index))
 
@@ -59,7 +59,7 @@ def to_repair(failed: Sequence[Candidate], samples: int, rates: TurnRates, dice:
             break
         assert waiting[0].verdict is not None
         kind = waiting[0].verdict.verdict
-        if _drawn(rates.mended.get(kind, (0, 0)), dice) > _drawn(rates.again.get(kind, (0, 0)), dice):
+        if _drawn(rates.repaired.get(kind, (0, 0)), dice) > _drawn(rates.again.get(kind, (0, 0)), dice):
             chosen.append(waiting.pop(0))
     return chosen
 

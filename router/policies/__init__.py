@@ -1,4 +1,4 @@
-"""Policies: which member each of the next samples goes to."""
+"""Policies: they allocate the next samples to members."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alpharay.router.policies.portfolio import Portfolio
 from alpharay.router.policies.single import Single
 from alpharay.router.policies.uniform import Uniform
 
-# Any other policy is a plug-in: a package names its class under this entry point group (docs/python.md).
+# Other policies are plug-ins: a package registers its class in this entry point group (docs/python.md).
 POLICIES: Registry[Callable[[], Policy]] = Registry(
     "alpharay.policies",
     {

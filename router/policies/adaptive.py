@@ -1,4 +1,4 @@
-"""Each sample where it is likeliest to solve what is still unsolved, given how everything before it failed."""
+"""Allocates each sample to the member most likely to solve the problem, given how all earlier samples failed."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from alpharay.router.learn.mixture import unlearnt
 from alpharay.router.policies.base import PolicyState
 from alpharay.router.policies.portfolio import Portfolio
 
-# Gains closer than this are equal, and go by turns.
+# Gains closer than this are ties, which go in rotation.
 _EQUAL = 1e-9
 
 
 class Adaptive:
     """Waves of samples by expected marginal coverage under the learnt mixture of problem types.
 
-    A wrong answer makes types likely whose solutions lie at lower alpha, a time limit those that lie
-    higher: because the log says so, and before there is a log because the grid does. With a price, the
-    sample with the most coverage per token comes next, and nothing once none is worth its tokens.
+    A wrong answer raises the probability of types whose solutions lie at lower alpha, a time limit that of types
+    whose solutions lie higher: learnt from the log, and before there is a log assumed by the grid. With a price, the
+    sample with the most coverage per token comes next, and sampling stops when none is worth its tokens.
 
-    Where there is a schedule it is followed, as `portfolio` does, until the model has foretold requests that it had not
-    learnt better than a schedule would; with a price, which a schedule knows nothing of, the model decides.
+    A schedule, if there is one, is followed as `portfolio` does, until the model has predicted requests that it had
+    not learnt from better than a schedule would. With a price, which a schedule ignores, the model always decides.
     """
 
     growth = 0.5
@@ -34,8 +34,8 @@ class Adaptive:
         mixture = state.router_state.mixture or unlearnt(tuple(everyone))
         belief = Belief(mixture, everyone, state.candidates)
         belief.take_under_way(state.drawn, state.candidates)
-        places = {member.name: place for place, member in enumerate(everyone)}
-        order = np.array([places[member.name] for member in state.in_turn])
+        column_of = {member.name: column for column, member in enumerate(everyone)}
+        order = np.array([column_of[member.name] for member in state.in_turn])
         tokens = np.array([state.router_state.tokens_of(member.name) for member in everyone])
         allocation: list[str] = []
         for _ in range(samples):
@@ -47,8 +47,8 @@ class Adaptive:
             best = float(worth.max())
             if state.price and best <= 0:
                 break
-            place = order[int(np.argmax(worth >= best - _EQUAL * max(best, _EQUAL)))]
-            name = everyone[place].name
+            column = order[int(np.argmax(worth >= best - _EQUAL * max(best, _EQUAL)))]
+            name = everyone[column].name
             belief.choose(name)
             allocation.append(name)
         return allocation

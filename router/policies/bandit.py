@@ -1,4 +1,4 @@
-"""Contextual bandits over the members: which one pays for a prompt like this, learnt while serving."""
+"""Contextual bandits over the members: which member pays for a prompt like this, learnt while serving."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from alpharay.router.learn.logged_outcome import OutcomeClass
 from alpharay.router.policies.base import PolicyState
 from alpharay.router.seeds import mix
 
-# Standard deviation assumed of a single outcome about its mean, and how far above the mean UCB looks.
+# Assumed standard deviation of a single outcome, and UCB's number of standard deviations above the mean.
 _NOISE = 0.35
 _OPTIMISM = 0.5
 
@@ -18,9 +18,9 @@ _OPTIMISM = 0.5
 class Bandit:
     """Thompson sampling, or LinUCB, on the prompt's features; reward = solved - price * tokens.
 
-    Outcomes within the request count at once, those under way as less uncertainty: so a batch is
-    spread while nothing is known, and goes to one member when that is known to be the best.
-    Reward and model after MetaLLM (arXiv:2407.10834), really updated.
+    Outcomes within the request count immediately; draws under way reduce the uncertainty. So a batch is spread while
+    nothing is known, and goes to a single member once it is known to be the best. Reward and model follow MetaLLM
+    (arXiv:2407.10834), with online updates.
     """
 
     growth = 1.0
@@ -33,11 +33,11 @@ class Bandit:
         dice = Random(mix(state.seed) ^ sum(state.drawn.values()))
         solved = dict.fromkeys((member.name for member in state.members), 0)
         judged = dict.fromkeys(solved, 0)
-        for one in state.candidates:
-            outcome_class = OutcomeClass.of(one.verdict.verdict) if one.verdict else None
-            if outcome_class is not None and one.draw.member in solved:
-                solved[one.draw.member] += outcome_class is OutcomeClass.SOLVED
-                judged[one.draw.member] += 1
+        for candidate in state.candidates:
+            outcome_class = OutcomeClass.of(candidate.verdict.verdict) if candidate.verdict else None
+            if outcome_class is not None and candidate.draw.member in solved:
+                solved[candidate.draw.member] += outcome_class is OutcomeClass.SOLVED
+                judged[candidate.draw.member] += 1
         blank = Arm.new(router_state.folded)
         arms = {}
         for member in state.in_turn:

@@ -1,4 +1,4 @@
-"""What a policy is asked, and what it may know."""
+"""The interface of a policy, and the state it decides from."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ class PolicyState:
     everyone: all members of the request, those included; left out, the same.
     drawn: per member name, the samples started and not lost.
     candidates: what came of those that count so far. budget: samples of the whole request.
-    router_state: what was known before the request began. features: of its prompt; may be empty.
-    rotation: 0, 1, 2, … differs from request to request, for fairness over requests.
-    seed: the request's own, for policies that decide by chance.
-    price: what one token costs, in solved requests; 0 when the budget is there to be used.
+    router_state: what was known before the request began. features: of its prompt; may be empty. rotation: 0, 1, 2, …
+    differs between requests, for fairness over requests. seed: the request's own, for randomised policies. price: the
+    cost of one token, in solved requests; 0: spend the budget freely.
     """
 
     members: Sequence[Member]
@@ -41,7 +40,7 @@ class PolicyState:
 
     @property
     def in_turn(self) -> Sequence[Member]:
-        """The members, begun with another one from request to request: ties are broken fairly in this order."""
+        """The members, rotated by the request's `rotation`: breaking ties in this order is fair over requests."""
         start = self.rotation % len(self.members)
         return (*self.members[start:], *self.members[:start])
 
@@ -57,6 +56,6 @@ class Policy(Protocol):
     def allocate(self, samples: int, state: PolicyState) -> list[str]:
         """The member of each of the next draws, in order.
 
-        At most `samples` of them; fewer where, at a price, no more are worth what they cost.
+        At most `samples` of them; fewer if, at a price, no more are worth their cost.
         """
         ...

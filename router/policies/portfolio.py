@@ -1,4 +1,4 @@
-"""A fixed schedule of the samples: the one that covers the most, measured on earlier problems."""
+"""A fixed schedule of the samples: the schedule with the highest coverage on earlier problems."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Portfolio:
             turns = next_turns(schedule, drawable, state.drawn, samples)
             return turns or Uniform().allocate(samples, state)
         weights = self.weights(state)
-        if sum(weights.values()) <= 0:  # none of its members can be drawn from
+        if sum(weights.values()) <= 0:  # none of its members is available
             return Uniform().allocate(samples, state)
         drawn = {name: state.drawn.get(name, 0) for name in weights}
         scale = 1 / sum(weights.values())
         allocation: list[str] = []
         for _ in range(samples):
             total = sum(drawn.values()) + 1
-            # The largest deficit first: a split in whole samples is met exactly when all of it is drawn.
+            # The largest deficit first: a split in whole samples is exact once all of it is drawn.
             name = max(weights, key=lambda name: weights[name] * scale * total - drawn[name])
             drawn[name] += 1
             allocation.append(name)
@@ -40,7 +40,7 @@ class Portfolio:
 
     @staticmethod
     def weights(state: PolicyState) -> dict[str, float]:
-        """Per drawable member, its part of the budget; learnt ones are in samples of this request's budget."""
+        """Per available member, its share of the budget; learnt shares are in samples of this request's budget."""
         names = [member.name for member in state.in_turn]
         recommended = state.router_state.portfolio.weights
         if any(recommended.get(member.name) for member in state.everyone):
@@ -58,5 +58,5 @@ class Portfolio:
         return {name: split[name] for name in names}
 
 
-# Beyond so many samples the split hardly changes any more, but its planning would take its time.
+# Beyond this many samples the split hardly changes, but planning it would take long.
 _MOST_PLANNED = 64

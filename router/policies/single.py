@@ -1,4 +1,4 @@
-"""The whole budget to one member: the best so far."""
+"""The whole budget for a single member: the best so far."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Single:
     def allocate(self, samples: int, state: PolicyState) -> list[str]:
         """All samples to one member.
 
-        A member already drawn from in this request is kept as long as it can be drawn from; else it
-        is the one with the best solve rate so far, the nearest to `high` among equals: the endpoint
-        that was trained on more of the tests. A request names a member by `members: [name]`.
+        A member already drawn from in this request is kept while it is available; else the member with the best solve
+        rate so far is chosen, and among ties the nearest to `high`, the endpoint that was trained on more of the
+        tests. A request names a member by `members: [name]`.
         """
         best = max(
             state.members,

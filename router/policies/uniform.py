@@ -20,7 +20,7 @@ class Uniform:
         counts = Counter({name: state.drawn.get(name, 0) for name in order})
         allocation = []
         for _ in range(samples):
-            name = min(order, key=counts.__getitem__)  # min keeps the order's first among equals
+            name = min(order, key=counts.__getitem__)  # min returns the first of ties
             counts[name] += 1
             allocation.append(name)
         return allocation

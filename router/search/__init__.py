@@ -1,1 +1,1 @@
-"""Finding the members: points of the affine span of some checkpoints, and the schedule over them."""
+"""Search for the members: points of the affine span of checkpoints, and the schedule over them."""

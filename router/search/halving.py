@@ -22,7 +22,7 @@ from alpharay.router.search.points import BOUNDS, Point, neighbours
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-ALL = -1  # the run that leaves out no problem
+ALL = -1  # the run that uses every problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ Subject = Point | str
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One sample to be drawn: of a point, or of a baseline by its name."""
+    """One sample to draw: of a point, or of a baseline by its name."""
 
     subject: Subject
     problem: int
@@ -79,7 +79,9 @@ class Draw:
 
 @dataclass(slots=True)
 class _Rounds:
-    """alive: the points of each run. samples: of each subject and problem, in all. spent: samples of the rounds so far."""
+    """alive: the points of each run. samples: per subject, its samples of each problem. spent: samples of the rounds
+    so far.
+    """
 
     alive: dict[int, tuple[Point, ...]]
     samples: dict[Subject, int] = field(default_factory=dict)
@@ -87,7 +89,7 @@ class _Rounds:
 
 
 class Search:
-    """Ask `draws()`, tell what came of each by `tell`, ask again; no draws left: it is done."""
+    """Call `draws()`, report each outcome by `record`, and repeat until `draws()` returns none."""
 
     def __init__(self, plan: SearchPlan) -> None:
         self.plan = plan
@@ -95,17 +97,17 @@ class Search:
         self._outcomes: dict[tuple[Subject, int, int], bool | None] = {}
         self._rounds = self._begun()
 
-    def tell(self, draw: Draw, solved: bool | None) -> None:
-        """solved: None where it could not be judged, which counts neither way."""
+    def record(self, draw: Draw, solved: bool | None) -> None:
+        """Records the outcome of a draw. solved: None if it could not be judged, which counts neither way."""
         self._outcomes[draw.subject, draw.problem, draw.sample] = None if solved is None else bool(solved)
 
     @property
-    def told(self) -> int:
-        """Samples that it knows the outcome of."""
+    def recorded(self) -> int:
+        """Number of samples with a recorded outcome."""
         return len(self._outcomes)
 
     def draws(self) -> tuple[Draw, ...]:
-        """What the present round still lacks."""
+        """The draws that the current round still needs."""
         rounds = self._begun()
         for number in range(self.plan.rounds):
             self._allot(rounds, number)
@@ -120,7 +122,7 @@ class Search:
 
     @property
     def samples(self) -> dict[Subject, int]:
-        """Of each subject, the samples of each problem that it has by the end of the present round."""
+        """Per subject, its samples of each problem at the end of the current round."""
         return dict(self._rounds.samples)
 
     def finalists(self, fold: int = ALL) -> tuple[Point, ...]:
@@ -135,7 +137,7 @@ class Search:
         return tuple(ranked[: self.plan.finalists])
 
     def counts(self, subjects: Sequence[Subject]) -> tuple[Ints, Ints]:
-        """(samples, solved), [problems, subjects] each, of what the rounds so far asked for."""
+        """(samples, solved), each [problems, subjects], of the samples that the rounds so far allotted."""
         return self._counted(subjects, self._rounds)
 
     def _begun(self) -> _Rounds:
@@ -146,7 +148,7 @@ class Search:
         return [*sorted(points), *self.plan.baselines]
 
     def _allot(self, rounds: _Rounds, number: int) -> None:
-        """All that are alive get the same number of samples in all, as many as the round's share of the total pays."""
+        """Brings all alive subjects to the same number of samples, as many as the round's share of the total allows."""
         subjects = self._subjects(rounds)
         share = (self.plan.total - rounds.spent) // (self.plan.rounds - number)
         target = max(rounds.samples.values(), default=0)
@@ -156,7 +158,7 @@ class Search:
             return lacking * self.plan.problems
 
         while target and rounds.spent + cost(target) > self.plan.total:
-            target -= 1  # newcomers are too many to catch up
+            target -= 1  # too many new points to catch up
         while cost(target + 1) <= share:
             target += 1
         rounds.spent += cost(target)
@@ -171,7 +173,7 @@ class Search:
                         yield Draw(subject, problem, sample)
 
     def _choose(self, rounds: _Rounds, number: int) -> None:
-        """Each run keeps its better half; after the first round it adds what lies around the best of it."""
+        """Each run keeps its better half; after the first round it adds neighbours of its best points."""
         for fold, alive in rounds.alive.items():
             ranked = self._ranked(alive, rounds, fold)
             left = max(self.plan.finalists, math.ceil(len(ranked) / 2))
@@ -185,8 +187,8 @@ class Search:
             rounds.alive[fold] = tuple(dict.fromkeys([*chosen, *self.plan.kept]))
 
     def _ranked(self, points: Sequence[Point], rounds: _Rounds, fold: int) -> list[Point]:
-        """By turns the best at each budget, and the next that the schedule over all of them turns to. Points that the
-        total left no samples for are left out.
+        """Points in the order of the interleaved rankings by budget and by the schedule; points without samples are
+        omitted.
         """
         points = [point for point in points if rounds.samples.get(point)]
         known = self.fold_of != fold

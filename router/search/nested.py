@@ -1,4 +1,4 @@
-"""What a search found, measured on problems that were in none of its choices."""
+"""The results of a search, measured on problems that none of its choices used."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ RESAMPLES = 2000
 class Measured:
     """Shares of problems solved per budget; each fold is solved by what was chosen without it.
 
-    schedule, per_budget, one: by the schedule, by the best point of that budget, by one point for all budgets.
-    gain: the schedule less the one point, (value, low, high), by a bootstrap over problems that keeps the choices.
-    hindsight: by the best finalist of that budget on the very problems, which flatters it.
-    subjects: every finalist and baseline alone, on all problems. point: the one for all budgets, by all problems.
+    schedule, per_budget, single_point: by the schedule, by the best point of that budget, by one point for all budgets.
+    gain: the schedule less the single point, (value, low, high), by a bootstrap over problems that keeps the choices.
+    hindsight: of the best finalist per budget on the same problems it is chosen on, which is optimistic. subjects: of
+    every finalist and baseline alone, on all problems. point: the best point for all budgets, by all problems.
     """
 
     schedule: Mapping[int, float]
     per_budget: Mapping[int, float]
-    one: Mapping[int, float]
+    single_point: Mapping[int, float]
     hindsight: Mapping[int, float]
     gain: Mapping[int, tuple[float, float, float]]
     subjects: Mapping[Subject, Mapping[int, float]]
@@ -41,7 +41,7 @@ class Measured:
 
     @property
     def one_suffices(self) -> bool:
-        """Whether at no budget the schedule is beyond chance ahead of the one point and also ahead of the best with
+        """Whether at no budget the schedule is beyond chance ahead of the single point and also ahead of the best with
         hindsight: among points that are alike, a point chosen on some problems is unlucky on the others, and that
         alone must not make a schedule look good.
         """
@@ -65,42 +65,46 @@ def measured(search: Search, *, length: int = SCHEDULED) -> Measured:
     )
     budgets = tuple(k for k in plan.budgets if k <= enough)
     most = max(budgets, default=0)
-    ways = {way: {k: np.zeros(problems) for k in budgets} for way in ("schedule", "per_budget", "one")}
+    ways = {
+        way: {k: np.zeros(problems) for k in budgets} for way in ("schedule", "per_budget", "single_point")
+    }
     for fold in range(plan.folds):
         chosen = search.finalists(fold)
         samples, solved = search.counts(chosen)
         held = search.fold_of == fold
         curves = filled_failure_curve(samples[held], solved[held], most)
         schedule = greedy_schedule(samples[~held], solved[~held], max(plan.budgets))
-        one = _one_for_all(samples[~held], solved[~held], plan.budgets)
+        single = _best_for_all(samples[~held], solved[~held], plan.budgets)
         for k in budgets:
             best = int(expected_failures(samples[~held], solved[~held], k).mean(axis=0).argmin())
             split = np.bincount(schedule[:k], minlength=len(chosen)).tolist()
             ways["schedule"][k][held] = 1 - split_failure(curves, split)
             ways["per_budget"][k][held] = 1 - curves[k][:, best]
-            ways["one"][k][held] = 1 - curves[k][:, one]
+            ways["single_point"][k][held] = 1 - curves[k][:, single]
     samples, solved = search.counts(points)
     alone = filled_failure_curve(*search.counts(subjects), most)
     return Measured(
         schedule=_means(ways["schedule"]),
         per_budget=_means(ways["per_budget"]),
-        one=_means(ways["one"]),
+        single_point=_means(ways["single_point"]),
         hindsight={k: float(1 - alone[k][:, : len(points)].mean(axis=0).min()) for k in budgets},
         gain={
-            k: mean_interval(ways["schedule"][k] - ways["one"][k], seed=plan.seed, resamples=RESAMPLES)
+            k: mean_interval(
+                ways["schedule"][k] - ways["single_point"][k], seed=plan.seed, resamples=RESAMPLES
+            )
             for k in budgets
         },
         subjects={
             subject: {k: float(1 - alone[k][:, column].mean()) for k in budgets}
             for column, subject in enumerate(subjects)
         },
-        point=points[_one_for_all(samples, solved, plan.budgets)],
+        point=points[_best_for_all(samples, solved, plan.budgets)],
         recommended=tuple(points[member] for member in greedy_schedule(samples, solved, length)),
     )
 
 
-def _one_for_all(samples: Ints, solved: Ints, budgets: tuple[int, ...]) -> int:
-    """The member that loses least at the budget at which it loses most."""
+def _best_for_all(samples: Ints, solved: Ints, budgets: tuple[int, ...]) -> int:
+    """Minimax regret: the member whose largest loss over the budgets is smallest."""
     shares = np.stack([1 - expected_failures(samples, solved, k).mean(axis=0) for k in budgets])
     return int((shares - shares.max(axis=1, keepdims=True)).min(axis=0).argmax())
 

@@ -1,4 +1,4 @@
-"""Points of the affine span of named checkpoints: where a search begins, and where it looks next."""
+"""Points of the affine span of named checkpoints: the initial lattice of a search, and neighbours."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Point = tuple[float, ...]
 
 MOST_CHECKPOINTS = 8
 BOUNDS = (-0.5, 1.5)
-# From so many checkpoints on a search begins with points of two at a time: of four there are 68 points of any number, and
-# a total that pays for all of them leaves each too few samples to be told from the others.
+# From this many checkpoints on, a search starts with points that combine two checkpoints: four checkpoints have 68
+# points otherwise, and each would get too few samples to be distinguished from the others.
 _PAIRS_FROM = 4
 
 
@@ -55,7 +55,7 @@ def lattice(
 
 
 def neighbours(point: Point, step: float, bounds: tuple[float, float] = BOUNDS) -> tuple[Point, ...]:
-    """The points that are reached by moving `step` of weight from one checkpoint to another."""
+    """The points reached by moving `step` of weight from one checkpoint to another."""
     reached = []
     for giver, taker in product(range(len(point)), repeat=2):
         if giver != taker:

@@ -131,10 +131,10 @@ def test_a_search_that_was_killed_draws_the_rest_and_comes_to_the_same(monkeypat
     with pytest.raises(BaseExceptionGroup):
         run(monkeypatch, searched(tmp_path / "b"), killed)
     again, rest = run(monkeypatch, searched(tmp_path / "b"))
-    assert len(killed.drawn) + len(rest.drawn) == len(engines.drawn) == whole.told
+    assert len(killed.drawn) + len(rest.drawn) == len(engines.drawn) == whole.recorded
     assert set(killed.drawn) | set(rest.drawn) == set(engines.drawn)
     assert measured(again) == measured(whole)
-    assert len(read_outcomes(tmp_path / "b/outcomes.parquet")) == whole.told
+    assert len(read_outcomes(tmp_path / "b/outcomes.parquet")) == whole.recorded
 
 
 def test_samples_that_the_judge_failed_at_count_neither_way_and_are_drawn_again_by_the_next_search(
@@ -169,7 +169,7 @@ def test_what_is_found_is_ready_to_serve(monkeypatch, tmp_path):
     assert report["gain"]["5"]["low"] > 0
     assert report["advice"].startswith("Several points pay: with 5 samples")
     assert report["alone"]["frontier@random"]["5"] == 0
-    assert report["samples"] == search.told <= 6_000
+    assert report["samples"] == search.recorded <= 6_000
     assert report["advice"] in (asked.folder / "report.md").read_text()
     assert (asked.folder / PICTURE).read_bytes().startswith(b"\x89PNG")
 
@@ -258,7 +258,7 @@ def test_a_folder_of_another_search_is_not_gone_on_with(monkeypatch, tmp_path):
 
 def test_a_search_draws_exactly_what_it_asks_for_though_the_judge_fails(monkeypatch, tmp_path):
     search, engines = run(monkeypatch, searched(tmp_path / "a"), fails_at=("frontier@init", "3"))
-    assert len(engines.drawn) == search.told <= 6_000
+    assert len(engines.drawn) == search.recorded <= 6_000
 
 
 @pytest.mark.parametrize("names", [("1b", "p1b"), ("a", "b", "a0.5_b0.5")])

@@ -119,7 +119,7 @@ def test_counts_are_of_first_attempts_that_were_judged():
     )
     router_state = learner.router_state()
     assert (router_state.solved, router_state.judged) == ({FIVE[0].name: 1}, {FIVE[0].name: 2})
-    assert router_state.turns.mended == {VerdictKind.WRONG_ANSWER: (1, 1)}
+    assert router_state.turns.repaired == {VerdictKind.WRONG_ANSWER: (1, 1)}
     assert router_state.folded == 4
 
 

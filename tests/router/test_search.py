@@ -47,7 +47,7 @@ def run(search, chance, most=None):
             if most is not None and len(drawn) == most:
                 return drawn
             drawn.append(draw)
-            search.tell(draw, outcome(draw, chance))
+            search.record(draw, outcome(draw, chance))
     return drawn
 
 
@@ -88,7 +88,7 @@ def test_a_search_that_was_killed_draws_the_rest_and_comes_to_the_same():
     first = run(Search(plan()), plane, most=5_000)
     again = Search(plan())
     for draw in first:
-        again.tell(draw, outcome(draw, plane))
+        again.record(draw, outcome(draw, plane))
     rest = run(again, plane)
     assert not set(first) & set(rest)
     assert set(first) | set(rest) == set(drawn)
@@ -132,7 +132,7 @@ def test_where_all_points_are_alike_one_suffices_and_none_looks_better_than_it_i
 def test_samples_that_could_not_be_judged_count_neither_way():
     search = Search(plan())
     for draw in search.draws():
-        search.tell(draw, None if draw.sample else outcome(draw, alike))
+        search.record(draw, None if draw.sample else outcome(draw, alike))
     search.draws()
     samples, _ = search.counts(search.plan.points[:1])
     assert (samples >= 1).all()

@@ -14,10 +14,10 @@ from .driver import FIVE, ByHand, accepted, by_seed, drive, failed, frontier, sa
 NAMES = st.sampled_from(sorted(POLICIES))
 ORDERS = st.integers(0, 2**32).map(Random)
 MENDING_PAYS = TurnRates(
-    mended={VerdictKind.WRONG_ANSWER: (900, 1000)}, again={VerdictKind.WRONG_ANSWER: (0, 1000)}
+    repaired={VerdictKind.WRONG_ANSWER: (900, 1000)}, again={VerdictKind.WRONG_ANSWER: (0, 1000)}
 )
 DRAWING_PAYS = TurnRates(
-    mended={VerdictKind.WRONG_ANSWER: (0, 1000)}, again={VerdictKind.WRONG_ANSWER: (900, 1000)}
+    repaired={VerdictKind.WRONG_ANSWER: (0, 1000)}, again={VerdictKind.WRONG_ANSWER: (900, 1000)}
 )
 
 

@@ -40,8 +40,8 @@ class Adam:
     def step(self, gradients: list[Floats]) -> None:
         self._step += 1
         first, second = 1 - 0.9**self._step, 1 - 0.999**self._step
-        for place, gradient in enumerate(gradients):
-            self._mean[place] += 0.1 * (gradient - self._mean[place])
-            self._square[place] += 0.001 * (gradient**2 - self._square[place])
-            scale = np.sqrt(self._square[place] / second) + 1e-8
-            self._values[place] -= self._rate * (self._mean[place] / first) / scale
+        for index, gradient in enumerate(gradients):
+            self._mean[index] += 0.1 * (gradient - self._mean[index])
+            self._square[index] += 0.001 * (gradient**2 - self._square[index])
+            scale = np.sqrt(self._square[index] / second) + 1e-8
+            self._values[index] -= self._rate * (self._mean[index] / first) / scale

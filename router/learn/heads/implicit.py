@@ -74,10 +74,10 @@ class Implicit:
     def _match(self, x: Floats, solved: Floats, tried: Floats) -> None:
         teacher = Mlp(hidden=self._states // 2, seed=self._seed)
         teacher.fit(x, solved, tried)
-        one, two, logits = teacher.layers(x)
+        first, second, logits = teacher.layers(x)
         # Scaling a layer's states leaves what it computes, and brings its rows of A under the bound.
         rows = np.abs(teacher.weights[1]).sum(axis=0)
-        states = np.concatenate([one, two / np.maximum(rows / (0.9 * self._kappa), 1.0)], axis=1)
+        states = np.concatenate([first, second / np.maximum(rows / (0.9 * self._kappa), 1.0)], axis=1)
         inputs = with_one(x)
         self.a, self.b = matched(states, inputs, self._kappa)
         both = np.concatenate([self.settled(inputs), inputs], axis=1)

@@ -26,11 +26,11 @@ class Mlp:
         self.bias: Floats = np.log(share / (1 - share))
         adam = Adam([*self.weights, self.bias], 0.01)
         for _ in range(self._steps):
-            one, two, z = self.layers(x)
+            first, second, z = self.layers(x)
             out = (tried * sigmoid(z) - solved) / total
-            back_two = (out @ self.weights[2].T) * (two > 0)
-            back_one = (back_two @ self.weights[1].T) * (one > 0)
-            gradients = [inputs.T @ back_one, one.T @ back_two, two.T @ out]
+            back_second = (out @ self.weights[2].T) * (second > 0)
+            back_first = (back_second @ self.weights[1].T) * (first > 0)
+            gradients = [inputs.T @ back_first, first.T @ back_second, second.T @ out]
             gradients = [
                 gradient + self._decay * weights / 10
                 for gradient, weights in zip(gradients, self.weights, strict=True)
@@ -39,9 +39,9 @@ class Mlp:
 
     def layers(self, x: Floats) -> tuple[Floats, Floats, Floats]:
         """(first hidden states, second hidden states, logits), each [problems, …]."""
-        one = np.maximum(with_one(x) @ self.weights[0], 0)
-        two = np.maximum(one @ self.weights[1], 0)
-        return one, two, two @ self.weights[2] + self.bias
+        first = np.maximum(with_one(x) @ self.weights[0], 0)
+        second = np.maximum(first @ self.weights[1], 0)
+        return first, second, second @ self.weights[2] + self.bias
 
     def chances(self, x: Floats) -> Floats:
         return sigmoid(self.layers(x)[2])

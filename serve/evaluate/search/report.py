@@ -114,7 +114,7 @@ def as_json(searched: Searched, search: Search, result: Measured) -> str:
         "problems": searched.plan.problems,
         "checkpoints": list(searched.names),
         "k": list(searched.plan.budgets),
-        "samples": search.told,
+        "samples": search.recorded,
         "advice": advice(searched, result),
         "one_suffices": result.one_suffices,
         "point": searched.name(result.point),
@@ -125,7 +125,7 @@ def as_json(searched: Searched, search: Search, result: Measured) -> str:
         "solved_at": {
             "schedule": _by_k(result.schedule),
             "best_point_of_each": _by_k(result.per_budget),
-            "one_point": _by_k(result.one),
+            "one_point": _by_k(result.single_point),
             "hindsight": _by_k(result.hindsight),
         },
         "gain": {
@@ -152,7 +152,7 @@ def as_markdown(searched: Searched, search: Search, result: Measured) -> str:
         "# Which points of the span pay?",
         f"**{advice(searched, result)}**",
         (
-            f"{plan.problems} problems, {search.told} samples of {len(search.samples)} points made of "
+            f"{plan.problems} problems, {search.recorded} samples of {len(search.samples)} points made of "
             f"{', '.join(f'`{name}`' for name in searched.names)}. Points were left out by halves; each of "
             f"{plan.folds} folds of the problems is solved by what was chosen on the others, so no figure of the next table "
             "is of problems that were in its choice. *With hindsight* is chosen on the very problems, which flatters it."
@@ -186,7 +186,7 @@ def lines(searched: Searched, result: Measured) -> list[str]:
         advice(searched, result),
         *(
             f"  with {k} samples: schedule {100 * result.schedule[k]:.1f} %, best point of {k} "
-            f"{100 * result.per_budget[k]:.1f} %, one point for all {100 * result.one[k]:.1f} %"
+            f"{100 * result.per_budget[k]:.1f} %, one point for all {100 * result.single_point[k]:.1f} %"
             for k in result.schedule
         ),
     ]
@@ -209,7 +209,7 @@ def _solved_table(result: Measured) -> str:
     rows = [
         ["the schedule", *_percents(result.schedule)],
         ["the best point of each number", *_percents(result.per_budget)],
-        ["one point for all numbers", *_percents(result.one)],
+        ["one point for all numbers", *_percents(result.single_point)],
         ["the best point of each number, with hindsight", *_percents(result.hindsight)],
     ]
     return table(["solved, %", *map(str, result.schedule)], rows)

@@ -82,8 +82,8 @@ def run_search(searched: Searched, say: Say, show: Show) -> Search:
                 asyncio.run(_run(plan, engines.hosting, journal, set(keys.values()), tally, show))
                 solved, known = journal.solved, keys
             for draw, key in known.items():
-                search.tell(draw, solved.get(key))  # None where the judge failed at it again and again
-            tally.done = search.told
+                search.record(draw, solved.get(key))  # None where the judge failed at it again and again
+            tally.done = search.recorded
     return search
 
 
