@@ -1,11 +1,12 @@
 """One budget over many problems, as a state machine: which problem gets the next sample, and of which member.
 
-Unsolved problems go in lockstep: the next sample goes to the one that has had the fewest, so that nobody's tenth
-attempt comes before another's ninth, and what looks hopeless comes last. A problem ends at a pass, and what it has not
-used goes to the others. No I/O and no clock: the driver starts the draws that it is given and says what came of them.
+Unsolved problems advance in lockstep: the next sample goes to the problem with the fewest, so that no problem gets
+its tenth attempt before another its ninth, and what looks hopeless comes last. A problem ends at a pass, and its
+unused samples go to the others. No I/O and no clock: the driver starts the draws that it receives and reports their
+outcomes.
 
-That is all there is to it, because nothing that was tried foretells which of two problems with equally many failures
-is the nearer to being solved by enough to pay: docs/router.md.
+There is no smarter order, because nothing that was tried predicts, well enough to pay, which of two problems with
+equally many failures is nearer to being solved: docs/router.md.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class _State:
 class Batch:
     """Ask `draws`, report each by `record` or `lost`, ask again; over when nothing is under way and none is returned.
 
-    spent: samples begun, those that `recall` was told of included. under_way: those of them that are not finished.
+    spent: samples started, including those recorded by `recall`. under_way: those of them that are not finished.
     solved: problems with a pass.
     """
 

@@ -60,9 +60,9 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a selector may know of a candidate beside its verdict; all of it optional.
+    """What a selector may know about a candidate besides its verdict; every field is optional.
 
-    behaviour: what it gave for each of the request's shared inputs, in their order; None: nothing.
+    behaviour: its output for each of the request's shared inputs, in order; None: no output.
     logprob: mean natural log-probability of its tokens. certainty: its self-certainty.
     answer: what its text claims, normalised. decision: a scorer's, see `Decision`.
     """

@@ -1,8 +1,8 @@
-"""Policies on recorded outcomes: the server's own session, fed with samples drawn before, without an engine.
+"""Replays policies on recorded outcomes: the server's own session, fed with recorded samples, without an engine.
 
 Each problem is a request. Its draws are recorded samples in a random order without replacement, another order
-for every seed. What a policy may have learnt before it meets a problem comes from other problems alone: those of
-other folds, or of outcomes that were recorded for it to learn from.
+for every seed. What a policy has learnt before a problem comes from other problems only: those of other folds, or
+outcomes recorded for it to learn from.
 """
 
 from __future__ import annotations

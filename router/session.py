@@ -116,11 +116,11 @@ Event = Candidate | Lost | Down | Revived | Expired
 class Session:
     """Decides the draws of one request. No I/O and no clock: its driver has both (`alpharay/driver.py`).
 
-    The driver calls `step` with what has happened since the last call, and starts the draws that it returns, until it
-    returns a `Stop`.
+    The driver calls `step` with the events since the last call and starts the draws that it returns, until it returns
+    a `Stop`.
 
     drawn: per member name, the samples started and not lost.
-    candidates: those that count so far, in the order in which they came to count.
+    candidates: the committed candidates, in commit order.
     """
 
     def __init__(self, sampling: SamplingRequest, policy: Policy) -> None:
@@ -146,10 +146,10 @@ class Session:
         self._repairing: set[int] = set()
 
     def step(self, events: Iterable[Event] = ()) -> tuple[Draw, ...] | Stop:
-        """Takes events in their order; returns the draws to start now, or why there are no more.
+        """Applies events in order; returns the draws to start now, or the reason to stop.
 
-        No draws are returned while a wave is under way. Where nothing is under way either, every member that could be
-        drawn from is down: wait, then report `Revived`. Events after the stop change nothing.
+        No draws are returned while a wave is under way. If nothing is under way either, every usable member is down:
+        wait, then report `Revived`. Events after the stop change nothing.
         """
         for event in events:
             match event:

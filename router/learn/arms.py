@@ -1,8 +1,8 @@
 """Linear reward models, one per member, updated with every judged draw in O(d^2).
 
 Ridge regression of (solved, tokens) on the prompt's features, kept as the inverse Gram matrix and the
-coefficients, by the Sherman-Morrison formula. What is old counts less: an arm's certainty fades with every
-row that is folded, its own or not, so that an arm left aside becomes worth trying again
+coefficients, by the Sherman-Morrison formula. Old rows count less: an arm's certainty decays with every folded row,
+its own or not, so that an unused arm becomes worth trying again
 (discounted LinUCB: Russac, Vernade and Cappé 2019).
 """
 
@@ -49,7 +49,7 @@ class Arm:
         return Arm(spread - np.outer(gain, along), self.targets + np.outer(missed, gain), row)
 
     def corrected(self, x: Floats, solved_more: float) -> Arm:
-        """After learning that an outcome already taken was another: exact but for what has faded since."""
+        """After the correction of an earlier outcome: exact except for the decay since."""
         targets = self.targets + np.outer([solved_more, 0.0], self.spread @ x)
         return replace(self, targets=targets)
 
@@ -60,7 +60,7 @@ class Arm:
         return float(solved), max(float(tokens) / _PER_TOKEN, 0.0), variance
 
     def _faded(self, row: int) -> float:
-        """What the spread has grown by since the last update; never beyond what it was before any."""
+        """The factor by which the spread has grown since the last update; never beyond its initial value."""
         grown = math.exp(min((self.row - row) * math.log(DISCOUNT), 50.0))
         return max(1.0, min(grown, 1 / RIDGE / float(self.spread.diagonal().max())))
 

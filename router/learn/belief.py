@@ -1,4 +1,4 @@
-"""What one request has shown so far, on top of what was known: which type its problem is, and who may solve it."""
+"""The posterior within one request: which type its problem is, and which members may solve it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Belief:
         return np.asarray(self._open @ self._rate)
 
     def choose(self, member: str, samples: int = 1) -> None:
-        """Takes it that these samples of the member are drawn too, and will fail."""
+        """Assumes that these samples of the member are drawn and fail."""
         column = self._column_of[member]
         for _ in range(samples):
             self._open = self._open * (1 - self._rate[:, column])
@@ -61,7 +61,7 @@ class Belief:
             self._rate[:, column] = self._solved[:, column] / self._tried[:, column]
 
     def take_under_way(self, drawn: Mapping[str, int], candidates: Sequence[Candidate]) -> None:
-        """Counts the samples whose outcomes are not known yet as chosen."""
+        """Treats samples without a known outcome as chosen."""
         known: dict[str, int] = {}
         for candidate in candidates:
             known[candidate.draw.member] = known.get(candidate.draw.member, 0) + 1

@@ -1,4 +1,4 @@
-"""What a batch would have come to under uniform sampling, by the model that is learnt from what it did come to."""
+"""The expected result of a batch under uniform sampling, by the model learnt from its actual outcomes."""
 
 from __future__ import annotations
 

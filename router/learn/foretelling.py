@@ -1,7 +1,7 @@
-"""Whether the model foretells requests better than a schedule does: asked of each request before it is learnt.
+"""Whether the model predicts requests better than a schedule does: evaluated on each request before it is learnt.
 
-A schedule takes it that a problem is like one of those that were met, and that all samples before have failed; how they
-failed it does not see. The model is worth asking within a request where it foretells the next sample better than that.
+A schedule assumes that a problem is like those seen before and that all earlier samples failed; it does not see how
+they failed. The model is worth using within a request if it predicts the next sample better than that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OVER, _FROM = 256, 24
 LEAST_MET = 24
 # Standard errors by which the model must be ahead.
 _BEYOND_CHANCE = 2.0
-_LEAST = 1e-6  # of a foretold chance
+_LEAST = 1e-6  # of a predicted probability
 
 # One sample: the member's number and what came of it.
 Attempt = tuple[int, int]

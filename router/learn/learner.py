@@ -1,7 +1,7 @@
 """Everything the router learns, as a fold over the store's log.
 
-Each ingress replica folds the same rows in the same order and comes to the same state, so that nothing
-learnt needs to be sent about, and a recorded request can be decided again as it was: fold the log up to
+Each ingress replica folds the same rows in the same order and reaches the same state, so that learnt state need not
+be exchanged, and a recorded request can be replayed: fold the log up to
 `RouterState.folded` rows.
 """
 
@@ -50,7 +50,7 @@ Key = tuple[str, int]
 
 
 class Learner:
-    """Folds experiences in the order of the log. Not safe for several threads at once.
+    """Folds logged outcomes in log order. Not safe for several threads at once.
 
     folded: rows so far. Counts of members, the mixture of problem types, the arms of the bandit, and
     what repairing pays are all functions of those rows alone.
@@ -277,7 +277,7 @@ class Learner:
         self._mixture = self._latent.mixture(_DOUBT)
 
     def _compare(self) -> None:
-        """Whether a schedule would have foretold the latest requests as well; before they are learnt."""
+        """Compares the model's predictions of the latest requests with a schedule's, before they are learnt."""
         if self._latent is None or self._mixture is None:
             return
         members = [member.name for member in self._latent.members]
@@ -294,7 +294,7 @@ class Learner:
             self._foretelling = self._foretelling.with_request(gain)
 
     def _misled(self) -> bool:
-        """Whether what was learnt foretells the latest requests worse than it used to, or than knowing nothing."""
+        """Whether the model predicts the latest requests worse than earlier ones, or worse than without learning."""
         if self._latent is None:
             return False
         members, learnt = self._latent.members, self._latent.mixture()
@@ -319,7 +319,9 @@ class Learner:
 
 
 class _Request:
-    """counts: per member name, first attempts by fate. failed: the kinds of failures, in order of appearance."""
+    """counts: per member name, first attempts by outcome class. failed: the kinds of failures, in order of
+    appearance.
+    """
 
     __slots__ = ("counts", "failed")
 

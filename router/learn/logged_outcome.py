@@ -1,4 +1,4 @@
-"""What one judged draw taught: the row that the store keeps, and that everything learnt is folded over."""
+"""The log's row of one judged draw; all learnt state is a fold over these rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class OutcomeClass(IntEnum):
 
 
 class Source(StrEnum):
-    """Who says so: our judge, or the client that ran the answer itself."""
+    """The source of a verdict: the judge, or the client that ran the answer itself."""
 
     JUDGE = "judge"
     FEEDBACK = "feedback"
@@ -45,7 +45,7 @@ class LoggedOutcome:
 
     request, draw: the request's id and the draw's index in it; feedback on a draw carries the same two.
     alpha, weights: of the member; the weights by checkpoint, (name, weight) each. passed, total: test cases. failed_level: level of the first case that failed.
-    turn: 1 for a first attempt. repaired: for a later turn, the verdict of the attempt that it mends.
+    turn: 1 for a first attempt. repaired: for a later turn, the verdict of the attempt that it repairs.
     features: of the prompt (`router/learn/features.py`); empty when none were taken. Within a million of zero.
     """
 
@@ -115,7 +115,7 @@ def logged_outcome_of(
     failed_level: int | None = None,
     features: Sequence[float] = (),
 ) -> LoggedOutcome | None:
-    """What a candidate taught; None when it was not judged. The judge's own faults teach nothing either."""
+    """The logged outcome of a candidate; None if it was not judged or the judge failed."""
     verdict = candidate.verdict
     if verdict is None or OutcomeClass.of(verdict.verdict) is None:
         return None

@@ -1,4 +1,4 @@
-"""What kinds of problems there are, and what each member makes of each kind.
+"""A mixture of problem types, with each member's rates of outcomes per type.
 
 A problem is of one of G types with chances `weights`. Within a type, member m solves, is incorrect or is
 inefficient with mean `rates[g, m]`; each problem has its own probabilities about that mean, drawn from a

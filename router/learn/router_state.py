@@ -1,4 +1,4 @@
-"""What is known of the members before a request begins."""
+"""The learnt state of the members before a request begins."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _TOKENS = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class RouterState:
-    """What a request's policy is told; it never changes once it is handed out.
+    """The learnt state that a request's policy sees; immutable.
 
     solved: per member name, how many judged samples of earlier requests were accepted.
     judged: per member name, how many were judged. Both may lack a member.
-    folded: experiences that it was learnt from: the place in the store's log that reproduces it.
-    turns: how often mending a failed attempt paid, and drawing again.
-    mixture: the kinds of problems that were met; None before the first.
+    folded: log rows that it was learnt from: the position in the store's log that reproduces it.
+    turns: how often repairing a failed attempt paid, and how often drawing again.
+    mixture: the types of problems seen; None before the first.
     arms: per member name, the bandit's model of it.
     tokens: per member name, what a sample of it takes on average, prompt included.
     portfolio: the schedule that an audit recommends; empty when none was made.
-    foretells: whether the mixture foretold the latest requests better than a schedule would have, beyond chance.
+    foretells: whether the mixture predicted the latest requests significantly better than a schedule.
     """
 
     solved: Mapping[str, int] = field(default_factory=dict)

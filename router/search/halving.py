@@ -1,9 +1,9 @@
-"""Successive halving over points of the span, as a state machine that is told outcomes.
+"""Successive halving over points of the span, as a state machine driven by outcomes.
 
 Several runs go on side by side over the same samples: each leaves out one fold of the problems when it chooses, so
 that its finalists can be measured on problems that were in no choice (`nested.py`); the last uses all and makes the
-recommendation. What is to be drawn follows from the outcomes told so far and nothing else: a search that was stopped
-is told them again and goes on, and nothing is drawn twice.
+recommendation. The draws follow from the outcomes recorded so far and nothing else: a search that was stopped records
+them again and continues, and nothing is drawn twice.
 """
 
 from __future__ import annotations

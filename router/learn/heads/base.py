@@ -1,4 +1,4 @@
-"""What a head is asked, and what all of them share."""
+"""The interface of a head, and what all heads share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 class Head(Protocol):
     def fit(self, x: Floats, solved: Floats, tried: Floats) -> None:
-        """Learns anew. x: [problems, d]. solved, tried: [problems, members], 0 <= solved <= tried."""
+        """Fits from scratch. x: [problems, d]. solved, tried: [problems, members], 0 <= solved <= tried."""
         ...
 
     def chances(self, x: Floats) -> Floats:
