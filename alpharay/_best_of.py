@@ -108,7 +108,9 @@ async def best_of(
     error = sampler.last_error
     if not session.candidates:
         raise NothingDrawn(f"no sample could be drawn: {error or 'the deadline came first'}") from error
-    ranked = tuple((one.payload, one.draw.member, one.verdict) for one in session.select())
+    ranked = tuple(
+        (candidate.payload, candidate.draw.member, candidate.verdict) for candidate in session.select()
+    )
     text, member, verdict = ranked[0]
     return Best(
         text=text,

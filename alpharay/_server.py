@@ -72,9 +72,9 @@ class Server:
         try:
             self.url = self._ready().removeprefix("ready ").strip()
         except _NotReady as error:
-            told = f"the server did not start: {error}{_last_error(log)}"
+            message = f"the server did not start: {error}{_last_error(log)}"
             self.stop()
-            raise StartFailed(told) from None
+            raise StartFailed(message) from None
         except BaseException:
             self.stop()
             raise
@@ -143,10 +143,10 @@ class _NotReady(Exception):
 
 
 def _last_error(log: Path) -> str:
-    """The server's own word for it, where it said one."""
+    """The server's own error message, if it printed one."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    said = [line for line in lines if line.startswith("error: ")]
-    return f" ({said[-1].removeprefix('error: ')})" if said else ""
+    errors = [line for line in lines if line.startswith("error: ")]
+    return f" ({errors[-1].removeprefix('error: ')})" if errors else ""
 
 
 _PATHS = {
@@ -159,7 +159,7 @@ _PATHS = {
 
 
 def _absolute(config: dict[str, Any]) -> dict[str, Any]:
-    """Its paths from the working directory, as the caller means them. Errors in it are the server's to tell."""
+    """Resolves its paths against the caller's working directory. The server itself reports errors in it."""
     for section, only in _PATHS.items():
         if isinstance(config.get(section), Mapping):
             config[section] = {

@@ -1,4 +1,4 @@
-"""Drives a session: starts its draws, reports what became of them, and waits while no member can answer."""
+"""Drives a session: starts its draws, reports their outcomes, and waits while no member is available."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def drive(
 async def _finished(
     running: dict[asyncio.Future[Candidate], Draw], sampler: Sampler, at_most_s: float
 ) -> list[Event]:
-    """Waits for at least one draw; what became of all that are done, in the order of their draws."""
+    """Waits for at least one draw; returns the outcomes of all finished draws, in draw order."""
     done, _ = await asyncio.wait(running, timeout=at_most_s, return_when=asyncio.FIRST_COMPLETED)
     events: list[Event] = []
     for task in sorted(done, key=lambda task: running[task].index):

@@ -284,7 +284,7 @@ def _sums(job: _Job, point: _Point, module: str, exact: Factors | None, stored: 
         updates = [[*high, *((b, a, -factor) for b, a, factor in low)]]
     return Sums(
         error_along=tuple(_inner(error, update) for update in updates),
-        gram=tuple(tuple(_inner(one, other) for other in updates) for one in updates),
+        gram=tuple(tuple(_inner(update, other) for other in updates) for update in updates),
         error_error=max(0.0, _inner(error, error)),
     )
 

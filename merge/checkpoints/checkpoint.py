@@ -1,4 +1,4 @@
-"""A checkpoint on disk: which tensors lie where in which file, and that the headers tell the truth.
+"""A checkpoint on disk: which tensors lie where in which file, and that the headers are correct.
 
 Only headers are read here. Offsets are trusted only after they were checked against the file, so
 nothing later can read outside a tensor or average the wrong bytes.

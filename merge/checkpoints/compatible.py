@@ -87,13 +87,13 @@ def _check_config(first: Checkpoint, other: Checkpoint, allow_config: Collection
             )
     assert first.config is not None
     assert other.config is not None
-    found = config_differences(first.config, other.config)
-    refused = [difference for difference in found if not difference.allowed_by(allow_config)]
+    differences = config_differences(first.config, other.config)
+    refused = [difference for difference in differences if not difference.allowed_by(allow_config)]
     if refused:
-        told = "; ".join(difference.told(first.path, other.path) for difference in refused[:_MOST_TOLD])
+        listed = "; ".join(difference.told(first.path, other.path) for difference in refused[:_MOST_TOLD])
         more = f"; and {len(refused) - _MOST_TOLD} more" if len(refused) > _MOST_TOLD else ""
         raise ConfigMismatch(
-            f"{CONFIG}: {told}{more}; the weights would not mean the same: give two checkpoints of one model, or "
+            f"{CONFIG}: {listed}{more}; the weights would not mean the same: give two checkpoints of one model, or "
             f"--allow-config {refused[0].field} where it does not matter"
         )
 

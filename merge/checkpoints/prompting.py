@@ -114,11 +114,11 @@ def _show(value: object) -> str:
 def _templates(path: Path, tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Chat templates by name, wherever one version of Transformers or another keeps them; files come last and count."""
     for holder in (tokenizer, _optional(path / "chat_template.json")):
-        found = holder.get("chat_template")
-        if isinstance(found, str):
-            yield "default", found.strip()
-        elif isinstance(found, list):
-            yield from ((str(part["name"]), str(part["template"]).strip()) for part in found)
+        templates = holder.get("chat_template")
+        if isinstance(templates, str):
+            yield "default", templates.strip()
+        elif isinstance(templates, list):
+            yield from ((str(part["name"]), str(part["template"]).strip()) for part in templates)
     for file in sorted((path / "additional_chat_templates").glob("*.jinja")):
         yield file.stem, file.read_text().strip()
     if (path / "chat_template.jinja").is_file():

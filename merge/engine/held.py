@@ -59,7 +59,7 @@ class HeldSpan:
             raise UsageError(
                 f"an engine that moves rounds to nearest, not {settings.rounding}; write the members by a merge"
             )
-        self.place = Place.FILES
+        self.location = Place.FILES
         self._settings = settings
         self._device = device
         self._sources = dict(zip(checkpoints, map(_Reader, open_sources(checkpoints, settings)), strict=True))
@@ -73,11 +73,11 @@ class HeldSpan:
         """Bytes of all checkpoints, as they are stored."""
         return sum(reader.nbytes for reader in self._sources.values())
 
-    def keep(self, place: Place) -> None:
-        """Reads all checkpoints once, into that place. Raises MergeError."""
+    def keep(self, location: Place) -> None:
+        """Reads all checkpoints once, to that location. Raises MergeError."""
         for reader in self._sources.values():
-            reader.keep(place, self._device)
-        self.place = place
+            reader.keep(location, self._device)
+        self.location = location
 
     def theta(self, weights: Mapping[str, float]) -> Iterator[tuple[str, torch.Tensor]]:
         """The tensors of a point as (name, tensor on the device), as vLLM's models take them.
@@ -139,12 +139,12 @@ class _Reader:
     def nbytes(self) -> int:
         return sum(tensor.size * BITS[tensor.dtype] // 8 for tensor in self.tensors.values())
 
-    def keep(self, place: Place, device: torch.device) -> None:
-        if place is Place.FILES:
+    def keep(self, location: Place, device: torch.device) -> None:
+        if location is Place.FILES:
             return
         for name in self.tensors:
             values = self.read(name)
-            self._kept[name] = values.to(device) if place is Place.DEVICE else values.pin_memory()
+            self._kept[name] = values.to(device) if location is Place.DEVICE else values.pin_memory()
         self._files.clear()
 
     def check_unchanged(self) -> None:

@@ -95,7 +95,7 @@ def held_span(point: Wanted, model: torch.nn.Module) -> HeldSpan:
     if device.type != "cuda" or not moves(config):
         return span
     free, total = torch.cuda.mem_get_info(device)
-    place = choose_place(
+    location = choose_place(
         span=span.nbytes,
         total=total,
         free=free,
@@ -108,9 +108,9 @@ def held_span(point: Wanted, model: torch.nn.Module) -> HeldSpan:
         "the %d checkpoints of the span, %.1f GB, are kept: %s",
         len(point.checkpoints),
         span.nbytes / 1e9,
-        place,
+        location,
     )
-    span.keep(place)
+    span.keep(location)
     return span
 
 
