@@ -61,7 +61,7 @@ def deploy(revision: Revision, say: Say, *beside: Revision, watch: bool = True) 
 
     thread = threading.Thread(target=run, daemon=True, name="deploy")
     thread.start()
-    started = told = time.monotonic()
+    started = reported = time.monotonic()
     last = ""
     while True:
         time.sleep(0.5)
@@ -69,9 +69,9 @@ def deploy(revision: Revision, say: Say, *beside: Revision, watch: bool = True) 
         _raise_failure(overview if watch else None, failed)
         now = time.monotonic()
         state = "waiting for the new engines" if beside else _progress(overview)
-        if state != last or now - told > _TELL_EVERY_S:
+        if state != last or now - reported > _TELL_EVERY_S:
             say(state)
-            told, last = now, state
+            reported, last = now, state
         if not thread.is_alive() and _answers(revision.config):
             return
         if now - started > _START_S:
@@ -136,11 +136,11 @@ def _cause(error: BaseException) -> str:
 
     from alpharay.serve.cluster.deployments import APP
 
-    told: list[str] = []
+    messages: list[str] = []
     with suppress(Exception):  # it only explains a failure: one of its own must not hide that
         application = ray_serve.status().applications[APP]
-        told = [one.message for one in application.deployments.values()]
-    lines = [line.strip() for text in [*told, str(error)] for line in text.splitlines() if line.strip()]
+        messages = [deployment.message for deployment in application.deployments.values()]
+    lines = [line.strip() for text in [*messages, str(error)] for line in text.splitlines() if line.strip()]
     named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception"))]
     cause: str = (named or lines or [type(error).__name__])[-1]
     return cause

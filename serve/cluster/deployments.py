@@ -34,7 +34,7 @@ _ON_HEAD = {"resources": {"node:__internal_head__": 0.001}}
 def application(revision: Revision, *beside: Revision) -> Any:
     """The Ray Serve application of one frontier.
 
-    beside: revisions whose engines run as well, and are asked by nobody: not yet, or not any more.
+    beside: revisions whose engines also run but receive no requests: not yet, or no longer.
     """
     config, members = revision.config, revision.members
     names = [member.name for member in members]
@@ -43,7 +43,7 @@ def application(revision: Revision, *beside: Revision) -> Any:
     cluster_state = _deployment(
         ClusterState, CLUSTER_STATE, logging_config=quiet, ray_actor_options=_ON_HEAD
     ).bind(names)
-    groups = {name: group for one in (*beside, revision) for name, group in one.groups().items()}
+    groups = {name: group for served in (*beside, revision) for name, group in served.groups().items()}
     bound = {
         name: _host(config, name).bind(group, config.engine, cluster_state) for name, group in groups.items()
     }

@@ -40,7 +40,7 @@ def serve(reread: Callable[[], Config], *, address: str | None, say: Say) -> Non
     Raises StartFailed and its kin with one clear line; KeyboardInterrupt when told to stop before it was
     ready.
     """
-    asked = config = reread()
+    configured = config = reread()
     with _stop_signal() as stop:
         check_engine()
         check_sandbox(config.judge.sandbox, config.judge.packages)
@@ -61,8 +61,8 @@ def serve(reread: Callable[[], Config], *, address: str | None, say: Say) -> Non
             print(f"ready {url_of(config.server.host, port)}/v1", file=ours, flush=True)
             stop.serving = True
             head = HeadWatch()
-            rolling = Rolling(revision, asked, reread, say)
-            if config.server.api_keys_file is not None:  # without keys nobody may order
+            rolling = Rolling(revision, configured, reread, say)
+            if config.server.api_keys_file is not None:  # without keys nobody may change checkpoints
                 rolling.listen()
             while not stop.event.wait(_LOOK_S):
                 if rolling.busy:
@@ -117,7 +117,7 @@ def _stop_signal() -> Iterator[Stop]:
 
 
 def _drain(config: Config, say: Say) -> None:
-    """Lets nothing more in, and waits for what is under way."""
+    """Stops admitting requests and waits for those under way."""
     say(f"draining: requests under way may take up to {config.server.drain_s:g} s more (again: stop at once)")
     until = time.monotonic() + config.server.drain_s + 10
     while time.monotonic() < until:

@@ -55,7 +55,7 @@ def _wait_longer_for_serve() -> None:
 
 @contextmanager
 def _agents_are_not_waited_for() -> Iterator[None]:
-    """Within the block the raylet is told its agents' ports instead of waiting for them.
+    """Within the block the raylet gets its agents' ports as arguments instead of waiting for them.
 
     It would wait 15 s for each port that an agent chooses itself, and abort, which no setting changes
     (ray-project/ray#65983). What connects to an agent later does so with retries. (Tried with Ray 2.60.)
@@ -73,7 +73,7 @@ def _agents_are_not_waited_for() -> Iterator[None]:
         # The user's, where there is one. Ray's own default for the others is one for all servers of a machine.
         ports["metrics_export_port"] = options.get("metrics_export_port") or ports["metrics_export_port"]
         known = inspect.signature(original).bind(*arguments, **options).arguments
-        # Of this one the raylet hears by its file alone, in which the agent writes it once more.
+        # The raylet reads this port only from its file, which the agent writes again.
         persist_port(
             known["session_dir"],
             known["node_id"],
@@ -90,7 +90,7 @@ def _agents_are_not_waited_for() -> Iterator[None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many different ports on loopback that nobody listens on."""
+    """That many distinct free ports on loopback."""
     with ExitStack() as stack:
         held = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in held:
@@ -99,7 +99,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def why_ray_failed(error: Exception) -> str:
-    """The cause in one line, with the way out: Ray tells neither how busy the machine is nor where its logs are."""
+    """The cause in one line, with the way out: Ray reports neither the machine's load nor the path of its logs."""
     cause = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     logs = "Ray's logs are in /tmp/ray/session_latest/logs"

@@ -122,7 +122,7 @@ def float16_advice(config: Config) -> list[str]:
 
 
 def _model_type(folder: Path) -> str:
-    """As config.json names it; empty where there is none, which is told where it is needed."""
+    """As config.json names it; empty where there is none; the error is raised where it is needed."""
     try:
         read = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -227,7 +227,7 @@ def _computed(config: Config, say: Say) -> tuple[tuple[ServedMember, ...], Merge
         seen = preview(plan, out=None)
         for warning in seen.warnings:
             say(f"warning: {warning}")
-        realised = {name: plan.effective_weights(found) for name, found, _ in seen.outputs}
+        realised = {name: plan.effective_weights(weights) for name, weights, _ in seen.outputs}
         for point in group.points:
             sha256 = _computed_sha256(point, group, hashes, dtype)
             members[point.name] = _member(config, point, sha256, realised[group.outputs[point.name]])
@@ -294,7 +294,7 @@ def _afresh(out: Path, run: Callable[[], MergeResult]) -> MergeResult:
     try:
         return run()
     except TargetExists:
-        # Left by another version: the cache is ours, and whoever still reads the old files keeps them.
+        # Left by another version: alpharay owns the cache, and processes that still read the old files keep them open.
         shutil.rmtree(out)
         return run()
 

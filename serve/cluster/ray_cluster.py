@@ -144,10 +144,10 @@ def check_gpus(config: Config) -> None:
 def fit_gpus(config: Config, of_nodes: Sequence[int]) -> None:
     """Raises StartFailed: nodes with so many GPUs have no room for the replicas, each of which takes GPUs of one node."""
     each, replicas = config.engine.tensor_parallel_size, config.replica_count
-    needed, found = replicas * each, sum(of_nodes)
-    if found < needed:
+    needed, available = replicas * each, sum(of_nodes)
+    if available < needed:
         raise StartFailed(
-            f"{replicas} replicas of {each} GPU need {needed} GPUs, Ray has {found}; "
+            f"{replicas} replicas of {each} GPU need {needed} GPUs, Ray has {available}; "
             "serve fewer members, or several in one replica (engine.members_per_replica)"
         )
     room = sum(gpus // each for gpus in of_nodes)
@@ -158,15 +158,15 @@ def fit_gpus(config: Config, of_nodes: Sequence[int]) -> None:
         )
 
 
-def check_resources(config: Config, found: Mapping[str, float]) -> None:
+def check_resources(config: Config, available: Mapping[str, float]) -> None:
     """Raises StartFailed: the replicas ask for a resource (engine.resources) of which the cluster has too little, or
     there are more judges than nodes.
 
     Ray would wait for it without a word.
     """
     # Ray gives each node one of `node:ITS_ADDRESS`, which several of one machine share.
-    names = (name for name in found if name.startswith("node:") and name != "node:__internal_head__")
-    nodes = round(sum(found[name] for name in names))
+    names = (name for name in available if name.startswith("node:") and name != "node:__internal_head__")
+    nodes = round(sum(available[name] for name in names))
     if config.judge.replicas > nodes:
         raise StartFailed(
             f"judge.replicas: {config.judge.replicas} judges need as many nodes, Ray has {nodes}; a judge uses all cores "
@@ -174,10 +174,10 @@ def check_resources(config: Config, found: Mapping[str, float]) -> None:
         )
     for name, amount in config.engine.resources.items():
         needed = config.replica_count * amount
-        if found.get(name, 0) < needed:
+        if available.get(name, 0) < needed:
             raise StartFailed(
                 f"{config.replica_count} replicas of {amount:g} {name} (engine.resources) need {needed:g}, Ray has "
-                f"{found.get(name, 0):g}; start nodes that have it: `ray start --address … --resources '{{\"{name}\": 1}}'`"
+                f"{available.get(name, 0):g}; start nodes that have it: `ray start --address … --resources '{{\"{name}\": 1}}'`"
             )
 
 

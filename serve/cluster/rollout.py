@@ -1,4 +1,4 @@
-"""Changes what is served while it is served: other checkpoints, or another router."""
+"""Changes a running server: other checkpoints, or another router configuration."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _LOOK_S = 1.0
 
 @dataclass
 class Rolling:
-    """Changes what is served while it is served, in a thread of its own: one change at a time.
+    """Changes a running server, in a thread of its own: one change at a time.
 
-    asked: the configuration as it was read. over: the server ends; whatever fails now is no news. A change follows an
+    configured: the configuration as last read. over: the server is stopping, so failures are not reported. A change follows an
     order for other checkpoints, or else the configuration as it is when it is read again, orders or not.
     """
 
     revision: Revision
-    asked: Config
+    configured: Config
     reread: Callable[[], Config]
     say: Say
     over: bool = False
     _number: int = 0
-    # A change has begun and not ended: members of both may be served, and engines of both run.
+    # A change is in progress: members of both revisions may be served, and engines of both run.
     _unfinished: bool = False
     _thread: threading.Thread | None = None
     _change: Change | None = None
@@ -64,11 +64,11 @@ class Rolling:
         )
         try:
             self._report(change)
-            wanted = self.asked if order is not None else self.reread()
+            wanted = self.configured if order is not None else self.reread()
             if order is not None:
                 config = with_checkpoints(self.revision.config, order.checkpoints)
             else:
-                config = changed(self.asked, wanted, self.revision.config)
+                config = changed(self.configured, wanted, self.revision.config)
             check_checkpoints(config)
             self._report(phase=ChangePhase.PREPARING)
             members, specs = prepare(config, self._tell)
@@ -83,7 +83,7 @@ class Rolling:
                 self._move(step)
                 self._report(moved=number)
             self._unfinished = False
-            self.asked = wanted
+            self.configured = wanted
             self._report(phase=ChangePhase.DONE)
             self.say(f"{source}: the new {'configuration is' if order is None else 'checkpoints are'} served")
             tell_members(members, self.say)
@@ -101,7 +101,9 @@ class Rolling:
         self._report(message=line)
 
     def _report(self, begun: Change | None = None, **fields: Any) -> None:
-        """Tells `/v1/checkpoints` of a change that begins, or what has changed of it. What is not heard is said again."""
+        """Reports a new change, or the progress of the current change, to `/v1/checkpoints`. Lost reports are
+        repeated.
+        """
         with self._reporting:
             change = begun or self._change
             assert change is not None
@@ -117,7 +119,7 @@ class Rolling:
     def listen(self) -> None:
         """Fetches what `POST /v1/checkpoints` orders from the cluster state, in a thread of its own.
 
-        To ask Ray may hang where its head is gone, and whoever watches the head must not.
+        A call to Ray may hang if its head is gone, and the thread that watches the head must not.
         """
         threading.Thread(target=self._listen, daemon=True, name="orders").start()
 
@@ -155,30 +157,32 @@ class Rolling:
             try:
                 deploy(old, self._tell, new)
             except StartFailed:
-                # The failed one is still heard of for a while.
+                # The failed revision still reports for a while.
                 deploy(old, self._tell, watch=False)
                 raise
         self._number += 1
         hosts, _ = handles(new)
-        told = AnnouncedRevision(number=self._number, config=new.config, members=new.members, hosts=hosts)
+        announced = AnnouncedRevision(
+            number=self._number, config=new.config, members=new.members, hosts=hosts
+        )
         self.revision, self._unfinished = new, True
         self._tell("new requests are answered with it; waiting for those under way")
-        while not self._settled(told):
+        while not self._settled(announced):
             self._unless_over()
             time.sleep(_SETTLE_S)
         deploy(new, self._tell)
 
     def _unless_over(self) -> None:
-        """Raises StartFailed, which nobody is told: the server ends, and what has not been changed stays."""
+        """Raises StartFailed, which is not reported: the server is stopping, and the rest stays unchanged."""
         if self.over:
             raise StartFailed("the server ends")
 
-    def _settled(self, told: AnnouncedRevision) -> bool:
-        """Whether nobody answers with an earlier revision any more."""
+    def _settled(self, announced: AnnouncedRevision) -> bool:
+        """Whether every replica has stopped answering with earlier revisions."""
         try:
-            # Said again each time: a cluster state that was restarted has forgotten it.
-            ask_cluster_state("announce", told)
-            return bool(ask_cluster_state("settled", told.number))
+            # Announced again each time: a restarted cluster state has lost it.
+            ask_cluster_state("announce", announced)
+            return bool(ask_cluster_state("settled", announced.number))
         except Exception as error:
             self.say(f"the cluster state does not answer ({type(error).__name__}); it is asked again")
             return False

@@ -1,4 +1,4 @@
-"""Changes of what is served: who asked for which, and how far each has come."""
+"""Changes of a running server: who ordered them, and their progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KEPT = 8
 
 
 class ChangePhase(StrEnum):
-    """In this order, but for the last two, which end a change early. REFUSED: before anything was begun."""
+    """Phases in order; the last two end a change early. REFUSED: before anything started."""
 
     WAITING = "waiting"
     CHECKING = "checking"
@@ -37,8 +37,8 @@ class Order:
 class Change:
     """How far a change has come. It follows an order, or a configuration that was read again.
 
-    checkpoints: the order's. moved, hosts: groups of engines that have moved, and that are to. message: what was said
-    last. error: why it ended early, and what is served then.
+    checkpoints: the order's. moved, hosts: groups of engines that have moved, and that are to move. message: the last
+    progress message. error: why it ended early, and what is served since.
     """
 
     id: str
@@ -72,7 +72,7 @@ class Changes:
         return waiting
 
     def pending(self) -> Order | None:
-        """The order of which nobody has reported yet that it was begun."""
+        """The order that has not been started yet."""
         change = self._changes.get(self._order.id) if self._order is not None else None
         return self._order if change is not None and change.phase is ChangePhase.WAITING else None
 

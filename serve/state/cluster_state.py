@@ -24,7 +24,7 @@ from alpharay.serve.state.revision import AnnouncedRevision
 SILENT_AFTER_S = 10.0
 # An ingress replica that has been silent for this long has nothing under way any more.
 _GONE_AFTER_S = 60.0
-# `alpharay serve` looks for orders every second; where nobody has for this long, nobody would follow one.
+# `alpharay serve` polls for orders every second; after this long without a poll, an order would not be carried out.
 _FOLLOWED_S = 30.0
 
 
@@ -146,7 +146,7 @@ class ClusterState:
             self._starts[name].heard(replica, report.instance, now)
 
     async def leave(self, replica: str) -> None:
-        """That replica ends because it is not needed any more: whoever comes later does not replace it."""
+        """The replica ends because it is no longer needed: a later replica does not count as its successor."""
         self._left.add(replica)
         self._reports.pop(replica, None)
         self._past_failures.update(self._failures.pop(replica, {}))
@@ -191,7 +191,7 @@ class ClusterState:
         return self._changes.ask(order)
 
     async def pending_order(self) -> Order | None:
-        """The order that waits to be begun."""
+        """The order that waits to be started."""
         self._followed_at = time.monotonic()
         return self._changes.pending()
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# A lost replica may be heard of for so long while its successor already starts.
+# A lost replica may still report for this long while its successor starts.
 _OVERLAP_S = 2.0
 
 
 @dataclass(slots=True)
 class _Replica:
-    """first, last: when it was heard of. instances: of its engine, one after the other."""
+    """first, last: times of its first and last report. instances: ids of its engine's instances, in order."""
 
     first: float
     last: float
@@ -44,14 +44,16 @@ class EngineStarts:
             self._of_those_who_left += max(0, len(known.instances) - 1)
 
     def restarts(self, silent_since: float) -> int:
-        """silent_since: who was not heard of after that time is lost. Never falls."""
-        replicas = sorted(self._replicas.values(), key=lambda one: one.first)
-        started = [one for one in replicas if one.instances]
-        in_place = sum(len(one.instances) - 1 for one in started)
-        lost = sorted((one for one in started if one.last < silent_since), key=lambda one: one.last)
+        """Restarts so far; never decreases. silent_since: replicas without a report after that time are lost."""
+        replicas = sorted(self._replicas.values(), key=lambda replica: replica.first)
+        started = [replica for replica in replicas if replica.instances]
+        in_place = sum(len(replica.instances) - 1 for replica in started)
+        lost = sorted(
+            (replica for replica in started if replica.last < silent_since), key=lambda replica: replica.last
+        )
         successors = 0
-        for one in started:
-            if lost and one.first > max(lost[0].first, lost[0].last - _OVERLAP_S):
+        for replica in started:
+            if lost and replica.first > max(lost[0].first, lost[0].last - _OVERLAP_S):
                 lost.pop(0)
                 successors += 1
         self._most = max(self._most, self._of_those_who_left + in_place + successors)

@@ -45,7 +45,7 @@ class Key(BaseModel):
 
     @property
     def cache_salt(self) -> str:
-        """Differs from key to key: nobody can find out by timing whether another key asked the same."""
+        """Differs between keys, so that timing does not reveal whether another key sent the same prompt."""
         return hashlib.sha256(b"alpharay prefix cache " + self.sha256.encode()).hexdigest()
 
 
@@ -55,8 +55,8 @@ _ENTRIES = TypeAdapter(list[Key])
 def make(name: str, *, admin: bool = False, **limits: int | None) -> tuple[str, Key]:
     """A new random key and its entry."""
     key = _PREFIX + secrets.token_urlsafe(32)
-    given = {limit: value for limit, value in limits.items() if value is not None}
-    return key, Key.model_validate({"name": name, "sha256": _digest(key), "admin": admin, **given})
+    chosen = {limit: value for limit, value in limits.items() if value is not None}
+    return key, Key.model_validate({"name": name, "sha256": _digest(key), "admin": admin, **chosen})
 
 
 def load(path: Path) -> tuple[Key, ...]:
@@ -108,20 +108,20 @@ class KeyRing:
         headers: names in lower case. Raises RequestError (401).
         """
         brought = [secret for name, value in headers if (secret := _secret(name, value))]
-        found = None
+        match = None
         for secret in brought:
             digest = _digest(secret)
-            for key in self._keys:  # all of them, each in constant time: how long it takes tells nothing
+            for key in self._keys:  # compares all keys in constant time: the duration reveals nothing
                 if hmac.compare_digest(key.sha256, digest):
-                    found = key
-        if found is None:
-            told = "the API key is not known" if brought else "an API key is needed"
+                    match = key
+        if match is None:
+            problem = "the API key is not known" if brought else "an API key is needed"
             raise RequestError(
                 401,
-                f"{told}: send one as `Authorization: Bearer KEY` or as `x-api-key: KEY`",
+                f"{problem}: send one as `Authorization: Bearer KEY` or as `x-api-key: KEY`",
                 code="invalid_api_key",
             )
-        return found
+        return match
 
     def named(self, name: str) -> Key:
         """Raises RequestError (401): there is no such key any more."""
@@ -132,10 +132,10 @@ class KeyRing:
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _secret(name: str, value: str) -> str:

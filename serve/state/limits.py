@@ -34,7 +34,7 @@ class Used:
 
     def __add__(self, other: Used) -> Used:
         day = max(self.day, other.day)
-        samples = sum(one.samples for one in (self, other) if one.day == day)
+        samples = sum(used.samples for used in (self, other) if used.day == day)
         return Used(
             day=day,
             samples=samples,
@@ -132,10 +132,10 @@ class Limits:
         limit = key.samples_per_day
         if limit is not None and used + samples > limit:
             wait = _DAY_S - time.time() % _DAY_S
-            told = (
+            allowance = (
                 f"{limit} samples a day, of which {max(0, limit - used)} are left and {samples} are asked for"
             )
-            raise _over(key, told, wait, "samples_per_day")
+            raise _over(key, allowance, wait, "samples_per_day")
         account.samples += samples
         return account.day
 
@@ -148,10 +148,13 @@ class Limits:
         """Each key's use here."""
         return {
             name: Used(
-                day=one.day, samples=one.samples, requests=len(one.requests), concurrent=one.concurrent
+                day=account.day,
+                samples=account.samples,
+                requests=len(account.requests),
+                concurrent=account.concurrent,
             )
-            for name, one in self._accounts.items()
-            if _fresh(one)
+            for name, account in self._accounts.items()
+            if _fresh(account)
         }
 
     def _account(self, key: Key) -> _Account:
@@ -161,7 +164,7 @@ class Limits:
 
 
 def _fresh(account: _Account) -> bool:
-    """Forgets what is older than its window."""
+    """Drops entries older than the window."""
     today = int(time.time() // _DAY_S)
     if account.day != today:
         account.day, account.samples = today, 0
@@ -174,10 +177,10 @@ def _now() -> float:
     return time.monotonic()
 
 
-def _over(key: Key, told: str, wait_s: float, field_name: str) -> RequestError:
+def _over(key: Key, allowance: str, wait_s: float, field_name: str) -> RequestError:
     return RequestError(
         429,
-        f"the key {key.name!r} may make {told}; try again in {max(1, round(wait_s))} s",
+        f"the key {key.name!r} may make {allowance}; try again in {max(1, round(wait_s))} s",
         param=field_name,
         code="rate_limit_exceeded",
         retry_after_s=max(1, round(wait_s)),

@@ -41,7 +41,7 @@ class ServedMember:
 
     @property
     def origin(self) -> Json:
-        """What every answer tells of the member that it came from."""
+        """The member's fields in every answer."""
         return {
             "member": self.name,
             "alpha": self.alpha,
@@ -51,7 +51,7 @@ class ServedMember:
 
     @property
     def note(self) -> Json:
-        """What `/v1/models` tells of it."""
+        """The member's entry in `/v1/models`."""
         return {
             "kind": "member",
             "alpha": self.alpha,
@@ -103,17 +103,17 @@ def members_asked(
     """
     if wanted is None:
         return members
-    found = []
-    for one in wanted:
-        member = find_member(members, one)
+    chosen = []
+    for name in wanted:
+        member = find_member(members, name)
         if member is None:
             raise RequestError(
                 400,
-                f"alpharay.members: {shown(one)} is not served{did_you_mean(str(one), [m.name for m in members])}",
+                f"alpharay.members: {shown(name)} is not served{did_you_mean(str(name), [m.name for m in members])}",
                 param="alpharay.members",
             )
-        found.append(member)
-    return tuple(member for member in members if member in found)
+        chosen.append(member)
+    return tuple(member for member in members if member in chosen)
 
 
 def unknown_model(wanted: str, frontier: str, members: Iterable[ServedMember]) -> RequestError:

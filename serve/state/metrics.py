@@ -157,7 +157,7 @@ def _task_failures(registry: CollectorRegistry) -> Counter:
 
 
 def of_failures(failures: Mapping[str, int]) -> Snapshot:
-    """What a replica that counts nothing else tells of its tasks."""
+    """The task metrics of a replica that has no other counters."""
     registry = CollectorRegistry()
     counter = _task_failures(registry)
     for name, times in failures.items():

@@ -1,4 +1,4 @@
-"""What is served at a time: a configuration, the members that came of it, and the engine specs of their engines."""
+"""A revision: a configuration, its members, and the specs of their engines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alpharay.serve.spelling import did_you_mean, shown
 from alpharay.serve.state.engine_spec import EngineSpec
 from alpharay.serve.state.members import ServedMember
 
-# What a running server can be given anew. All else is fixed in its engines, its address or its cluster state.
+# Keys that can change on a running server. All others are fixed in its engines, its address or its cluster state.
 _MAY_CHANGE = ("endpoints", "adapters", "checkpoints", "allow_config", "members", "router")
 
 
@@ -47,7 +47,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnouncedRevision:
-    """A revision as it is told to those who answer requests. number: counts up. hosts: per member name a handle."""
+    """A revision as announced to ingress replicas. number: increases. hosts: a handle per member name."""
 
     number: int
     config: Config
@@ -55,16 +55,16 @@ class AnnouncedRevision:
     hosts: Mapping[str, Any]
 
 
-def changed(asked: Config, wanted: Config, running: Config) -> Config:
-    """The running configuration with what the wanted one has otherwise than the one that was asked for before.
+def changed(configured: Config, wanted: Config, running: Config) -> Config:
+    """The running configuration, updated with the differences between the configured and the wanted one.
 
-    The running one has in it what its start has found out, such as the port.
+    The running one also has values determined at its start, such as the port.
 
     Raises ConfigError: they differ in more than may change while the server runs.
     """
-    differing = [key for key in Config.model_fields if getattr(asked, key) != getattr(wanted, key)]
+    differing = [key for key in Config.model_fields if getattr(configured, key) != getattr(wanted, key)]
     fixed = [key for key in differing if key not in _MAY_CHANGE]
-    if [point.name for point in asked.points] != [point.name for point in wanted.points]:
+    if [point.name for point in configured.points] != [point.name for point in wanted.points]:
         fixed.append("the names of `members`")
     if fixed:
         raise ConfigError(

@@ -294,7 +294,7 @@ def test_a_missing_folder_is_refused_before_anything_is_begun(rolling, tmp_path)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused_before_anything_is_begun(rolling, tmp_path):
-    high = rolling.asked.named_checkpoints["high"]
+    high = rolling.configured.named_checkpoints["high"]
     other = tmp_path / "other"
     other.mkdir()
     for file in high.iterdir():
@@ -315,7 +315,7 @@ def test_a_change_that_fails_later_says_what_is_served(rolling, monkeypatch):
         raise StartFailed("no space left")
 
     monkeypatch.setattr(rollout, "prepare", fail)
-    last = ordered(rolling, high=rolling.asked.named_checkpoints["high"])
+    last = ordered(rolling, high=rolling.configured.named_checkpoints["high"])
     assert (last.phase, last.message) == (ChangePhase.FAILED, "merging")
     assert last.error == "no space left; what is served stays as it is"
 
@@ -323,7 +323,7 @@ def test_a_change_that_fails_later_says_what_is_served(rolling, monkeypatch):
 def test_checkpoints_that_are_served_already_change_nothing(rolling, monkeypatch):
     revision = rolling.revision
     monkeypatch.setattr(rollout, "prepare", lambda _config, _say: (revision.members, revision.specs))
-    last = ordered(rolling, high=rolling.asked.named_checkpoints["high"])
+    last = ordered(rolling, high=rolling.configured.named_checkpoints["high"])
     assert (last.phase, last.message) == (ChangePhase.DONE, "nothing has changed")
 
 
