@@ -1,4 +1,4 @@
-"""Which build of vLLM this environment has: told from its metadata, without importing it."""
+"""Which build of vLLM this environment has, from its metadata, without importing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a model is asked to fill in the middle: the words that its tokenizer has for it.
+"""Fill-in-the-middle prompts: the special tokens that the model's tokenizer has for them.
 
 A model was trained for it when its vocabulary has one of these sets; each family lays them out in its own way.
 """

@@ -37,10 +37,10 @@ async def draw_first_sample(app: Any, member: str, *, logprobs: int = 1) -> None
         "logprobs": logprobs,
     }
     reply = await asgi.call(app, _PATH, json.dumps(body).encode(), {"content-type": "application/json"})
-    said = reply.body.decode(errors="replace")
+    text = reply.body.decode(errors="replace")
     if reply.status != 200:
-        raise StartFailed(f"{member}: the engine's first sample came to status {reply.status}: {said[:500]}")
-    drawn = json.loads(said)["choices"][0]["logprobs"]["token_logprobs"]
+        raise StartFailed(f"{member}: the engine's first sample came to status {reply.status}: {text[:500]}")
+    drawn = json.loads(text)["choices"][0]["logprobs"]["token_logprobs"]
     if not drawn or not all(value is not None and math.isfinite(value) for value in drawn):
         raise StartFailed(
             f"{member}: the log-probabilities of the engine's first sample are not numbers ({drawn}): its weights hold NaN, "

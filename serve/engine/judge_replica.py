@@ -89,13 +89,13 @@ class Judge:
         )
 
     async def capture(
-        self, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
+        self, program: Program, source: str | RepoTests, limits: Limits, language: str, group: str
     ) -> Verdict:
-        """One run of a program, of which the verdict tells all that was printed."""
-        return await capture(self._pool, program, given, limits, language, group)
+        """Runs a program once; the verdict holds all its output."""
+        return await capture(self._pool, program, source, limits, language, group)
 
     async def ready_for(self, key: str, tests: Tests, language: str) -> bool:
-        """Raises JudgeError, saying what is missing, when programs in that language cannot be run."""
+        """Raises JudgeError that names what is missing if programs in that language cannot run."""
         await self._pool.ready_for(language, self._tests.get(key, tests) or tests)
         return True
 
@@ -109,7 +109,7 @@ class Judge:
             ):  # a handle waits for a lost replica as long as it takes
                 await self._cluster_state.report_judge.remote(self._name, state, self._failures())
         except Exception:
-            log.warning("the cluster state cannot be told how the judge is", exc_info=True)
+            log.warning("the judge's state cannot be reported to the cluster state", exc_info=True)
 
     def _failures(self) -> dict[str, int]:
         return {**self._supervisor.failures, **self._pool.failures}

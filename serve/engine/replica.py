@@ -83,8 +83,8 @@ class EngineReplica:
                 await self._start(config)
             self._start_s = max(_START_S, _START_FACTOR * (time.monotonic() - began))
         except Exception as error:
-            told = f"nothing came of it within {self._start_s:.0f} s" if limit.expired() else error
-            self._broken = f"{type(error).__name__}: {told}"
+            cause = f"nothing came of it within {self._start_s:.0f} s" if limit.expired() else error
+            self._broken = f"{type(error).__name__}: {cause}"
             await self._report()
             raise
         for engine in set(self._engines.values()):
@@ -92,7 +92,9 @@ class EngineReplica:
         await self._report()
 
     def _watch(self, engine: VllmEngine, hang_s: float) -> None:
-        """Each engine by itself: one that is slow to start, or to answer, keeps nobody from its neighbours."""
+        """Each engine is watched separately: an engine that is slow to start or answer does not block its
+        neighbours.
+        """
         self._supervisor.keep("host restarts engines", partial(self._revive_forever, engine))
         self._supervisor.keep("host looks for hangs", partial(self._probe_forever, engine, hang_s))
 
@@ -106,7 +108,7 @@ class EngineReplica:
             __import__, "alpharay.serve.engine.vllm_engine", fromlist=["VllmEngine"]
         )
         engines = [engine.VllmEngine(spec, config) for spec in self._specs]
-        self._engines = {member: one for one in engines for member in one.spec.members}
+        self._engines = {member: started for started in engines for member in started.spec.members}
         await start_engines(engines, on_one_gpu=self._on_one_gpu)
         self._starting.clear()
 
@@ -241,7 +243,7 @@ class EngineReplica:
                     self._replica, states, dict(self._supervisor.failures)
                 )
         except Exception:
-            log.warning("the cluster state cannot be told how the engines are", exc_info=True)
+            log.warning("the engines' state cannot be reported to the cluster state", exc_info=True)
 
     def _state(self, name: str) -> MemberReport:
         engine = self._engines.get(name)

@@ -96,7 +96,7 @@ class EngineReplaced(Exception):
 
 
 class VllmEngine:
-    """One engine spec's engine: starts it, passes requests to it, tells whether it lives.
+    """The engine of one engine spec: starts it, passes requests to it, checks its health.
 
     instance: differs from start to start, so that a restart can be seen from outside.
     """
@@ -216,7 +216,7 @@ class VllmEngine:
         return int(self._engine.output_processor.get_num_unfinished_requests())
 
     def load(self) -> tuple[int, float]:
-        """(requests that the scheduler has not begun, share of the KV cache in use), as of its last step."""
+        """(requests waiting in the scheduler, share of the KV cache in use), as of its last step."""
         manager = self._engine.logger_manager if self._engine is not None else None
         for logger in manager.stat_loggers if manager is not None else ():
             latest = getattr(logger, "latest", None)
@@ -271,7 +271,7 @@ class VllmEngine:
             yield
 
     async def _shift_to(self, engine: AsyncLLM, member: str) -> None:
-        """Moves the engine, in which no request of ours is under way, to another member's weights."""
+        """Moves the idle engine to another member's weights."""
         weights = self.spec.weights
         assert isinstance(weights, MergeOnLoadWeights)
         replaced = self._engine is not engine
@@ -307,7 +307,9 @@ class _Engine(AsyncLLM):  # type: ignore[misc]  # vLLM is not typed for us
         return super().generate(prompt, sampling_params, request_id, **options)
 
     def check(self, prompt: Any, sampling_params: Any, request_id: str, **options: Any) -> None:
-        """Raises what vLLM answers with 400. Only for streams: of other requests vLLM tells it in time."""
+        """Raises the errors that vLLM answers with 400. Only for streams: for other requests vLLM reports them in
+        time.
+        """
         rendered = isinstance(prompt, dict) and "type" in prompt
         if rendered and sampling_params.output_kind is RequestOutputKind.DELTA:
             known = {key: options[key] for key in ("lora_request", "data_parallel_rank") if key in options}
@@ -413,10 +415,12 @@ def _gpu_memory(count: int) -> list[GpuMemory]:
     nvml.nvmlInit()
     try:
         numbers = (current_platform.device_id_to_physical_device_id(index) for index in range(count))
-        found = [nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(number)) for number in numbers]
+        memories = [
+            nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(number)) for number in numbers
+        ]
     finally:
         nvml.nvmlShutdown()
-    return [GpuMemory(free=int(memory.free), total=int(memory.total)) for memory in found]
+    return [GpuMemory(free=int(memory.free), total=int(memory.total)) for memory in memories]
 
 
 class _Statistics(RayPrometheusStatLogger):  # type: ignore[misc]  # vLLM is not typed for us

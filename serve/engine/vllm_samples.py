@@ -112,7 +112,9 @@ class Samples:
             return Reply(200, "application/json", _written(response.model_dump(**endpoint.dump)))
         except Exception:
             _raise_if_cancelled()
-            log.debug("vLLM's application is asked for a sample that its handler failed at", exc_info=True)
+            log.debug(
+                "a sample's handler failed; the request goes through vLLM's HTTP application", exc_info=True
+            )
             return None
         finally:
             _SHARED.reset(token)

@@ -95,10 +95,10 @@ class WeightSwitchScheduler:
                 began = self._clock()
                 await self._move(member)
                 self.at, self._move_s = member, self._clock() - began
-        except asyncio.CancelledError:  # from within: nobody cancels this task
+        except asyncio.CancelledError:  # raised from within: this task is never cancelled
             failure, self.at = RuntimeError(f"the move to {member} was cancelled"), ""
-        except Exception as error:  # whoever waits for this member is told; others get their turn
-            failure, self.at = error, ""  # who knows what it holds now
+        except Exception as error:  # requests waiting for this member fail; other members get their turn
+            failure, self.at = error, ""  # the engine's weights are now unknown
         self._since = self._clock()
         self._moving = None
         for ticket in self._waiting.pop(member, []):

@@ -1,4 +1,4 @@
-"""What vLLM's worker processes tell us beyond vLLM's own methods."""
+"""Methods of vLLM's worker processes beyond vLLM's own."""
 
 from __future__ import annotations
 

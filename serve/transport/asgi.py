@@ -2,7 +2,7 @@
 
 vLLM's own HTTP application runs inside our replica without a port. httpx's ASGI transport collects the
 whole answer before it returns any of it; here chunks come as they are sent, and a caller who goes away
-is told to the application as a client that disconnected, which is what makes vLLM free the engine slot.
+reaches the application as a client disconnect, which makes vLLM free the engine slot.
 """
 
 from __future__ import annotations

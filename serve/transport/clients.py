@@ -61,13 +61,13 @@ class JudgeClient(Protocol):
         ...
 
     async def capture(
-        self, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
+        self, program: Program, source: str | RepoTests, limits: Limits, language: str, group: str
     ) -> Verdict:
         """One run of a program on that input, or in that folder; the verdict's `captured` is all that it printed. Raises as `judge`."""
         ...
 
     async def run(self, program: str, limits: Limits, group: str) -> Verdict:
-        """One Python program on empty input; the verdict's `stdout` is the beginning of what it printed."""
+        """Runs one Python program on empty input; the verdict's `stdout` is the beginning of its output."""
         ...
 
     async def ready_for(self, language: str, tests: Tests) -> None:
@@ -166,9 +166,9 @@ class RayJudging:
         return await self._run(probes, completion, limits, language, group, observe=True)
 
     async def capture(
-        self, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
+        self, program: Program, source: str | RepoTests, limits: Limits, language: str, group: str
     ) -> Verdict:
-        verdict: Verdict = await self._call("capture", program, given, limits, language, group)
+        verdict: Verdict = await self._call("capture", program, source, limits, language, group)
         return verdict
 
     async def run(self, program: str, limits: Limits, group: str) -> Verdict:
@@ -192,13 +192,13 @@ class RayJudging:
     ) -> Verdict:
         """Large tests travel once, and again to a replica that does not have them."""
         key = self._sent.key(tests)
-        for given in (None, tests) if key in self._sent else (tests,):
-            found: Verdict | None = await self._call(
-                "judge", key, given, completion, limits, language, group, observe
+        for sent in (None, tests) if key in self._sent else (tests,):
+            verdict: Verdict | None = await self._call(
+                "judge", key, sent, completion, limits, language, group, observe
             )
-            if found is not None:
+            if verdict is not None:
                 self._sent.add(key)
-                return found
+                return verdict
         raise JudgeUnavailable("the judge forgot the tests that it was just sent")
 
     async def _call(self, method: str, *arguments: Any) -> Any:
@@ -221,5 +221,5 @@ def _trouble(member: str, status: int) -> SampleLost:
 
 
 def _is_ours(status: int) -> bool:
-    """Whether an engine's status tells of its own trouble: then another engine, or a later try, may do."""
+    """Whether an engine's status is an internal error: then another engine, or a later attempt, may succeed."""
     return status == 429 or (status >= 500 and status != 501)

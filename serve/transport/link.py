@@ -35,7 +35,7 @@ Receive = Callable[[bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an ingress listens, and what it knows its hosts by."""
+    """The address an ingress listens on, and the secret that authenticates its engine replicas."""
 
     host: str
     port: int
@@ -216,7 +216,7 @@ class _Accepted(Link):
 
     def deliver(self, number: int, payload: bytes) -> None:
         receive = self._listener.receiver(number)
-        if receive is not None:  # else nobody waits for it any more
+        if receive is not None:  # else no receiver is waiting any more
             receive(self, payload)
 
 

@@ -15,11 +15,11 @@ from alpharay.serve.transport.clients import JudgeUnavailable
 
 
 async def capture(
-    pool: JudgePool, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
+    pool: JudgePool, program: Program, source: str | RepoTests, limits: Limits, language: str, group: str
 ) -> Verdict:
     """One run on that input, or in that folder. Each is made: what a program prints may depend on time and chance."""
     # Tests of its own: verdicts are remembered for as long as their tests live.
-    tests: Tests = given if isinstance(given, RepoTests) else StdioTests((StdioCase(given, ""),))
+    tests: Tests = source if isinstance(source, RepoTests) else StdioTests((StdioCase(source, ""),))
     return await pool.judge(
         tests, program, limits=limits, language=language, group=group, observe=True, capture=True
     )
@@ -44,11 +44,11 @@ class LocalJudging:
             raise JudgeUnavailable(str(error)) from error
 
     async def capture(
-        self, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
+        self, program: Program, source: str | RepoTests, limits: Limits, language: str, group: str
     ) -> Verdict:
         await self._started.wait()
         try:
-            return await capture(self._pool, program, given, limits, language, group)
+            return await capture(self._pool, program, source, limits, language, group)
         except LanguageUnavailable:
             raise
         except JudgeError as error:

@@ -50,7 +50,7 @@ def footprint(tests: Tests) -> int:
 
 
 class SentTests:
-    """The sender's side: what its judges have been sent. A judge may forget, and then says so."""
+    """The sender's side: the tests sent to the judges. A judge may drop them, and then asks for them again."""
 
     def __init__(self) -> None:
         self._keys: dict[int, str] = {}
