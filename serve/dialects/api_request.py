@@ -139,10 +139,10 @@ def greedy(temperature: object) -> bool:
 
 
 def seed(body: Mapping[str, Any]) -> int | None:
-    found: int | None = typed(body, "seed", int)
-    if found is not None and not -(2**63) <= found < 2**63:
-        raise malformed(f"`seed` must fit 64 bits, got {shown(found)}", param="seed")
-    return found
+    seed_value: int | None = typed(body, "seed", int)
+    if seed_value is not None and not -(2**63) <= seed_value < 2**63:
+        raise malformed(f"`seed` must fit 64 bits, got {shown(seed_value)}", param="seed")
+    return seed_value
 
 
 def typed(body: Mapping[str, Any], name: str, kind: type) -> Any:
@@ -178,12 +178,12 @@ def among(value: object, known: frozenset[str]) -> bool:
 
 
 def objects(value: object) -> list[Json]:
-    """The objects in a list, where it is one."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    """The objects in a list; empty for anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def number(value: object) -> int:
-    """A count that an engine told, or 0."""
+    """A count that an engine reported, or 0."""
     return value if isinstance(value, int) else 0
 
 
@@ -202,9 +202,13 @@ def prompt_text(body: Mapping[str, Any]) -> str:
         if isinstance(value, str):
             return value
         if isinstance(value, list):
-            asked = [turn for turn in objects(value) if turn.get("role", "user") == "user"]
+            user_turns = [turn for turn in objects(value) if turn.get("role", "user") == "user"]
             strings = [part for part in value if isinstance(part, str)]
-            return content_text(asked[-1].get("content", asked[-1])) if asked else "".join(strings[:1])
+            return (
+                content_text(user_turns[-1].get("content", user_turns[-1]))
+                if user_turns
+                else "".join(strings[:1])
+            )
     return ""
 
 

@@ -41,13 +41,20 @@ class Chat(ChunkDialect):
         return [Call(call["function"]["name"], call["function"]["arguments"]) for call in calls]
 
     def called(self, response: Json, outputs: Sequence[str]) -> list[Json]:
-        """The messages by which a conversation goes on after calls: the response's own, then what each call gave."""
+        """The messages that continue a conversation after tool calls: the response's message, then each call's
+        output.
+        """
         message = response["choices"][0]["message"]
         made = message["tool_calls"]
         kept = {key: message[key] for key in ("content", "reasoning", "tool_calls") if message.get(key)}
         # Some templates refuse a message without content.
-        said = {"role": "assistant", "content": "", **kept, "tool_calls": [_readable(call) for call in made]}
-        return [said] + [
+        assistant = {
+            "role": "assistant",
+            "content": "",
+            **kept,
+            "tool_calls": [_readable(call) for call in made],
+        }
+        return [assistant] + [
             {"role": "tool", "tool_call_id": call.get("id"), "content": output}
             for call, output in zip(made, outputs, strict=True)
         ]
@@ -160,9 +167,9 @@ _CHOICE = frozenset(
 
 
 def _of_the_prompt(whole: Json, number: int) -> Json:
-    """What the engine tells of the prompt on request; once is enough."""
-    found = {key: whole.get(key) for key in ("prompt_logprobs", "prompt_token_ids")}
-    return {key: value for key, value in found.items() if value is not None and number == 0}
+    """The engine's optional details of the prompt, on the first choice only."""
+    details = {key: whole.get(key) for key in ("prompt_logprobs", "prompt_token_ids")}
+    return {key: value for key, value in details.items() if value is not None and number == 0}
 
 
 chat = Chat()

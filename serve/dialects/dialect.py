@@ -74,14 +74,16 @@ class Passage(Protocol):
     begun: bool
 
     def through(self, event: bytes) -> Iterator[bytes]:
-        """What goes out for one event of the engine's. Raises EngineError when it tells of an error."""
+        """The output for one engine event. Raises EngineError for an error event."""
         ...
 
     def fail(self, error: RequestError) -> Iterator[bytes]: ...
 
 
 class EngineError(Exception):
-    """An engine's stream told of an error. body: its error object as JSON. status: the HTTP status it would have had."""
+    """An engine's stream reported an error. body: its error object as JSON. status: the HTTP status it would have
+    had.
+    """
 
     def __init__(self, body: bytes) -> None:
         super().__init__(body[:500].decode(errors="replace"))

@@ -40,11 +40,11 @@ class PromptTooLong(RequestError):
 
 
 def _too_long(message: str, param: str | None) -> PromptTooLong | None:
-    """The refusal, where the engine's message is one of that kind."""
+    """The refusal, if the engine's message is of that kind."""
     for wording in _WORDINGS:
-        if found := re.search(wording, message, re.DOTALL):
-            limit = int(found["limit"])
-            tokens = int(found.groupdict().get("tokens") or limit + 1)
+        if match := re.search(wording, message, re.DOTALL):
+            limit = int(match["limit"])
+            tokens = int(match.groupdict().get("tokens") or limit + 1)
             break
     else:
         return None
@@ -59,11 +59,11 @@ def _fills_the_model(message: str, request: ApiRequest) -> PromptTooLong | None:
     limit = request.context
     if not limit or not message.startswith(_NO_ROOM) or any(request.body.get(name) == 0 for name in LIMITS):
         return None
-    told = (
+    text = (
         f"This model's maximum context length is {limit} tokens. However, your prompt fills it, which leaves no room "
         "for output tokens. Please reduce the length of the input prompt."
     )
-    return PromptTooLong(told, tokens=limit + 1, limit=limit, param="input_tokens")
+    return PromptTooLong(text, tokens=limit + 1, limit=limit, param="input_tokens")
 
 
 def engine_fault(request: ApiRequest) -> RequestError:

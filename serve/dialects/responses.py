@@ -243,21 +243,21 @@ class _Passage:
             else:
                 yield event + b"\n\n"
             return
-        told = json.loads(line)
-        response = _ended(told["response"])
+        payload = json.loads(line)
+        response = _ended(payload["response"])
         yield from self._released(cut=response.get("status") == "incomplete")
         if kind == b"response.completed":
-            told["type"] = _final(response)
+            payload["type"] = _final(response)
         summary = self._closing(responses.usage(response))
-        told["response"] = {**response, "alpharay": {**summary, **self._note(0)}}
-        yield named_event(told)
+        payload["response"] = {**response, "alpharay": {**summary, **self._note(0)}}
+        yield named_event(payload)
 
     def _released(self, *, cut: bool = False) -> Iterator[bytes]:
         """The event that was held back."""
         event, self._held = self._held, None
         if event is not None and cut:
-            told = json.loads(data_of(event) or b"{}")
-            yield named_event({**told, "item": told["item"] | {"status": "incomplete"}})
+            payload = json.loads(data_of(event) or b"{}")
+            yield named_event({**payload, "item": payload["item"] | {"status": "incomplete"}})
         elif event is not None:
             yield event + b"\n\n"
 

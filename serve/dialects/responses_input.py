@@ -41,9 +41,9 @@ def tidied(fields: Json) -> tuple[Json, tuple[str, ...]]:
     if fields.get("tool_choice", 0) is None:
         del fields["tool_choice"]
     if isinstance(fields.get("input"), list):
-        fields["input"] = [item for one in fields["input"] for item in _item(one, left_out)]
+        fields["input"] = [item for entry in fields["input"] for item in _item(entry, left_out)]
     if isinstance(fields.get("include"), list):
-        fields["include"] = [one for one in fields["include"] if among(one, _INCLUDE)] or None
+        fields["include"] = [entry for entry in fields["include"] if among(entry, _INCLUDE)] or None
     reasoning = fields.get("reasoning")
     if isinstance(reasoning, dict):
         effort = reasoning.get("effort")

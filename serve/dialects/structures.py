@@ -1,4 +1,5 @@
-"""Output structures (JSON schemas, regular expressions, grammars, choices) that no engine can use: told before one tries.
+"""Output structures (JSON schemas, regular expressions, grammars, choices) that no engine can use: refused before an
+engine tries.
 
 A schema that refers to itself without ever describing a value is found here. What else a grammar's compiler cannot
 take (a grammar without end, an expression beyond its bounds) is known only when living engines have failed on it;
@@ -94,8 +95,10 @@ def _is_endless(schema: Any) -> bool:
 
 
 def _references(schema: Any) -> dict[str, Any]:
-    """The local references that the schema's meaning hangs on, with their targets; none of a schema that is too large to look into."""
-    found: dict[str, Any] = {}
+    """The local references that the schema depends on, with their targets; empty for a schema that is too large to
+    inspect.
+    """
+    targets: dict[str, Any] = {}
     waiting, looked = [schema], 0
     while waiting:
         node, looked = waiting.pop(), looked + 1
@@ -104,16 +107,16 @@ def _references(schema: Any) -> dict[str, Any]:
         if not isinstance(node, dict):
             continue
         name = node.get("$ref")
-        if isinstance(name, str) and name.startswith("#") and name not in found:
-            found[name] = _target(name, schema)
-            waiting.append(found[name])
+        if isinstance(name, str) and name.startswith("#") and name not in targets:
+            targets[name] = _target(name, schema)
+            waiting.append(targets[name])
         for word in _BRANCHES:
             waiting.extend(_list(node.get(word)))
-    return found
+    return targets
 
 
 def _describes(schema: Any, describing: set[str], targets: dict[str, Any]) -> bool:
-    """Whether the schema comes to a value, given the references that do."""
+    """Whether the schema describes a finite value, given the references that do."""
     if not isinstance(schema, dict):
         return True
     name = schema.get("$ref")
@@ -121,8 +124,8 @@ def _describes(schema: Any, describing: set[str], targets: dict[str, Any]) -> bo
         return False
     for word, suffices in _BRANCHES.items():
         branches = schema.get(word)
-        told = [_describes(branch, describing, targets) for branch in _list(branches)]
-        if told and not suffices(told):
+        describable = [_describes(branch, describing, targets) for branch in _list(branches)]
+        if describable and not suffices(describable):
             return False
     return True
 
