@@ -62,7 +62,7 @@ class Fold:
             raise UnknownRequest("the rows from which that was learnt are not kept any more")
 
     def next_rows(self, store: Store) -> list[Logged]:
-        """Those of these checkpoints: others may have years of theirs in the log."""
+        """Rows of these checkpoints only: other checkpoints may have years of rows in the log."""
         return store.log(self.seq, checkpoints=list(self._checkpoints.values()))
 
     def learn(self, rows: Sequence[Logged]) -> None:
@@ -72,7 +72,7 @@ class Fold:
             if row.logged is None:
                 self._pass_over(row.seq, row.fault)
                 continue
-            # Another member may have had the same checkpoint; what it did has its own name.
+            # Another member may have had the same checkpoint; its rows carry its own name.
             if self._checkpoints.get(row.logged.member) != row.checkpoint:
                 continue
             self._since_snapshot += 1

@@ -103,16 +103,16 @@ class Learning:
             Record(
                 request=request,
                 trace=session.trace(self._checkpoints),
-                choices=[one.draw.index for one in chosen],
+                choices=[candidate.draw.index for candidate in chosen],
                 rows=rows,
                 checkpoints=self._checkpoints,
             )
         )
 
-    async def feedback(self, given: Feedback) -> bool:
-        """Takes what a client says of an answer; it is safely stored once this returns. False: known already.
+    async def feedback(self, feedback: Feedback) -> bool:
+        """Stores a client's feedback on an answer; durable once this returns. False: known already.
 
-        Raises UnknownRequest, and StoreDown: it is not stored, and should be said again later.
+        Raises UnknownRequest, and StoreDown: nothing was stored, and the client should retry later.
         """
         if self._store is None:
             raise StoreDown("there is no store")
@@ -122,7 +122,7 @@ class Learning:
             if self.down:
                 raise StoreDown(self.down)
             try:
-                new = await asyncio.to_thread(self._store.take_feedback, given)
+                new = await asyncio.to_thread(self._store.take_feedback, feedback)
             except UnknownRequest:
                 if asyncio.get_running_loop().time() >= deadline:
                     raise
@@ -137,7 +137,7 @@ class Learning:
             await asyncio.sleep(_EVERY_S)
 
     async def exchange(self) -> None:
-        """Writes what waits, and learns what is new in the log. A store that is down is told once."""
+        """Writes queued records and learns new rows of the log. A store that is down is logged once."""
         if self._store is None:
             return
         async with self._busy:
@@ -150,7 +150,7 @@ class Learning:
                     log.warning("the store is unreachable, learning is paused: %s", error)
                 self.down = str(error)
             except Exception as error:
-                # A row that cannot be read, say: serving goes on without learning, and the log tells why.
+                # For example an unreadable row: serving continues without learning, and the log says why.
                 if not self.down:
                     log.exception("learning is paused by an internal error")
                 self.down = f"{type(error).__name__}"
@@ -216,11 +216,11 @@ class Learning:
             log.exception("a snapshot of what was learnt could not be kept")
 
     async def forget_forever(self) -> None:
-        """Deletes what is older than it is to be kept, a little at a time."""
+        """Deletes rows beyond the retention period, a batch at a time."""
         while self._store is not None and self._keep_s is not None:
             await asyncio.sleep(_FORGET_EVERY_S)
             before, more = time.time() - self._keep_s, self._opened
-            with suppress(StoreDown):  # which is told elsewhere
+            with suppress(StoreDown):  # reported elsewhere
                 while more:
                     more = await asyncio.to_thread(self._store.prune, before, self._fold.view)
                     await asyncio.sleep(_BETWEEN_S)

@@ -1,4 +1,4 @@
-"""A session that writes down what it was told, so that the same decisions can be taken again.
+"""A session that records its events, so that its decisions can be replayed.
 
 A trace is plain JSON: what the request asked, and every call of its driver in order. What was known of the
 members is not in it but in the log: `folded` says how many rows it was learnt from.
@@ -45,7 +45,7 @@ Json = dict[str, Any]
 
 
 class RecordedSession(Session):
-    """A `Session` by the name of its policy, with the trace of what it was told."""
+    """A `Session` by the name of its policy, with the trace of its events."""
 
     def __init__(self, sampling: SamplingRequest, policy: str) -> None:
         super().__init__(sampling, POLICIES[policy]())
@@ -83,19 +83,19 @@ class RecordedSession(Session):
         }
 
     def experiences(self, request: str, levels: Sequence[int | None] = ()) -> list[LoggedOutcome]:
-        """What its judged candidates taught, in the order in which they counted. levels: of the test cases."""
+        """Logged outcomes of its judged candidates, in the order in which they counted. levels: of the test cases."""
         members = {member.name: member for member in self.sampling.members}
-        verdicts = {one.draw.index: one.verdict for one in self.candidates}
+        verdicts = {candidate.draw.index: candidate.verdict for candidate in self.candidates}
         rows = []
-        for one in self.candidates:
-            case = one.verdict.failed_case if one.verdict is not None else None
-            mended = verdicts.get(one.draw.repairs) if one.draw.repairs is not None else None
+        for candidate in self.candidates:
+            case = candidate.verdict.failed_case if candidate.verdict is not None else None
+            mended = verdicts.get(candidate.draw.repairs) if candidate.draw.repairs is not None else None
             rows.append(
                 logged_outcome_of(
-                    one,
+                    candidate,
                     request=request,
-                    alpha=members[one.draw.member].alpha,
-                    weights=members[one.draw.member].weights,
+                    alpha=members[candidate.draw.member].alpha,
+                    weights=members[candidate.draw.member].weights,
                     repaired=mended.verdict if mended is not None else None,
                     failed_level=levels[case] if case is not None and case < len(levels) else None,
                     features=self.sampling.features,
@@ -109,7 +109,7 @@ def replayed(
     router_state: RouterState | None = None,
     observe: Callable[[RecordedSession, tuple[Draw, ...]], None] = lambda *_: None,
 ) -> RecordedSession:
-    """The recorded request decided again: a session that was told the same.
+    """Replays the recorded request: a session that receives the same events.
 
     router_state: what was known then: the learner's, folded to `folded_of(trace)` rows. Its draws, what counts and
     its selection are then those of the live request. observe: called after each step that decided on draws.
@@ -118,11 +118,12 @@ def replayed(
     """
     if trace.get("version") != _VERSION:
         raise ValueError(f"the trace has version {trace.get('version')!r}, this program reads {_VERSION}")
-    asked = trace["ask"]
+    recorded = trace["ask"]
     sampling = SamplingRequest(
         members=_members(trace),
         router_state=router_state or RouterState(portfolio=portfolio_of(trace)),
-        **{name: asked[name] for name in _PLAIN if name in asked} | {"features": tuple(asked["features"])},
+        **{name: recorded[name] for name in _PLAIN if name in recorded}
+        | {"features": tuple(recorded["features"])},
     )
     session = RecordedSession(sampling, trace["policy"])
     events: list[Event] = []
@@ -163,12 +164,12 @@ def _members(trace: Mapping[str, Any]) -> tuple[Member, ...]:
 
 def recorded_id(answer: str) -> str | None:
     """The id under which a request is recorded, from its answer's: without the dialect's prefix. None: no answer has it."""
-    found = _ANSWER_ID.fullmatch(answer)
-    return found[1] if found else None
+    match = _ANSWER_ID.fullmatch(answer)
+    return match[1] if match else None
 
 
 def folded_of(trace: Mapping[str, Any]) -> int:
-    """How many rows of the log what was known had been learnt from."""
+    """The number of log rows that the request's router state was learnt from."""
     return int(trace["ask"]["standing"]["folded"])
 
 
@@ -181,11 +182,14 @@ def drawn(trace: Mapping[str, Any], index: int) -> Json:
     """What is known of one draw of a recorded request: its member, alpha, weights, checkpoint, turn, tokens, and the
     verdict of the attempt that it mends.
     """
-    draw = next(one for one in trace["draws"] if one["index"] == index)
+    draw = next(recorded for recorded in trace["draws"] if recorded["index"] == index)
     seen: dict[int, Json] = {}
-    for kind, *told in trace["steps"]:
+    for kind, *values in trace["steps"]:
         if kind in ("seen", "expired"):
-            seen |= {one["draw"]: one for one in (told[0] if kind == "expired" else [told[0]])}
+            seen |= {
+                candidate["draw"]: candidate
+                for candidate in (values[0] if kind == "expired" else [values[0]])
+            }
     own = seen.get(index, {})
     mended = seen.get(draw["repairs"], {}).get("verdict") if draw["repairs"] is not None else None
     member = next(member for member in _members(trace) if member.name == draw["member"])
@@ -232,23 +236,23 @@ def _candidate(candidate: Candidate) -> Json:
     }
 
 
-def _read(told: Mapping[str, Any], draws: Mapping[int, Draw]) -> Candidate:
-    verdict = told["verdict"]
+def _read(recorded: Mapping[str, Any], draws: Mapping[int, Draw]) -> Candidate:
+    verdict = recorded["verdict"]
     return Candidate(
-        draw=draws[told["draw"]],
+        draw=draws[recorded["draw"]],
         verdict=verdict and Verdict(**{**verdict, "verdict": VerdictKind(verdict["verdict"])}),
-        prompt_tokens=told["prompt_tokens"],
-        completion_tokens=told["completion_tokens"],
-        evidence=_evidence(told["evidence"]),
+        prompt_tokens=recorded["prompt_tokens"],
+        completion_tokens=recorded["completion_tokens"],
+        evidence=_evidence(recorded["evidence"]),
     )
 
 
-def _evidence(told: Mapping[str, Any]) -> Evidence:
-    decision = told.get("decision")  # traces of earlier versions have none
+def _evidence(recorded: Mapping[str, Any]) -> Evidence:
+    decision = recorded.get("decision")  # traces of earlier versions have none
     return Evidence(
         **{
-            **told,
-            "behaviour": tuple(told["behaviour"]),
+            **recorded,
+            "behaviour": tuple(recorded["behaviour"]),
             "decision": None if decision is None else Decision(decision),
         }
     )

@@ -1,4 +1,4 @@
-"""What outlives the server: requests, what they taught, feedback, snapshots of what was learnt, files and batches."""
+"""Persistent state: requests, logged outcomes, feedback, snapshots of learnt state, files and batches."""
 
 from alpharay.serve.learn.store.batches import BatchTables, Full, StoredBatch, StoredFile
 from alpharay.serve.learn.store.database import (

@@ -77,7 +77,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """What a client says of one of the choices that it was given."""
+    """A client's feedback on one choice of an answer."""
 
     request: str
     choice: int
@@ -111,16 +111,16 @@ class Store:
         self._engine.dispose()
 
     def append(self, records: Sequence[Record]) -> None:
-        """Adds requests and what they taught, all or nothing. A request that is there already is let be: a batch
+        """Adds requests and their logged outcomes in one transaction. Existing ids are ignored (idempotent): a batch
         whose commit was not confirmed may be sent again.
         """
         with self.writing() as connection:
             known = set(
                 connection.scalars(
-                    select(requests.c.id).where(requests.c.id.in_([one.request for one in records]))
+                    select(requests.c.id).where(requests.c.id.in_([record.request for record in records]))
                 )
             )
-            new = [one for one in records if one.request not in known]
+            new = [record for record in records if record.request not in known]
             if not new:
                 return
             at = time.time()
@@ -128,47 +128,49 @@ class Store:
                 insert(requests),
                 [
                     {
-                        "id": one.request,
+                        "id": record.request,
                         "at": at,
-                        "trace": json.dumps(one.trace),
-                        "choices": json.dumps(list(one.choices)),
+                        "trace": json.dumps(record.trace),
+                        "choices": json.dumps(list(record.choices)),
                     }
-                    for one in new
+                    for record in new
                 ],
             )
-            rows = [_row(row, one.checkpoints.get(row.member, "")) for one in new for row in one.rows]
+            rows = [
+                _row(row, record.checkpoints.get(row.member, "")) for record in new for row in record.rows
+            ]
             if rows:
                 connection.execute(insert(experiences), rows)
 
-    def take_feedback(self, given: Feedback) -> bool:
-        """Takes what a client says; it is in the log once this returns. False: it was known already.
+    def take_feedback(self, report: Feedback) -> bool:
+        """Adds a client's feedback to the log; durable once this returns. False: known already.
 
         Raises UnknownRequest.
         """
         with self.writing() as connection:
-            found = connection.execute(
-                select(requests.c.trace, requests.c.choices).where(requests.c.id == given.request)
+            recorded = connection.execute(
+                select(requests.c.trace, requests.c.choices).where(requests.c.id == report.request)
             ).first()
-            if found is None:
-                raise UnknownRequest(f"there is no answer with the id {given.request!r}")
-            trace, choices = json.loads(found.trace), json.loads(found.choices)
-            if not given.choice < len(choices):
+            if recorded is None:
+                raise UnknownRequest(f"there is no answer with the id {report.request!r}")
+            trace, choices = json.loads(recorded.trace), json.loads(recorded.choices)
+            if not report.choice < len(choices):
                 raise UnknownRequest(
-                    f"that answer has {len(choices)} choices, there is no choice {given.choice}", choice=True
+                    f"that answer has {len(choices)} choices, there is no choice {report.choice}", choice=True
                 )
-            own = (feedback.c.request == given.request) & (feedback.c.choice == given.choice)
+            own = (feedback.c.request == report.request) & (feedback.c.choice == report.choice)
             before = connection.scalar(select(feedback.c.verdict).where(own))
-            if before == given.verdict.value:
+            if before == report.verdict.value:
                 return False
-            values = {"at": time.time(), "verdict": given.verdict.value}
+            values = {"at": time.time(), "verdict": report.verdict.value}
             if before is None:
                 connection.execute(
-                    insert(feedback).values(request=given.request, choice=given.choice, **values)
+                    insert(feedback).values(request=report.request, choice=report.choice, **values)
                 )
             else:
                 connection.execute(update(feedback).where(own).values(**values))
             try:
-                row, checkpoint = logged_outcome_of_feedback(trace, given, choices[given.choice])
+                row, checkpoint = logged_outcome_of_feedback(trace, report, choices[report.choice])
             except (LookupError, TypeError, ValueError, StopIteration) as error:
                 raise UnknownRequest("that answer was recorded by another version of alpharay") from error
             connection.execute(insert(experiences).values(_row(row, checkpoint)))
@@ -180,7 +182,7 @@ class Store:
         if checkpoints is not None:
             query = query.where(experiences.c.checkpoint.in_(checkpoints))
         with self.reading() as connection:
-            return [_logged(one) for one in connection.execute(query)]
+            return [_logged(row) for row in connection.execute(query)]
 
     def start_of_newest(self, checkpoints: Sequence[str], rows: int) -> int:
         """The place before the newest so many rows of these checkpoints, as far as they are kept."""
@@ -220,7 +222,7 @@ class Store:
 
     @staticmethod
     def _prune_log(connection: Connection, most: int) -> bool:
-        """Deletes the beginning of the log, up to the first row of a request that is kept: what is left has no gaps."""
+        """Deletes the start of the log, up to the first row of a kept request, so that the rest has no gaps."""
         kept = (
             select(experiences.c.seq)
             .join(requests, requests.c.id == experiences.c.request)
@@ -239,24 +241,24 @@ class Store:
     def trace(self, request: str) -> dict[str, Any]:
         """Everything that decided a recorded request. Raises UnknownRequest."""
         with self.reading() as connection:
-            found = connection.scalar(select(requests.c.trace).where(requests.c.id == request))
-        if found is None:
+            trace = connection.scalar(select(requests.c.trace).where(requests.c.id == request))
+        if trace is None:
             raise UnknownRequest(f"there is no answer with the id {request!r}")
-        return dict(json.loads(found))
+        return dict(json.loads(trace))
 
     def snapshots(self, view: str) -> list[tuple[int, dict[str, Any]]]:
         """(the last row it was learnt from, the state) of each that is kept, the newest first."""
         query = select(snapshots).where(snapshots.c.view == view).order_by(snapshots.c.seq.desc())
         with self.reading() as connection:
-            return [(one.seq, json.loads(one.state)) for one in connection.execute(query)]
+            return [(row.seq, json.loads(row.state)) for row in connection.execute(query)]
 
     def begin(self, view: str, seq: int, state: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Keeps where that view's fold begins, unless another replica has: then gives what that one kept."""
+        """Stores the start of that view's fold; if another replica has already, returns that start."""
         query = select(snapshots).where(snapshots.c.view == view).order_by(snapshots.c.seq).limit(1)
         with self.writing() as connection:
-            found = connection.execute(query).first()
-            if found is not None:
-                return found.seq, json.loads(found.state)
+            kept = connection.execute(query).first()
+            if kept is not None:
+                return kept.seq, json.loads(kept.state)
             connection.execute(
                 insert(snapshots).values(view=view, seq=seq, at=time.time(), state=json.dumps(state))
             )
@@ -303,29 +305,29 @@ class Store:
 
 
 def logged_outcome_of_feedback(
-    trace: Mapping[str, Any], given: Feedback, draw: int
+    trace: Mapping[str, Any], report: Feedback, draw: int
 ) -> tuple[LoggedOutcome, str]:
     """The row that feedback on a recorded request's draw adds, and its member's checkpoint."""
     from alpharay.serve.learn.recording import drawn
 
-    one = drawn(trace, draw)
+    recorded = drawn(trace, draw)
     row = LoggedOutcome.from_json(
         {
-            "request": given.request,
+            "request": report.request,
             "draw": draw,
-            "member": one["member"],
-            "alpha": one["alpha"],
-            "weights": one["weights"],
-            "verdict": given.verdict,
-            "prompt_tokens": one["prompt_tokens"],
-            "completion_tokens": one["completion_tokens"],
-            "turn": one["turn"],
-            "repaired": one["repaired"],
+            "member": recorded["member"],
+            "alpha": recorded["alpha"],
+            "weights": recorded["weights"],
+            "verdict": report.verdict,
+            "prompt_tokens": recorded["prompt_tokens"],
+            "completion_tokens": recorded["completion_tokens"],
+            "turn": recorded["turn"],
+            "repaired": recorded["repaired"],
             "features": trace["ask"]["features"],
             "source": "feedback",
         }
     )
-    return row, one["checkpoint"]
+    return row, recorded["checkpoint"]
 
 
 def _logged(row: Any) -> Logged:

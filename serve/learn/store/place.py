@@ -31,12 +31,12 @@ def resolved(url: str, folder: Path) -> str:
         else:
             raise ConfigError("store: SQLite needs a file, such as sqlite:///alpharay.db")
     elif parsed.get_backend_name() == "postgresql" and "+" not in parsed.drivername:
-        found = [driver for module, driver in _POSTGRES.items() if importlib.util.find_spec(module)]
-        if not found:
+        drivers = [driver for module, driver in _POSTGRES.items() if importlib.util.find_spec(module)]
+        if not drivers:
             raise ConfigError(
                 "store: no driver for PostgreSQL is installed; `pip install 'alpharay[postgres]'` or psycopg"
             )
-        parsed = parsed.set(drivername=f"postgresql+{found[0]}")
+        parsed = parsed.set(drivername=f"postgresql+{drivers[0]}")
     check_url(parsed.render_as_string(hide_password=False))
     return parsed.render_as_string(hide_password=False)
 

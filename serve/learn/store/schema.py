@@ -35,8 +35,8 @@ _COUNTER = BigInteger().with_variant(Integer, "sqlite")
 
 versions = Table("alpharay_schema", metadata, Column("version", Integer, primary_key=True))
 
-# trace: what the request asked and everything that its session was told, as JSON (serve/learn/recording.py).
-# choices: the draws that came back, best first, as a JSON list.
+# trace: the request and every event of its session, as JSON (serve/learn/recording.py).
+# choices: the returned draws, best first, as a JSON list.
 requests = Table(
     "alpharay_requests",
     metadata,
@@ -140,15 +140,15 @@ def bring_up_to_date(connection: Connection) -> None:
     Raises StartFailed: a later version of alpharay made this store.
     """
     metadata.create_all(connection, tables=[versions])
-    found = connection.execute(select(versions.c.version)).scalar()
-    if found is not None and found > len(STEPS):
+    version = connection.execute(select(versions.c.version)).scalar()
+    if version is not None and version > len(STEPS):
         raise StartFailed(
-            f"the store has schema version {found}, this alpharay knows {len(STEPS)}; "
+            f"the store has schema version {version}, this alpharay knows {len(STEPS)}; "
             "use a newer alpharay, or another store"
         )
-    for step in STEPS[found or 0 :]:
+    for step in STEPS[version or 0 :]:
         step(connection)
-    if found is None:
+    if version is None:
         connection.execute(insert(versions).values(version=len(STEPS)))
-    elif found < len(STEPS):
+    elif version < len(STEPS):
         connection.execute(update(versions).values(version=len(STEPS)))
