@@ -1,1 +1,1 @@
-"""Measuring a frontier: sampling problems, what came of them, what an ensemble gains, how policies would have done."""
+"""Measures a frontier: samples problems, records outcomes, audits ensembles and replays policies."""

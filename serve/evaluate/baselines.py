@@ -7,24 +7,24 @@ from collections.abc import Sequence
 from alpharay.merge.errors import UsageError
 from alpharay.serve.spelling import did_you_mean
 
-# Members with these at the start of their names are baselines without being told so.
+# Members with these name prefixes are baselines by default.
 KNOWN = ("temporal", "temperature")
 
 
-def baselines_of(members: Sequence[str], asked: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def baselines_of(members: Sequence[str], options: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Groups of members by the group's name.
 
-    members: all there are. asked: `NAME=MEMBER,…` each, on top of those that tell so by their own names:
+    members: all members. options: `NAME=MEMBER,…` each, in addition to those that tell so by their own names:
     `temporal…`, `temperature…`, or `NAME:…`.
 
     Raises UsageError: a member is asked for that is not there.
     """
     groups: dict[str, list[str]] = {}
     taken = set()
-    for one in asked:
-        name, equals, listed = one.partition("=")
+    for option in options:
+        name, equals, listed = option.partition("=")
         if not (equals and name and listed):
-            raise UsageError(f"--baseline must be NAME=MEMBER,…, got {one!r}")
+            raise UsageError(f"--baseline must be NAME=MEMBER,…, got {option!r}")
         for member in listed.split(","):
             if member not in members:
                 raise UsageError(

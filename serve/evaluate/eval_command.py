@@ -59,13 +59,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.members is not None:
         names = [f"{config.name}@{point.name}" for point in config.points]
         kept = set()
-        for one in arguments.members:
+        for wanted in arguments.members:
             number = next(
-                (n for n, point in enumerate(config.points) if one in (names[n], point.name)),
-                next((n for n, point in enumerate(config.points) if _same(one, point.alpha)), None),
+                (n for n, point in enumerate(config.points) if wanted in (names[n], point.name)),
+                next((n for n, point in enumerate(config.points) if _same(wanted, point.alpha)), None),
             )
             if number is None:
-                raise UsageError(f"--members: {one!r} is not in the configuration{did_you_mean(one, names)}")
+                raise UsageError(
+                    f"--members: {wanted!r} is not in the configuration{did_you_mean(wanted, names)}"
+                )
             kept.add(number)
         members = tuple(entry for n, entry in enumerate(config.members) if n in kept)
         config = config.model_copy(update={"members": members})
@@ -84,7 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
             )
             for member in hosting.members
         ]
-        checkpoints = {one.name: member.sha256 for one, member in zip(drawn, hosting.members, strict=True)}
+        checkpoints = {
+            point.name: member.sha256 for point, member in zip(drawn, hosting.members, strict=True)
+        }
         saving = None
         if arguments.save_rollouts:
             saving = Saving(tests=tests, checkpoints=checkpoints, logprobs=arguments.logprobs)

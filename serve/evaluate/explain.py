@@ -1,4 +1,4 @@
-"""A served request decided again from its trace: what was drawn, what came of it, what other policies would have done."""
+"""Replays a served request from its trace: its draws, their outcomes, and what other policies would have done."""
 
 from __future__ import annotations
 
@@ -114,29 +114,29 @@ def lines(request: str, explanation: Explanation) -> list[str]:
     outcomes = _outcomes(session)
     width = max(len(member.name) for member in sampling.members)
     known = f"{explanation.folded} rows learnt from" if explanation.folded else "nothing learnt before"
-    said = [f"{request}: policy {session.policy}, budget {sampling.budget}, seed {sampling.seed}, {known}"]
+    lines = [f"{request}: policy {session.policy}, budget {sampling.budget}, seed {sampling.seed}, {known}"]
     for number, wave in enumerate(explanation.waves, 1):
         chances = ", ".join(f"{name} {chance:.2f}" for name, chance in wave.chances.items())
-        said += [
+        lines += [
             "",
             f"wave {number}: {_several(len(wave.draws), 'sample')}; chance of the next one: {chances}",
         ]
         for draw in wave.draws:
             turn = f", turn {draw.turn} of draw {draw.repairs}" if draw.repairs is not None else ""
-            said.append(
+            lines.append(
                 f"  draw {draw.index:<4} {draw.member:<{width}}  {outcomes.get(draw.index, _CANCELLED)}{turn}"
             )
     selected = session.select()
     answer = f"draw {selected[0].draw.index} of {selected[0].draw.member}" if selected else "nothing"
-    said += ["", f"stopped: {session.stopped or 'the client went away'}; answered: {answer}", ""]
-    said.append("other policies with the same samples, each member's in their order:")
+    lines += ["", f"stopped: {session.stopped or 'the client went away'}; answered: {answer}", ""]
+    lines.append("other policies with the same samples, each member's in their order:")
     for each in explanation.alternatives:
         if each.unknown:
             end = f"not known: it would have drawn another sample of {each.unknown}, of which no more were drawn"
         else:
             end = f"{each.stopped} after {_several(each.drawn, 'sample')}"
-        said.append(f"  {each.policy:<10} {end}")
-    return said
+        lines.append(f"  {each.policy:<10} {end}")
+    return lines
 
 
 _CANCELLED = "cancelled or lost"
@@ -150,14 +150,14 @@ def _chances(session: Session) -> dict[str, float]:
 
 
 def _outcomes(session: Session) -> dict[int, str]:
-    """What came of each draw that counts."""
-    said = {}
+    """The outcome of each draw that counts."""
+    outcomes = {}
     for candidate in session.candidates:
         verdict = candidate.verdict
-        said[candidate.draw.index] = (
+        outcomes[candidate.draw.index] = (
             "not judged" if verdict is None else f"{verdict.verdict} {verdict.passed}/{verdict.total}"
         )
-    return said
+    return outcomes
 
 
 def _alternative(session: RecordedSession, policy: str) -> Alternative:

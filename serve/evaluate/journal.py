@@ -106,7 +106,7 @@ class Journal:
                 self._take(rows)
 
     def publish(self) -> None:
-        """Writes the Parquet file anew, with everything that was flushed."""
+        """Rewrites the Parquet file with all flushed rows."""
         with self._writing:
             self.flush()
             self._compact()

@@ -49,11 +49,11 @@ def read_outcomes(path: Path) -> Outcomes:
         for n, name in enumerate(names)
     ]
     # The frontier's order; what has no alpha comes last.
-    place = sorted(
+    by_alpha = sorted(
         range(len(members)),
         key=lambda n: (members[n].alpha is None, members[n].alpha or 0.0, names[n]),
     )
-    member = np.argsort(place)[member]
+    member = np.argsort(by_alpha)[member]
     columns = {
         name: table[name].to_numpy(zero_copy_only=False).astype(np.int64)
         for name in ("sample", "seed", "passed", "total", "prompt_tokens", "completion_tokens")
@@ -68,7 +68,7 @@ def read_outcomes(path: Path) -> Outcomes:
     }
     order = np.lexsort((columns["sample"], member, problem))
     ordered = {name: column[order] for name, column in columns.items()}
-    outcomes = Outcomes(problems=tuple(problems), members=tuple(members[n] for n in place), **ordered)
+    outcomes = Outcomes(problems=tuple(problems), members=tuple(members[n] for n in by_alpha), **ordered)
     _refuse_what_cannot_be(path, outcomes)
     return outcomes
 
@@ -77,22 +77,22 @@ def read_table(path: Path) -> Any:
     """The file as an Arrow table of SCHEMA and `weights`. Raises OutcomesError."""
     try:
         with path.open("rb") as file:
-            found = pq.read_table(file)
+            table = pq.read_table(file)
     except OSError as error:
         raise OutcomesError(f"{path} cannot be read: {error.strerror or error}") from error
     except pa.ArrowException as error:
         raise OutcomesError(f"{path} is not a Parquet file: {error}") from error
-    missing = [name for name in SCHEMA.names if name not in found.column_names]
+    missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
-        others = ", ".join(found.column_names) or "none"
+        others = ", ".join(table.column_names) or "none"
         raise OutcomesError(
             f"{path} has no column {missing[0]!r}; an outcomes file has {', '.join(SCHEMA.names)}, this one {others}"
         )
-    if WEIGHTS.name not in found.column_names:
-        found = found.append_column(WEIGHTS, pa.nulls(found.num_rows, WEIGHTS.type))
-    if not found.num_rows:
+    if WEIGHTS.name not in table.column_names:
+        table = table.append_column(WEIGHTS, pa.nulls(table.num_rows, WEIGHTS.type))
+    if not table.num_rows:
         raise OutcomesError(f"{path} holds no outcome")
-    return pa.table({field.name: _typed(path, field, found[field.name]) for field in _WHOLE}, schema=_WHOLE)
+    return pa.table({field.name: _typed(path, field, table[field.name]) for field in _WHOLE}, schema=_WHOLE)
 
 
 def _typed(path: Path, field: Any, column: Any) -> Any:
@@ -140,19 +140,21 @@ def _alpha(path: Path, name: str, alphas: Any) -> float | None:
 
 
 def _weights(path: Path, name: str, texts: set[str]) -> tuple[tuple[str, float], ...]:
-    """The weights that the rows of a member tell; rows of earlier versions beside them tell none."""
-    told = [text for text in texts if text]
-    if len(told) > 1:
-        raise OutcomesError(f"{path}: the member {name!r} has more than one weights: {told[0]}, {told[1]}")
-    if not told:
+    """The weights in the rows of a member; rows of earlier versions have none."""
+    recorded = [text for text in texts if text]
+    if len(recorded) > 1:
+        raise OutcomesError(
+            f"{path}: the member {name!r} has more than one weights: {recorded[0]}, {recorded[1]}"
+        )
+    if not recorded:
         return ()
     try:
-        weights = {str(key): float(value) for key, value in json.loads(told[0]).items()}
+        weights = {str(key): float(value) for key, value in json.loads(recorded[0]).items()}
     except (ValueError, TypeError, AttributeError):
         weights = {"": math.nan}
     if not all(map(math.isfinite, weights.values())):
         raise OutcomesError(
-            f"{path}: the member {name!r} has the weights {shown(told[0])}, which are no numbers by checkpoint"
+            f"{path}: the member {name!r} has the weights {shown(recorded[0])}, which are no numbers by checkpoint"
         )
     return tuple(weights.items())
 

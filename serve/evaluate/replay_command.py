@@ -165,12 +165,12 @@ def _print_table(replay: Replay, results: dict[int, dict[str, Any]], seeds: int)
         f"{'budget':>7}  {'policy':<24} {'solved %':>8}  {'95 % interval':<14} {'samples':>8} {'tokens':>9} {'to first pass':>14}"
     )
     for budget, policies in results.items():
-        for name, found in policies.items():
-            interval = f"{100 * found['low']:.1f} - {100 * found['high']:.1f}"
-            first = "-" if found["first_pass"] is None else f"{found['first_pass']:.2f}"
+        for name, result in policies.items():
+            interval = f"{100 * result['low']:.1f} - {100 * result['high']:.1f}"
+            first = "-" if result["first_pass"] is None else f"{result['first_pass']:.2f}"
             print(
-                f"{budget:>7}  {name:<24} {100 * found['solved']:>8.2f}  {interval:<14} "
-                f"{found['samples']:>8.2f} {found['tokens']:>9.0f} {first:>14}"
+                f"{budget:>7}  {name:<24} {100 * result['solved']:>8.2f}  {interval:<14} "
+                f"{result['samples']:>8.2f} {result['tokens']:>9.0f} {first:>14}"
             )
     if replay.left_out:
         print(f"{replay.left_out} problems were left out, because some member has too few samples of them.")

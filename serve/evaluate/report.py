@@ -240,18 +240,18 @@ def _redundancy(each: Redundancy) -> Json:
 
 
 def _baselines(result: Audit) -> str:
-    said = []
+    paragraphs = []
     for name, ensemble in result.baselines.items():
-        members = ", ".join(f"`{one}`" for one in result.baseline_members[name])
+        members = ", ".join(f"`{member}`" for member in result.baseline_members[name])
         k = max((k for k in ensemble.gain if k <= result.budget), default=None)
         if k is None:
             continue
         mine, theirs = result.portfolio.pass_at[k], ensemble.pass_at[k]
-        said.append(
+        paragraphs.append(
             f"*{name}* ({members}), samples shared equally: {100 * theirs:.1f} % solved with {k} samples, "
             f"the portfolio of the frontier {100 * mine:.1f} %. Against the best single member: {_plus(ensemble.gain[k])}."
         )
-    return "\n\n".join(said)
+    return "\n\n".join(paragraphs)
 
 
 def _ensembles(result: Audit) -> list[tuple[str, Ensemble]]:

@@ -192,8 +192,8 @@ class Run:
     ) -> dict[str, Any]:
         saving = self._plan.saving
         details = LOGPROBS_OPTIONS if saving is not None and saving.logprobs else {}
-        asked = {"messages": messages, **self._plan.options, **details}
-        body = EngineBody(json.dumps(asked), {"model": member.served, "seed": seed})
+        request = {"messages": messages, **self._plan.options, **details}
+        body = EngineBody(json.dumps(request), {"model": member.served, "seed": seed})
         for attempt in range(_ATTEMPTS):
             try:
                 reply = await self._engines.sample(member.served, chat.PATH, body, {})
@@ -243,9 +243,9 @@ class Run:
 
 
 def _first(errors: BaseExceptionGroup[OutcomesError]) -> OutcomesError:
-    """One of them: what ends the run is mostly the same for all that were under way."""
-    one = errors.exceptions[0]
-    return _first(one) if isinstance(one, BaseExceptionGroup) else one
+    """The first error: mostly all draws under way fail for the same reason."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def sample_seed(seed: int, problem: str, member: str, sample: int) -> int:

@@ -160,14 +160,17 @@ def _searched(config: Config, arguments: argparse.Namespace) -> tuple[str, ...]:
     from alpharay.serve.spelling import did_you_mean
 
     known = config.named_checkpoints
-    for option, asked in (("--checkpoints", arguments.checkpoints or []), ("--baseline", arguments.baseline)):
-        for name in asked:
+    for option, chosen in (
+        ("--checkpoints", arguments.checkpoints or []),
+        ("--baseline", arguments.baseline),
+    ):
+        for name in chosen:
             if name not in known:
                 raise UsageError(f"{option}: there is no checkpoint {name!r}{did_you_mean(name, known)}")
     if twice := set(arguments.checkpoints or []) & set(arguments.baseline):
         raise UsageError(f"--baseline: {min(twice)!r} is combined already; leave it out of one of the two")
-    asked = arguments.checkpoints or known
-    return tuple(name for name in known if name in asked and name not in arguments.baseline)
+    chosen = arguments.checkpoints or known
+    return tuple(name for name in known if name in chosen and name not in arguments.baseline)
 
 
 def _check_names(searched: Searched) -> None:

@@ -114,9 +114,9 @@ class OverHttp:
         group: str,
     ) -> Verdict:
         """group: the problem's id. Raises JudgeUnavailable, and ServerRefused for what the server will not judge."""
-        asked = {**self._judged[group], "completion": completion, "language": language}
+        request = {**self._judged[group], "completion": completion, "language": language}
         try:
-            answer = await self._posted("/v1/judge", json.dumps(asked))
+            answer = await self._posted("/v1/judge", json.dumps(request))
         except httpx.HTTPError as error:
             raise JudgeUnavailable(str(error) or type(error).__name__) from error
         if answer.status_code in _PASSES:
@@ -165,17 +165,17 @@ def judge_fields(path: Path) -> dict[str, Json]:
         }
 
 
-def _verdict(told: Json) -> Verdict:
+def _verdict(body: Json) -> Verdict:
     """A server that tells outcomes only (`judge.verdict_detail: outcome`) leaves the rest at 0."""
-    detail = told.get("detail", "")
+    detail = body.get("detail", "")
     failed = _FAILED_CASE.match(detail)
     return Verdict(
-        VerdictKind(told["verdict"]),
-        told.get("passed", 0),
-        told.get("total", 0),
-        cpu_s=told.get("cpu_s", 0.0),
-        wall_s=told.get("wall_s", 0.0),
-        memory_mb=told.get("memory_mb", 0.0),
+        VerdictKind(body["verdict"]),
+        body.get("passed", 0),
+        body.get("total", 0),
+        cpu_s=body.get("cpu_s", 0.0),
+        wall_s=body.get("wall_s", 0.0),
+        memory_mb=body.get("memory_mb", 0.0),
         detail=detail,
         failed_case=int(failed[1]) - 1 if failed else None,
     )

@@ -79,7 +79,7 @@ def report(
     uniform = expected_uniform(outcomes.members, counts, totals, most)
     tokens = int(outcomes.prompt_tokens.sum() + outcomes.completion_tokens.sum())
     by_then = [int(np.searchsorted(solved_after, total, side="right")) for total in totals[:-1]] + [solved]
-    unsolved = [(problems[place], int(spent[place])) for place in np.flatnonzero(passes == 0)]
+    unsolved = [(problems[index], int(spent[index])) for index in np.flatnonzero(passes == 0)]
     parts = [
         "# What a budget solved",
         (
@@ -104,11 +104,11 @@ def report(
             [
                 [
                     f"`{member.name}`",
-                    f"{counts[:, place].sum()}",
-                    f"{counts[:, place, OutcomeClass.SOLVED].sum()}",
-                    f"{(counts[:, place, OutcomeClass.SOLVED] > 0).sum()}",
+                    f"{counts[:, column].sum()}",
+                    f"{counts[:, column, OutcomeClass.SOLVED].sum()}",
+                    f"{(counts[:, column, OutcomeClass.SOLVED] > 0).sum()}",
                 ]
-                for place, member in enumerate(outcomes.members)
+                for column, member in enumerate(outcomes.members)
             ],
         ),
     ]
@@ -121,13 +121,13 @@ def report(
 
 def _counts(outcomes: Outcomes, problems: Sequence[str]) -> Ints:
     """[problems, members, OutcomeClass]; what the judge could not judge counts neither way."""
-    number = {name: place for place, name in enumerate(problems)}
-    place = np.array([number.get(name, -1) for name in outcomes.problems], dtype=np.int64)[outcomes.problem]
+    number = {name: index for index, name in enumerate(problems)}
+    problem = np.array([number.get(name, -1) for name in outcomes.problems], dtype=np.int64)[outcomes.problem]
     classes = [OutcomeClass.of(kind) for kind in VERDICTS]
     kind = np.array([-1 if each is None else each for each in classes], dtype=np.int64)[outcomes.verdict]
     counts = np.zeros((len(problems), len(outcomes.members), len(OutcomeClass)), dtype=np.int64)
-    rows = (place >= 0) & (kind >= 0)
-    np.add.at(counts, (place[rows], outcomes.member[rows], kind[rows]), 1)
+    rows = (problem >= 0) & (kind >= 0)
+    np.add.at(counts, (problem[rows], outcomes.member[rows], kind[rows]), 1)
     return counts
 
 

@@ -31,7 +31,7 @@ class Progress(Tally):
 
 
 class SolveRun(Run):
-    """A run whose samples a `Batch` decides on. What the journal holds already is told to it first."""
+    """A run whose samples a `Batch` allocates. Outcomes already in the journal are recorded in it first."""
 
     def __init__(
         self,
