@@ -214,12 +214,12 @@ class Config(Section):
             ends = {"low": self.adapters.low, "high": self.adapters.high}
             made = {name: AdapterCheckpoint(adapter=path, base="base") for name, path in ends.items()}
             return {"base": self.adapters.base, **made}
-        found: dict[str, Path | AdapterCheckpoint] = dict(self.checkpoints or {})
-        names = list(found)
-        if {"low", "high"} <= found.keys() and names.index("high") < names.index("low"):
+        checkpoints: dict[str, Path | AdapterCheckpoint] = dict(self.checkpoints or {})
+        names = list(checkpoints)
+        if {"low", "high"} <= checkpoints.keys() and names.index("high") < names.index("low"):
             swapped = {"low": "high", "high": "low"}
-            found = {name: found[name] for name in (swapped.get(name, name) for name in names)}
-        return found
+            checkpoints = {name: checkpoints[name] for name in (swapped.get(name, name) for name in names)}
+        return checkpoints
 
     @property
     def differing_config(self) -> tuple[str, ...]:
@@ -306,9 +306,9 @@ def load(path: Path | None) -> Config:
     """
     path = path or embedded_config()
     for plugins in (POLICIES, SELECTORS):
-        plugins.load_all()  # one that cannot be used would else be told by the first request that names it
+        plugins.load_all()  # otherwise a broken plug-in would only be reported by the first request that names it
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        paths = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         meant = (
             f"; `--embedded {path}` is a frontier that comes with the package"
@@ -321,34 +321,34 @@ def load(path: Path | None) -> Config:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # Beside its own errors PyYAML lets through those of the values it makes, such as a 13th month.
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(found, dict):
+    if not isinstance(paths, dict):
         raise ConfigError(
-            f"{path}: a configuration is a mapping such as `name: frontier`, this is {type(found).__name__}"
+            f"{path}: a configuration is a mapping such as `name: frontier`, this is {type(paths).__name__}"
         )
     try:
-        config = Config.model_validate(found)
+        config = Config.model_validate(paths)
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(map(_line, error.errors()))}") from error
     places: dict[str, Any] = {
         section: value.model_copy(
             update={
-                name: _resolved(path, f"{section}.{name}", place)
-                for name, place in value
-                if isinstance(place, Path)
+                name: _resolved(path, f"{section}.{name}", location)
+                for name, location in value
+                if isinstance(location, Path)
             }
         )
         for section in ("endpoints", "adapters")
         if (value := getattr(config, section)) is not None
     }
-    found = {
-        name: _resolved(path, f"server.{name}", place)
+    paths = {
+        name: _resolved(path, f"server.{name}", location)
         for name in ("api_keys_file", "log_folder", "rollouts")
-        if (place := getattr(config.server, name)) is not None
+        if (location := getattr(config.server, name)) is not None
     }
-    if (place := config.server.batches.folder) is not None:
-        folder = _resolved(path, "server.batches.folder", place)
-        found["batches"] = config.server.batches.model_copy(update={"folder": folder})
-    places["server"] = config.server.model_copy(update=found)
+    if (location := config.server.batches.folder) is not None:
+        folder = _resolved(path, "server.batches.folder", location)
+        paths["batches"] = config.server.batches.model_copy(update={"folder": folder})
+    places["server"] = config.server.model_copy(update=paths)
     if config.judge.packages is not None:
         packages = _resolved(path, "judge.packages", config.judge.packages)
         places["judge"] = config.judge.model_copy(update={"packages": packages})
@@ -370,12 +370,12 @@ def _resolved_checkpoint(path: Path, name: str, value: Path | AdapterCheckpoint)
     return value.model_copy(update={"adapter": adapter})
 
 
-def _resolved(path: Path, name: str, place: Path) -> Path:
-    """The place that key `name` gives; a relative one counts from the configuration at `path`."""
+def _resolved(path: Path, name: str, location: Path) -> Path:
+    """The path under key `name`; a relative path is resolved against the folder of the configuration at `path`."""
     try:
-        return (path.parent / place.expanduser()).resolve()
+        return (path.parent / location.expanduser()).resolve()
     except RuntimeError as error:
-        raise ConfigError(f"{path}: {name}: {place} names the home folder of nobody") from error
+        raise ConfigError(f"{path}: {name}: {location} names the home folder of nobody") from error
 
 
 def _line(error: Any) -> str:
@@ -411,5 +411,5 @@ def _section_at(loc: tuple[Any, ...]) -> type[Section]:
             continue
         section = section.model_fields[part].annotation
         # A section that may be left out is one of two types, itself and None.
-        section = next((one for one in get_args(section) if one is not NoneType), section)
+        section = next((option for option in get_args(section) if option is not NoneType), section)
     return cast("type[Section]", section)

@@ -65,8 +65,8 @@ class RequestError(ServeError):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        found = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
-        return found | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
+        headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
 
 
 def malformed(message: str, *, param: str | None = None) -> RequestError:

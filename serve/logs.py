@@ -17,10 +17,10 @@ log = logging.getLogger("ray.serve")
 
 def options(server: Server, *, calls: bool = True) -> dict[str, Any]:
     """Ray Serve's `logging_config`. calls: whether every call of the replica is a line."""
-    found: dict[str, Any] = {"encoding": server.log_format.upper(), "enable_access_log": calls}
+    settings: dict[str, Any] = {"encoding": server.log_format.upper(), "enable_access_log": calls}
     if server.log_folder is not None:
-        found["logs_dir"] = str(server.log_folder)
-    return found
+        settings["logs_dir"] = str(server.log_folder)
+    return settings
 
 
 def ended(endpoint: str, outcome: str, seconds: float, answer: str) -> None:

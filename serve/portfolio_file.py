@@ -1,4 +1,4 @@
-"""The schedule that an audit recommends, as it is written into portfolio.yaml.
+"""The schedule that an audit recommends, as written to portfolio.yaml.
 
     schedule:                  # samples 1, 2, 3, … of a request, in runs
     - frontier@1: 1

@@ -101,7 +101,7 @@ class Server(Section):
     file. Without it anybody may.
 
     drain_s: after SIGTERM, how long requests under way may still take before they are answered with
-    the best so far. keep_alive_s: how often a streamed request hears of us while its budget is being spent.
+    the best so far. keep_alive_s: SSE keep-alive interval of a streamed request while its budget is spent.
 
     engine_metrics_port: where a Ray that is started here exports its metrics and those of vLLM's engines, on
     loopback; 0 takes a free one. log_format: of what the replicas log; `json` is one object a line.

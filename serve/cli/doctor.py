@@ -64,14 +64,14 @@ def examine(config_path: Path | None) -> Iterator[Finding]:
 
 def _engine() -> Iterator[Finding]:
     build = engine_build()
-    found = build is not None and importlib.util.find_spec("vllm") is not None
-    detail = f"{build} {installed(build)}" if build and found else "vLLM is not installed"
-    yield Finding("engine", found, detail, way_out=HOW_TO_INSTALL)
+    importable = build is not None and importlib.util.find_spec("vllm") is not None
+    detail = f"{build} {installed(build)}" if build and importable else "vLLM is not installed"
+    yield Finding("engine", importable, detail, way_out=HOW_TO_INSTALL)
     try:
         check_libraries()
     except EngineMissing as error:
         yield Finding("libraries", well=False, detail=str(error))
-    if found and build == "vllm":
+    if importable and build == "vllm":
         yield from _cuda_build()
     ray = installed("ray")
     yield Finding(
@@ -151,12 +151,12 @@ def _driver() -> Finding:
     """Whether the driver is new enough for the CUDA 13 that the GPU build of vLLM comes with."""
     shown = next(iter(_ask_driver("driver_version")), "").strip()
     major = shown.partition(".")[0]
-    told = major.isdecimal()
+    known = major.isdecimal()
     return Finding(
         "driver",
-        told and int(major) >= LEAST_DRIVER,
-        f"{shown if told else 'version not told'}; CUDA 13 needs {LEAST_DRIVER} or newer",
-        needed=told,
+        known and int(major) >= LEAST_DRIVER,
+        f"{shown if known else 'version not told'}; CUDA 13 needs {LEAST_DRIVER} or newer",
+        needed=known,
         way_out=f"install NVIDIA's driver {LEAST_DRIVER} or newer",
     )
 
@@ -288,7 +288,7 @@ def _memory() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """mib: of its memory; None where the driver does not tell, as when it is the machine's own."""
+    """mib: memory size; None if the driver does not report it, for example unified memory."""
 
     name: str
     mib: int | None
@@ -299,7 +299,7 @@ class Gpu:
 
 
 def _gpus() -> list[Gpu]:
-    """The NVIDIA GPUs, as their driver's own tool tells."""
+    """The NVIDIA GPUs, as nvidia-smi reports them."""
     rows = (line.rpartition(",") for line in _ask_driver("name,memory.total") if "," in line)
     return [Gpu(name.strip(), int(mib) if mib.strip().isdecimal() else None) for name, _, mib in rows]
 

@@ -243,6 +243,6 @@ def _failures(log: Path) -> int | None:
         output.seek(max(0, output.tell() - _TAIL_BYTES))
         lines = output.read().decode(errors="replace").splitlines()
     for line in reversed(lines):
-        if found := _FAILURES.findall(line):
-            return sum(map(int, found))
+        if counts := _FAILURES.findall(line):
+            return sum(map(int, counts))
     return None

@@ -1,4 +1,4 @@
-"""What became of each attempt, for people."""
+"""The outcome of each attempt as a table for people."""
 
 from __future__ import annotations
 

@@ -118,6 +118,6 @@ def _git(folder: Path, *arguments: str) -> str:
     except OSError as error:
         raise AttemptFailed(f"git cannot be run: {error.strerror}") from None
     if done.returncode:
-        told = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-        raise AttemptFailed(f"git {arguments[0]}: {told[-1]}")
+        messages = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
+        raise AttemptFailed(f"git {arguments[0]}: {messages[-1]}")
     return done.stdout.rstrip("\n")
