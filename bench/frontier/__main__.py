@@ -122,6 +122,8 @@ def main() -> None:
     wanted = "gate" if given.step == "gate" else given.set
     if wanted not in steps.sets:
         parser.error(f"{given.kind} has no set {wanted!r}; its sets are {', '.join(steps.sets)}")
+    if given.step == "gate" and len(given.parts) < 3:
+        parser.error("the gate is of all counts of parts: leave out --parts")
     folder = (given.out or Path("build/frontier") / f"{steps.prefix}seed={given.seed}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     same = ["--kind", given.kind, "--seed", str(given.seed), "--out", str(folder)]

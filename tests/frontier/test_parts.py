@@ -6,7 +6,11 @@ import collections
 import gzip
 import itertools
 import json
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,6 +138,7 @@ def test_parts_of_imitated_programs_choose_their_ways_and_the_code_by_themselves
     assert max(codes.values()) < 2 * min(codes.values())
 
 
+ROOT = Path(__file__).resolve().parents[2]
 MEMBERS = ("frontier@0", "frontier@0.5", "frontier@1", "init")
 
 
@@ -316,3 +321,21 @@ def test_two_problems_of_one_prompt_are_answered_by_the_same_samples(tmp_path):
         assert hashes[low["id"]] == hashes[high["id"]]
         assert len(hashes[low["id"]]) == 3
     assert hashes[raws[0]["id"]] != hashes[raws[2]["id"]]
+
+
+def test_one_number_of_parts_is_evaluated_with_the_packages_weights_where_nothing_was_trained(tmp_path):
+    (tmp_path / "serve").symlink_to(ROOT / "serve")
+    command = [sys.executable, "-m", "bench.frontier", "evaluate", "--kind", "parts", "--parts", "2"]
+    done = subprocess.run(
+        [*command, "--prompts", "1", "--samples", "2", "--out", str(tmp_path / "build")],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "bench" / "results" / "frontier"
+    came = read(path_of(results, 1, 2, "validation"))
+    assert (came.samples == 2).all()
+    assert came.samples.shape[:2] == (1, 2)
+    assert {file.name for file in results.iterdir()} == {
+        "parts2-seed1-validation.parquet",
+        "parts-validation.jsonl.gz",
+    }

@@ -76,7 +76,7 @@ def ratio(counted: Counted) -> tuple[float, tuple[float, float], int]:
 
 def ways(folder: Path, names: Sequence[str], count: int) -> dict[str, tuple[float, float, float]]:
     """By member: (share of fast parts, share of programs of one way, that share if parts chose independently)."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / "init" / "tokenizer.json"))
     raws = pairs(count, PROMPTS, PROBLEM_SEED, "validation")[::2]
     prompts = [encode_prompt(tokenizer, raw["prompt"]) for raw in raws]
     told = {}
@@ -91,14 +91,17 @@ def ways(folder: Path, names: Sequence[str], count: int) -> dict[str, tuple[floa
     return told
 
 
-def gate(folder: Path, results: Path, seed: int) -> list[Gate]:
-    """Prints the verdict; keeps the figures in `parts-seedN-gate.json`."""
+def gate(weights: Path, outcomes: Path, results: Path, seed: int) -> list[Gate]:
+    """Prints the verdict; keeps the figures in `parts-seedN-gate.json` of `results`.
+
+    weights: the folder of the checkpoints. outcomes: that of the gate's outcomes.
+    """
     torch.set_num_threads(1)
     gates = []
     for count in COUNTS:
-        counted = read(path_of(folder, seed, count, "gate"))
+        counted = read(path_of(outcomes, seed, count, "gate"))
         whole, interval, problems = ratio(counted)
-        chosen = ways(folder, NAMES, count)
+        chosen = ways(weights, NAMES, count)
         shares = (counted.solved / counted.samples).mean(axis=(0, 1))
         gates.append(
             Gate(

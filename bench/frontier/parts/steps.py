@@ -65,7 +65,7 @@ class Parts:
             print(gather_parts(_drawn(asked, count), target, asked.seed, count, asked.set), flush=True)
         keep_problems(evaluation(plan.split, asked.prompts or plan.prompts), target, asked.set)
         if asked.set == "gate":
-            gate(asked.folder, RESULTS, asked.seed)
+            gate(asked.weights(EMBEDDED), asked.folder, RESULTS, asked.seed)
 
     def report(self, seed: int) -> None:
         write(seed, RESULTS, PAGE)
