@@ -52,7 +52,7 @@ def cache_folder() -> Path:
 
 
 def with_store(config: Config, say: Say) -> Config:
-    """The configuration with its store ready to use, the folder of the Batch API's files beside it, and that of rollouts.
+    """The configuration with its store (else that of ALPHARAY_STORE) ready to use, the folder of the Batch API's files beside it, and that of rollouts.
 
     Raises ConfigError, StartFailed: one of them cannot be used.
     """
@@ -60,7 +60,10 @@ def with_store(config: Config, say: Say) -> Config:
         from alpharay.serve.learn.rollouts.live import ready_rollouts
 
         ready_rollouts(config.server.rollouts, say)
-    store = ready_store(config.store, Path.cwd(), cache_folder(), say)
+    # An address with a password belongs in a secret, not in a configuration that lies in a ConfigMap.
+    store = ready_store(
+        config.store or os.environ.get("ALPHARAY_STORE") or None, Path.cwd(), cache_folder(), say
+    )
     batches = config.server.batches
     folder = ready_folder(batches.folder, store, cache_folder())
     server = config.server.model_copy(update={"batches": batches.model_copy(update={"folder": folder})})

@@ -117,6 +117,13 @@ def test_the_application_has_a_store_that_is_ready(cache, tmp_path, monkeypatch,
     assert Store(config.store).log(0) == []
 
 
+def test_the_stores_address_may_come_from_the_environment(cache, tmp_path, monkeypatch):
+    from alpharay.serve.cluster.application import build
+
+    monkeypatch.setenv("ALPHARAY_STORE", f"sqlite:///{tmp_path}/secret.db")
+    assert deployments(build({}))["ingress"].init_args[0].store == f"sqlite:///{tmp_path}/secret.db"
+
+
 def test_the_application_is_not_built_without_its_keys_or_store(cache, tmp_path):
     from alpharay.serve.cluster.application import build
 
