@@ -79,7 +79,8 @@ async def discriminate(
 
     Cancelling it cancels all that it has asked for.
     """
-    assert parsed.input_form is not None
+    form = parsed.input_form
+    assert form is not None
     chosen = ranked(contenders(session.candidates), "tests")
     texts = {one.draw.index: parsed.dialect.text(one.payload, parsed.request) for one in chosen}
     programs = {index: _program(text, parsed.language) for index, text in texts.items()}
@@ -93,14 +94,16 @@ async def discriminate(
 
     async def answer(number: int, draw: Draw) -> str:
         mine, other = pairs[number % len(pairs)]
-        request = repair.follow_up(parsed.request, texts[mine], _question(programs[other], parsed))
+        request = repair.follow_up(
+            parsed.request, texts[mine], question(programs[other], form, parsed.language)
+        )
         try:
             return parsed.dialect.text(await ask(draw, request))
         except (SampleLost, RequestError):
             return ""  # the candidates are there: a request is not ended by what would tell them apart
 
     answers = await _all(answer(number, draw) for number, draw in enumerate(draws))
-    inputs = written_inputs(answers, parsed.probes or parsed.input_form, _MOST_INPUTS, parsed.language)
+    inputs = written_inputs(answers, parsed.probes or form, _MOST_INPUTS, parsed.language)
     if inputs is None:
         return Discriminated(ended="no_inputs", programs=len(distinct))
     # The text that the program came in, so that its block's label still says what it is written for.
@@ -168,14 +171,14 @@ def _pairs(chosen: Sequence[Candidate], programs: dict[int, str]) -> list[tuple[
     return list(combinations(firsts[:4], 2))
 
 
-def _question(program: str, parsed: ParsedRequest) -> str:
-    form = parsed.input_form
+def question(program: str, form: Tests, language: str) -> str:
+    """What a member is asked that sees a program of its own above. form: of the inputs."""
     how = "complete as a program reads it from standard input"
     if isinstance(form, CallTests):
         how = f"as one call of `{form.entry_point}` with literal arguments"
     fence = "```"
     return (
-        f"Here is another program for the same task:\n{fence}{parsed.language}\n{program[:_MOST_SHOWN]}\n{fence}\n"
+        f"Here is another program for the same task:\n{fence}{language}\n{program[:_MOST_SHOWN]}\n{fence}\n"
         f"At most one of the two is right. Write up to {_ASKED_FOR} small inputs that the task allows and on which the two "
         f"give different answers. Put each in a code block of its own, {how}. Write no program and no answers."
     )
