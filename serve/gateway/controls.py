@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from alpharay.judge.languages import LANGUAGES
 from alpharay.router import POLICIES, SCORER, SELECTORS
@@ -15,6 +15,22 @@ from alpharay.serve.sections import ScorerUrl
 from alpharay.serve.spelling import did_you_mean, shown
 
 _HEADER = "x-alpharay-"
+
+
+# Written out: a reference would count from the root of `/openapi.json`, where no such model is.
+_SELECTOR = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"url": {"type": "string"}},
+            "required": ["url"],
+            "additionalProperties": False,
+        },
+        {"type": "null"},
+    ],
+    "default": None,
+}
 
 
 class Controls(BaseModel):
@@ -30,7 +46,7 @@ class Controls(BaseModel):
     stop_after_passes: int | None = Field(None, ge=1)
     deadline_s: float | None = Field(None, gt=0, le=86400)
     policy: str | None = None
-    selector: str | ScorerUrl | None = None
+    selector: Annotated[str | ScorerUrl | None, WithJsonSchema(_SELECTOR)] = None
     language: str | None = None
     turns: int | None = Field(None, ge=1, le=3)
     tools: list[Literal["python"]] | None = None

@@ -246,3 +246,7 @@ def test_a_configuration_with_a_selector_that_cannot_be_asked_is_refused(tmp_pat
     file.write_text(f"endpoints: {{low: /low, high: /high}}\nrouter: {{{router}}}\n")
     with pytest.raises(ConfigError, match=said):
         load(file)
+
+
+async def test_the_schema_of_the_controls_refers_to_nothing_outside_itself(serving):
+    assert "#/$defs" not in (await serving.http.get("/openapi.json")).text
