@@ -267,13 +267,17 @@ def _value(text: str) -> Any:
 
 
 def _plain(value: Any, *, tuples: bool = True) -> Any:
-    """Tuples as lists, which is how answers are compared. Raises TypeError for sets and bytes."""
+    """Tuples as lists, which is how answers are compared. Raises TypeError for sets and bytes, ValueError for an integer
+    of more digits than Python writes.
+    """
     if isinstance(value, list) or (tuples and isinstance(value, tuple)):
         return [_plain(item, tuples=tuples) for item in value]
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("JSON has no such keys")
         return {key: _plain(item, tuples=tuples) for key, item in value.items()}
+    if isinstance(value, int):
+        str(value)  # hexadecimal ones are read however long they are, and could then not be sent
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError("not a JSON value")

@@ -57,3 +57,8 @@ def test_the_form_of_inputs_is_that_of_the_function_in_the_prompt():
 def test_arguments_by_name_are_for_languages_that_have_them():
     answer = "```\nf(1, k=2)\n```\n```\nf(3)\n```"
     assert written_inputs([answer], CALL, 9, "javascript").cases == (CallCase((3,), {}, None),)
+
+
+def test_an_integer_that_json_cannot_be_written_with_is_passed_over():
+    answer = f"```\nf(0x{'f' * 5000})\nf(2)\n```"
+    assert written_inputs([answer], CALL, 9).cases == (CallCase((2,), {}, None),)
