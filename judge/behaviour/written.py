@@ -9,7 +9,8 @@ from alpharay.judge.problem import CallCase, CallTests, StdioCase, StdioTests, T
 from alpharay.judge.program import code_blocks
 
 LONGEST = 1 << 16  # characters of one input
-_SCANNED = 1 << 20  # of an answer
+# Of an answer: characters, and texts that may be calls, all read on the thread that answers other requests too.
+_SCANNED, _MOST_TRIED = 1 << 18, 64
 
 
 def input_form(prompt: str) -> StdioTests | CallTests:
@@ -68,9 +69,13 @@ def _texts(answer: str) -> list[StdioCase]:
 
 def _calls(answer: str, form: CallTests) -> list[CallCase]:
     """A block may hold one call over several lines, or a call a line."""
-    found = []
+    found: list[CallCase] = []
+    tried = 0
     for block in code_blocks(answer[:_SCANNED]):
         for text in (block, *block.split("\n")):
+            tried += 1
+            if tried > _MOST_TRIED:
+                return found
             call = literal_call(text, "None") if 0 < len(text) <= LONGEST else None
             if call is None or call[0] != form.entry_point:
                 continue

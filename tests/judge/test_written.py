@@ -62,3 +62,8 @@ def test_arguments_by_name_are_for_languages_that_have_them():
 def test_an_integer_that_json_cannot_be_written_with_is_passed_over():
     answer = f"```\nf(0x{'f' * 5000})\nf(2)\n```"
     assert written_inputs([answer], CALL, 9).cases == (CallCase((2,), {}, None),)
+
+
+def test_of_an_answer_of_very_many_lines_only_the_first_are_read():
+    answer = "```\n" + "f(1)\n" * 1000 + "f(2)\n```"
+    assert written_inputs([answer], CALL, 9).cases == (CallCase((1,), {}, None),)
