@@ -115,7 +115,7 @@ class Ensemble:
         assert parsed.scorer is not None
         session = outcome.session
         scored = await self._scorers.score(parsed, session.candidates, left_s)
-        outcome.selection = scored.told(parsed.scorer.url)
+        outcome.selection = scored.told(parsed.scorer.url if parsed.scorer_named else None)
         session.learn(
             {
                 candidate.draw.index: replace(

@@ -36,7 +36,8 @@ class Scored:
     ended: str
     decisions: dict[int, Decision]
 
-    def told(self, url: str) -> Json:
+    def told(self, url: str | None) -> Json:
+        """url: None where the configuration named the scorer, whose address is then not the caller's to know."""
         counts = Counter(decision.value for decision in self.decisions.values())
         return {"selector": {"url": url}, "ended": self.ended, "decisions": dict(counts)}
 

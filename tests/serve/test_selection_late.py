@@ -221,6 +221,18 @@ async def test_the_configured_selector_counts_where_it_can_and_tests_elsewhere()
     serving.finish()
 
 
+async def test_the_address_of_a_configured_scorer_is_not_told():
+    url = "http://user:word@scorer.example/decide?token=t"
+    serving = Serving(router={"selector": {"url": url}, "scorers": [{"url": url}]})
+    await serving.all_up()
+    asked = scored_by(serving, lambda _: httpx.Response(200, json={"candidates": []}))
+    response = await serving.chat(alpharay={"budget": 3})
+    assert len(asked) == 1
+    assert response.json()["alpharay"]["selection"]["selector"] == {"url": None}
+    assert "scorer.example" not in response.text
+    serving.finish()
+
+
 async def test_a_configured_selector_that_a_request_gives_nothing_to_go_by_is_tests():
     serving = Serving(router={"selector": "cluster"})
     await serving.all_up()
