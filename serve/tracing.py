@@ -26,6 +26,7 @@ log = logging.getLogger("ray.serve")
 
 # Samples of a request that have spans; those beyond them are events of their wave, so that 250 can still be looked at.
 MOST_SPANS = 32
+_MOST_EVENTS = 4096  # of a span; the SDK's own default is 128, and leaves out the earlier ones
 _OPERATIONS = {"chat": "chat", "completions": "text_completion", "responses": "chat", "messages": "chat"}
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _FAILED = frozenset({"lost", "refused"})
@@ -220,12 +221,14 @@ def _tracer() -> Tracer | None:
 def tracer_of(processor: SpanProcessor) -> Tracer:
     """A provider of our own: the global one is left to whoever else lives in this process."""
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
     named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get(
         "OTEL_RESOURCE_ATTRIBUTES", ""
     )
-    provider = TracerProvider(resource=Resource.create({} if named else {"service.name": "alpharay"}))
+    limits = SpanLimits(max_events=None if "OTEL_SPAN_EVENT_COUNT_LIMIT" in os.environ else _MOST_EVENTS)
+    resource = Resource.create({} if named else {"service.name": "alpharay"})
+    provider = TracerProvider(resource=resource, span_limits=limits)
     provider.add_span_processor(processor)
     return provider.get_tracer("alpharay")
 

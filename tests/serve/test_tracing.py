@@ -82,6 +82,13 @@ async def test_of_many_samples_the_later_ones_are_events_of_their_wave(serving, 
     assert all(event.attributes["alpharay.member"] in NAMES for event in events)
 
 
+async def test_no_sample_of_a_single_large_wave_is_left_out(serving, spans):
+    await serving.answer(alpharay={"budget": 250})
+    found = spans()
+    (wave,) = below(found, root_of(found))
+    assert len(below(found, wave)) + len(wave.events) == 250
+
+
 async def test_the_callers_trace_goes_on_and_is_passed_to_the_engines(serving, spans):
     await serving.chat(headers={"traceparent": PARENT}, alpharay={"budget": 5})
     found = spans()
