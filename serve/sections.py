@@ -57,7 +57,12 @@ class Scorer(Section):
     @classmethod
     def _an_address(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or " " in value:
+        text = value.isprintable() and " " not in value
+        try:
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # of the port
+            usable = False
+        if not usable or parts.fragment or not text:
             raise ValueError(f"must be an address such as http://scorer:9000/decide, got {value!r}")
         return value
 

@@ -63,7 +63,7 @@ class ScorerClient:
                 said = _read(await self._post(parsed.scorer.url, body))
         except TimeoutError:
             ended = "timeout"
-        except httpx.HTTPError:
+        except (httpx.HTTPError, httpx.InvalidURL):
             ended = "unreachable"
         except _Refused:
             ended = "refused"

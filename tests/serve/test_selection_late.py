@@ -250,6 +250,9 @@ async def test_a_configured_selector_that_a_request_gives_nothing_to_go_by_is_te
         ("selector: {url: 'http://a/'}", "which is not under `scorers`"),
         ("selector: {uri: 'http://a/'}", "must be a selector's name"),
         ("scorers: [{url: 'ftp://a/'}]", "must be an address"),
+        ("scorers: [{url: 'http://a:port/'}]", "must be an address"),
+        ("scorers: [{url: 'http://a:99999/'}]", "must be an address"),
+        ('scorers: [{url: "http://a\\0b/"}]', "must be an address"),
         ("scorers: [{url: 'http://a/', timeout: 1}]", "did you mean 'timeout_s'"),
     ],
 )
