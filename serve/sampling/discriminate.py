@@ -94,10 +94,9 @@ async def discriminate(
 
     async def answer(number: int, draw: Draw) -> str:
         mine, other = pairs[number % len(pairs)]
-        request = repair.follow_up(
-            parsed.request, texts[mine], question(programs[other], form, parsed.language)
-        )
+        asked = question(programs[other], form, parsed.language)
         try:
+            request = repair.follow_up(parsed.request, texts[mine], asked)
             return parsed.dialect.text(await ask(draw, request))
         except (SampleLost, RequestError):
             return ""  # the candidates are there: a request is not ended by what would tell them apart

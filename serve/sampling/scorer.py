@@ -125,12 +125,12 @@ def _body(parsed: ParsedRequest, candidates: list[Candidate], texts: Mapping[int
             "passed": verdict.passed if verdict else None,
             "total": verdict.total if verdict else None,
         }
-        room -= len(texts[candidate.draw.index].encode()) + 200
+        room -= len(texts[candidate.draw.index].encode(errors="replace")) + 200
         if room < 0:
             break
         rows.append(row)
     asked = {"id": parsed.request_id, "prompt": prompt, "language": parsed.language, "candidates": rows}
-    return json.dumps(asked, ensure_ascii=False).encode()
+    return json.dumps(asked, ensure_ascii=False).encode(errors="replace")  # half a surrogate pair is "?"
 
 
 def _read(body: bytes) -> dict[int, Decision]:

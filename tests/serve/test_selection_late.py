@@ -120,6 +120,14 @@ async def test_text_that_is_no_input_and_lost_samples_leave_the_answer_as_tests_
     assert answer["alpharay"]["drawn"] == 6
 
 
+@pytest.mark.parametrize("selector", ["discriminate", {"url": URL}])
+async def test_a_candidate_with_half_a_surrogate_pair_ends_no_request(serving, selector):
+    serving.engines.answer = writing(programs=(PROGRAM, PROGRAM, "print('\ud800')"))
+    scored_by(serving, lambda _: httpx.Response(200, json={"candidates": []}))
+    response = await serving.chat(alpharay={"budget": 8, "selector": selector})
+    assert response.status_code == 200
+
+
 async def test_a_judge_out_of_reach_is_told_and_answers(serving):
     serving.judging.away = True
     answer = await serving.answer(alpharay={"budget": 8, "selector": "discriminate"})
