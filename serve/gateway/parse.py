@@ -139,7 +139,7 @@ def parse_request(
         input_form=form,
         input_samples=kept,
         scorer=scorer if not direct else None,
-        scorer_named=controls.selector is not None,
+        selector_named=controls.selector is not None,
         from_prompt=public is not None,
         hide_logprobs=not direct and hide_logprobs,
         python=bool(controls.tools),

@@ -89,8 +89,8 @@ class Ensemble:
         Raises RequestError: the engine refused the request (its own 4xx), or nothing could be drawn (503).
         """
         started = time.monotonic() if arrived is None else arrived
+        parsed = await self._with_language(parsed)
         candidates = _Candidates(parsed, session, self._engines, self._judging, self._counts, watches)
-        await self._check_language(parsed)
 
         def until() -> float:
             return min(started + parsed.deadline_s, self._drain_at)
@@ -115,7 +115,7 @@ class Ensemble:
         assert parsed.scorer is not None
         session = outcome.session
         scored = await self._scorers.score(parsed, session.candidates, left_s)
-        outcome.selection = scored.told(parsed.scorer.url if parsed.scorer_named else None)
+        outcome.selection = scored.told(parsed.scorer.url if parsed.selector_named else None)
         session.learn(
             {
                 candidate.draw.index: replace(
@@ -125,19 +125,24 @@ class Ensemble:
             }
         )
 
-    async def _check_language(self, parsed: ParsedRequest) -> None:
-        """Before a single sample is drawn for programs that no judge here can run."""
+    async def _with_language(self, parsed: ParsedRequest) -> ParsedRequest:
+        """Before a single sample is drawn for programs that no judge here can run. Where only the configuration's selector
+        would run them, the request goes without it. Raises RequestError (400).
+        """
         tests = parsed.tests or parsed.input_form
         if tests is None or parsed.language == "python":
-            return
+            return parsed
         try:
             await self._judging.ready_for(parsed.language, tests)
         except JudgeUnavailable:
-            return  # which each candidate's judgement will say
+            return parsed  # which each candidate's judgement will say
         except JudgeError as error:
+            if parsed.tests is None and not parsed.selector_named:
+                return replace(parsed, input_form=None)
             raise malformed(
                 f"alpharay.language={parsed.language!r}: {error}", param="alpharay.language"
             ) from error
+        return parsed
 
 
 class _Candidates(Sampler):

@@ -25,7 +25,7 @@ class ParsedRequest:
     needs: what its selector goes by. probes: the inputs on which candidates are compared.
     given_tests: the caller's own tests, as they came. from_prompt: the tests are the prompt's own examples. hide_logprobs: the caller did not ask for them.
     input_form: tests of the kind of which members write inputs, for the selector `discriminate`, and input_samples: samples
-    of the budget that are kept for it. scorer: whose decisions select; scorer_named: by the caller.
+    of the budget that are kept for it. scorer: whose decisions select. selector_named: the caller named the selector.
     python: members may call the tool of `python_tool.py`, which is in the request already.
     returns: `best`, `passing` or `all`. detailed: the answer tells more of a candidate than its verdict.
 
@@ -60,7 +60,7 @@ class ParsedRequest:
     input_form: Tests | None = None
     input_samples: int = 0
     scorer: Scorer | None = None
-    scorer_named: bool = False
+    selector_named: bool = False
     from_prompt: bool = False
     hide_logprobs: bool = False
     python: bool = False

@@ -241,6 +241,16 @@ async def test_the_address_of_a_configured_scorer_is_not_told():
     serving.finish()
 
 
+async def test_a_configured_selector_refuses_no_language_that_no_judge_here_can_run():
+    serving = Serving(router={"selector": "discriminate"})
+    await serving.all_up()
+    serving.judging.missing = "no g++ here"
+    assert (await serving.answer(alpharay={"budget": 8, "language": "cpp"}))["alpharay"]["drawn"] == 6
+    asked = {"budget": 8, "language": "cpp", "selector": "discriminate"}
+    assert (await serving.chat(alpharay=asked)).status_code == 400
+    serving.finish()
+
+
 async def test_a_configured_selector_that_a_request_gives_nothing_to_go_by_is_tests():
     serving = Serving(router={"selector": "cluster"})
     await serving.all_up()
