@@ -215,6 +215,10 @@ class _Candidates(Sampler):
                 found = await discriminate.discriminate(parsed, session, self._inputs, self._behaviour)
         except TimeoutError:
             found = discriminate.Discriminated(ended="deadline")
+        except Exception:
+            # An internal error, and the candidates are there: they are selected as without it.
+            log.exception("%s: the inputs that tell candidates apart could not be made", parsed.request_id)
+            found = discriminate.Discriminated(ended="failed")
         outcome.selection = found.told(outcome.input_samples.total())
         agreed = found.written - found.discriminating - found.dropped
         for kind, inputs in (

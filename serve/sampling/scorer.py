@@ -31,7 +31,7 @@ _MOST_PROGRAMS, _MOST_SENT, _MOST_READ = 256, 8 << 20, 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """ended: `ok`, `timeout`, `unreachable`, `refused` (another status than 200) or `malformed`. decisions: by the index of a draw."""
+    """ended: `ok`, `timeout`, `unreachable`, `refused` (another status than 200), `malformed` or `too_long` (the prompt: nothing was sent). decisions: by the index of a draw."""
 
     ended: str
     decisions: dict[int, Decision]
@@ -59,8 +59,12 @@ class ScorerClient:
         body = _body(parsed, [one for one in order if one.draw.index in same], texts)
         started, ended, said = time.monotonic(), "ok", {}
         try:
+            if body is None:
+                raise _TooLong
             async with asyncio.timeout(max(0.0, min(parsed.scorer.timeout_s, left_s))):
                 said = _read(await self._post(parsed.scorer.url, body))
+        except _TooLong:
+            ended = "too_long"
         except TimeoutError:
             ended = "timeout"
         except (httpx.HTTPError, httpx.InvalidURL):
@@ -84,6 +88,7 @@ class ScorerClient:
             self._client = httpx.AsyncClient(
                 transport=self._transport, trust_env=False, follow_redirects=False, timeout=_LONGEST_S
             )
+        self._client.cookies.clear()  # what a scorer sets is neither another request's nor another scorer's
         # What is not compressed cannot grow beyond the bound while it is read.
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         async with self._client.stream("POST", url, content=body, headers=headers) as response:
@@ -95,6 +100,10 @@ class ScorerClient:
                 if len(read) > _MOST_READ:
                     raise ValueError("the answer is too long")
             return bytes(read)
+
+
+class _TooLong(Exception):
+    """The prompt leaves no room for a candidate."""
 
 
 class _Refused(Exception):
@@ -112,7 +121,8 @@ def _alike(texts: Mapping[int, str], language: str) -> dict[int, list[int]]:
     return same
 
 
-def _body(parsed: ParsedRequest, candidates: list[Candidate], texts: Mapping[int, str]) -> bytes:
+def _body(parsed: ParsedRequest, candidates: list[Candidate], texts: Mapping[int, str]) -> bytes | None:
+    """What is sent; None where the prompt leaves no room for a candidate."""
     prompt = prompt_text(parsed.request.body)
     room = _MOST_SENT - len(prompt.encode())
     rows: list[Json] = []
@@ -129,6 +139,8 @@ def _body(parsed: ParsedRequest, candidates: list[Candidate], texts: Mapping[int
         if room < 0:
             break
         rows.append(row)
+    if not rows:
+        return None
     asked = {"id": parsed.request_id, "prompt": prompt, "language": parsed.language, "candidates": rows}
     return json.dumps(asked, ensure_ascii=False).encode(errors="replace")  # half a surrogate pair is "?"
 

@@ -8,6 +8,7 @@ import pytest
 from alpharay.serve.config import load
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.learn.recording import replayed
+from alpharay.serve.sampling import scorer
 from alpharay.serve.transport.clients import SampleLost
 
 from .fakes import TESTS, Serving, completion
@@ -120,6 +121,18 @@ async def test_text_that_is_no_input_and_lost_samples_leave_the_answer_as_tests_
     assert answer["alpharay"]["drawn"] == 6
 
 
+async def test_an_internal_error_while_inputs_are_written_leaves_the_answer_as_tests_has_it(serving):
+    candidate = serving.engines.answer
+
+    def broken(member, body):
+        answer = candidate(member, body)
+        return {**answer, "choices": []} if len(body["messages"]) > 1 else answer
+
+    serving.engines.answer = broken
+    answer = await serving.answer(alpharay={"budget": 8, "selector": "discriminate"})
+    assert answer["alpharay"]["selection"]["ended"] == "failed"
+
+
 @pytest.mark.parametrize("selector", ["discriminate", {"url": URL}])
 async def test_a_candidate_with_half_a_surrogate_pair_ends_no_request(serving, selector):
     serving.engines.answer = writing(programs=(PROGRAM, PROGRAM, "print('\ud800')"))
@@ -198,6 +211,28 @@ async def test_a_scorer_that_fails_abstains(serving, answer, ended):
     assert told["selection"] == {"selector": {"url": URL}, "ended": ended, "decisions": {"abstain": 3}}
     assert len(asked) == 1
     assert serving.counted("alpharay_scorer_requests_total", outcome=ended) == 1
+
+
+async def test_a_prompt_that_leaves_no_room_for_a_candidate_is_not_sent(serving, monkeypatch):
+    monkeypatch.setattr(scorer, "_MOST_SENT", 100)
+    asked = scored_by(serving, lambda _: httpx.Response(200, json={"candidates": []}))
+    answer = await serving.answer(alpharay={"budget": 3, "selector": {"url": URL}})
+    assert (asked, answer["alpharay"]["selection"]["ended"]) == ([], "too_long")
+
+
+async def test_what_a_scorer_sets_as_a_cookie_is_not_sent_back(serving):
+    cookies = []
+
+    async def handle(request):
+        cookies.append(request.headers.get("cookie"))
+        return httpx.Response(
+            200, headers={"set-cookie": "a=1"}, stream=httpx.ByteStream(b'{"candidates": []}')
+        )
+
+    serving.server.ensemble._scorers._transport = httpx.MockTransport(handle)
+    for _ in range(2):
+        await serving.answer(alpharay={"budget": 3, "selector": {"url": URL}})
+    assert cookies == [None, None]
 
 
 @pytest.mark.parametrize(
