@@ -12,7 +12,7 @@ RUN python3 deploy/make_env.py /opt/alpharay --extra ${ENGINE} --wheel
 
 FROM ${BASE}
 ARG ENGINE=cpu
-# Other languages that the judge is to run: --build-arg LANGUAGES="openjdk-17-jdk-headless nodejs rustc"
+# Other languages that the judge is to run: --build-arg LANGUAGES="openjdk-17-jdk-headless nodejs rustc golang-go"
 ARG LANGUAGES=""
 # vLLM is linked against libnuma. The judge compiles C++ candidates by g++; on GPUs, Triton compiles C when a kernel
 # first runs.

@@ -38,6 +38,7 @@ FILES = {
     "python": "p.py",
     "cpp": "p.cpp",
     "rust": "p.rs",
+    "go": "p.go",
     "java": "Main.java",
     "javascript": "p.js",
     "typescript": "p.ts",
@@ -45,12 +46,14 @@ FILES = {
 COMPILED_BY = {
     "cpp": ["g++", "-O2", "-std=gnu++20", "-o", "p", "p.cpp"],
     "rust": ["rustc", "--edition", "2021", "-C", "opt-level=2", "-o", "p", "p.rs"],
+    "go": ["go", "build", "-o", "p", "p.go"],
     "java": ["javac", "Main.java"],
 }
 RUN_BY = {
     "python": [sys.executable, "-S", "p.py"],
     "cpp": ["./p"],
     "rust": ["./p"],
+    "go": ["./p"],
     "java": ["java", "-XX:+UseSerialGC", "Main"],
     "javascript": ["node", "p.js"],
     "typescript": ["node", "p.ts"],

@@ -59,6 +59,9 @@ LANGUAGES = {
     "rust": Language(
         labels=re.compile(r"(?:rust|rs)[-_]?(?:20\d\d|1\.\d+(?:\.\d+)?)?|.*\.rs"), near=NOTHING, kinds=STDIO
     ),
+    "go": Language(
+        labels=re.compile(r"(?:golang|go)[-_]?(?:1(?:\.\d+)*)?|.*\.go"), near=NOTHING, kinds=STDIO
+    ),
     "java": Language(
         labels=re.compile(r"(?:java|openjdk|jdk)[-_]?\d*|.*\.java"),
         near=NOTHING,

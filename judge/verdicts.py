@@ -16,14 +16,17 @@ NEAR_MEMORY = 0.9
 OUT_OF_MEMORY = re.compile(
     rb"^(?:terminate called after throwing an instance of 'std::bad_alloc'|memory allocation of \d+ bytes failed"
     rb"|FATAL ERROR: .*heap out of memory|(?:Exception in .*|Caused by: |Uncaught )?java\.lang\.OutOfMemoryError"
-    rb"|RangeError: Array buffer allocation failed)",
+    rb"|RangeError: Array buffer allocation failed|(?:fatal error: |runtime: )+(?:out of memory|cannot (?:allocate|map|reserve)))",
     re.MULTILINE,
 )
 REFUSED = re.compile(
     rb"^(?:(?:Uncaught )?Error: (?:\w+ )?E(?:PERM|ACCES)\b|Exception in .*java\.(?:io|nio|net)\..*"
-    rb"(?:AccessDenied|Permission denied|Operation not permitted))",
+    rb"(?:AccessDenied|Permission denied|Operation not permitted)"
+    rb"|panic: .*(?:permission denied|operation not permitted)$)",
     re.MULTILINE,
 )
+# How Go's runtime begins what it says at a program's end; traces of all that ran follow.
+GO_ENDS = re.compile(rb"^(?:panic: |fatal error: |runtime: ).*?^goroutine \d+ ", re.MULTILINE | re.DOTALL)
 SAID_BYTES = 8192
 
 
@@ -139,4 +142,7 @@ def last_line(stderr: bytes) -> str:
 
 
 def _tail(stderr: bytes) -> str:
-    return stderr[-1200:].decode("utf-8", "replace").strip()
+    """The end of what it said, which tells most; of what Go's runtime says that is the beginning."""
+    goes = GO_ENDS.search(stderr[:SAID_BYTES])
+    kept = stderr[goes.start() :][:1200] if goes else stderr[-1200:]
+    return kept.decode("utf-8", "replace").strip()

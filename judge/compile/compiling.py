@@ -1,5 +1,6 @@
 """From a source to a program: sandboxed runs, bounded diagnostics, and each source compiled once."""
 
+import asyncio
 import hashlib
 import os
 import re
@@ -15,7 +16,7 @@ from alpharay.judge.guest.sandbox import NATIVE_ROOM, RESERVED
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox import memory_file
 from alpharay.judge.sandbox.order import Order, Runner
-from alpharay.judge.sandbox.toolchains import installed
+from alpharay.judge.sandbox.toolchains import go, installed
 from alpharay.judge.sandbox.toolchains.cpp import NEWEST, STANDARDS
 from alpharay.judge.sandbox.toolchains.rust import ALLOCATOR
 from alpharay.judge.sandbox.toolchains.tools import FOLDER, MEMORY, PROGRAM, STACK, Caller, Toolchain
@@ -33,9 +34,11 @@ DETAIL, STDERR = 1500, 1 << 16
 OUT_OF_MEMORY = re.compile(
     rb"^(?:\S+: )?(?:out of memory allocating|virtual memory exhausted|memory exhausted|final link failed: memory"
     rb"|memory allocation of \d+ bytes failed|The system is out of resources|java\.lang\.OutOfMemoryError"
-    rb"|FATAL ERROR: .*heap out of memory)",
+    rb"|FATAL ERROR: .*heap out of memory|(?:fatal error: |runtime: )+(?:out of memory|cannot (?:allocate|map|reserve)))",
     re.MULTILINE,
 )
+# As Go's runtime says it, which needs a few.
+NO_THREAD = re.compile(rb"runtime: (?:failed to create new OS thread|pthread_create failed)")
 KEPT_BYTES = 128 << 20
 # By what a block's label ends in; the older ones are what the oldest of ours accepts.
 OLDER, NOW = ("c++98", "c++03", "c++0x", "c++11", "c++1y", "c++14", "c++1z", "c++17"), ("c++2a", "c++20")
@@ -43,7 +46,7 @@ STANDARD_OF = dict.fromkeys(OLDER, "gnu++17") | dict.fromkeys(NOW, "gnu++20")
 STANDARD_OF |= dict.fromkeys(("c++2b", "c++23"), NEWEST)
 Files = tuple[tuple[str, bytes], ...]
 # What compilers call standard input, and how their authors' diagnostics name it.
-NAMED = {"cpp": {"<stdin>": "program.cpp"}, "rust": {"<anon>": "program.rs"}}
+NAMED = {"cpp": {"<stdin>": "program.cpp"}, "rust": {"<anon>": "program.rs"}, "go": {go.NAMED: go.SOURCE}}
 # Of a runtime's main thread: as deep as recursion of honest programs goes.
 MOST_STACK_MB = 192
 
@@ -165,6 +168,15 @@ async def _rust(compilation: "Compilation", source: bytes, _: str, files: Files)
     return Binary(image) if isinstance(image, bytes) else image
 
 
+async def _go(compilation: "Compilation", source: bytes, _: str, files: Files) -> Binary | Failure:
+    await compilation.ready()
+    compiled = await compilation.step("compile", b"", (*files, (go.SOURCE, go.HEAD + source)))
+    if isinstance(compiled, Failure):
+        return compiled
+    image = await compilation.step("link", b"")
+    return Binary(image) if isinstance(image, bytes) else image
+
+
 async def _java(compilation: "Compilation", source: bytes, _: str, files: Files) -> Binary | Failure:
     jar = await compilation.step("compile", source, files)
     return jar if isinstance(jar, Failure) else Binary(jar, "java", "program.jar")
@@ -182,6 +194,7 @@ async def _node(compilation: "Compilation", source: bytes, _: str, files: Files)
 STEPS: dict[str, Callable[["Compilation", bytes, str, Files], Awaitable[Binary | Failure]]] = {
     "cpp": _cpp,
     "rust": _rust,
+    "go": _go,
     "java": _java,
     "javascript": _node,
     "typescript": _node,
@@ -205,6 +218,14 @@ class Compilation:
     @property
     def over(self) -> bool:
         return self._left < LEAST_CPU_S
+
+    async def ready(self) -> None:
+        """What its tools read is there, at nobody's cost. Raises JudgeFault."""
+        if self._toolchain.prepare is not None:
+            try:
+                await asyncio.to_thread(self._toolchain.prepare)
+            except LanguageUnavailable as error:
+                raise JudgeFault(str(error)) from None
 
     async def once(self, *stages: str) -> bytes:
         """What these stages make of nothing, for all programs alike, at nobody's cost. Raises JudgeFault."""
@@ -236,17 +257,20 @@ class Compilation:
         ended = await self._runner.run(order)
         self._left -= ended.cpu_s
         if "M" in ended.phase or "L" not in ended.phase or ended.ended == "cancel":
-            said = _text(ended.stderr, self.language)[-300:] or ended.ended
-            raise JudgeFault(f"the compiler could not be started: {said}")
+            why = _text(ended.stderr, self.language)[-300:] or ended.ended
+            raise JudgeFault(f"the compiler could not be started: {why}")
+        if NO_THREAD.match(ended.stderr[:STDERR]):
+            raise RunRefused("the compiler got no thread, as on a machine that has no more")
         short = ended.cpu_s <= limits.cpu_s and ended.memory < NEAR_MEMORY * (limits.memory_mb << 20)
+        said = ended.stdout[: 4 * DETAIL] + ended.stderr if tool.complains else ended.stderr
         if ended.ended == "exit" and ended.code == -signal.SIGKILL and short:
             raise RunRefused("the compiler was killed within its limits, as by a machine without memory")
         if (
-            ended.code > 0 and not ended.stderr.strip()
+            ended.code > 0 and not said.strip()
         ):  # a virtual machine that cannot start prints why to its output
-            said = _text(ended.stdout[:DETAIL], self.language)[:300]
+            printed = _text(ended.stdout[:DETAIL], self.language)[:300]
             raise RunRefused(
-                f"the compiler ended with {ended.code} without an error of the program's: {said}"
+                f"the compiler ended with {ended.code} without an error of the program's: {printed}"
             )
         made = ended.answers if tool.makes else ended.stdout
         if ended.ended == "memory" or (ended.code != 0 and OUT_OF_MEMORY.search(ended.stderr[:STDERR])):
@@ -256,9 +280,7 @@ class Compilation:
         if ended.ended == "output" or ended.code == -signal.SIGXFSZ or max(ended.sizes) > limits.output_bytes:
             return _refused(f"the compiler made more than {limits.output_bytes >> 20} MiB")
         if ended.code != 0:
-            return _refused(
-                _text(ended.stderr, self.language)[:DETAIL] or f"the compiler ended with {ended.code}"
-            )
+            return _refused(_text(said, self.language)[:DETAIL] or f"the compiler ended with {ended.code}")
         if not made and (tool.prints or tool.makes):
             return _refused("the compiler made nothing")
         return made

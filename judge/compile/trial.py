@@ -99,6 +99,48 @@ fn main() {
     }
 }
 """
+GO_ADDS = """
+package main
+import "fmt"
+func main() {
+    var a, b int
+    fmt.Scan(&a, &b)
+    fmt.Println(a + b)
+}
+"""
+GO_TRIES = """
+package main
+import (
+    "fmt"
+    "net"
+    "os"
+    "os/exec"
+    "syscall"
+)
+func main() {
+    var a, b int
+    fmt.Scan(&a, &b)
+    got := 0
+    attempt := func(err error) {
+        if err == nil {
+            got++
+        }
+    }
+    _, err := os.ReadFile("/etc/passwd")
+    attempt(err)
+    _, err = os.ReadDir("/")
+    attempt(err)
+    attempt(os.WriteFile("/tmp/made", []byte("x"), 0600))
+    _, err = net.Listen("tcp", "127.0.0.1:0")
+    attempt(err)
+    attempt(exec.Command("/bin/true").Start())
+    _, err = syscall.ForkExec("/bin/true", nil, &syscall.ProcAttr{})
+    attempt(err)
+    if got == 0 {
+        fmt.Println(a + b)
+    }
+}
+"""
 NODE_ADDS = """
 const [a, b] = require("fs").readFileSync(0, "utf8").split(" ").map(Number);
 console.log(a + b);
@@ -120,6 +162,7 @@ server.listen(0, "127.0.0.1", () => { got++; server.close(end); });
 PROGRAMS = {
     "cpp": (ADDS, TRIES),
     "rust": (RUST_ADDS, RUST_TRIES),
+    "go": (GO_ADDS, GO_TRIES),
     "java": (JAVA_ADDS, JAVA_TRIES),
     "javascript": (NODE_ADDS, NODE_TRIES),
     "typescript": (

@@ -181,13 +181,13 @@ class Lives:
             os.write(candidate.REPORT, candidate.CAGED)
             if work not in WITH_TOOLS:
                 self._tools = None  # whose paths are nothing that a candidate should find
-            code = self._do(work, contents, entry, start, cpu_s)
+            code = self._do(work, contents, entry, start, cpu_s, memory)
         except BaseException as error:
             candidate.print_error(error, keep=0)
         finally:
             os._exit(code)
 
-    def _do(self, work: str, contents: list[bytes], entry: str, start: int, cpu_s: float) -> int:
+    def _do(self, work: str, contents: list[bytes], entry: str, start: int, cpu_s: float, memory: int) -> int:
         if work == "compile":
             return self._compile(contents[0])
         candidate.reseed()
@@ -207,7 +207,7 @@ class Lives:
             if work == "tool":
                 native.run_tool(*self._tools.command(language, words[0]), self._tools.scratch)
             native.run_in_runtime(words, self._tools.environment(language), reports=work == "runtime call")
-        return native.run_binary(arguments(entry) or ("program",))
+        return native.run_binary(arguments(entry) or ("program",), memory)
 
     def _compile(self, source: bytes) -> int:
         """Compiles the program, and from then on forks children that run it."""

@@ -17,11 +17,17 @@ FAILED, NOT_STARTED = b"F", b"M"
 TOOL_ENVIRONMENT = (b"LC_ALL=C", b"PATH=/nonexistent")
 
 
-def run_binary(argv: Sequence[str] = ("program",)) -> NoReturn:
-    """`native`: a compiled program of a candidate's, or of the tests'."""
+# What Go's runtime reads, and nothing else does: a thread for each of the machine's cores would only cost CPU time, and
+# it is to collect its garbage before this part of the memory limit is full.
+GO_PROCESSORS, GO_MEMORY = 2, 0.9
+
+
+def run_binary(argv: Sequence[str], memory: int) -> NoReturn:
+    """`native`: a compiled program of a candidate's, or of the tests'. memory: bytes that it may take."""
+    go = {"GOMAXPROCS": str(GO_PROCESSORS), "GOMEMLIMIT": f"{int(GO_MEMORY * memory)}B"}
     _execute(
         [word.encode("utf-8", "surrogatepass") for word in argv],
-        [f"{name}={value}".encode() for name, value in candidate.ENVIRONMENT.items()],
+        [f"{name}={value}".encode() for name, value in (candidate.ENVIRONMENT | go).items()],
     )
 
 

@@ -86,7 +86,8 @@ NOT_IMPLEMENTED = [435, 437]  # clone3 and openat2: their arguments are out of a
 MEMFD_CREATE = 319
 MMAP, MAP_HUGETLB = 9, 0x40000
 
-THREAD_FLAGS = [0x3D0F00, 0x7D0F00]  # what pthread_create passes in glibc and in musl, bit by bit
+# What pthread_create passes in glibc and in musl, and what Go's runtime passes, bit by bit.
+THREAD_FLAGS = [0x3D0F00, 0x7D0F00, 0xD0F00]
 IOCTLS = [
     0x5401,
     0x5413,

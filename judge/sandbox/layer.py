@@ -108,7 +108,10 @@ def _settings(
     """keeps: the capability that children keep to reach the interpreter, or a toolchain, of these files."""
     programs = _read_by_programs(packages)
     languages = {
-        name: {**asdict(replace(found, helpers=(), caller=None)), "keep": keeps(_files_of(found))}
+        name: {
+            **asdict(replace(found, helpers=(), caller=None, prepare=None)),
+            "keep": keeps(_files_of(found)),
+        }
         for name, found in installed.present().items()
     }
     return json.dumps(

@@ -16,7 +16,7 @@ from alpharay.judge import (
 )
 from alpharay.judge.command import add_arguments, run
 from alpharay.judge.pool.pool import JudgePool
-from alpharay.judge.sandbox.toolchains import installed, java, node, rust
+from alpharay.judge.sandbox.toolchains import go, installed, java, node, rust
 from tests.judge.arena import is_hostile, language_programs
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -31,6 +31,7 @@ PROGRAMS = [
 LIMITS = Limits(cpu_s=4.0)
 ADD = parse_tests({"kind": "stdio", "cases": [{"input": f"{a} {a}", "output": str(2 * a)} for a in range(4)]})
 HELLO = {
+    "go": 'package main\nimport "fmt"\nfunc main() { fmt.Println("hello") }',
     "rust": 'fn main() { println!("hello"); }',
     "java": 'public class A { public static void main(String[] a) { System.out.println("hello"); } }',
     "javascript": 'console.log("hello")',
@@ -78,10 +79,11 @@ async def test_a_program_of_a_runtime_is_judged_case_by_case(pool, language, sou
     assert (wrong.verdict, wrong.passed) == (VerdictKind.WRONG_ANSWER, 1)
 
 
-@pytest.mark.parametrize("language", ["java", "javascript"])
+@pytest.mark.parametrize("language", ["go", "java", "javascript"])
 async def test_where_a_program_lies_is_not_told(pool, language):
     available(language)
     source = {
+        "go": "package main\nfunc main() { panic(1) }",
         "java": "public class A { public static void main(String[] a) { throw new RuntimeException(); } }",
         "javascript": "throw new Error()",
     }[language]
@@ -132,6 +134,10 @@ async def test_the_start_of_a_runtime_is_not_held_against_a_program(pool):
         ("ts", "typescript"),
         ("typescript", "typescript"),
         ("javascript", "typescript"),
+        ("go", "go"),
+        ("golang", "go"),
+        ("Go1.21", "go"),
+        ("main.go", "go"),
         ("java", "java"),
         ("java17", "java"),
         ("Main.java", "java"),
@@ -148,13 +154,13 @@ async def test_a_code_block_is_known_by_its_label(label, language):
 
 
 @pytest.mark.parametrize(
-    ("label", "language"), [("java", "javascript"), ("javascript", "java"), ("cpp", "rust")]
+    ("label", "language"), [("java", "javascript"), ("javascript", "java"), ("cpp", "rust"), ("gost", "go")]
 )
 async def test_a_block_of_another_language_is_no_program(label, language):
     assert extract_program(f"```{label}\nhere\n```", language) is None
 
 
-@pytest.mark.parametrize("language", ["java", "rust", "typescript"])
+@pytest.mark.parametrize("language", ["go", "java", "rust", "typescript"])
 async def test_checkers_are_written_in_python_and_cpp(language):
     checker = {"language": language, "source": "x"}
     with pytest.raises(ProblemError, match=r"tests\.checker\.language must be one of python, cpp, got"):
@@ -171,6 +177,7 @@ def nothing_installed(monkeypatch):
 
 
 MISSING = {
+    "go": (go.HOW_TO_GET_IT, "Go needs go"),
     "rust": (rust.HOW_TO_GET_IT, "Rust needs rustc"),
     "java": (java.HOW_TO_GET_IT, "Java needs a JDK"),
     "javascript": (node.HOW_TO_GET_IT, "JavaScript needs node"),

@@ -4,12 +4,13 @@ import functools
 from collections.abc import Callable
 
 from alpharay.judge.errors import LanguageUnavailable
-from alpharay.judge.sandbox.toolchains import cpp, java, node, rust
+from alpharay.judge.sandbox.toolchains import cpp, go, java, node, rust
 from alpharay.judge.sandbox.toolchains.tools import Toolchain
 
 FINDERS: dict[str, Callable[[], Toolchain]] = {
     "cpp": cpp.find,
     "rust": rust.find,
+    "go": go.find,
     "java": java.find,
     "javascript": node.find,
     "typescript": node.find_typescript,

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ class Tool:
     """One program of a toolchain. argv: with its name first. makes: the file it leaves, relative to where it runs.
 
     prints: it makes what it prints.
+    complains: its diagnostics are what it prints.
     gathers: the end of the names of files that it leaves; the next tool finds them as 0.o, 1.o and so on.
     """
 
@@ -25,6 +26,7 @@ class Tool:
     argv: tuple[str, ...]
     makes: str = ""
     prints: bool = False
+    complains: bool = False
     gathers: str = ""
     environment: tuple[str, ...] = ()
 
@@ -64,6 +66,7 @@ class Toolchain:
 
     helpers: files that are laid where the tools work. folders: they make folders there.
     reserves: they reserve much more address space than they use.
+    prepare: makes what they read, where it is not there yet; it may take minutes. Raises LanguageUnavailable.
     """
 
     version: str
@@ -74,6 +77,7 @@ class Toolchain:
     helpers: tuple[tuple[str, bytes], ...] = ()
     folders: bool = False
     reserves: bool = False
+    prepare: Callable[[], None] | None = None
 
 
 def ask(program: str, *arguments: str, needed: str, remedy: str) -> str:
