@@ -1,5 +1,6 @@
 """Go: where its tools are found, what becomes of its library, and what its programs' ends are told as."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def test_a_folder_for_go_s_library_that_cannot_be_made_is_told_with_the_way_out(
 ):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(LanguageUnavailable, match=r"needs a folder .* in ALPHARAY_CACHE"):
+        go.find()
+
+
+def test_a_library_of_go_that_another_user_can_write_to_is_not_used(go_as_debian_lays_it, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("needs root, who can give a folder away")
+    go.find()
+    os.chown(tmp_path / "cache" / "go", 65534, 65534)
+    with pytest.raises(LanguageUnavailable, match="another user can write to"):
         go.find()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import alpharay.judge
+from alpharay.judge.sandbox.toolchains import installed
 from tests.judge.arena import is_hostile, language_programs
 
 HERE = Path(__file__).parent
@@ -102,18 +103,37 @@ def identity(user):
     return {"user": NOBODY, "group": NOBODY, "extra_groups": []}
 
 
+def library_of_go(room):
+    """The folder in which it lies, compiled once for all users, where Go is installed."""
+    cache = room / "cache"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ALPHARAY_CACHE", str(cache))
+        installed.forget()
+        toolchain = installed.present().get("go")
+        if toolchain is not None:
+            toolchain.prepare()
+    installed.forget()
+    return cache
+
+
 @pytest.fixture(scope="module")
 def reports(room):
     """All arenas at once: much of their time is spent waiting for programs that sleep."""
     python = interpreter_for_anyone()
     running = {}
+    cache = library_of_go(room)
     for arena in ARENAS:
         executable = sys.executable if arena.user == "root" else python
         if executable is None:
             continue
         running[arena] = subprocess.Popen(
             [executable, room / "arena.py", arena.layer, arena.variant, *rooms(room, arena)],
-            env={"PYTHONPATH": str(room), "PATH": os.environ["PATH"], "JUDGE_CANARY": os.urandom(16).hex()},
+            env={
+                "PYTHONPATH": str(room),
+                "PATH": os.environ["PATH"],
+                "JUDGE_CANARY": os.urandom(16).hex(),
+                "ALPHARAY_CACHE": str(cache),
+            },
             cwd="/",
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -177,11 +177,20 @@ def cache_folder() -> Path:
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alpharay"
 
 
+def _check(folder: Path) -> None:
+    """Raises PermissionError: somebody else than this user and root can write to it."""
+    status = folder.stat()
+    if status.st_uid == os.geteuid():
+        folder.chmod(0o755)  # whatever the umask: another user compiles
+    elif status.st_uid != 0 or status.st_mode & 0o022:
+        raise PermissionError(f"another user can write to {folder}")
+
+
 class Library:
     """The compiled standard library of one Go. folder: there from the start, so that sandboxes can be made that see it."""
 
     def __init__(self, root: Path, version: str) -> None:
-        """Raises LanguageUnavailable: there is no folder for it that only this user can write to."""
+        """Raises LanguageUnavailable: there is no folder for it that only this user, or root, can write to."""
         self._root = root
         key = hashlib.sha256("\0".join((str(root), version, *PACKAGES)).encode()).hexdigest()[:16]
         remedy = "name a folder that only this user can write to in ALPHARAY_CACHE"
@@ -190,9 +199,7 @@ class Library:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.folder = self.folder.resolve()
             for each in (self.folder.parent, self.folder):
-                each.chmod(0o755)  # whatever the umask: another user compiles
-                if each.stat().st_uid != os.geteuid():
-                    raise PermissionError("it belongs to another user")
+                _check(each)
         except (OSError, RuntimeError) as error:
             raise LanguageUnavailable(
                 f"Go needs a folder for its compiled library, and {cache_folder() / 'go'} is none: {error}; {remedy}"
