@@ -172,9 +172,16 @@ async def _go(compilation: "Compilation", source: bytes, _: str, files: Files) -
     await compilation.ready()
     compiled = await compilation.step("compile", b"", (*files, (go.SOURCE, go.HEAD + source)))
     if isinstance(compiled, Failure):
-        return compiled
+        return _of_library(compiled)
     image = await compilation.step("link", b"")
-    return Binary(image) if isinstance(image, bytes) else image
+    return Binary(image) if isinstance(image, bytes) else _of_library(image)
+
+
+def _of_library(failure: Failure) -> Failure:
+    """Raises JudgeFault: it is not the program's, but that of a library which is no longer whole."""
+    if go.LOST.search(failure.detail):
+        raise JudgeFault("Go's compiled library is not whole; delete its folder and start the judge again")
+    return failure
 
 
 async def _java(compilation: "Compilation", source: bytes, _: str, files: Files) -> Binary | Failure:

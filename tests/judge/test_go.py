@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from alpharay.judge import LanguageUnavailable, VerdictKind, parse_tests
+from alpharay.judge.errors import TrialFailed
+from alpharay.judge.pool.pool import JudgePool
 from alpharay.judge.sandbox.toolchains import go, installed
 
 ADD = parse_tests({"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}]})
@@ -85,6 +87,34 @@ def test_the_library_of_go_is_writable_by_nobody_else():
     modes = {each.stat().st_mode & 0o022 for each in (folder, *folder.iterdir())}
     assert modes == {0}
     assert " internal" not in (folder / go.COMPILE_CONFIGURATION).read_text().replace("packagefile ", " ")
+
+
+@pytest.fixture
+def copied_library(tmp_path, monkeypatch):
+    """The folder of a library, which the judge reads in place of the usual one."""
+    whole = installed_go()
+    whole.prepare()
+    [folder] = [Path(path) for path in whole.read if Path(path, go.LINK_CONFIGURATION).is_file()]
+    monkeypatch.setenv("ALPHARAY_CACHE", str(tmp_path))
+    installed.forget()
+    [copy] = [Path(path) for path in installed.find("go").read if path.startswith(str(tmp_path))]
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        if file.suffix == ".cfg":
+            content = content.replace(str(folder).encode(), str(copy).encode())
+        (copy / file.name).write_bytes(content)
+    yield copy
+    monkeypatch.undo()
+    installed.forget()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("lost", ["fmt.a", "errors.a", go.COMPILE_CONFIGURATION])
+async def test_a_library_with_a_file_missing_is_no_fault_of_the_program(copied_library, lost):
+    (copied_library / lost).unlink()
+    async with JudgePool(workers=1) as pool:
+        with pytest.raises(TrialFailed, match="Go's compiled library is not whole"):
+            await pool.judge(ADD, "```go\npackage main\n```", language="go")
 
 
 @pytest.mark.asyncio(loop_scope="session")

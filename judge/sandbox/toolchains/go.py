@@ -98,6 +98,9 @@ PACKAGES = [
     "unsafe",
     "weak",
 ]
+# What the compiler and the linker say where a file of the library is gone; where a program names a package that never was
+# there, no path is told.
+LOST = re.compile(r"could not import \S+ \(open /|cannot open file /|reading importcfg|open /\S+\.cfg: ")
 # Compiling them takes 24 s of CPU time.
 LONGEST_S = 900
 # One thread at a time: a compilation is told by the CPU time that it takes.
