@@ -10,7 +10,7 @@ from alpharay.router.learn.logged_outcome import LoggedOutcome, OutcomeClass, So
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.policies import POLICIES, Policy, PolicyState
 from alpharay.router.seeds import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER
-from alpharay.router.selection import SCORER, SELECTORS, Need, needs_of, ranked
+from alpharay.router.selection import SCORER, SELECTORS, Need, needs_of, ranked, selector_names
 from alpharay.router.selection.discriminate import agreements, contenders
 from alpharay.router.session import Down, Event, Expired, Lost, Revived, SamplingRequest, Session, Stop
 
@@ -46,4 +46,5 @@ __all__ = [
     "logged_outcome_of",
     "needs_of",
     "ranked",
+    "selector_names",
 ]

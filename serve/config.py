@@ -10,7 +10,7 @@ from typing import Any, Literal, cast, get_args
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES, SCORER, SELECTORS
+from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES, SELECTORS, selector_names
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.frontiers import EMBEDDED, embedded_config
 from alpharay.serve.portfolio_file import read_portfolio
@@ -146,10 +146,8 @@ class Router(Section):
             return ScorerUrl(url=value["url"])
         if not isinstance(value, str | ScorerUrl):
             raise ValueError(f"must be a selector's name, or {{url: …}} of a scorer, got {value!r}")  # noqa: TRY004
-        if isinstance(value, str) and (value not in SELECTORS or value == SCORER):
-            raise ValueError(
-                f"{value!r} is not a selector of this version{did_you_mean(value, set(SELECTORS) - {SCORER})}"
-            )
+        if isinstance(value, str) and value not in (names := selector_names()):
+            raise ValueError(f"{value!r} is not a selector of this version{did_you_mean(value, names)}")
         return value
 
     def scorer(self, url: str) -> Scorer | None:
@@ -308,7 +306,7 @@ def load(path: Path | None) -> Config:
     for plugins in (POLICIES, SELECTORS):
         plugins.load_all()  # otherwise a broken plug-in would only be reported by the first request that names it
     try:
-        paths = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         meant = (
             f"; `--embedded {path}` is a frontier that comes with the package"
@@ -321,12 +319,12 @@ def load(path: Path | None) -> Config:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # Beside its own errors PyYAML lets through those of the values it makes, such as a 13th month.
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(paths, dict):
+    if not isinstance(document, dict):
         raise ConfigError(
-            f"{path}: a configuration is a mapping such as `name: frontier`, this is {type(paths).__name__}"
+            f"{path}: a configuration is a mapping such as `name: frontier`, this is {type(document).__name__}"
         )
     try:
-        config = Config.model_validate(paths)
+        config = Config.model_validate(document)
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(map(_line, error.errors()))}") from error
     places: dict[str, Any] = {
@@ -340,7 +338,7 @@ def load(path: Path | None) -> Config:
         for section in ("endpoints", "adapters")
         if (value := getattr(config, section)) is not None
     }
-    paths = {
+    paths: dict[str, Any] = {
         name: _resolved(path, f"server.{name}", location)
         for name in ("api_keys_file", "log_folder", "rollouts")
         if (location := getattr(config.server, name)) is not None

@@ -188,27 +188,30 @@ def test_no_two_files_import_each_other():
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_the_help_of_the_command_line_loads_nothing_heavy():
-    heavy = ["vllm", "ray", "torch", "transformers", "numpy"]
+def printed_after(arguments, expression):
+    """What the command line prints, and then the value of that expression in its process."""
     script = (
         "import sys\nfrom alpharay.serve.cli import main as cli\n"
-        "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
-        f"print([name for name in {heavy} if name in sys.modules])"
+        f"try:\n    cli.main({arguments})\nexcept SystemExit:\n    pass\n"
+        f"print({expression})"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert "usage: alpharay" in told
-    assert told.splitlines()[-1] == "[]"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+
+def test_the_help_of_the_command_line_loads_nothing_heavy():
+    heavy = ["vllm", "ray", "torch", "transformers", "numpy"]
+    printed = printed_after(["--help"], f"[name for name in {heavy} if name in sys.modules]")
+    assert "usage: alpharay" in printed
+    assert printed.splitlines()[-1] == "[]"
 
 
 def test_a_command_does_not_import_the_others():
-    script = (
-        "import sys\nfrom alpharay.serve.cli import main as cli\n"
-        "try:\n    cli.main(['merge', '--help'])\nexcept SystemExit:\n    pass\n"
-        "print([name for name in sys.modules if name.startswith(('alpharay.judge', 'alpharay.serve.'))])"
+    others = "('alpharay.judge', 'alpharay.serve.')"
+    printed = printed_after(
+        ["merge", "--help"], f"[name for name in sys.modules if name.startswith({others})]"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert "usage: alpharay merge" in told
-    assert told.splitlines()[-1] == "['alpharay.serve.cli', 'alpharay.serve.cli.main']"
+    assert "usage: alpharay merge" in printed
+    assert printed.splitlines()[-1] == "['alpharay.serve.cli', 'alpharay.serve.cli.main']"
 
 
 def embedded(name=""):

@@ -36,17 +36,17 @@ def written_inputs(
     """
     if not isinstance(form, StdioTests | CallTests):
         return None
-    read = [_calls(answer, form) if isinstance(form, CallTests) else _texts(answer) for answer in answers]
-    seen = {_key(case) for case in form.cases}
     names = language == "python"
+    read = [
+        _calls(answer, form, names) if isinstance(form, CallTests) else _texts(answer) for answer in answers
+    ]
+    seen = {_key(case) for case in form.cases}
     kept: list[StdioCase | CallCase] = []
     for turn in range(max(map(len, read), default=0)):
         for cases in read:
             if turn < len(cases) and len(kept) < most and (key := _key(cases[turn])) not in seen:
                 seen.add(key)
-                case = cases[turn]
-                if names or isinstance(case, StdioCase) or not case.kwargs:
-                    kept.append(case)
+                kept.append(cases[turn])
     if not kept:
         return None
     if isinstance(form, StdioTests):
@@ -67,19 +67,19 @@ def _texts(answer: str) -> list[StdioCase]:
     return [StdioCase(block + "\n", "") for block in blocks if block.strip() and len(block) <= LONGEST]
 
 
-def _calls(answer: str, form: CallTests) -> list[CallCase]:
-    """A block may hold one call over several lines, or a call a line."""
-    found: list[CallCase] = []
+def _calls(answer: str, form: CallTests, names: bool) -> list[CallCase]:
+    """A block may hold one call over several lines, or a call a line. names: arguments may be given by name."""
+    calls: list[CallCase] = []
     tried = 0
     for block in code_blocks(answer[:_SCANNED]):
         for text in (block, *block.split("\n")):
             tried += 1
             if tried > _MOST_TRIED:
-                return found
+                return calls
             call = literal_call(text, "None") if 0 < len(text) <= LONGEST else None
-            if call is None or call[0] != form.entry_point:
+            if call is None or call[0] != form.entry_point or (call[2] and not names):
                 continue
-            found.append(CallCase(tuple(call[1]), call[2], None))
+            calls.append(CallCase(tuple(call[1]), call[2], None))
             if text == block:
                 break
-    return found
+    return calls

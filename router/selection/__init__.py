@@ -12,7 +12,12 @@ from alpharay.router.draw import Candidate
 from alpharay.router.selection.evidence import NEEDS, NOTHING, Need
 from alpharay.router.selection.order import SCORER, SELECTORS
 
-__all__ = ["SCORER", "SELECTORS", "Need", "needs_of", "ranked"]
+__all__ = ["SCORER", "SELECTORS", "Need", "needs_of", "ranked", "selector_names"]
+
+
+def selector_names() -> list[str]:
+    """Those that a request or a configuration may name; a scorer is named by its address."""
+    return sorted(set(SELECTORS) - {SCORER})
 
 
 def needs_of(selector: str) -> frozenset[Need]:

@@ -186,8 +186,8 @@ def _sandbox() -> Iterator[Finding]:
 
 
 def _configuration(path: Path | None) -> Iterator[Finding]:
+    from alpharay.judge.sandbox.cache_folder import cache_folder
     from alpharay.serve import config as configuration
-    from alpharay.serve.cluster.prepare import cache_folder
 
     try:
         config = configuration.load(path)

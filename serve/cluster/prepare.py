@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
+from alpharay.judge.sandbox.cache_folder import cache_folder
 from alpharay.merge import MergeResult, checkpoint_sha256, merge_adapters
 from alpharay.merge.adapters.adapter import open_adapter
 from alpharay.merge.adapters.apply import apply_adapter
@@ -41,14 +42,6 @@ Say = Callable[[str], None]
 _OVERFLOW_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
 
 Prepared = tuple[tuple[ServedMember, ...], tuple[EngineSpec, ...]]
-
-
-def cache_folder() -> Path:
-    """Where merged checkpoints are kept between starts: ALPHARAY_CACHE, else the user's cache folder."""
-    own = os.environ.get("ALPHARAY_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alpharay"
 
 
 def with_store(config: Config, say: Say) -> Config:

@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import json
 
+    from alpharay.judge.sandbox.cache_folder import cache_folder
     from alpharay.router import POLICIES
     from alpharay.serve import config as configuration
-    from alpharay.serve.cluster.prepare import cache_folder
     from alpharay.serve.errors import OutcomesError
     from alpharay.serve.evaluate.explain import as_json, explained, lines
     from alpharay.serve.learn.learning import router_state_at

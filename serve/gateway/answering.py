@@ -28,9 +28,9 @@ async def parsed(
         request = salted(request, key.cache_salt)
     context.answer = uuid.uuid4().hex
     own_seed = secrets.randbits(62)
-    found = parse_request(server.served, dialect, request, headers, context.answer, own_seed, key)
-    context.trace.tell(request_attributes(found))
-    return replace(found, trace=context.trace)
+    parsed = parse_request(server.served, dialect, request, headers, context.answer, own_seed, key)
+    context.trace.tell(request_attributes(parsed))
+    return replace(parsed, trace=context.trace)
 
 
 def charge(server: Server, context: RequestContext, asked: ParsedRequest) -> None:

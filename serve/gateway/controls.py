@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from alpharay.judge.languages import LANGUAGES
-from alpharay.router import POLICIES, SCORER, SELECTORS
+from alpharay.router import POLICIES, selector_names
 from alpharay.serve.errors import RequestError, malformed
 from alpharay.serve.sections import ScorerUrl
 from alpharay.serve.spelling import did_you_mean, shown
@@ -100,7 +100,7 @@ def read_controls(body: Mapping[str, Any], headers: Mapping[str, str]) -> Contro
 def _refuse_what_cannot_be(controls: Controls) -> None:
     if controls.policy is not None and controls.policy not in POLICIES:
         raise _unavailable("policy", controls.policy, f"choose one of {', '.join(sorted(POLICIES))}")
-    names = sorted(set(SELECTORS) - {SCORER})
+    names = selector_names()
     if isinstance(controls.selector, str) and controls.selector not in names:
         raise _unavailable(
             "selector", controls.selector, f"choose one of {', '.join(names)}, or {{url: …}} of a scorer"

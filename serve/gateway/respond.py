@@ -60,10 +60,11 @@ def summary(parsed: ParsedRequest, outcome: Outcome) -> Json:
     for candidate in session.candidates:
         if candidate.verdict is not None:
             verdicts[candidate.draw.member][candidate.verdict.verdict.value] += 1
-    drawn = session.drawn + outcome.input_samples
+    drawn = outcome.drawn
     sampling = session.sampling  # of a direct answer with all its choices
+    budget = sampling.budget + parsed.input_samples
     fields: Json = {
-        "budget": max(parsed.asked, sampling.budget + parsed.input_samples),
+        "budget": max(parsed.asked, budget),
         "effective_budget": sampling.effective_budget + parsed.input_samples,
         "drawn": drawn.total(),
         "members": {
@@ -84,7 +85,7 @@ def summary(parsed: ParsedRequest, outcome: Outcome) -> Json:
         fields["tests"] = "from_prompt"
     if outcome.selection:
         fields["selection"] = outcome.selection
-    if parsed.asked > sampling.budget + parsed.input_samples:
+    if parsed.asked > budget:
         fields["clamped"] = "the key's max_budget"
     if parsed.request.changed:
         fields["left_out"] = list(parsed.request.changed)
@@ -128,7 +129,7 @@ def record(server: Server, parsed: ParsedRequest, outcome: Outcome, chosen: list
             "gen_ai.response.model": chosen[0].draw.member,
             "gen_ai.usage.input_tokens": outcome.prompt_tokens,
             "gen_ai.usage.output_tokens": outcome.completion_tokens,
-            "alpharay.drawn": outcome.session.drawn.total() + outcome.input_samples.total(),
+            "alpharay.drawn": outcome.drawn.total(),
             "alpharay.stopped": outcome.session.stopped.value if outcome.session.stopped else None,
             "alpharay.judge": outcome.judge,
         }
@@ -146,7 +147,7 @@ def record(server: Server, parsed: ParsedRequest, outcome: Outcome, chosen: list
 def count_for_key(counts: Counts, key: str, outcome: Outcome) -> None:
     """What the answer has cost, on its key's account."""
     judged = [candidate.verdict for candidate in outcome.session.candidates if candidate.verdict is not None]
-    counts.key_samples.labels(key).inc(outcome.session.drawn.total() + outcome.input_samples.total())
+    counts.key_samples.labels(key).inc(outcome.drawn.total())
     counts.key_tokens.labels(key, "prompt").inc(outcome.prompt_tokens)
     counts.key_tokens.labels(key, "completion").inc(outcome.completion_tokens)
     counts.key_judge_cpu.labels(key).inc(sum(verdict.total_cpu_s for verdict in judged))

@@ -15,13 +15,13 @@ from typing import TypeVar
 
 from alpharay.judge.behaviour import written_inputs
 from alpharay.judge.problem import CallTests, StdioTests, Tests
-from alpharay.judge.program import extract_program
 from alpharay.router import Candidate, Draw, Evidence, agreements, contenders, ranked
 from alpharay.router.seeds import draw_seed
 from alpharay.serve.dialects.api_request import ApiRequest, Json
 from alpharay.serve.errors import RequestError
 from alpharay.serve.learn.recording import RecordedSession
 from alpharay.serve.sampling import repair
+from alpharay.serve.sampling.evidence import source_in, texts_of
 from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.transport.clients import SampleLost
 
@@ -82,8 +82,8 @@ async def discriminate(
     form = parsed.input_form
     assert form is not None
     chosen = ranked(contenders(session.candidates), "tests")
-    texts = {one.draw.index: parsed.dialect.text(one.payload, parsed.request) for one in chosen}
-    programs = {index: _program(text, parsed.language) for index, text in texts.items()}
+    texts = texts_of(parsed, chosen)
+    programs = {index: source_in(text, parsed.language) for index, text in texts.items()}
     distinct = list(dict.fromkeys(program for program in programs.values() if program))[:_MOST_PROGRAMS]
     if len(distinct) < 2:
         return Discriminated(ended="one_program", programs=len(distinct))
@@ -130,11 +130,6 @@ async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
 
 async def _awaited(work: Awaitable[T]) -> T:
     return await work
-
-
-def _program(text: str, language: str) -> str:
-    program = extract_program(text, language)
-    return program.source.strip() if program is not None else ""
 
 
 def _draws(parsed: ParsedRequest, session: RecordedSession, chosen: Sequence[Candidate]) -> list[Draw]:

@@ -58,6 +58,11 @@ class Outcome:
     ran: dict[int, tuple[python_tool.Ran, ...]] = field(default_factory=dict)
     asked: dict[int, ApiRequest] = field(default_factory=dict)
 
+    @property
+    def drawn(self) -> Counter[str]:
+        """Samples by member, those in which inputs were written among them."""
+        return self.session.drawn + self.input_samples
+
 
 class Ensemble:
     """Draws candidates whole and has them judged. One per ingress replica; any number of requests at once."""
@@ -212,23 +217,23 @@ class _Candidates(Sampler):
         parsed, outcome, session = self.parsed, self.outcome, self._session
         try:
             async with asyncio.timeout(max(0.0, left_s)):
-                found = await discriminate.discriminate(parsed, session, self._inputs, self._behaviour)
+                result = await discriminate.discriminate(parsed, session, self._inputs, self._behaviour)
         except TimeoutError:
-            found = discriminate.Discriminated(ended="deadline")
+            result = discriminate.Discriminated(ended="deadline")
         except Exception:
             # An internal error, and the candidates are there: they are selected as without it.
             log.exception("%s: the inputs that tell candidates apart could not be made", parsed.request_id)
-            found = discriminate.Discriminated(ended="failed")
-        outcome.selection = found.told(outcome.input_samples.total())
-        agreed = found.written - found.discriminating - found.dropped
+            result = discriminate.Discriminated(ended="failed")
+        outcome.selection = result.told(outcome.input_samples.total())
+        agreed = result.written - result.discriminating - result.dropped
         for kind, inputs in (
-            ("discriminating", found.discriminating),
+            ("discriminating", result.discriminating),
             ("agreed", agreed),
-            ("dropped", found.dropped),
+            ("dropped", result.dropped),
         ):
             self._counts.written_inputs.labels(kind).inc(inputs)
-        if found.evidence:
-            session.learn(found.evidence)
+        if result.evidence:
+            session.learn(result.evidence)
 
     async def _inputs(self, draw: Draw, request: ApiRequest) -> Json:
         """One sample in which inputs are written; it is of the budget, and its tokens count."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from alpharay.judge.behaviour import shared_inputs
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Tests
+from alpharay.judge.program import extract_program
 from alpharay.router import Need
-from alpharay.router.draw import Evidence
+from alpharay.router.draw import Candidate, Evidence
 from alpharay.router.selection.answers import normalised
 from alpharay.serve.dialects.api_request import ApiRequest, EngineBody, Json
 from alpharay.serve.dialects.dialect import Dialect
 from alpharay.serve.errors import malformed
+from alpharay.serve.sampling.request import ParsedRequest
 
 # Inputs on which candidates are compared, and CPU seconds that a candidate may take for each: many short runs tell
 # more candidates apart than few long ones.
@@ -30,6 +33,17 @@ _ASKS_LOGPROBS: dict[str, Json] = {
 def probes(tests: Tests | None, seed: int) -> Tests | None:
     """Shared inputs made from the tests' own, for selectors that compare what candidates do."""
     return None if tests is None else shared_inputs(tests, SHARED_INPUTS, seed)
+
+
+def texts_of(parsed: ParsedRequest, candidates: Iterable[Candidate]) -> dict[int, str]:
+    """Each candidate's text, by the index of its draw."""
+    return {each.draw.index: parsed.dialect.text(each.payload, parsed.request) for each in candidates}
+
+
+def source_in(text: str, language: str) -> str:
+    """The program in a candidate's text; equal for candidates that differ around it; "" where there is none."""
+    program = extract_program(text, language)
+    return program.source.strip() if program is not None else ""
 
 
 def probe_limits(limits: Limits) -> Limits:

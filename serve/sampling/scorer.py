@@ -18,10 +18,11 @@ from typing import Any
 
 import httpx
 
-from alpharay.judge.program import extract_program
 from alpharay.router import Candidate, Decision, ranked
 from alpharay.serve.dialects.api_request import Json, prompt_text
+from alpharay.serve.sampling.evidence import source_in, texts_of
 from alpharay.serve.sampling.request import ParsedRequest
+from alpharay.serve.sections import Scorer
 from alpharay.serve.state.metrics import Counts
 
 # Distinct programs, and bytes, of one call; those beyond them are abstained from. Bytes of an answer.
@@ -31,7 +32,11 @@ _MOST_PROGRAMS, _MOST_SENT, _MOST_READ = 256, 8 << 20, 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """ended: `ok`, `timeout`, `unreachable`, `refused` (another status than 200), `malformed` or `too_long` (the prompt: nothing was sent). decisions: by the index of a draw."""
+    """decisions: by the index of a draw.
+
+    ended: `ok`, `timeout`, `unreachable`, `refused` (another status than 200), `malformed` or `too_long` (the prompt:
+    nothing was sent).
+    """
 
     ended: str
     decisions: dict[int, Decision]
@@ -54,33 +59,35 @@ class ScorerClient:
         """left_s: until the request's deadline. Never raises for what the scorer does: then it abstains from all."""
         assert parsed.scorer is not None
         order = ranked(candidates, "tests")
-        texts = {one.draw.index: parsed.dialect.text(one.payload, parsed.request) for one in order}
+        texts = texts_of(parsed, order)
         same = _alike(texts, parsed.language)
-        body = _body(parsed, [one for one in order if one.draw.index in same], texts)
-        started, ended, said = time.monotonic(), "ok", {}
-        try:
-            if body is None:
-                raise _TooLong
-            async with asyncio.timeout(max(0.0, min(parsed.scorer.timeout_s, left_s))):
-                said = _read(await self._post(parsed.scorer.url, body))
-        except _TooLong:
-            ended = "too_long"
-        except TimeoutError:
-            ended = "timeout"
-        except (httpx.HTTPError, httpx.InvalidURL):
-            ended = "unreachable"
-        except _Refused:
-            ended = "refused"
-        except ValueError:
-            ended = "malformed"
+        body = _body(parsed, [candidate for candidate in order if candidate.draw.index in same], texts)
+        decided: dict[int, Decision] = {}
+        started, ended = time.monotonic(), "too_long"
+        if body is not None:
+            ended, decided = await self._ask(parsed.scorer, body, left_s)
         self._counts.scorer_requests.labels(ended).inc()
         self._counts.scorer_duration.observe(time.monotonic() - started)
         decisions = {
-            index: said.get(first, Decision.ABSTAIN) for first, group in same.items() for index in group
+            index: decided.get(first, Decision.ABSTAIN) for first, group in same.items() for index in group
         }
         for decision in decisions.values():
             self._counts.scorer_decisions.labels(decision.value).inc()
         return Scored(ended=ended, decisions=decisions)
+
+    async def _ask(self, scorer: Scorer, body: bytes, left_s: float) -> tuple[str, dict[int, Decision]]:
+        """How the call ended, and what it decided."""
+        try:
+            async with asyncio.timeout(max(0.0, min(scorer.timeout_s, left_s))):
+                return "ok", _read(await self._post(scorer.url, body))
+        except TimeoutError:
+            return "timeout", {}
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return "unreachable", {}
+        except _Refused:
+            return "refused", {}
+        except ValueError:
+            return "malformed", {}
 
     async def _post(self, url: str, body: bytes) -> bytes:
         """Raises httpx.HTTPError, _Refused, and ValueError for an answer that is too long."""
@@ -102,10 +109,6 @@ class ScorerClient:
             return bytes(read)
 
 
-class _TooLong(Exception):
-    """The prompt leaves no room for a candidate."""
-
-
 class _Refused(Exception):
     """The scorer answered with another status than 200."""
 
@@ -115,8 +118,7 @@ def _alike(texts: Mapping[int, str], language: str) -> dict[int, list[int]]:
     firsts: dict[str, int] = {}
     same: dict[int, list[int]] = {}
     for index, text in texts.items():
-        program = extract_program(text, language)
-        first = firsts.setdefault(program.source.strip() if program is not None else text, index)
+        first = firsts.setdefault(source_in(text, language) or text, index)
         same.setdefault(first, []).append(index)
     return same
 

@@ -8,17 +8,9 @@ from alpharay.judge import CallTests, StdioTests, VerdictKind
 from alpharay.serve.dialects import chat, completions, messages
 from alpharay.serve.sampling.evidence import mean_logprob
 
-from .fakes import TESTS, Serving, completion, question
+from .fakes import TESTS, completion, question
 
 SAMPLED = "Add two numbers.\nSample input:\n2 3\nSample output:\n5\n"
-
-
-@pytest.fixture
-async def serving():
-    made = Serving()
-    await made.all_up()
-    yield made
-    made.finish()
 
 
 async def sampling(serving, *, prompt="a + b?", **controls):

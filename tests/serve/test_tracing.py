@@ -15,7 +15,7 @@ from alpharay.serve import tracing
 from alpharay.serve.dialects import messages
 from alpharay.serve.transport.clients import SampleLost
 
-from .fakes import NAMES, TESTS, Serving, question, refusal
+from .fakes import NAMES, TESTS, question, refusal
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -26,14 +26,6 @@ def spans(monkeypatch):
     tracer = tracing.tracer_of(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(tracing, "_tracer", lambda: tracer)
     return exporter.get_finished_spans
-
-
-@pytest.fixture
-async def serving():
-    made = Serving()
-    await made.all_up()
-    yield made
-    made.finish()
 
 
 def root_of(spans):

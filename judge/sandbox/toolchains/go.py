@@ -15,6 +15,7 @@ from pathlib import Path
 
 from alpharay.judge.errors import LanguageUnavailable
 from alpharay.judge.sandbox import readable
+from alpharay.judge.sandbox.cache_folder import cache_folder
 from alpharay.judge.sandbox.toolchains.tools import Tool, Toolchain, ask, system_files
 
 OLDEST = (1, 18)  # the first with generics
@@ -172,12 +173,6 @@ def _version(root: Path) -> str:
             f"{NEEDED} 1.18 or newer, and {root} is {first or 'of no version'}; {HOW_TO_GET_IT}"
         )
     return match[0].removeprefix("go")
-
-
-def cache_folder() -> Path:
-    """ALPHARAY_CACHE, else the user's cache folder."""
-    own = os.environ.get("ALPHARAY_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alpharay"
 
 
 def _check(folder: Path) -> None:
