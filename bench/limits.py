@@ -70,12 +70,12 @@ def schedules(chances: Floats, kinds: Ints, counted: Floats) -> tuple[Ints, Ints
         number = mine.sum(axis=1, keepdims=True)
         weights = SHRINKAGE * counted / counted.sum(axis=1, keepdims=True) + mine
         of_kinds.append(greedy_schedules(chances, weights / (SHRINKAGE + number), max(BUDGETS)))
-    return of_all, np.stack(of_kinds, axis=1)
+    return np.asarray(of_all), np.stack(of_kinds, axis=1)
 
 
 def solved(curves: Floats, schedule: Ints, k: int) -> Floats:
     """[problems], the chance that the first k samples of the schedule hold a pass. curves: [k + 1, problems, members]"""
-    return 1 - split_failure(curves, np.bincount(schedule[:k], minlength=curves.shape[2]))
+    return 1.0 - split_failure(curves, np.bincount(schedule[:k], minlength=curves.shape[2]))
 
 
 def gains(curves: Floats, kinds: Ints, of_all: Ints, of_kinds: Ints, k: int) -> tuple[Floats, Floats]:
@@ -122,9 +122,8 @@ def table() -> str:
         [
             "# A schedule for each kind of stated limits",
             "",
-            f"`python -m bench.limits`: the {len(served)} served members; schedules chosen on {len(known)} validation problems and tried on "
-            f"{len(kinds)} fresh ones",
-            f"({numbers}). Intervals of 95 % resample both, and choose anew each time.",
+            f"`python -m bench.limits`: the {len(served)} served members; schedules chosen on {len(known)} validation problems",
+            f"and tried on {len(kinds)} fresh ones ({numbers}). Intervals of 95 % resample both, and choose anew each time.",
             "",
             "| samples | one schedule, % | one for each kind, % | gain, points |",
             "| --- | --- | --- | --- |",
