@@ -6,6 +6,7 @@
 # and stay out of the image. With Docker at hand `docker build -t alpharay .` does the same.
 #
 #     deploy/image.sh [PORT]        # PORT for the trial, 18080 unless told otherwise
+#     LANGUAGES="nodejs golang-go" deploy/image.sh    # with these packages, for other languages of the judge
 #
 # Takes about 15 GB of build/image while it runs and leaves 4 GB there: `rm -r build/image` when you are done with it.
 set -eu
@@ -38,7 +39,8 @@ for path in /etc/ssl/certs $(grep -o "file://[^ ]*\|[ =]/[^ ]*" "$work/pip.conf"
     [ ! -e "$path" ] || lent="$lent --volume $path:$path:ro"
 done
 # The health check is of Docker's image format; OCI's has none.
-buildah $store bud --format docker --isolation chroot --build-arg BASE=localhost/alpharay-base $lent --tag alpharay .
+buildah $store bud --format docker --isolation chroot --build-arg BASE=localhost/alpharay-base \
+    --build-arg LANGUAGES="${LANGUAGES:-}" $lent --tag alpharay .
 
 buildah $store rmi --prune >/dev/null # what an earlier build left
 buildah $store images
@@ -47,6 +49,7 @@ echo "built after $(($(date +%s) - began)) s"
 box=$(buildah $store from --quiet localhost/alpharay)
 trap 'buildah $store rm "$box" >/dev/null' EXIT
 run="buildah $store run --isolation chroot --user alpharay $box --"
+$run alpharay judge --languages
 $run alpharay doctor || echo "note: doctor found something missing in this box"
 # What this isolation runs has a number of this machine's, to which SIGTERM goes: `buildah run` itself would kill it.
 began=$(date +%s)
