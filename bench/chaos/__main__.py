@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,10 +25,11 @@ from pathlib import Path
 import httpx
 import psutil
 
-from bench.chaos.faults import Damage, break_things, processes
+from bench.chaos.faults import KINDS, Damage, break_things, processes
 from bench.chaos.requests import Tally, random_request, send
 
 _RESULTS = Path(__file__).parents[1] / "results/chaos.md"
+_LOG = Path("build/chaos-serve.log")
 _CONFIG = """
 name: frontier
 endpoints: {{low: '{embedded}/low', high: '{embedded}/high'}}
@@ -43,12 +45,20 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=6)
+    parser.add_argument(
+        "--faults", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help="only these"
+    )
     parser.add_argument("--save", action="store_true", help=f"write {_RESULTS.name}")
     parser.add_argument("--no-store", action="store_true", help="serve without `store`")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         report, findings = _run(arguments, Path(scratch))
+        if findings:
+            _LOG.parent.mkdir(exist_ok=True)
+            shutil.copy(Path(scratch) / "serve.log", _LOG)
     print(report)
+    if findings:
+        print(f"the server's log is in {_LOG}", file=sys.stderr)
     if arguments.save:
         _RESULTS.write_text(report)
     return int(bool(findings))
@@ -119,7 +129,7 @@ async def _storm(
                     await asyncio.sleep(0.2)
 
         clients = [asyncio.create_task(one_client(number)) for number in range(arguments.clients)]
-        await break_things(server.pid, root, config, store, chance, until, damage)
+        await break_things(server.pid, root, config, store, chance, until, damage, arguments.faults)
         after = _sizes(server.pid)
         everyone |= {one.pid: one for one in started.children(recursive=True)}
         ending.set()

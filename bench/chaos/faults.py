@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +21,10 @@ from bench.processes import holding
 
 _BETWEEN_S = (8.0, 20.0)
 _STORE_S = 10.0
+_ENDED_S = 60.0  # `hang_s`, a last chance, and a machine that is short of CPU
+_NOTICED_S = (
+    3.0  # reports reach the ingress within two seconds; before that `/ready` knows nothing of a fault
+)
 _ROLLED_S = 240.0  # five engines start beside those that serve, on a machine that has none to spare
 _EMBEDDED = files("alpharay.serve") / "embedded"
 FAULTS = {
@@ -28,11 +33,12 @@ FAULTS = {
     "the judge killed": ("ServeReplica:alpharay:judge", signal.SIGKILL),
     "a judge's worker killed": ("bwrap", signal.SIGKILL),
 }
+KINDS = (*FAULTS, "the store locked", "other checkpoints")
 
 
 @dataclass(slots=True)
 class Damage:
-    """recovered: per kind of fault, seconds until `/ready` named no degraded member any more."""
+    """recovered: per kind of fault, seconds until it was noticed and `/ready` named no degraded member any more."""
 
     recovered: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     findings: list[str] = field(default_factory=list)
@@ -43,13 +49,19 @@ def processes(server: int, word: str) -> list[psutil.Process]:
 
 
 async def break_things(
-    server: int, root: str, config: Path, store: Path, chance: random.Random, until: float, damage: Damage
+    server: int,
+    root: str,
+    config: Path,
+    store: Path,
+    chance: random.Random,
+    until: float,
+    damage: Damage,
+    kinds: Sequence[str] = KINDS,
 ) -> None:
-    """One fault after the other until the clock says `until`; each may heal before the next.
+    """One fault after the other until the clock says `until`; each heals before the next.
 
-    config: what the server was started with, and reads again.
+    config: what the server was started with, and reads again. kinds: which faults, of `KINDS`.
     """
-    kinds = [*FAULTS, "the store locked", "other checkpoints"]
     async with httpx.AsyncClient() as client:
         while time.monotonic() < until:
             await asyncio.sleep(chance.uniform(*_BETWEEN_S))
@@ -61,20 +73,38 @@ async def break_things(
             elif kind == "the store locked":
                 if not await asyncio.to_thread(_lock, store):
                     continue
-            elif not _signal(server, *FAULTS[kind], chance):
-                continue
-            await asyncio.sleep(1.0)  # the cluster state hears of it within a second
-            if await _ready(client, root, 120):
+            else:
+                process = _signal(server, *FAULTS[kind], chance)
+                if process is None:
+                    continue
+                if not await _ended(process):
+                    damage.findings.append(f"{kind}: still there after {_ENDED_S:g} s")
+            await asyncio.sleep(_NOTICED_S)
+            answer = await _ready(client, root, 120)
+            if answer is None:
                 damage.recovered[kind].append(time.monotonic() - started)
             else:
-                damage.findings.append(f"{kind}: not ready again within 120 s")
+                now = time.strftime("%H:%M:%S")
+                damage.findings.append(f"{kind}: not ready again within 120 s, at {now}: {answer}")
 
 
-def _signal(server: int, word: str, number: int, chance: random.Random) -> bool:
-    found = processes(server, word)
-    if found:
-        os.kill(chance.choice(found).pid, number)
-    return bool(found)
+def _signal(server: int, word: str, number: int, chance: random.Random) -> psutil.Process | None:
+    """Sends it to one of these processes, and returns that one; None: there is none."""
+    alive = processes(server, word)
+    process = chance.choice(alive) if alive else None
+    if process is not None:
+        process.send_signal(number)
+    return process
+
+
+async def _ended(process: psutil.Process) -> bool:
+    """Whether it ends in time: killed here, or by the host that found it hung."""
+    until = time.monotonic() + _ENDED_S
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(0.2)
+    return True
 
 
 async def _other_checkpoints(client: httpx.AsyncClient, server: int, root: str, config: Path) -> bool:
@@ -121,14 +151,16 @@ def _lock(store: Path) -> bool:
     return True
 
 
-async def _ready(client: httpx.AsyncClient, root: str, seconds: float) -> bool:
-    until = time.monotonic() + seconds
+async def _ready(client: httpx.AsyncClient, root: str, seconds: float) -> str | None:
+    """None once every member can answer, else what `/ready` answered last."""
+    until, last = time.monotonic() + seconds, ""
     while time.monotonic() < until:
         try:
             answer = await client.get(f"{root}/ready", timeout=10)
-            if answer.status_code == 200 and "degraded" not in answer.json():  # every member can answer
-                return True
-        except httpx.HTTPError:
-            pass
+            if answer.status_code == 200 and "degraded" not in answer.json():
+                return None
+            last = f"{answer.status_code} {answer.text[:300]}"
+        except httpx.HTTPError as error:
+            last = repr(error)
         await asyncio.sleep(0.5)
-    return False
+    return last

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -16,7 +16,7 @@ from alpharay.serve import logs
 from alpharay.serve.cluster.ray_cluster import log_folder
 from alpharay.serve.config import Config
 from alpharay.serve.errors import StartFailed
-from alpharay.serve.state.cluster_state import Overview, Phase
+from alpharay.serve.state.cluster_state import Overview
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.state.revision import Revision
 
@@ -38,7 +38,8 @@ def tell_members(members: tuple[ServedMember, ...], say: Say) -> None:
 def deploy(revision: Revision, say: Say, *beside: Revision, watch: bool = True) -> None:
     """Puts the frontier on the running cluster and waits until every member can answer.
 
-    beside: revisions whose engines run as well. watch: whether an engine that fails ends the wait.
+    beside: revisions whose engines are started beside those that serve. watch: whether an engine that fails to start ends the
+    wait: one of `beside` where there is one, since an engine that served before is restarted without us.
 
     Raises StartFailed.
     """
@@ -47,6 +48,8 @@ def deploy(revision: Revision, say: Say, *beside: Revision, watch: bool = True) 
     from alpharay.serve.cluster.deployments import APP, application
 
     failed: list[BaseException] = []
+    served = revision.groups().keys()
+    deployments = {name for other in beside for name in other.groups()} - served if beside else set(served)
 
     def run() -> None:
         try:
@@ -66,7 +69,7 @@ def deploy(revision: Revision, say: Say, *beside: Revision, watch: bool = True) 
     while True:
         time.sleep(0.5)
         overview = cluster_overview()
-        _raise_failure(overview if watch else None, failed)
+        _raise_failure(overview if watch else None, deployments, failed)
         now = time.monotonic()
         state = "waiting for the new engines" if beside else _progress(overview)
         if state != last or now - reported > _TELL_EVERY_S:
@@ -78,12 +81,12 @@ def deploy(revision: Revision, say: Say, *beside: Revision, watch: bool = True) 
             raise StartFailed(f"not ready after {_START_S:.0f} s; {state}; Ray's logs are in {log_folder()}")
 
 
-def _raise_failure(overview: Overview | None, failed: list[BaseException]) -> None:
-    for name, state in overview.members.items() if overview else ():
-        if state.phase is Phase.FAILED:
-            raise StartFailed(
-                f"the engine of {name} did not start: {state.detail}; its log is in {log_folder()}"
-            )
+def _raise_failure(
+    overview: Overview | None, deployments: Collection[str], failed: list[BaseException]
+) -> None:
+    for deployment, (member, detail) in overview.failed.items() if overview else ():
+        if deployment in deployments:
+            raise StartFailed(f"the engine of {member} did not start: {detail}; its log is in {log_folder()}")
     if overview and overview.judge.failed:
         raise StartFailed(f"the judge did not start: {overview.judge.detail}")
     if failed:

@@ -45,7 +45,8 @@ def application(revision: Revision, *beside: Revision) -> Any:
     ).bind(names)
     groups = {name: group for served in (*beside, revision) for name, group in served.groups().items()}
     bound = {
-        name: _host(config, name).bind(group, config.engine, cluster_state) for name, group in groups.items()
+        name: _host(config, name).bind(name, group, config.engine, cluster_state)
+        for name, group in groups.items()
     }
     hosts = {member: bound[name] for name, group in revision.groups().items() for member in _names(group)}
     idle = [host for name, host in bound.items() if name not in revision.groups()]

@@ -55,11 +55,12 @@ class EngineReplica:
     """Hosts the engines of one or several members. Its methods run on the replica's event loop."""
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
-        self, specs: Sequence[EngineSpec], config: EngineConfig, cluster_state: Any
+        self, deployment: str, specs: Sequence[EngineSpec], config: EngineConfig, cluster_state: Any
     ) -> None:
         keep_local()
         self._cluster_state = cluster_state
         self._replica = uuid.uuid4().hex
+        self._deployment = deployment
         self._specs = specs
         self._engines: dict[str, VllmEngine] = {}  # by member; several may share one
         self._starting: set[str] = {member for spec in specs for member in spec.members}
@@ -248,7 +249,7 @@ class EngineReplica:
     def _state(self, name: str) -> MemberReport:
         engine = self._engines.get(name)
         if self._broken:
-            return MemberReport(phase=Phase.FAILED, detail=self._broken)
+            return MemberReport(phase=Phase.FAILED, detail=self._broken, deployment=self._deployment)
         if engine is None or not engine.instance:
             return MemberReport(phase=Phase.LOADING)
         up = engine.alive and name not in self._starting

@@ -42,7 +42,7 @@ class MemberReport:
     instance: differs from engine start to engine start; empty before the first.
     unfinished: requests that hold a place in the engine. waiting: those of them that it has not begun; told once for an
     engine that several members share. cache_usage: share of its KV cache in use.
-    detail: why it failed.
+    detail: why it failed. deployment: the replica's, whose name says which weights it holds.
     """
 
     phase: Phase
@@ -51,6 +51,7 @@ class MemberReport:
     waiting: int = 0
     cache_usage: float = 0.0
     detail: str = ""
+    deployment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,7 @@ class Overview:
     """counted: by all ingress replicas that ever were, but for the one that asks; and what failed in all others.
 
     keys: use of each API key, at all ingress replicas but for the one that asks.
+    failed: by deployment, a member whose engine did not start and why. During a change of checkpoints a member has two deployments.
     drain_s: set once the server is to stop; requests under way may take that long still.
     """
 
@@ -112,6 +114,7 @@ class Overview:
     judge: JudgeState = JudgeState()
     counted: Snapshot = field(default_factory=dict)
     keys: Mapping[str, Used] = field(default_factory=dict)
+    failed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     drain_s: float | None = None
     drained: bool = False
 
@@ -218,6 +221,12 @@ class ClusterState:
                 ]
             ),
             keys=self._keys_used(besides, now),
+            failed={
+                report.deployment: (name, report.detail)
+                for reports in self._fresh_reports(now)
+                for name, report in reports.items()
+                if report.phase is Phase.FAILED
+            },
             drain_s=self._drain_s,
             drained=all(
                 report.over for heard, report in self._ingress.values() if now - heard <= _GONE_AFTER_S
@@ -245,12 +254,11 @@ class ClusterState:
             return next(iter(fresh), JudgeState(detail="the judge does not answer"))
         return replace(working[0], queue_depth=sum(state.queue_depth for state in working))
 
+    def _fresh_reports(self, now: float) -> list[Mapping[str, MemberReport]]:
+        return [reports for heard, reports in self._reports.values() if now - heard <= SILENT_AFTER_S]
+
     def _member(self, name: str, now: float) -> MemberState:
-        fresh = [
-            reports[name]
-            for heard, reports in self._reports.values()
-            if name in reports and now - heard <= SILENT_AFTER_S
-        ]
+        fresh = [reports[name] for reports in self._fresh_reports(now) if name in reports]
         order = [Phase.FAILED, Phase.UP, Phase.LOADING, Phase.DOWN]
         leading = min(
             fresh, key=lambda report: order.index(report.phase), default=MemberReport(phase=Phase.DOWN)

@@ -2,14 +2,17 @@
 
 import os
 import socket
+from types import SimpleNamespace
 
 import pytest
 
 from alpharay.serve import config as configuration
+from alpharay.serve.cluster import bring_up, deployments
 from alpharay.serve.cluster.local_ray import free_ports, why_ray_failed
 from alpharay.serve.cluster.ray_cluster import HeadWatch, check_resources, fit_gpus
 from alpharay.serve.environment import one_machine
 from alpharay.serve.errors import StartFailed
+from alpharay.serve.state.cluster_state import Overview
 
 
 def test_a_head_is_gone_when_it_was_missed_three_times_in_a_row():
@@ -91,3 +94,29 @@ def test_processes_of_one_machine_keep_to_loopback_and_share_a_token_nobody_else
     assert first["VLLM_HOST_IP"] == "127.0.0.1"
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     assert "RAY_AUTH_TOKEN" not in one_machine()
+
+
+@pytest.mark.parametrize("failed", ["served", "started"])
+def test_a_change_of_checkpoints_fails_for_an_engine_of_its_own_and_for_no_other(
+    monkeypatch, tmp_path, failed
+):
+    path = tmp_path / "frontier.yaml"
+    path.write_text("endpoints: {low: a, high: b}\nmembers: [0]\n")
+    config = configuration.load(path)
+    served, started = (
+        SimpleNamespace(groups=lambda name=name: {name: (), "both": ()}, config=config)
+        for name in ("served", "started")
+    )
+    overview = Overview(failed={failed: ("frontier@0", "no memory")})
+    monkeypatch.setattr("ray.serve.run", lambda *_, **__: None)
+    monkeypatch.setattr(deployments, "application", lambda *_: None)
+    monkeypatch.setattr(bring_up, "_answers", lambda _: True)
+    monkeypatch.setattr(bring_up, "cluster_overview", lambda: overview)
+    monkeypatch.setattr(bring_up, "log_folder", lambda: tmp_path)
+    if failed == "served":  # Ray starts its replica again, whatever becomes of the change
+        bring_up.deploy(served, print, started)
+    else:
+        with pytest.raises(StartFailed, match="the engine of frontier@0 did not start: no memory"):
+            bring_up.deploy(served, print, started)
+    with pytest.raises(StartFailed, match="frontier@0"):  # the first start, or the end of a change
+        bring_up.deploy(served if failed == "served" else started, print)

@@ -95,9 +95,13 @@ async def test_an_engine_that_is_loading_is_no_restart(cluster_state):
 
 async def test_a_failed_replica_is_told_with_its_reason_even_beside_a_living_one(cluster_state):
     await cluster_state.report_members("r", {ONE: up("a")})
-    await cluster_state.report_members("s", {ONE: MemberReport(phase=Phase.FAILED, detail="no memory")})
-    found = await state(cluster_state)
-    assert (found.phase, found.detail, found.up) == (Phase.FAILED, "no memory", 1)
+    failed = MemberReport(phase=Phase.FAILED, detail="no memory", deployment="member-0-abc")
+    await cluster_state.report_members("s", {ONE: failed})
+    reported = await state(cluster_state)
+    assert (reported.phase, reported.detail, reported.up) == (Phase.FAILED, "no memory", 1)
+    assert (await cluster_state.overview()).failed == {"member-0-abc": (ONE, "no memory")}
+    await pass_time(LONG)
+    assert not (await cluster_state.overview()).failed
 
 
 async def test_the_judge_has_not_started_before_it_reports(cluster_state):

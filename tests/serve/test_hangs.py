@@ -71,6 +71,7 @@ def host_of(engine, starting=()):
     host._moved = {}
     host._restart_turn = asyncio.Semaphore(2)
     host._broken, host._failures, host._start_s = "", Counter(), 300.0
+    host._deployment = "member-0-abc"
     host._cluster_state, host._replica, host._specs = Handle(ClusterState(["m@0"])), "r", [engine.spec]
     host._supervisor = Supervisor(logging.getLogger("ray.serve"))
     return host
