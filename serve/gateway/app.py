@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
@@ -25,7 +25,15 @@ from alpharay.serve.gateway.direct_stream import StreamedAnswer
 from alpharay.serve.gateway.door.routes import DESCRIBED, JudgeRoutes
 from alpharay.serve.gateway.http.body import json_body
 from alpharay.serve.gateway.http.gate import Gate
-from alpharay.serve.gateway.routes import checkpoints, feedback, front_page, model_list, tokenizing, usage
+from alpharay.serve.gateway.routes import (
+    checkpoint_events,
+    checkpoints,
+    feedback,
+    front_page,
+    model_list,
+    tokenizing,
+    usage,
+)
 from alpharay.serve.gateway.routes.count_tokens import COUNT_ENDPOINT, COUNT_PATH, count_tokens
 from alpharay.serve.gateway.routes.metrics_page import metrics_page
 from alpharay.serve.gateway.routes.openapi import endpoint
@@ -148,9 +156,12 @@ def build_app(server: Server, batches: Batches | None = None) -> FastAPI:
         return usage.usage(server, http.headers.items())
 
     @app.get(checkpoints.PATH, **checkpoints.LIST_DESCRIBED)
-    async def list_checkpoints(http: Request) -> Json:
+    async def list_checkpoints(http: Request) -> Response:
         admission.check_admin(http.headers.items())
-        return await checkpoints.listed(server)
+        if checkpoint_events.TYPE in http.headers.get("accept", ""):
+            events = await checkpoint_events.open_stream(server, http.query_params.get("change"))
+            return StreamingResponse(events, media_type=checkpoint_events.TYPE)
+        return JSONResponse(await checkpoints.listed(server))
 
     @app.post(checkpoints.PATH, **checkpoints.DESCRIBED)
     async def move_checkpoints(http: Request) -> Response:

@@ -330,7 +330,7 @@ class Call:
     body: bytes, or chunks of them. Statuses and chunks are there as soon as they are sent.
     """
 
-    def __init__(self, app, body, *, path=chat.PATH, headers=None):
+    def __init__(self, app, body, *, path=chat.PATH, method="POST", headers=None):
         parts = (
             body
             if isinstance(body, list)
@@ -345,7 +345,7 @@ class Call:
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
-            "method": "POST",
+            "method": method,
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +28,7 @@ from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec
 from alpharay.serve.state.revision import AnnouncedRevision, Revision, with_checkpoints
 
 from .clock import pass_time
-from .fakes import NAMES, FakeEngines, FakeJudging, Handle, ReplicaHandle, config, served_members
+from .fakes import NAMES, Call, FakeEngines, FakeJudging, Handle, ReplicaHandle, config, served_members
 
 
 def keys_file(folder, **admins):
@@ -127,6 +129,46 @@ async def test_with_wait_the_answer_comes_when_the_change_is_over(guarded):
     await guarded.cluster_state.report_change(Change(id=order.id, phase=ChangePhase.DONE))
     answer = await asking
     assert (answer.status_code, answer.json()["state"]) == (200, "done")
+
+
+async def test_a_change_is_followed_as_an_event_stream_to_its_end(guarded):
+    asking = post(guarded, {"high": "/new"}, wait=True)
+    order = await begun(guarded.cluster_state)
+    headers = {**guarded.root, "Accept": "text/event-stream"}
+    following = asyncio.ensure_future(guarded.http.get(f"{PATH}?change={order.id}", headers=headers))
+    everybody = Call(guarded.app, b"", path=PATH, method="GET", headers=headers)
+    steps = [
+        Change(id=order.id, phase=ChangePhase.MOVING, hosts=2, message="starting engines"),
+        Change(id=order.id, phase=ChangePhase.MOVING, hosts=2, moved=1),
+        Change(id=order.id, phase=ChangePhase.FAILED, hosts=2, moved=1, error="an engine did not start"),
+    ]
+    for step in steps:
+        await pass_time(60)
+        await guarded.cluster_state.report_change(step)
+    answer = await following
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    seen = [
+        (told["state"], told["progress"]["moved"], told["error"])
+        for told in map(json.loads, re.findall("^data: (.*)$", answer.text, re.MULTILINE))
+    ]
+    assert seen == [
+        ("waiting", 0, None),
+        ("moving", 0, None),
+        ("moving", 1, None),
+        ("failed", 1, "an engine did not start"),
+    ]
+    assert answer.text.count(": keep-alive") >= 3
+    assert (await asking).status_code == 409
+    await pass_time(60)
+    assert everybody.text.count("data: ") == 4
+    assert not everybody.task.done()
+    everybody.leave()
+    await everybody.end()
+    unknown = await guarded.http.get(f"{PATH}?change=none", headers=headers)
+    assert unknown.status_code == 404
+    assert (
+        await guarded.http.get(PATH, headers={**guarded.alice, "Accept": headers["Accept"]})
+    ).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,12 @@ _WAIT: Json = {
     "description": "Answer when the change is over, instead of when it has begun",
     "schema": {"type": "boolean", "default": False},
 }
+_CHANGE: Json = {
+    "name": "change",
+    "in": "query",
+    "description": "With an event stream: only this change, to its end",
+    "schema": {"type": "string"},
+}
 _KEYS: dict[int | str, Json] = {
     401: {"description": "No API key, or an unknown one"},
     403: {"description": "The key is no admin key, or the server has no keys"},
@@ -39,7 +45,15 @@ _KEYS: dict[int | str, Json] = {
 }
 LIST_DESCRIBED: Json = {
     "summary": "The checkpoints that are served, and how far changes of them have come; with an admin key",
-    "responses": _KEYS,
+    "openapi_extra": {"parameters": [_CHANGE]},
+    "responses": {
+        200: {
+            "description": "As server-sent events with `Accept: text/event-stream`",
+            "content": {"application/json": {}, "text/event-stream": {}},
+        },
+        404: {"description": "No change of that id is known"},
+        **_KEYS,
+    },
 }
 DESCRIBED: Json = {
     "summary": "Moves to other checkpoints while requests are answered; with an admin key",
@@ -123,7 +137,7 @@ async def move(server: Server, folders: Mapping[str, Path], *, wait: bool) -> Js
         await asyncio.sleep(_LOOK_S)
         latest: dict[str, Change] = {}
         with suppress(RequestError):  # it may be restarting, and the change goes on
-            latest = {known.id: known for known in await _ask(server, "changes")}
+            latest = {known.id: known for known in await latest_changes(server)}
         misses = 0 if order.id in latest else misses + 1
         change = latest.get(order.id, change)
         if misses > _MISSES:
@@ -134,19 +148,25 @@ async def move(server: Server, folders: Mapping[str, Path], *, wait: bool) -> Js
         raise RequestError(400, change.error, code="checkpoints_refused")
     if change.phase is ChangePhase.FAILED:
         raise RequestError(409, change.error, code="change_failed")
-    return _told(change)
+    return change_object(change)
 
 
 async def listed(server: Server) -> Json:
     """What is served, and the latest changes, the oldest first. Raises RequestError (503)."""
-    changes: tuple[Change, ...] = await _ask(server, "changes")
+    changes = await latest_changes(server)
     return {
         "object": "checkpoints",
         "revision": server.revision,
         "checkpoints": {name: _folder(value) for name, value in server.config.named_checkpoints.items()},
         "members": {member.name: member.sha256 for member in server.members},
-        "changes": [_told(change) for change in changes],
+        "changes": [change_object(change) for change in changes],
     }
+
+
+async def latest_changes(server: Server) -> tuple[Change, ...]:
+    """The oldest first. Raises RequestError (503)."""
+    changes: tuple[Change, ...] = await _ask(server, "changes")
+    return changes
 
 
 async def _ask(server: Server, method: str, *arguments: object) -> Any:
@@ -161,7 +181,8 @@ def _folder(value: Path | AdapterCheckpoint) -> str:
     return str(value.adapter if isinstance(value, AdapterCheckpoint) else value)
 
 
-def _told(change: Change) -> Json:
+def change_object(change: Change) -> Json:
+    """A change as clients see it."""
     return {
         "object": "checkpoints.change",
         "id": change.id,
