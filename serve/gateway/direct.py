@@ -63,6 +63,10 @@ class DirectSampler(Sampler):
         """Whether something of it was sent, so that no other member can answer in its place."""
         return False
 
+    def sent(self, draw: Draw) -> int:  # noqa: ARG002 - nothing is known before the end
+        """Completion tokens of a draw that is cut off, as far as they are known here."""
+        return 0
+
     def start(self, draw: Draw) -> Coroutine[Any, Any, Candidate]:
         self._asked.add(draw.member)
         if self.parsed.conversation:
@@ -112,9 +116,10 @@ class DirectSampler(Sampler):
     async def _candidate(self, draw: Draw) -> Candidate:
         """The draw, counted by what became of it. Raises SampleLost: another member may answer; RequestError."""
         outcome = "aborted"
+        spent: Spent | None = None
         self.parsed.trace.watch(draw, "drawn")
         try:
-            prompt, completion = await self.sample(draw)
+            prompt, completion = spent = await self.sample(draw)
             outcome = "finished"
             self.parsed.trace.tell_sample(
                 draw, {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
@@ -131,6 +136,13 @@ class DirectSampler(Sampler):
             if outcome:
                 samples = self._server.counts.samples.labels(draw.member, outcome)
                 samples.inc(self.parsed.choices_a_draw)
+            if self.parsed.key and outcome in ("finished", "aborted"):
+                respond.count_for_key(
+                    self._server.counts,
+                    self.parsed.key,
+                    self.parsed.choices_a_draw,
+                    spent or (0, self.sent(draw)),
+                )
         tokens = self._server.counts.tokens
         tokens.labels(draw.member, "prompt").inc(prompt)
         tokens.labels(draw.member, "completion").inc(completion)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import Any
@@ -41,6 +42,7 @@ class StreamedAnswer(DirectSampler, EventSource):
         self._choices: dict[int, int] = {}  # per draw the choice that it is
         self._free = list(range(parsed.sampling.budget))  # choices without a draw
         self._begun: set[int] = set()  # draws of which something was sent
+        self._texts: Counter[int] = Counter()  # events with text, by draw
         self._passage: Passage | None = None
         self._held = b""  # what an engine says before it begins to answer: it may still refuse
         self._sample_s = 0.0
@@ -124,6 +126,10 @@ class StreamedAnswer(DirectSampler, EventSource):
     def is_begun(self, draw: Draw) -> bool:
         return draw.index in self._begun
 
+    def sent(self, draw: Draw) -> int:
+        """An event carries at least one token."""
+        return self._texts[draw.index]
+
     async def _pass(self, draw: Draw, parts: AsyncIterator[bytes]) -> Spent:
         """Sends the draw's events on. Raises EngineError, and SampleLost: they end in the middle."""
         spent: Spent | None = None
@@ -141,9 +147,10 @@ class StreamedAnswer(DirectSampler, EventSource):
         # An earlier draw's, in whose place this one answers. Several choices hold nothing: chunks begin at once.
         self._held = b""
         async for events in events_of(parts):
-            # The text of an answer cannot hold the engine's name of the model: its quotes are escaped.
-            named = (event.replace(asked, answered) for event in events)
-            self._held += b"".join(part for event in named for part in passage.through(event))
+            for event in events:
+                # The text of an answer cannot hold the engine's name of the model: its quotes are escaped.
+                self._held += b"".join(passage.through(event.replace(asked, answered)))
+                self._texts[draw.index] += passage.texted
             if passage.texted:
                 self._context.first_text()
             if passage.begun and self._held:

@@ -10,7 +10,7 @@ from typing import Any
 
 from alpharay.judge.verdict import VerdictKind
 from alpharay.router import Candidate
-from alpharay.serve.dialects.dialect import Origin
+from alpharay.serve.dialects.dialect import Origin, Spent
 from alpharay.serve.gateway.server import Server
 from alpharay.serve.sampling import tool_turns
 from alpharay.serve.sampling.ensemble import Outcome
@@ -134,8 +134,6 @@ def record(server: Server, parsed: ParsedRequest, outcome: Outcome, chosen: list
             "alpharay.judge": outcome.judge,
         }
     )
-    if parsed.key:
-        count_for_key(server.counts, parsed.key, outcome)
     levels = [case.level for case in getattr(parsed.tests, "cases", ())]
     server.learning.record(parsed.request_id, outcome.session, chosen, levels)
     if server.rollouts is not None and parsed.given_tests is not None and not parsed.direct:
@@ -144,13 +142,12 @@ def record(server: Server, parsed: ParsedRequest, outcome: Outcome, chosen: list
         server.rollouts.take(partial(rollouts_of, parsed, outcome, server.by_name))
 
 
-def count_for_key(counts: Counts, key: str, outcome: Outcome) -> None:
-    """What the answer has cost, on its key's account."""
-    judged = [candidate.verdict for candidate in outcome.session.candidates if candidate.verdict is not None]
-    counts.key_samples.labels(key).inc(outcome.drawn.total())
-    counts.key_tokens.labels(key, "prompt").inc(outcome.prompt_tokens)
-    counts.key_tokens.labels(key, "completion").inc(outcome.completion_tokens)
-    counts.key_judge_cpu.labels(key).inc(sum(verdict.total_cpu_s for verdict in judged))
+def count_for_key(counts: Counts, key: str, samples: int, tokens: Spent, judge_cpu_s: float = 0.0) -> None:
+    """Adds what a request has spent to the usage of its key. tokens: of prompts and completions."""
+    counts.key_samples.labels(key).inc(samples)
+    counts.key_tokens.labels(key, "prompt").inc(tokens[0])
+    counts.key_tokens.labels(key, "completion").inc(tokens[1])
+    counts.key_judge_cpu.labels(key).inc(judge_cpu_s)
 
 
 def count(counts: Counts, outcome: Outcome, chosen: list[Candidate]) -> None:

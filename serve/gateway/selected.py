@@ -12,6 +12,7 @@ from alpharay.serve.gateway import respond
 from alpharay.serve.gateway.admission import RequestContext, outcome_of
 from alpharay.serve.gateway.server import Server
 from alpharay.serve.gateway.streaming import HEADERS_AFTER_S, EventSource, either, let_go
+from alpharay.serve.sampling.ensemble import Outcome
 from alpharay.serve.sampling.progress import Progress, Watch
 from alpharay.serve.sampling.request import ParsedRequest
 
@@ -29,8 +30,13 @@ async def selected(
     """The whole answer. Its time counts from the request's arrival, its draws are charged to the request's key."""
     charged = context.lease.watch if context.lease is not None else None
     watches = [each for each in (watch, charged) if each is not None]
-    session = server.begin(parsed)
-    outcome = await server.ensemble.run(parsed, session, watches, arrived=context.arrived)
+    outcome = Outcome(server.begin(parsed), "ok" if parsed.tests is not None else "not_asked")
+    try:
+        await server.ensemble.run(parsed, outcome, watches, arrived=context.arrived)
+    finally:  # also for a request whose client has left, or whose deadline came before its first sample
+        if context.lease is not None:
+            tokens = outcome.prompt_tokens, outcome.completion_tokens
+            respond.count_for_key(server.counts, parsed.key, context.lease.drawn, tokens, outcome.judge_cpu_s)
     chosen = respond.returned(parsed, outcome)
     respond.record(server, parsed, outcome, chosen)
     return respond.whole(parsed, outcome, chosen, server.by_name, origin or respond.origin(parsed))

@@ -41,6 +41,7 @@ class Outcome:
     """What became of a request. judge: "ok", "unavailable" or "not_asked". Seconds are wall time.
 
     sample_s, judge_s: summed over candidates, which overlap; the runs of a tool belong to sampling.
+    judge_cpu_s: CPU seconds of all that the judge ran for it, the runs of a tool and of inputs included.
     selection: what the selector asked for after the last candidate, and what came of it; empty where it asks for nothing.
     input_samples: by member, samples in which inputs were written.
     ran: of each draw that called the tool, its calls. asked: of each draw of a further turn, the conversation so far.
@@ -52,6 +53,7 @@ class Outcome:
     completion_tokens: int = 0
     sample_s: float = 0.0
     judge_s: float = 0.0
+    judge_cpu_s: float = 0.0
     total_s: float = 0.0
     selection: Json = field(default_factory=dict)
     input_samples: Counter[str] = field(default_factory=Counter)
@@ -81,21 +83,22 @@ class Ensemble:
     async def run(
         self,
         parsed: ParsedRequest,
-        session: RecordedSession,
+        outcome: Outcome,
         watches: Sequence[Watch] = (),
         *,
         arrived: float | None = None,
-    ) -> Outcome:
-        """Draws and judges until the session stops.
+    ) -> None:
+        """Draws and judges until the session of `outcome` stops.
 
-        watches: each is called at every step of every sample. arrived: the time (monotonic) at which the request came, from
+        outcome: filled in as samples arrive, so that it holds what was spent however this ends. watches: each is called at every step of every sample. arrived: the time (monotonic) at which the request came, from
         which its deadline counts; None: now. Cancelling it frees every engine slot and judge run that it holds.
 
         Raises RequestError: the engine refused the request (its own 4xx), or nothing could be drawn (503).
         """
         started = time.monotonic() if arrived is None else arrived
+        session = outcome.session
         parsed = await self._with_language(parsed)
-        candidates = _Candidates(parsed, session, self._engines, self._judging, self._counts, watches)
+        candidates = _Candidates(parsed, outcome, self._engines, self._judging, self._counts, watches)
 
         def until() -> float:
             return min(started + parsed.deadline_s, self._drain_at)
@@ -105,7 +108,6 @@ class Ensemble:
             late = session.stopped is Stop.DEADLINE
             reason = "the deadline came first" if late else "every member failed"
             raise no_capacity(f"no sample could be drawn: {reason}")
-        outcome = candidates.outcome
         if parsed.input_form is not None:
             await candidates.discriminate(until() - time.monotonic())
         elif parsed.scorer is not None:
@@ -114,7 +116,6 @@ class Ensemble:
         if parsed.tests is not None and session.stopped is Stop.DEADLINE and unjudged:
             outcome.judge = "unavailable"  # it gave this request no verdict in time
         outcome.total_s = time.monotonic() - started
-        return outcome
 
     async def _ask_scorer(self, parsed: ParsedRequest, outcome: Outcome, left_s: float) -> None:
         assert parsed.scorer is not None
@@ -156,15 +157,15 @@ class _Candidates(Sampler):
     def __init__(
         self,
         parsed: ParsedRequest,
-        session: RecordedSession,
+        outcome: Outcome,
         engines: Engines,
         judging: JudgeClient,
         counts: Counts,
         watches: Sequence[Watch],
     ) -> None:
         self.parsed = parsed
-        self.outcome = Outcome(session, "ok" if parsed.tests is not None else "not_asked")
-        self._session = session
+        self.outcome = outcome
+        self._session = outcome.session
         self._watches = [*watches, parsed.trace.watch]
         self._engines = engines
         self._judging = judging
@@ -286,6 +287,7 @@ class _Candidates(Sampler):
             log.warning("%s: the judge is unreachable: %s", parsed.request_id, error)
             self.outcome.judge = "unavailable"
             return ()
+        self.outcome.judge_cpu_s += seen.total_cpu_s
         return seen.outputs
 
     async def _sample(self, draw: Draw) -> Candidate:
@@ -335,11 +337,13 @@ class _Candidates(Sampler):
     async def _run(self, program: str) -> Verdict:
         """One call of the tool. Raises SandboxDown."""
         try:
-            return await self._judging.run(program, self.parsed.limits, self.parsed.judge_group)
+            verdict = await self._judging.run(program, self.parsed.limits, self.parsed.judge_group)
         except JudgeUnavailable as error:
             log.warning("%s: the sandbox is unreachable: %s", self.parsed.request_id, error)
             self.outcome.judge = "unavailable"
             raise python_tool.SandboxDown from error
+        self.outcome.judge_cpu_s += verdict.total_cpu_s
+        return verdict
 
     async def _reply(self, draw: Draw, request: ApiRequest, request_id: str) -> Reply:
         dialect = self.parsed.dialect
@@ -383,6 +387,7 @@ class _Candidates(Sampler):
             return candidate
         seconds = time.monotonic() - started
         self.outcome.judge_s += seconds
+        self.outcome.judge_cpu_s += verdict.total_cpu_s
         kind = VerdictKind(verdict.verdict)
         self._counts.judge_duration.labels(kind.value).observe(seconds)
         self._counts.verdicts.labels(candidate.draw.member, kind.value).inc()

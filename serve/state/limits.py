@@ -81,6 +81,11 @@ class RateLimitLease:
         elif state in {"lost", "refused"} and draw.index not in self._sampled:
             self.lost(1)
 
+    @property
+    def drawn(self) -> int:
+        """Samples that were started, but for lost and refused ones."""
+        return self._drawn
+
     def drew(self, samples: int) -> None:
         self._change(samples)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+from collections import Counter
 
 import pytest
 import yaml
@@ -95,6 +96,79 @@ async def test_what_a_key_has_cost_is_told_to_it_and_to_an_admin(serve, tmp_path
     )
     assert (await serving.http.get("/v1/usage")).status_code == 401
     assert serving.counted("alpharay_key_tokens_total", key="alice", kind="prompt") == 6 * PROMPT_TOKENS
+
+
+async def usage_of(serving, headers):
+    (usage,) = (await serving.http.get("/v1/usage", headers=headers)).json()["data"]
+    return usage["samples"], usage["prompt_tokens"], usage["completion_tokens"], usage["judge_cpu_s"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_has_spent_what_was_drawn_and_judged_until_then(guarded, stream):
+    """Of five members three have answered, and of their answers two are judged."""
+    serving, headers = await guarded()
+    serving.engines.seconds = dict.fromkeys(NAMES[3:], 1000.0)
+    begun = Counter()
+
+    async def judge(*_):
+        begun["judged"] += 1
+        if begun["judged"] > 2:
+            await asyncio.sleep(1000)
+        return Verdict(VerdictKind.WRONG_ANSWER, 0, 2, cpu_s=0.5, total_cpu_s=0.5)
+
+    serving.judging.judge = judge
+    call = Call(serving.app, question(stream=stream, **BUDGET), headers=headers)
+    await pass_time(10)
+    call.leave()
+    await call.end()
+    assert await usage_of(serving, headers) == (5, 3 * PROMPT_TOKENS, 3 * COMPLETION_TOKENS, 1.0)
+
+
+async def test_at_a_deadline_that_comes_first_the_samples_are_spent_and_no_tokens(guarded):
+    serving, headers = await guarded()
+    serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
+    late = await serving.chat(headers=headers, alpharay={"budget": 5, "tests": TESTS, "deadline_s": 2})
+    assert late.status_code == 503
+    assert await usage_of(serving, headers) == (5, 0, 0, 0.0)
+
+
+async def test_a_stream_that_is_left_has_spent_the_tokens_that_were_sent(guarded):
+    serving, headers = await guarded()
+    call = Call(serving.app, question(stream=True, model=NAMES[0]), headers=headers)
+    await call.until(lambda call: call.text.count('"content"') >= 6)
+    call.leave()
+    await call.end()
+    sent = call.text.count('"content"') - 1  # but for the event that opens the answer
+    samples, prompt, tokens, _ = await usage_of(serving, headers)
+    assert (samples, prompt) == (1, 0)
+    assert 5 <= sent <= tokens < len("frontier@-0.5 None 0")
+
+
+@pytest.mark.parametrize("asked", [{"n": 2, "model": NAMES[0]}, {"alpharay": {"budget": 12, "tests": TESTS}}])
+async def test_what_an_engine_refuses_or_loses_is_no_usage(guarded, asked):
+    serving, headers = await guarded()
+    serving.engines.faults = {name: [MALFORMED] * 20 for name in NAMES}
+    assert (await serving.chat(headers=headers, **asked)).status_code == 400
+    serving.engines.dead = set(NAMES)
+    serving.engines.faults = {}
+    assert (await serving.chat(headers=headers, **asked)).status_code == 503
+    answer = await serving.http.get("/v1/usage", headers=headers)
+    assert answer.json()["data"][0]["samples"] == 0
+
+
+async def test_programs_that_a_key_has_judged_and_run_are_its_usage(guarded):
+    serving, headers = await guarded()
+
+    async def judged(*_):
+        return Verdict(VerdictKind.WRONG_ANSWER, 0, 2, total_cpu_s=0.25)
+
+    serving.judging.judge = serving.judging.capture = judged
+    programs = [{"program": f"{n}"} for n in range(3)]
+    body = {"tests": TESTS, "candidates": programs}
+    assert (await serving.http.post("/v1/judge", json=body, headers=headers)).status_code == 200
+    run = {"code": "print(1)", "language": "python"}
+    assert (await serving.http.post("/run_code", json=run, headers=headers)).status_code == 200
+    assert await usage_of(serving, headers) == (0, 0, 0, 1.0)
 
 
 async def test_a_server_without_keys_counts_no_usage(serving):
