@@ -1,7 +1,8 @@
 """OpenTelemetry traces of requests, off unless the standard OTEL_* variables name where they go.
 
-One trace a request: its own span, below it one for each wave of draws, then one for each sample and its verdict. Names and
-attributes follow the semantic conventions of generative AI (`gen_ai.*`). No prompt and no answer is in a span.
+One trace a request: its own span, below it one for each wave of draws, then one for each sample and its verdict. A request
+of a batch has a trace of its own, and so has one that only judges or runs programs. Names and attributes follow the semantic
+conventions of generative AI (`gen_ai.*`). No prompt, answer or program is in a span.
 The SDK, which comes with the engine, is imported when the first request needs it.
 """
 
@@ -48,6 +49,9 @@ class RequestTrace:
     def tell_sample(self, draw: Draw, attributes: Mapping[str, Any]) -> None:
         """The same of a sample's span."""
 
+    def ran(self, index: int, language: str, result: str, started_ns: int) -> None:
+        """A program of a request to judge or to run. index: of the candidate. result: its verdict. started_ns: Unix time."""
+
     def end(self, outcome: str) -> None:
         """outcome: as the metrics count it."""
 
@@ -56,9 +60,19 @@ OFF = RequestTrace()
 
 
 def begin(endpoint: str, headers: Mapping[str, str]) -> RequestTrace:
-    """headers: with lower-case names; a `traceparent` among them is followed."""
+    """endpoint: a dialect's name, `judge` or `run_code`. headers: with lower-case names; a `traceparent` among them is followed."""
     tracer = _tracer()
     return OFF if tracer is None else LiveTrace(tracer, endpoint, headers)
+
+
+def begin_of_batch(endpoint: str, batch: str, custom_id: str) -> RequestTrace:
+    """Of a request of a batch, for which no client waits: a trace by itself, found by the batch's id."""
+    tracer = _tracer()
+    if tracer is None:
+        return OFF
+    trace = LiveTrace(tracer, endpoint, {}, waits=False)
+    trace.tell({"alpharay.batch.id": batch, "alpharay.batch.custom_id": custom_id})
+    return trace
 
 
 def is_on(environment: Mapping[str, str]) -> bool:
@@ -72,18 +86,22 @@ def is_on(environment: Mapping[str, str]) -> bool:
 class LiveTrace(RequestTrace):
     """Spans of one request. Those still open at its end end with it."""
 
-    def __init__(self, tracer: Tracer, endpoint: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, tracer: Tracer, endpoint: str, headers: Mapping[str, str], *, waits: bool = True
+    ) -> None:
+        """waits: whether a client waits for the answer."""
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._tracer = tracer
         self._propagator = TraceContextTextMapPropagator()
         self._operation = _OPERATIONS.get(endpoint, endpoint)
+        generates = {"gen_ai.operation.name": self._operation, "gen_ai.provider.name": "alpharay"}
         self._root = tracer.start_span(
             self._operation,
             self._propagator.extract(dict(headers)),
-            SpanKind.SERVER,
-            {"gen_ai.operation.name": self._operation, "gen_ai.provider.name": "alpharay"},
+            SpanKind.SERVER if waits else SpanKind.CONSUMER,
+            generates if endpoint in _OPERATIONS else {},
         )
         self._wave: Span | None = None
         self._waves = 0
@@ -116,6 +134,20 @@ class LiveTrace(RequestTrace):
     def tell_sample(self, draw: Draw, attributes: Mapping[str, Any]) -> None:
         if (span := self._samples.get(draw.index)) is not None:
             span.set_attributes(attributes)
+
+    def ran(self, index: int, language: str, result: str, started_ns: int) -> None:
+        attributes: dict[str, Any] = {
+            "alpharay.candidate": index,
+            "alpharay.language": language,
+            "gen_ai.evaluation.score.label": result,
+        }
+        if self._spans < MOST_SPANS:
+            self._spans += 1
+            self._tracer.start_span(
+                "verdict", _within(self._root), attributes=attributes, start_time=started_ns
+            ).end()
+        else:
+            self._root.add_event("verdict", attributes)
 
     def end(self, outcome: str) -> None:
         for span in (*self._samples.values(), *self._open):

@@ -12,8 +12,12 @@ from types import SimpleNamespace
 import httpx
 import openai
 import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from alpharay.judge.verdict import VerdictKind
+from alpharay.serve import tracing
 from alpharay.serve.gateway.batches import service
 from alpharay.serve.gateway.batches.slots import Slots
 from alpharay.serve.gateway.ingress import Ingress
@@ -529,6 +533,40 @@ async def test_a_batch_goes_on_with_the_checkpoints_that_the_server_moves_to(tmp
     answers = [json.loads(answer)["response"]["body"] for answer in text.splitlines()]
     checkpoints = [answer["choices"][0]["alpharay"]["checkpoint"] for answer in answers]
     assert checkpoints == [old[0].sha256, new[0].sha256]
+
+
+async def test_each_request_of_a_batch_has_a_trace_that_names_the_batch(batching, monkeypatch):
+    exporter = InMemorySpanExporter()
+    tracer = tracing.tracer_of(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(tracing, "_tracer", lambda: tracer)
+    serving = await batching()
+    batch = await serving.ended(await serving.begin([with_tests(n, "a + b?") for n in range(2)]))
+    roots = [span for span in exporter.get_finished_spans() if span.parent is None]
+    assert len({span.context.trace_id for span in roots}) == 2
+    assert {span.attributes["alpharay.batch.id"] for span in roots} == {batch.id}
+    assert {span.attributes["alpharay.batch.custom_id"] for span in roots} == {"0", "1"}
+    assert {(span.name, span.kind) for span in roots} == {("chat frontier", SpanKind.CONSUMER)}
+    answers = await serving.content(batch.output_file_id)
+    assert {span.attributes["gen_ai.response.id"] for span in roots} == {
+        answer["response"]["body"]["id"] for answer in answers.values()
+    }
+
+
+async def test_what_a_batch_has_cost_is_its_keys_usage(batching, key_file):
+    path, secrets = key_file(alice={})
+    serving = await batching(server={"api_keys_file": path})
+    alice = serving.client_of(secrets["alice"])
+    batch = await serving.begin(
+        [with_tests(n, "a + b?") for n in range(2)], alice, extra_body={"alpharay": {"budget": 6}}
+    )
+    batch = await serving.ended(batch, alice)
+    headers = {"Authorization": f"Bearer {secrets['alice']}"}
+    (usage,) = (await serving.http.get("/v1/usage", headers=headers)).json()["data"]
+    assert usage["samples"] == 6
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (
+        batch.usage.input_tokens,
+        batch.usage.output_tokens,
+    )
 
 
 async def test_a_server_without_a_store_says_so():

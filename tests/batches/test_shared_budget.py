@@ -45,9 +45,8 @@ def spend(budget):
 
 
 async def test_requests_share_the_budget_and_each_ends_at_its_pass(batching):
-    serving = await batching(alphas=MEMBERS)
+    serving = await batching(alphas=MEMBERS, bounds={"max_under_way": 1})
     drawn = echoing(serving)
-    serving.batches._slots.limit = 1
     serving.judging.verdict = passing_at(easy=1, hard=9)
     batch = await serving.begin([with_tests(name, name) for name in ("easy", "hard", "never")], **spend(30))
     assert batch.alpharay == {"budget": 30, "drawn": 0, "solved": 0}

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from alpharay.judge import VerdictKind
+from alpharay.judge.verdict import Captured, Verdict, VerdictKind
 from alpharay.serve import tracing
 from alpharay.serve.dialects import messages
 from alpharay.serve.transport.clients import SampleLost
@@ -133,6 +133,44 @@ async def test_without_the_variables_nothing_is_traced_or_passed_on(serving):
     await serving.answer(alpharay={"budget": 5})
     assert tracing.begin("chat", {"traceparent": PARENT}) is tracing.OFF
     assert not any("traceparent" in headers for *_, headers in serving.engines.calls)
+
+
+async def test_a_request_that_judges_has_a_span_for_each_candidate_and_events_for_those_beyond(
+    serving, spans
+):
+    serving.judging.verdict = lambda text: VerdictKind.ACCEPTED if text == "3" else VerdictKind.WRONG_ANSWER
+    candidates = [{"completion": f"{n}", "index": n} for n in range(tracing.MOST_SPANS + 8)]
+    answer = await serving.http.post(
+        "/v1/judge", json={"tests": TESTS, "candidates": candidates}, headers={"traceparent": PARENT}
+    )
+    assert answer.status_code == 200
+    root = root_of(spans())
+    assert root.name == "judge"
+    assert f"{root.context.trace_id:032x}" == PARENT.split("-")[1]
+    assert root.attributes["alpharay.candidates"] == len(candidates)
+    assert root.attributes["alpharay.outcome"] == "ok"
+    assert "gen_ai.operation.name" not in root.attributes
+    judged = [*below(spans(), root), *root.events]
+    assert (len(root.events), len(judged)) == (8, len(candidates))
+    labels = {
+        each.attributes["alpharay.candidate"]: each.attributes["gen_ai.evaluation.score.label"]
+        for each in judged
+    }
+    assert labels == {n: "accepted" if n == 3 else "wrong_answer" for n in range(len(candidates))}
+
+
+async def test_a_program_that_is_run_and_one_that_is_judged_alone_have_a_span(serving, spans):
+    async def capture(*_):
+        return Verdict(VerdictKind.TIME_LIMIT, 0, 1, captured=Captured(compiled=True, stdout="1"))
+
+    serving.judging.capture = capture
+    await serving.http.post("/run_code", json={"code": "while True: pass", "language": "python"})
+    await serving.http.post("/v1/judge", json={"tests": TESTS, "program": "print(1)"})
+    ran, judged = (span for span in spans() if span.kind is SpanKind.SERVER)
+    assert (ran.name, judged.name) == ("run_code", "judge")
+    verdicts = [below(spans(), root)[0].attributes["gen_ai.evaluation.score.label"] for root in (ran, judged)]
+    assert verdicts == ["time_limit", "wrong_answer"]
+    assert not any("while True" in str(span.attributes) for span in spans())
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class EachRequest(BatchRun[int]):
 
     def take(self, item: int, line: Line, answered: Answered) -> None:
         kind = OK if answered.status == 200 else FAILED
-        self.outcomes.add(item, kind, answered.told(line), answered.tokens)
+        self.outcomes.add(item, kind, answered.output_line(line), answered.tokens)
         self._count(kind, answered.tokens)
 
     def results(self) -> Iterator[tuple[int, str, bytes | None]]:

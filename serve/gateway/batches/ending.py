@@ -32,13 +32,13 @@ def write_files(folder: Folder, batch: StoredBatch, run: BatchRun[Any], how: str
     code, message = _WHY[how]
     for index, kind, text in run.results():
         if text is None:
-            told = {
+            unanswered = {
                 "id": f"batch_req_{uuid.uuid4().hex}",
                 "custom_id": run.lines.read(index).custom_id,
                 "response": None,
                 "error": {"code": code, "message": message},
             }
-            text = json.dumps(told).encode()  # noqa: PLW2901 - of a request that has none
+            text = json.dumps(unanswered).encode()  # noqa: PLW2901 - of a request that has none
         parts["output_file_id" if kind == OK else "error_file_id"].add(text)
     now = time.time()
     expiry = batch.object.get("output_expires_after")

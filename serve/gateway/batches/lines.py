@@ -41,8 +41,8 @@ class InputLines:
 
     def read(self, index: int) -> Line:
         number, offset, size = self._lines[index]
-        asked = json.loads(os.pread(self._file.fileno(), size, offset))
-        return Line(number=number, custom_id=asked["custom_id"], body=asked["body"], size=size)
+        request = json.loads(os.pread(self._file.fileno(), size, offset))
+        return Line(number=number, custom_id=request["custom_id"], body=request["body"], size=size)
 
     def close(self) -> None:
         self._file.close()
@@ -66,8 +66,8 @@ def check(path: Path, wanted: Wanted) -> tuple[int, list[Json]]:
     for number, _, raw in _lines(path):
         count += 1
         if count > wanted.most:
-            told = f"the file has more than {wanted.most} requests; split it, or raise server.batches.max_requests"
-            return count, [_error("too_many_requests", told, number)]
+            message = f"the file has more than {wanted.most} requests; split it, or raise server.batches.max_requests"
+            return count, [_error("too_many_requests", message, number)]
         try:
             _check_line(raw, wanted, seen)
         except _Bad as bad:
@@ -127,8 +127,8 @@ def _check_line(raw: bytes, wanted: Wanted, seen: set[str]) -> None:
 def _check_shares(body: Json, model: str) -> None:
     """Whether the batch's budget can be spent on it, sample by sample, until one passes."""
     if body.get("model", model) != model:
-        told = f"requests that share a budget ask the model {model!r}, got {shown(body['model'])}"
-        raise _Bad("invalid_body", told, "body.model")
+        message = f"requests that share a budget ask the model {model!r}, got {shown(body['model'])}"
+        raise _Bad("invalid_body", message, "body.model")
     own = body.get("alpharay")
     if not isinstance(own, dict) or not isinstance(own.get("tests"), dict):
         raise _Bad(
@@ -136,14 +136,14 @@ def _check_shares(body: Json, model: str) -> None:
         )
     for name in own:
         if name not in _OF_ONE:
-            told = f"`alpharay.{name[:100]}` is not a request's own where the batch shares a budget"
-            raise _Bad("invalid_body", told + did_you_mean(name, _OF_ONE), f"body.alpharay.{name[:100]}")
+            message = f"`alpharay.{name[:100]}` is not a request's own where the batch shares a budget"
+            raise _Bad("invalid_body", message + did_you_mean(name, _OF_ONE), f"body.alpharay.{name[:100]}")
     for name in ("n", "best_of"):
         if body.get(name) not in (None, 1):
             raise _Bad("invalid_body", f"`{name}` must be left out where a budget is shared", f"body.{name}")
     if body.get("temperature") == 0:
-        told = "at temperature 0 every sample of a member is the same; no budget can be spent on it"
-        raise _Bad("invalid_body", told, "body.temperature")
+        message = "at temperature 0 every sample of a member is the same; no budget can be spent on it"
+        raise _Bad("invalid_body", message, "body.temperature")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:

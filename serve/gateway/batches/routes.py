@@ -64,7 +64,7 @@ def add_routes(app: FastAPI, server: Server, batches: Batches | None) -> None:
     async def files(http: Request) -> Json:
         kept, query = ready(), http.query_params
         most = wire.read_limit(query, 10_000, 10_000)
-        found = await kept.blocking(
+        files = await kept.blocking(
             kept.tables.files,
             key_of(http),
             purpose=query.get("purpose"),
@@ -72,18 +72,18 @@ def add_routes(app: FastAPI, server: Server, batches: Batches | None) -> None:
             most=most + 1,
             newest_first=wire.read_newest_first(query),
         )
-        return wire.page([wire.file_object(file) for file in found], most)
+        return wire.page([wire.file_object(file) for file in files], most)
 
     @app.get(f"{FILES}/{{name}}", summary="One file", responses=_UNKNOWN)
     async def file(http: Request, name: str) -> Json:
-        found = await ready().file(name, key_of(http))
-        return wire.file_object(found)
+        stored = await ready().file(name, key_of(http))
+        return wire.file_object(stored)
 
     @app.get(f"{FILES}/{{name}}/content", summary="What a file holds", responses=_UNKNOWN)
     async def content(http: Request, name: str) -> FileResponse:
         kept = ready()
-        found = await kept.file(name, key_of(http))
-        return FileResponse(kept.folder.file(found.id), media_type="application/octet-stream")
+        stored = await kept.file(name, key_of(http))
+        return FileResponse(kept.folder.file(stored.id), media_type="application/octet-stream")
 
     @app.delete(f"{FILES}/{{name}}", summary="Deletes a file", responses=_UNKNOWN)
     async def delete(http: Request, name: str) -> Json:
@@ -102,18 +102,18 @@ def add_routes(app: FastAPI, server: Server, batches: Batches | None) -> None:
     async def listed(http: Request) -> Json:
         kept, query = ready(), http.query_params
         most = wire.read_limit(query, 20, 100)
-        found = await kept.blocking(
+        listed_batches = await kept.blocking(
             kept.tables.batches, key_of(http), after=query.get("after"), most=most + 1
         )
-        return wire.page([batch.object for batch in found], most)
+        return wire.page([batch.object for batch in listed_batches], most)
 
     @app.get(f"{BATCHES}/{{name}}", summary="How far a batch is", responses=_UNKNOWN)
     async def batch(http: Request, name: str) -> Json:
         kept = ready()
-        found = await kept.blocking(kept.tables.batch, name, key_of(http))
-        if found is None:
+        stored = await kept.blocking(kept.tables.batch, name, key_of(http))
+        if stored is None:
             raise wire.unknown("batch", name)
-        return dict(found.object)
+        return dict(stored.object)
 
     @app.post(f"{BATCHES}/{{name}}/cancel", summary="Cancels a batch", responses=_UNKNOWN)
     async def cancel(http: Request, name: str) -> Json:
@@ -144,18 +144,18 @@ async def _uploaded(http: Request, batches: Batches, key: str) -> Json:
     except ClientDisconnect as error:
         raise ClientGone from error
     try:
-        given = form.get("file")
-        if not isinstance(given, UploadFile):
+        part = form.get("file")
+        if not isinstance(part, UploadFile):
             raise malformed("the form needs a part `file`, with a file name", param="file")
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
         if fields.get("purpose") != wire.PURPOSE:
             raise malformed("`purpose` must be 'batch': files are kept for batches", param="purpose")
         expires_s = wire.read_expiry(fields)
-        await given.seek(0)
-        size = given.size or 0
+        await part.seek(0)
+        size = part.size or 0
         if size > batches.config.max_file_mb * 1e6:
             raise _too_large(batches.config.max_file_mb)
-        file = await batches.keep_file(key, given.file, given.filename or "file", size, expires_s)
+        file = await batches.keep_file(key, part.file, part.filename or "file", size, expires_s)
         return wire.file_object(file)
     finally:
         await form.close()

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from alpharay.serve import tracing
 from alpharay.serve.dialects.dialect import Dialect
 from alpharay.serve.errors import RequestError, no_capacity
 from alpharay.serve.gateway import answering
@@ -42,7 +43,7 @@ class Answered:
     body: Json
     tokens: tuple[int, int] = (0, 0)
 
-    def told(self, line: Line) -> Json:
+    def output_line(self, line: Line) -> Json:
         """A line of OpenAI's output and error files."""
         response = {"status_code": self.status, "request_id": self.id, "body": self.body}
         return {
@@ -56,7 +57,7 @@ class Answered:
 class BatchRun(ABC, Generic[Item]):
     """An item is what is asked at a time. Subclasses say which, and keep what comes of it.
 
-    key: the name of the API key, "" without keys. deadline_s: of a request that sets none.
+    batch_id: in the traces of its requests. key: the name of the API key, "" without keys. deadline_s: of a request that sets none.
     completed, failed: requests. tokens: spent on all of them.
     """
 
@@ -66,6 +67,7 @@ class BatchRun(ABC, Generic[Item]):
         outcomes: Outcomes,
         dialect: Dialect,
         *,
+        batch_id: str,
         key: str,
         enter: Enter,
         slots: Slots,
@@ -76,6 +78,7 @@ class BatchRun(ABC, Generic[Item]):
         self.completed = self.failed = 0
         self.tokens = (0, 0)
         self._dialect = dialect
+        self._id = batch_id
         self._key = key
         self._enter = enter
         self._slots = slots
@@ -189,6 +192,7 @@ class BatchRun(ABC, Generic[Item]):
             if isinstance(own, dict) and own.get("tests") and judged and server.cluster.judge_is_down:
                 raise no_capacity("no judge can be reached")
             with server.admission.admit_background(self._dialect.NAME, self._key) as context:
+                context.trace = tracing.begin_of_batch(self._dialect.NAME, self._id, line.custom_id)
                 context.body.add(line.size)
                 parsed = await answering.parsed(server, context, self._dialect, line.body, self._headers)
                 answering.charge(server, context, parsed)

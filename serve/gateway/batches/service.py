@@ -50,7 +50,7 @@ class _Active:
     run: BatchRun[Any] | None = None
     running: asyncio.Task[None] | None = None
     ending: str = ""
-    told: Json = field(default_factory=dict)
+    reported: Json = field(default_factory=dict)
 
 
 class Batches:
@@ -102,10 +102,10 @@ class Batches:
 
     async def file(self, name: str, key: str) -> StoredFile:
         """Raises RequestError (404)."""
-        found: StoredFile | None = await self.blocking(self.tables.file, name, key)
-        if found is None:
+        stored: StoredFile | None = await self.blocking(self.tables.file, name, key)
+        if stored is None:
             raise wire.unknown("file", name)
-        return found
+        return stored
 
     async def delete_file(self, name: str, key: str) -> None:
         """A batch that has begun with it goes on. Raises RequestError (404)."""
@@ -113,9 +113,9 @@ class Batches:
             raise wire.unknown("file", name)
         await self.blocking(self.folder.delete, name)
 
-    async def create(self, server: Server, key: str, asked: NewBatch) -> Json:
+    async def create(self, server: Server, key: str, new: NewBatch) -> Json:
         """The new batch; one whose input cannot be used has failed, and says which lines. Raises RequestError."""
-        file = await self.file(asked.input_file_id, key)
+        file = await self.file(new.input_file_id, key)
         if file.purpose != wire.PURPOSE:
             raise RequestError(
                 400,
@@ -123,10 +123,10 @@ class Batches:
                 param="input_file_id",
             )
         wanted = Wanted(
-            endpoint=asked.endpoint,
+            endpoint=new.endpoint,
             most=self.config.max_requests,
             most_bytes=server.config.server.max_request_mb * 1e6,
-            model=server.config.name if asked.alpharay else None,
+            model=server.config.name if new.alpharay else None,
         )
         total, errors = await self.blocking(check, self.folder.file(file.id), wanted)
         name, now = f"batch_{uuid.uuid4().hex}", time.time()
@@ -134,7 +134,7 @@ class Batches:
             id=name,
             key=key,
             at=now,
-            object=wire.batch_object(name, asked, now, total, errors),
+            object=wire.batch_object(name, new, now, total, errors),
             over=bool(errors),
         )
         if not errors:
@@ -225,12 +225,12 @@ class Batches:
             active.running.cancel()
 
     async def _tell(self, active: _Active) -> None:
-        if active.run is None or active.ending or (told := active.run.counts()) == active.told:
+        if active.run is None or active.ending or (counts := active.run.counts()) == active.reported:
             return
         with suppress(RequestError):
             await self.blocking(active.run.outcomes.sync)
-            await self.blocking(self.tables.change, active.batch.id, active.batch.key, lambda _: told)
-            active.told = told
+            await self.blocking(self.tables.change, active.batch.id, active.batch.key, lambda _: counts)
+            active.reported = counts
 
     def _begin(self, batches: Sequence[StoredBatch]) -> None:
         now = time.monotonic()
@@ -287,6 +287,7 @@ class Batches:
     def _opened_run(self, batch: StoredBatch) -> BatchRun[Any]:
         folder = self.folder.batch(batch.id)
         options = {
+            "batch_id": batch.id,
             "key": batch.key,
             "enter": self._enter,
             "slots": self._slots,
@@ -298,13 +299,13 @@ class Batches:
             return EachRequest(lines, outcomes, dialect, **options)
         with self._enter() as server:
             plan = _plan(server, batch, len(lines))
-        return SharedBudget(lines, outcomes, dialect, plan=plan, batch_id=batch.id, **options)
+        return SharedBudget(lines, outcomes, dialect, plan=plan, **options)
 
     def _end(self, batch: StoredBatch, run: BatchRun[Any], how: str) -> None:
         written = write_files(self.folder, batch, run, how)
 
-        def ended(found: Json) -> Json:
-            status = "cancelled" if found["status"] == "cancelling" else how
+        def ended(known: Json) -> Json:
+            status = "cancelled" if known["status"] == "cancelling" else how
             files = {name: file.id for name, file in written.items()}
             now = int(time.time())
             return {"status": status, "finalizing_at": now, f"{status}_at": now, **files, **run.counts()}

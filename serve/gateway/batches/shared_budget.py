@@ -29,10 +29,9 @@ class _Spent:
 class SharedBudget(BatchRun[BatchDraw]):
     """plan: with a problem for each request. Each sample is a request of its own, of one sample of one member."""
 
-    def __init__(self, *arguments: Any, plan: BatchPlan, batch_id: str, **options: Any) -> None:
+    def __init__(self, *arguments: Any, plan: BatchPlan, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._batch = Batch(plan)
-        self._id = batch_id
         self._spent = [_Spent() for _ in range(plan.problems)]
         self._best: dict[int, int] = {}  # of each request that has an answer, the offset of its entry
         for entry in self.outcomes:
@@ -63,7 +62,7 @@ class SharedBudget(BatchRun[BatchDraw]):
             # Whatever refuses one sample refuses the next one too.
             self._batch.lost(item)
             if item.problem not in self._best:
-                self.outcomes.add(item.problem, FAILED, answered.told(line))
+                self.outcomes.add(item.problem, FAILED, answered.output_line(line))
             self._close(item.problem)
             return
         note = _note(answered.body)
@@ -74,7 +73,7 @@ class SharedBudget(BatchRun[BatchDraw]):
             "score": note["score"],
         }
         if _score(draw) > self._spent[item.problem].score:
-            self._best[item.problem] = self.outcomes.add(item.problem, BEST, answered.told(line))
+            self._best[item.problem] = self.outcomes.add(item.problem, BEST, answered.output_line(line))
         self.outcomes.add(item.problem, DRAW, draw, answered.tokens)
         self._batch.record(item, _passed(draw))
         self._count(item.problem, draw, answered.tokens)
@@ -96,9 +95,9 @@ class SharedBudget(BatchRun[BatchDraw]):
 
     def _whole(self, index: int) -> Json:
         """The line of the output file: the best answer, with what all samples of the request came to."""
-        told = self.outcomes.at(self._best[index]).value()
+        line = self.outcomes.at(self._best[index]).value()
         spent = self._spent[index]
-        told["response"]["body"]["alpharay"] |= {
+        line["response"]["body"]["alpharay"] |= {
             "drawn": spent.drawn.total(),
             "members": {
                 name: {"drawn": drawn, "verdicts": dict(spent.verdicts.get(name, {}))}
@@ -106,7 +105,7 @@ class SharedBudget(BatchRun[BatchDraw]):
             },
             "usage": {"prompt_tokens": spent.tokens[0], "completion_tokens": spent.tokens[1]},
         }
-        return told
+        return line
 
     def _recall(self, index: int, draw: Json, tokens: tuple[int, int]) -> None:
         self._count(index, draw, tokens)

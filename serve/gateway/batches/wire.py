@@ -51,29 +51,29 @@ class NewBatch(BaseModel):
 
 def read_batch(body: Mapping[str, Any]) -> NewBatch:
     """Raises RequestError (400)."""
-    asked: NewBatch = _read(NewBatch, body)
-    if asked.endpoint not in ENDPOINTS:
+    batch: NewBatch = _read(NewBatch, body)
+    if batch.endpoint not in ENDPOINTS:
         raise malformed(
-            f"`endpoint`: {shown(asked.endpoint)} is none of {', '.join(ENDPOINTS)}{did_you_mean(asked.endpoint, ENDPOINTS)}",
+            f"`endpoint`: {shown(batch.endpoint)} is none of {', '.join(ENDPOINTS)}{did_you_mean(batch.endpoint, ENDPOINTS)}",
             param="endpoint",
         )
-    for name, value in (asked.metadata or {}).items():
+    for name, value in (batch.metadata or {}).items():
         if len(name) > 64 or len(value) > 512:
             raise malformed(
                 "`metadata`: names have at most 64 characters, values at most 512", param="metadata"
             )
-    return asked
+    return batch
 
 
 def read_expiry(fields: Mapping[str, str]) -> int | None:
     """Seconds, of a form's `expires_after[…]`. Raises RequestError (400)."""
-    given = {
+    values = {
         name: fields[f"expires_after[{name}]"]
         for name in ("anchor", "seconds")
         if f"expires_after[{name}]" in fields
     }
-    asked: Expiry | None = _read(Expiry, given) if given else None
-    return asked.seconds if asked else None
+    expiry: Expiry | None = _read(Expiry, values) if values else None
+    return expiry.seconds if expiry else None
 
 
 def read_limit(query: Mapping[str, str], default: int, most: int) -> int:
@@ -105,15 +105,15 @@ def file_object(file: StoredFile) -> Json:
     }
 
 
-def batch_object(name: str, asked: NewBatch, now: float, total: int, errors: Sequence[Json]) -> Json:
+def batch_object(name: str, new: NewBatch, now: float, total: int, errors: Sequence[Json]) -> Json:
     """A batch as it begins; or that has failed, for these reasons."""
     at = int(now)
-    found: Json = {
+    batch: Json = {
         "id": name,
         "object": "batch",
-        "endpoint": asked.endpoint,
-        "input_file_id": asked.input_file_id,
-        "completion_window": asked.completion_window,
+        "endpoint": new.endpoint,
+        "input_file_id": new.input_file_id,
+        "completion_window": new.completion_window,
         "status": "failed" if errors else "in_progress",
         "errors": {"object": "list", "data": list(errors)} if errors else None,
         "output_file_id": None,
@@ -128,13 +128,13 @@ def batch_object(name: str, asked: NewBatch, now: float, total: int, errors: Seq
         "cancelling_at": None,
         "cancelled_at": None,
         "request_counts": {"total": 0 if errors else total, "completed": 0, "failed": 0},
-        "metadata": asked.metadata,
+        "metadata": new.metadata,
     }
-    if asked.output_expires_after is not None:
-        found["output_expires_after"] = asked.output_expires_after.model_dump()
-    if asked.alpharay is not None:
-        found["alpharay"] = {"budget": asked.alpharay.budget, "drawn": 0, "solved": 0}
-    return found
+    if new.output_expires_after is not None:
+        batch["output_expires_after"] = new.output_expires_after.model_dump()
+    if new.alpharay is not None:
+        batch["alpharay"] = {"budget": new.alpharay.budget, "drawn": 0, "solved": 0}
+    return batch
 
 
 def page(objects: Sequence[Json], most: int) -> Json:
@@ -153,9 +153,9 @@ def unknown(kind: str, name: str) -> RequestError:
     return RequestError(404, f"there is no {kind} {shown(name)}", param="id", code="not_found")
 
 
-def _read(model: type[BaseModel], given: Mapping[str, Any]) -> Any:
+def _read(model: type[BaseModel], fields: Mapping[str, Any]) -> Any:
     try:
-        return TypeAdapter(model).validate_python(given)
+        return TypeAdapter(model).validate_python(fields)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

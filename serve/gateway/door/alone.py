@@ -94,12 +94,12 @@ class JudgeServer:
 
     async def _ready(self, http: Request) -> Response:
         if self.admission.draining or not self.started.is_set():
-            told = (
+            reason = (
                 "the server is shutting down"
                 if self.admission.draining
                 else "the sandboxes are being started"
             )
-            return _refusal(http.scope, RequestError(503, told, code="not_ready", retry_after_s=1))
+            return _refusal(http.scope, RequestError(503, reason, code="not_ready", retry_after_s=1))
         return JSONResponse({"status": "ready", "sandbox": self.pool.layer})
 
     async def _version(self, _http: Request) -> Response:
@@ -196,18 +196,18 @@ async def _refused(http: Request, error: Exception) -> Response:
 
 async def _no_such_route(http: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    told = str(error.detail)
+    message = str(error.detail)
     if error.status_code == 404:
-        told = f"there is no {spelling.shown(http.scope['path'])} here, only /v1/judge and /run_code"
-    answer = _refusal(http.scope, RequestError(error.status_code, told))
+        message = f"there is no {spelling.shown(http.scope['path'])} here, only /v1/judge and /run_code"
+    answer = _refusal(http.scope, RequestError(error.status_code, message))
     answer.headers.update(error.headers or {})
     return answer
 
 
 async def _fault(http: Request, error: Exception) -> Response:
     log.error("internal error", exc_info=error)
-    told = f"a fault of the server, not of the request: {type(error).__name__}"
-    return _refusal(http.scope, RequestError(500, told))
+    message = f"a fault of the server, not of the request: {type(error).__name__}"
+    return _refusal(http.scope, RequestError(500, message))
 
 
 def _refusal(_scope: Scope, error: RequestError) -> Response:

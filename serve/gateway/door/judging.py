@@ -21,9 +21,10 @@ from alpharay.judge.program import Program
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.judge.workspace.repo import RepoTests
 from alpharay.serve.errors import RequestError, malformed, no_capacity
-from alpharay.serve.gateway.door.wire import Asked, AskedAll, told
+from alpharay.serve.gateway.door.wire import JudgeCandidate, JudgeRequest, verdict_object
 from alpharay.serve.gateway.streaming import EventSource, let_go
 from alpharay.serve.state.metrics import Counts
+from alpharay.serve.tracing import OFF, RequestTrace
 from alpharay.serve.transport.clients import JudgeUnavailable
 
 log = logging.getLogger("ray.serve")
@@ -41,18 +42,22 @@ class DoorJudge(Protocol):
     ) -> Verdict: ...
 
     async def capture(
-        self, program: Program, given: str | RepoTests, limits: Limits, language: str, group: str
+        self, program: Program, source: str | RepoTests, limits: Limits, language: str, group: str
     ) -> Verdict: ...
 
     async def ready_for(self, language: str, tests: Tests) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asker:
-    """Who asks. group: whose turn its candidates take. key: the API key's name, if keys are asked for."""
+class Requester:
+    """The client of a request. group: its turn in the fair queue. key: the name of its API key; None on a server without keys.
+
+    trace: of OpenTelemetry.
+    """
 
     group: str
     key: str | None = None
+    trace: RequestTrace = OFF
 
 
 class Door:
@@ -65,7 +70,7 @@ class Door:
         self._most = most
         self._by_key: Counter[str] = Counter()
 
-    def take(self, count: int, asker: Asker) -> None:
+    def take(self, count: int, requester: Requester) -> None:
         """Takes places for a request's candidates, to be given back.
 
         A key that holds some gets no more than are left to all others then: however many it asks for, there is room for
@@ -78,34 +83,34 @@ class Door:
                 f"{self.held} of {self._most} candidates wait for the judge or are being judged, {count} more do not fit",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        mine = self._by_key[asker.key] if asker.key is not None else 0
+        mine = self._by_key[requester.key] if requester.key is not None else 0
         if mine and mine + count > left:
             self.counts.rejections.labels("key_limit").inc()
             raise RequestError(
                 429,
-                f"the key {asker.key!r} holds {mine} candidates of the judge's queue, {count} more are beyond its share; "
+                f"the key {requester.key!r} holds {mine} candidates of the judge's queue, {count} more are beyond its share; "
                 f"try again in {_RETRY_AFTER_S} s",
                 code="rate_limit_exceeded",
                 retry_after_s=_RETRY_AFTER_S,
             )
         self.held += count
-        if asker.key is not None:
-            self._by_key[asker.key] += count
+        if requester.key is not None:
+            self._by_key[requester.key] += count
 
-    def give_back(self, count: int, asker: Asker) -> None:
+    def give_back(self, count: int, requester: Requester) -> None:
         self.held -= count
-        if asker.key is not None:
-            self._by_key[asker.key] -= count
-            if not self._by_key[asker.key]:
-                del self._by_key[asker.key]  # keys come and go
+        if requester.key is not None:
+            self._by_key[requester.key] -= count
+            if not self._by_key[requester.key]:
+                del self._by_key[requester.key]  # keys come and go
 
     @contextmanager
-    def holding(self, count: int, asker: Asker) -> Iterator[None]:
-        self.take(count, asker)
+    def holding(self, count: int, requester: Requester) -> Iterator[None]:
+        self.take(count, requester)
         try:
             yield
         finally:
-            self.give_back(count, asker)
+            self.give_back(count, requester)
 
     async def ready_for(self, language: str, tests: Tests) -> None:
         """Raises RequestError: 400 for a language that cannot be judged here, 503 while nothing can."""
@@ -116,14 +121,20 @@ class Door:
         except JudgeError as error:
             raise malformed(str(error), param="language") from None
 
-    async def verdict(self, asked: Asked, group: str) -> Verdict:
+    async def verdict(self, candidate: JudgeCandidate, requester: Requester) -> Verdict:
         """A fault of the judge's is a verdict too. Raises JudgeUnavailable."""
-        began = time.monotonic()
-        verdict = await self.judge.judge(asked.tests, asked.answer, asked.limits, asked.language, group)
-        self.count("judge", verdict, time.monotonic() - began)
+        began, started_ns = time.monotonic(), time.time_ns()
+        verdict = await self.judge.judge(
+            candidate.tests, candidate.answer, candidate.limits, candidate.language, requester.group
+        )
+        self.count("judge", verdict, time.monotonic() - began, requester)
+        requester.trace.ran(candidate.index, candidate.language, verdict.verdict.value, started_ns)
         return verdict
 
-    def count(self, endpoint: str, verdict: Verdict, seconds: float) -> None:
+    def count(self, endpoint: str, verdict: Verdict, seconds: float, requester: Requester) -> None:
+        """Adds a verdict to the metrics, and its CPU time to the usage of its key."""
+        if requester.key is not None:
+            self.counts.key_judge_cpu.labels(requester.key).inc(verdict.total_cpu_s)
         self.counts.judged.labels(endpoint, verdict.verdict.value).inc()
         self.counts.judge_duration.labels(verdict.verdict.value).observe(seconds)
 
@@ -131,11 +142,11 @@ class Door:
 class JudgedBatch(EventSource):
     """The verdicts of a batch as lines of JSON, each as soon as it is there. `open()` takes its places."""
 
-    def __init__(self, door: Door, asked: AskedAll, asker: Asker) -> None:
+    def __init__(self, door: Door, request: JudgeRequest, requester: Requester) -> None:
         self._door = door
-        self._asked = asked
-        self._asker = asker
-        self._rest: Iterator[Asked] = iter(asked.candidates)
+        self._request = request
+        self._requester = requester
+        self._rest: Iterator[JudgeCandidate] = iter(request.candidates)
         self._taken = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
@@ -143,14 +154,16 @@ class JudgedBatch(EventSource):
         self._until: float | None = None
 
     async def open(self) -> None:
-        self._until = deadline(self._asked.wait_s)
-        self._door.take(len(self._asked.candidates), self._asker)
-        self._left = self._taken = len(self._asked.candidates)
-        kinds = {(asked.language, id(asked.tests)): asked for asked in self._asked.candidates}
+        self._until = deadline(self._request.wait_s)
+        self._door.take(len(self._request.candidates), self._requester)
+        self._left = self._taken = len(self._request.candidates)
+        kinds = {
+            (candidate.language, id(candidate.tests)): candidate for candidate in self._request.candidates
+        }
         with contextlib.suppress(TimeoutError):  # each candidate's line then says so
             async with asyncio.timeout_at(self._until):
-                for asked in kinds.values():
-                    await self._door.ready_for(asked.language, asked.tests)
+                for candidate in kinds.values():
+                    await self._door.ready_for(candidate.language, candidate.tests)
         for _ in range(_AHEAD):
             self._begin()
 
@@ -164,22 +177,22 @@ class JudgedBatch(EventSource):
     async def aclose(self) -> None:
         self._rest = iter(())
         await let_go(*self._tasks)
-        self._door.give_back(self._taken, self._asker)
+        self._door.give_back(self._taken, self._requester)
         self._taken = 0
 
     def _begin(self) -> None:
-        asked = next(self._rest, None)
-        if asked is not None:
-            task = asyncio.create_task(self._judge(asked))
+        candidate = next(self._rest, None)
+        if candidate is not None:
+            task = asyncio.create_task(self._judge(candidate))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _judge(self, asked: Asked) -> None:
-        verdict = await in_time(self._door, asked, self._asker.group, self._until)
+    async def _judge(self, candidate: JudgeCandidate) -> None:
+        verdict = await in_time(self._door, candidate, self._requester, self._until)
         # Not when its line is read: a client that reads nothing holds no place of the judge's.
-        self._door.give_back(1, self._asker)
+        self._door.give_back(1, self._requester)
         self._taken -= 1
-        self._lines.put_nowait(line(asked, verdict, detailed=self._asked.detailed))
+        self._lines.put_nowait(line(candidate, verdict, detailed=self._request.detailed))
         self._begin()
 
 
@@ -188,22 +201,26 @@ def deadline(wait_s: float) -> float | None:
     return None if math.isinf(wait_s) else asyncio.get_running_loop().time() + wait_s
 
 
-async def single(door: Door, asked: Asked, group: str, wait_s: float) -> Verdict | None:
+async def single(
+    door: Door, candidate: JudgeCandidate, requester: Requester, wait_s: float
+) -> Verdict | None:
     """The verdict on a request's only candidate, or None where it takes longer. Raises RequestError."""
     until = deadline(wait_s)
     try:
         async with asyncio.timeout_at(until):
-            await door.ready_for(asked.language, asked.tests)
+            await door.ready_for(candidate.language, candidate.tests)
     except TimeoutError:
         return None
-    return await in_time(door, asked, group, until)
+    return await in_time(door, candidate, requester, until)
 
 
-async def in_time(door: Door, asked: Asked, group: str, until: float | None) -> Verdict | None:
+async def in_time(
+    door: Door, candidate: JudgeCandidate, requester: Requester, until: float | None
+) -> Verdict | None:
     """The verdict, or None where it takes longer. A judge that is lost meanwhile, or fails, is a `judge_error`."""
     try:
         async with asyncio.timeout_at(until):
-            return await door.verdict(asked, group)
+            return await door.verdict(candidate, requester)
     except TimeoutError:
         return None
     except (JudgeUnavailable, JudgeError) as error:
@@ -214,5 +231,5 @@ async def in_time(door: Door, asked: Asked, group: str, until: float | None) -> 
     return Verdict(VerdictKind.JUDGE_ERROR, 0, 0, detail=reason)
 
 
-def line(asked: Asked, verdict: Verdict | None, *, detailed: bool) -> bytes:
-    return json.dumps(told(asked, verdict, detailed=detailed)).encode() + b"\n"
+def line(candidate: JudgeCandidate, verdict: Verdict | None, *, detailed: bool) -> bytes:
+    return json.dumps(verdict_object(candidate, verdict, detailed=detailed)).encode() + b"\n"

@@ -12,10 +12,11 @@ from starlette.responses import Response
 
 from alpharay.judge.errors import JudgeError
 from alpharay.judge.verdict import Verdict
+from alpharay.serve import tracing
 from alpharay.serve.errors import RequestError, malformed, no_capacity
 from alpharay.serve.gateway.admission import Admission, RequestContext
 from alpharay.serve.gateway.door import run_code, wire
-from alpharay.serve.gateway.door.judging import Asker, Door, JudgedBatch, single
+from alpharay.serve.gateway.door.judging import Door, JudgedBatch, Requester, single
 from alpharay.serve.gateway.http.body import apart, json_body
 from alpharay.serve.gateway.streaming import opened, unless_gone
 from alpharay.serve.sections import Judge as JudgeConfig
@@ -43,34 +44,38 @@ class JudgeRoutes:
 
     async def _judge(self, http: Request) -> Response:
         with self._admission.admit("judge", http.headers.items()) as context:
-            asked = await self._parsed(http, context, wire.parse)
-            asker = _asker(context)
-            if asked.batch:
-                return await opened(http, context, JudgedBatch(self._door, asked, asker), _LINES)
-            candidate = asked.candidates[0]
-            with self._door.holding(1, asker):
-                verdict = await unless_gone(http, single(self._door, candidate, asker.group, asked.wait_s))
-            return _json(wire.told(candidate, verdict, detailed=asked.detailed))
+            context.trace = tracing.begin("judge", http.headers)
+            request = await self._parsed(http, context, wire.parse)
+            context.trace.tell({"alpharay.candidates": len(request.candidates)})
+            requester = _requester(context)
+            if request.batch:
+                return await opened(http, context, JudgedBatch(self._door, request, requester), _LINES)
+            candidate = request.candidates[0]
+            with self._door.holding(1, requester):
+                verdict = await unless_gone(http, single(self._door, candidate, requester, request.wait_s))
+            return _json(wire.verdict_object(candidate, verdict, detailed=request.detailed))
 
     async def _run_code(self, http: Request) -> Response:
         with self._admission.admit("run_code", http.headers.items()) as context:
+            context.trace = tracing.begin("run_code", http.headers)
             run = await self._parsed(http, context, run_code.parse)
-            asker = _asker(context)
-            with self._door.holding(1, asker):
-                verdict = await unless_gone(http, self._captured(run, asker.group))
-            return _json(run_code.told(run, verdict))
+            requester = _requester(context)
+            with self._door.holding(1, requester):
+                verdict = await unless_gone(http, self._captured(run, requester))
+            return _json(run_code.response(run, verdict))
 
-    async def _captured(self, run: run_code.Run, group: str) -> Verdict:
-        began = time.monotonic()
+    async def _captured(self, run: run_code.Run, requester: Requester) -> Verdict:
+        began, started_ns = time.monotonic(), time.time_ns()
         try:
             verdict = await self._door.judge.capture(
-                run.program, run.folder or run.stdin, run.limits, run.language, group
+                run.program, run.folder or run.stdin, run.limits, run.language, requester.group
             )
         except JudgeUnavailable as error:
             raise no_capacity(f"the judge cannot be reached: {error}") from None
         except JudgeError as error:
             raise malformed(str(error), param="language") from None
-        self._door.count("run_code", verdict, time.monotonic() - began)
+        self._door.count("run_code", verdict, time.monotonic() - began, requester)
+        requester.trace.ran(0, run.language, verdict.verdict.value, started_ns)
         return verdict
 
     async def _parsed(
@@ -91,12 +96,12 @@ def _json(content: Json) -> Response:
     return Response(json.dumps(content), media_type="application/json")
 
 
-def _asker(context: RequestContext) -> Asker:
+def _requester(context: RequestContext) -> Requester:
     """A key takes one turn, whatever the number of its requests; without keys each request does."""
     if context.lease is None:
-        return Asker(group=f"request {id(context)}")
+        return Requester(group=f"request {id(context)}", trace=context.trace)
     name = context.lease.key.name
-    return Asker(group=f"key {name}", key=name)
+    return Requester(group=f"key {name}", key=name, trace=context.trace)
 
 
 def _described(summary: str, properties: Json, required: list[str], answer: str) -> Json:

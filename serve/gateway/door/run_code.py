@@ -72,8 +72,8 @@ def parse(body: Json, config: Judge) -> Run:
 
 def _folder(body: Json, language: str, stdin: str) -> RepoTests | None:
     """None: no file is asked for. Raises RequestError."""
-    given, fetch = body.get("files") or {}, body.get("fetch_files") or []
-    if not given and not fetch:
+    contents, fetch = body.get("files") or {}, body.get("fetch_files") or []
+    if not contents and not fetch:
         return None
     if language != "python":
         raise malformed(
@@ -85,13 +85,13 @@ def _folder(body: Json, language: str, stdin: str) -> RepoTests | None:
         bounds = f"at most {_FETCHED_FILES} paths of {_FETCHED} characters in all"
         raise malformed(f"fetch_files must be {bounds}", param="fetch_files")
     # Clients send null for a file that they have no contents of.
-    given = (
-        {path: "" if content is None else content for path, content in given.items()}
-        if isinstance(given, dict)
-        else given
+    contents = (
+        {path: "" if content is None else content for path, content in contents.items()}
+        if isinstance(contents, dict)
+        else contents
     )
     try:
-        files = parse_files(given, "files", encoded=True)
+        files = parse_files(contents, "files", encoded=True)
         for path in fetch:
             check_path(path, "fetch_files")
     except ProblemError as error:
@@ -106,7 +106,7 @@ def _folder(body: Json, language: str, stdin: str) -> RepoTests | None:
     )
 
 
-def told(run: Run, verdict: Verdict) -> Json:
+def response(run: Run, verdict: Verdict) -> Json:
     """SandboxFusion's answer."""
     captured = verdict.captured
     if verdict.verdict is VerdictKind.JUDGE_ERROR or captured is None:

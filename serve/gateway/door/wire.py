@@ -27,7 +27,7 @@ _LONGEST_WAIT_S = 1e9  # longer ones are as long as it takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class JudgeCandidate:
     """One candidate to judge. id, index: repeated in its line."""
 
     id: str | None
@@ -39,19 +39,19 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskedAll:
+class JudgeRequest:
     """One request. batch: its verdicts are streamed. wait_s: what is not judged by then is told as such.
 
     detailed: more than the verdict is told.
     """
 
-    candidates: tuple[Asked, ...]
+    candidates: tuple[JudgeCandidate, ...]
     batch: bool
     wait_s: float
     detailed: bool
 
 
-def parse(body: Json, config: Judge) -> AskedAll:
+def parse(body: Json, config: Judge) -> JudgeRequest:
     """Raises RequestError (400), naming the field."""
     batch = "candidates" in body
     _known(body, _BATCH if batch else _ONE, "")
@@ -59,86 +59,88 @@ def parse(body: Json, config: Judge) -> AskedAll:
         candidates = _batch(body, config) if batch else (_candidate(body, {}, config, 0, ""),)
     except ProblemError as error:
         raise malformed(str(error), param="tests") from None
-    return AskedAll(candidates=candidates, batch=batch, wait_s=_wait(body), detailed=_detailed(body, config))
+    return JudgeRequest(
+        candidates=candidates, batch=batch, wait_s=_wait(body), detailed=_detailed(body, config)
+    )
 
 
-def told(asked: Asked, verdict: Verdict | None, *, detailed: bool) -> Json:
+def verdict_object(candidate: JudgeCandidate, verdict: Verdict | None, *, detailed: bool) -> Json:
     """One candidate's object; its `verdict` is null where it was not judged in time."""
-    line: Json = {"id": asked.id, "index": asked.index}
+    line: Json = {"id": candidate.id, "index": candidate.index}
     if verdict is None:
         return line | {"verdict": None, "detail": "it was not judged within `wait` seconds"}
     return line | (verdict.fields() if detailed else {"verdict": verdict.verdict.value})
 
 
-def _batch(body: Json, config: Judge) -> tuple[Asked, ...]:
-    given = body["candidates"]
-    if not isinstance(given, list) or not given:
+def _batch(body: Json, config: Judge) -> tuple[JudgeCandidate, ...]:
+    candidates = body["candidates"]
+    if not isinstance(candidates, list) or not candidates:
         raise malformed("candidates must be a list of at least one", param="candidates")
-    if len(given) > MOST_CANDIDATES:
+    if len(candidates) > MOST_CANDIDATES:
         raise malformed(
-            f"candidates holds {len(given)}, at most {MOST_CANDIDATES} are accepted in a request; send several",
+            f"candidates holds {len(candidates)}, at most {MOST_CANDIDATES} are accepted in a request; send several",
             param="candidates",
         )
     # Parsed once, so that a program that is there twice is run once.
     common = {"tests": parse_tests(body["tests"])} if "tests" in body else {}
     common |= {name: body[name] for name in ("language", "limits") if name in body}
-    found = []
-    for place, one in enumerate(given):
-        where = f"candidates[{place}]"
-        if not isinstance(one, dict):
+    parsed = []
+    for index, candidate in enumerate(candidates):
+        where = f"candidates[{index}]"
+        if not isinstance(candidate, dict):
             raise malformed(f"{where} must be an object", param="candidates")
-        _known(one, _OWN, f"{where}.")
-        found.append(_candidate(one, common, config, place, f"{where}."))
-    return tuple(found)
+        _known(candidate, _OWN, f"{where}.")
+        parsed.append(_candidate(candidate, common, config, index, f"{where}."))
+    return tuple(parsed)
 
 
-def _candidate(one: Json, common: Json, config: Judge, place: int, where: str) -> Asked:
-    language = one.get("language", common.get("language", "python"))
+def _candidate(candidate: Json, common: Json, config: Judge, index: int, where: str) -> JudgeCandidate:
+    language = candidate.get("language", common.get("language", "python"))
     if not isinstance(language, str):
         raise malformed(f"{where}language must be a string", param="language")
     try:
-        tests = parse_tests(one["tests"]) if "tests" in one else common["tests"]
+        tests = parse_tests(candidate["tests"]) if "tests" in candidate else common["tests"]
         check_language(language, tests)
     except KeyError:
         raise malformed(f"{where}tests is missing", param="tests") from None
     except ProblemError as error:
         raise malformed(f"{where}{error}", param="tests") from None
-    return Asked(
-        id=_typed(one, "id", str, None, where),
-        index=_typed(one, "index", int, place, where),
+    return JudgeCandidate(
+        id=_typed(candidate, "id", str, None, where),
+        index=_typed(candidate, "index", int, index, where),
         tests=tests,
-        answer=_answer(one, where),
+        answer=_answer(candidate, where),
         language=language,
-        limits=_limits(one.get("limits", common.get("limits", {})), config, where),
+        limits=_limits(candidate.get("limits", common.get("limits", {})), config, where),
     )
 
 
-def _answer(one: Json, where: str) -> str | Program:
-    given = [name for name in ("completion", "program") if name in one]
-    if len(given) != 1:
-        wrong = "both are given" if given else "both are missing"
+def _answer(candidate: Json, where: str) -> str | Program:
+    fields = [name for name in ("completion", "program") if name in candidate]
+    if len(fields) != 1:
+        wrong = "both are given" if fields else "both are missing"
         raise malformed(
             f"{where}completion (a model's answer) or {where}program (its source) is needed, {wrong}",
             param="completion",
         )
-    text = one[given[0]]
+    text = candidate[fields[0]]
     if not isinstance(text, str):
-        raise malformed(f"{where}{given[0]} must be a string", param=given[0])
-    return text if given[0] == "completion" else Program(text, fenced=True)
+        raise malformed(f"{where}{fields[0]} must be a string", param=fields[0])
+    return text if fields[0] == "completion" else Program(text, fenced=True)
 
 
 def _limits(value: object, config: Judge, where: str) -> Limits:
     if not isinstance(value, dict):
         raise malformed(f"{where}limits must be an object", param="limits")
     _known(value, _LIMITS, f"{where}limits.")
-    found = {}
+    limits = {}
     for name, default in zip(_LIMITS, (config.time_limit_s, config.memory_limit_mb), strict=True):
         number = value.get(name, default)
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise malformed(f"{where}limits.{name} must be a number", param="limits")
-        found[name] = number
+        limits[name] = number
     try:
-        return Limits(cpu_s=float(found["time_limit_s"]), memory_mb=int(found["memory_limit_mb"]))
+        return Limits(cpu_s=float(limits["time_limit_s"]), memory_mb=int(limits["memory_limit_mb"]))
     except (ProblemError, OverflowError, ValueError) as error:
         raise malformed(f"{where}limits: {error}", param="limits") from None
 
@@ -160,8 +162,8 @@ def _detailed(body: Json, config: Judge) -> bool:
     return bool(value == config.verdict_detail == "full")
 
 
-def _typed(one: Json, name: str, kind: type, default: Any, where: str) -> Any:
-    value = one.get(name, default)
+def _typed(candidate: Json, name: str, kind: type, default: Any, where: str) -> Any:
+    value = candidate.get(name, default)
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         wanted = "a string" if kind is str else "an integer"
         raise malformed(f"{where}{name} must be {wanted}", param=name)

@@ -79,9 +79,9 @@ async def take(server: Server, body: Json) -> Json:
     Raises RequestError: as `read`, 404 for an unknown id, 400 for a choice that the answer lacks, 503 while the
     store is down.
     """
-    given = read(body)
+    feedback = read(body)
     try:
-        new = await server.learning.feedback(given)
+        new = await server.learning.feedback(feedback)
     except UnknownRequest as error:
         if error.choice:
             raise malformed(str(error), param="choice") from error
@@ -91,8 +91,8 @@ async def take(server: Server, body: Json) -> Json:
     return {
         "object": "feedback",
         "id": body["id"],
-        "choice": given.choice,
-        "verdict": given.verdict.value,
+        "choice": feedback.choice,
+        "verdict": feedback.verdict.value,
         "new": new,
     }
 

@@ -66,11 +66,11 @@ def add_routes(app: FastAPI, config: Config) -> None:
 def examples(config: Config) -> list[dict[str, Any]]:
     """Problems that are short enough to read, the shortest of each family."""
     problems = [json.loads(line) for line in _problems(config).read_text("utf-8").splitlines()]
-    found: dict[str, dict[str, Any]] = {}
+    by_family: dict[str, dict[str, Any]] = {}
     for problem in sorted(problems, key=_lines):
         if len(json.dumps(problem["tests"])) <= _EXAMPLE_CHARS:
-            found.setdefault(problem.get("family") or problem["id"], _example(problem))
-    return list(found.values())
+            by_family.setdefault(problem.get("family") or problem["id"], _example(problem))
+    return list(by_family.values())
 
 
 def _problems(config: Config) -> Path:

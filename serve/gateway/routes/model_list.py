@@ -75,22 +75,22 @@ def page(models: Sequence[Json], query: Mapping[str, str]) -> Json:
         end = _index(ids, before, "before_id")
         if not after:
             start = max(0, end - limit)
-    found = [of_anthropic(model) for model in models[start:end][:limit]]
+    listed = [of_anthropic(model) for model in models[start:end][:limit]]
     backwards = bool(query.get("before_id")) and not query.get("after_id")
     return {
-        "data": found,
+        "data": listed,
         "has_more": start > 0 if backwards else end - start > limit,
-        "first_id": found[0]["id"] if found else None,
-        "last_id": found[-1]["id"] if found else None,
+        "first_id": listed[0]["id"] if listed else None,
+        "last_id": listed[-1]["id"] if listed else None,
     }
 
 
-def _limit(given: str | None) -> int:
-    if given is None:
+def _limit(limit: str | None) -> int:
+    if limit is None:
         return _DEFAULT
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:10]) <= _MOST:
-        raise malformed(f"`limit` must be between 1 and {_MOST}, got {shown(given)}", param="limit")
-    return int(given)
+    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:10]) <= _MOST:
+        raise malformed(f"`limit` must be between 1 and {_MOST}, got {shown(limit)}", param="limit")
+    return int(limit)
 
 
 def _index(ids: list[str], wanted: str, name: str) -> int:

@@ -27,7 +27,7 @@ def usage(server: Server, headers: Iterable[tuple[str, str]]) -> Json:
     if key is None:
         raise RequestError(404, "usage is counted by API key, and this server has no `server.api_keys_file`")
     counted = server.cluster.counted()
-    found: dict[str, Json] = {} if key.admin else {key.name: {}}
+    by_key: dict[str, Json] = {} if key.admin else {key.name: {}}
     for field, name, labels in (
         ("samples", "alpharay_key_samples", {}),
         ("prompt_tokens", "alpharay_key_tokens", {"kind": "prompt"}),
@@ -36,11 +36,13 @@ def usage(server: Server, headers: Iterable[tuple[str, str]]) -> Json:
     ):
         for owner, value in _by_key(counted, name, labels):
             if key.admin or owner == key.name:
-                found.setdefault(owner, {})[field] = round(value, 3) if field == "judge_cpu_s" else int(value)
+                by_key.setdefault(owner, {})[field] = (
+                    round(value, 3) if field == "judge_cpu_s" else int(value)
+                )
     nothing = {"samples": 0, "prompt_tokens": 0, "completion_tokens": 0, "judge_cpu_s": 0.0}
     return {
         "object": "list",
-        "data": [{"object": "usage", "key": name, **nothing, **found[name]} for name in sorted(found)],
+        "data": [{"object": "usage", "key": name, **nothing, **by_key[name]} for name in sorted(by_key)],
     }
 
 
