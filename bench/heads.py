@@ -1,10 +1,11 @@
 """Heads against each other, where the traffic is like the log, harder than it, and from another source.
 
-    python bench/heads.py --seeds 20 --save     # writes bench/results/heads.md
+    python -m bench.heads --seeds 20 --save     # writes bench/results/heads.md
+    python -m bench.heads --recorded --save     # on recorded prompts: bench/results/heads-recorded.md
 
 A prompt's 32 features tell of its difficulty and of its place along the frontier, through noise; of 16 more
 properties of its source, which mean nothing, and are different in the other source. There the features also
-weigh difficulty differently. All of it is simulated: recorded prompts of two sources we do not have.
+weigh difficulty differently. All of that is simulated; what is recorded, and how heads are tried on it, says heads_recorded.py.
 """
 
 from __future__ import annotations
@@ -14,20 +15,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-from router_report import interval
 
-from alpharay.router.learn.heads import Constant, Implicit, Logistic, Mlp, NearestNeighbours
+from bench import heads_recorded
+from bench.heads_recorded import HEADS
+from bench.router_report import interval
 
 ALPHAS = np.array([-0.5, 0.0, 0.5, 1.0, 1.5])
-HEADS = {
-    "constant": Constant,
-    "logistic": Logistic,
-    "mlp": Mlp,
-    "knn": NearestNeighbours,
-    "implicit, state-driven": Implicit,
-    "implicit, descent": lambda: Implicit(state_driven=False, steps=120),
-}
 TRIES, PASS_AT = 8, 8
+RESULTS = Path(__file__).parent / "results"
 
 
 def problems(rng: np.random.Generator, number: int, source: str) -> tuple[np.ndarray, np.ndarray]:
@@ -68,8 +63,15 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--logged", type=int, default=300, help="problems in the log")
+    parser.add_argument("--recorded", action="store_true", help="on recorded prompts instead")
     parser.add_argument("--save", action="store_true")
     args = parser.parse_args()
+    if args.recorded:
+        text = f"# Heads on recorded prompts\n\n{heads_recorded.ABOUT}\n\n{heads_recorded.tables()}\n"
+        print(text)
+        if args.save:
+            (RESULTS / "heads-recorded.md").write_text(text)
+        return
     sources = ("the same", "harder", "other source")
     rows: dict = {source: {name: [] for name in HEADS} for source in sources}
     spent: dict = dict.fromkeys(HEADS, 0.0)
@@ -88,7 +90,7 @@ def main() -> None:
             if name == "implicit, state-driven":
                 close = head.close(tests["the same"][0], 0.01).sum(axis=1).mean()
                 bounds.append((head.certificate(), close))
-    made = f"Made by `python bench/heads.py --seeds {args.seeds} --save`, which says what is simulated. "
+    made = f"Made by `python -m bench.heads --seeds {args.seeds} --save`, which says what is simulated. "
     made += f"{args.logged} logged problems, {TRIES} samples of each of 5 members; means and 95 % intervals."
     lines = ["# Heads", "", made, ""]
     for source in sources:
@@ -116,7 +118,7 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if args.save:
-        (Path(__file__).parent / "results" / "heads.md").write_text(text)
+        (RESULTS / "heads.md").write_text(text)
 
 
 if __name__ == "__main__":

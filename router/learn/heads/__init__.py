@@ -1,8 +1,8 @@
 """Heads: from a prompt's features to each member's chance to solve it, behind one small interface.
 
-Compared in bench/heads.py, with the table in docs/router.md. The default is the plainest that looks at the prompt:
-logistic regression, the best calibrated where the traffic shifts. No policy uses a head: on recorded prompts none
-predicts better than the constant, and `bandit` learns from prompts online by itself.
+Compared by `python -m bench.heads`, with the table in docs/router.md. The default is the plainest that looks at the prompt:
+logistic regression, the best calibrated where the traffic shifts. No policy uses a head: on recorded
+prompts they save samples only in a batch of the very kinds that the log is of. `bandit` learns from prompts by itself.
 """
 
 from alpharay.router.learn.heads.base import Head
