@@ -42,6 +42,7 @@ class RunningServer:
     process: subprocess.Popen[str]
     url: str
     log: Path
+    key: str = "none"
     seen: dict[int, psutil.Process] = field(default_factory=dict)
 
     @property
@@ -49,11 +50,15 @@ class RunningServer:
         return self.url.removesuffix("/v1")
 
     def client(self) -> openai.OpenAI:
-        return openai.OpenAI(base_url=self.url, api_key="none", max_retries=0, timeout=PATIENCE_S)
+        return openai.OpenAI(base_url=self.url, api_key=self.key, max_retries=0, timeout=PATIENCE_S)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
 
     def post(self, body: object, **options) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", **options.pop("headers", {})}
+        headers = {"Content-Type": "application/json", **self.headers, **options.pop("headers", {})}
         return httpx.post(
             f"{self.url}/chat/completions", content=content, headers=headers, timeout=PATIENCE_S, **options
         )

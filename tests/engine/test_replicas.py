@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from importlib.resources import files
 
 import httpx
 import pytest
+
+from alpharay.serve.state import keys
 
 pytestmark = pytest.mark.engine
 
@@ -23,9 +26,12 @@ def replicas(start_server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         f"name: two\ncheckpoints: {{init: '{embedded}/init', low: '{embedded}/low', high: '{embedded}/high'}}\n"
         "members: [0, {name: wide, weights: {init: 0.75, low: -0.25, high: 0.5}}]\n"
         "engine: {dtype: float32, max_model_len: 512, hang_s: 4, extra: {max_num_seqs: 32, kv_cache_memory_bytes: 67108864}}\n"
-        "server: {drain_s: 20, replicas: 2}\n"
+        f"server: {{drain_s: 20, replicas: 2, api_keys_file: '{folder}/keys.yaml'}}\n"
     )
+    key, entry = keys.make("trainer", admin=True)
+    (folder / "keys.yaml").write_text(json.dumps([entry.model_dump(exclude_none=True)]))
     running = start_server(folder, str(config))
+    running.key = key
     yield running
     if running.process.poll() is None:
         running.stop()
@@ -121,7 +127,7 @@ def test_a_member_moves_to_other_weights_under_load_and_no_answer_fails_or_names
     replicas, sampling, wait_until
 ):
     def served() -> dict[str, str]:
-        models = httpx.get(f"{replicas.url}/models", timeout=30).json()["data"]
+        models = httpx.get(f"{replicas.url}/models", headers=replicas.headers, timeout=30).json()["data"]
         return {m["id"]: m["alpharay"]["checkpoint"] for m in models if m["alpharay"]["kind"] == "member"}
 
     def drawn(member: str, seed: int) -> httpx.Response:
@@ -193,6 +199,43 @@ def test_a_configuration_that_cannot_be_used_changes_nothing_and_is_said_so(repl
         wait_until(said, told)
     config.write_text(good)
     assert replicas.post(sampling(model="two", tests=False)).status_code == 200
+
+
+def test_a_trainer_pushes_weights_and_what_does_not_fit_leaves_those_before(replicas, sampling):
+    embedded = files("alpharay.serve") / "embedded"
+
+    def push(folder) -> httpx.Response:
+        body = {"high": str(folder)}
+        return httpx.post(f"{replicas.url}/checkpoints", json=body, headers=replicas.headers, timeout=300)
+
+    def drawn(member: str) -> tuple[str, str]:
+        answer = replicas.post(sampling(model=member, tests=False, seed=1)).json()["choices"][0]
+        return answer["alpharay"]["checkpoint"], answer["message"]["content"]
+
+    before = {name: drawn(name) for name in ("two@0", "two@wide")}
+    wrong = push(embedded / "parts" / "high")
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "checkpoints_refused"), wrong.text
+    assert {name: drawn(name) for name in before} == before
+    pushed = push(embedded / "low")
+    assert pushed.status_code == 202, pushed.text
+    with httpx.stream(
+        "GET",
+        f"{replicas.url}/checkpoints",
+        params={"change": pushed.json()["id"]},
+        headers={**replicas.headers, "Accept": "text/event-stream"},
+        timeout=300,
+    ) as events:
+        told = [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
+    assert (told[-1]["state"], told[-1]["error"]) == ("done", None)
+    assert told[-1]["progress"]["moved"] == told[-1]["progress"]["hosts"] > 0
+    after = {name: drawn(name) for name in before}
+    assert after["two@0"] == before["two@0"]
+    assert after["two@wide"][0] != before["two@wide"][0]
+    assert after["two@wide"][1] != before["two@wide"][1]
+    served = httpx.get(f"{replicas.url}/checkpoints", headers=replicas.headers, timeout=30).json()
+    assert served["checkpoints"]["high"] == str(embedded / "low")
+    assert served["members"] == {name: checkpoint for name, (checkpoint, _) in after.items()}
+    assert [change["state"] for change in served["changes"]][-2:] == ["refused", "done"]
 
 
 def test_sigterm_answers_what_is_under_way_refuses_the_rest_and_leaves_nothing(
