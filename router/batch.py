@@ -2,7 +2,7 @@
 
 Unsolved problems advance in lockstep: the next sample goes to the problem with the fewest, so that no problem gets
 its tenth attempt before another its ninth, and what looks hopeless comes last. A problem ends at a pass, and its
-unused samples go to the others. No I/O and no clock: the driver starts the draws that it receives and reports their
+unused samples go to the others. With a price it also ends where its next sample is not worth its tokens. No I/O and no clock: the driver starts the draws that it receives and reports their
 outcomes.
 
 There is no smarter order, because nothing that was tried predicts, well enough to pay, which of two problems with
@@ -12,15 +12,17 @@ equally many failures is nearer to being solved: docs/router.md.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from alpharay.router.learn.worth import samples_worth
 from alpharay.router.schedule import SCHEDULED, greedy_schedule, next_turns
 from alpharay.router.seeds import MAX_SAMPLES_PER_MEMBER
 
-# The batch's own schedule is recomputed when the outcomes have grown by this factor.
+# What is learnt from the batch itself is recomputed when the outcomes have grown by this factor.
 _CHOSEN_AGAIN = 1 / 8
 
 
@@ -38,9 +40,10 @@ class BatchPlan:
     """budget: samples over all problems. passes: number of passes that closes a problem.
 
     schedule: the members of a problem's samples 1, 2, 3, …; empty: learnt from the batch itself.
-    most_per_problem: limit of samples per problem; None: as many as there are seeds for.
+    most_per_problem: limit of samples per problem; None: as many as there are seeds for. price: of a token, in solved
+    problems; 0: tokens cost nothing.
 
-    Raises ValueError: no members or no problems, or a schedule that names an unknown member.
+    Raises ValueError: no members or no problems, a schedule that names an unknown member, or a price below 0.
     """
 
     members: tuple[str, ...]
@@ -49,6 +52,7 @@ class BatchPlan:
     schedule: tuple[str, ...] = ()
     most_per_problem: int | None = None
     passes: int = 1
+    price: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.members or self.problems < 1:
@@ -56,6 +60,8 @@ class BatchPlan:
         for name in ("budget", "passes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not (math.isfinite(self.price) and self.price >= 0):
+            raise ValueError(f"the price of a token must be a finite number >= 0, got {self.price}")
         if strangers := sorted(set(self.schedule) - set(self.members)):
             raise ValueError(f"the schedule names {strangers[0]!r}, which is no member of the batch")
 
@@ -71,6 +77,7 @@ class _State:
     under_way: int = 0
     finished: int = 0
     passes: int = 0
+    failures: int = 0  # before the first pass
     closed: bool = False
 
     @property
@@ -99,11 +106,19 @@ class Batch:
         self._number = {name: number for number, name in enumerate(plan.members)}
         self._schedule = plan.schedule
         self._known = 0
+        self._tokens = 0
+        self._judged = self._priced = 0
+        self._worth = math.inf  # samples of a problem that are worth their tokens
 
     @property
     def open(self) -> int:
         """Problems that may get more samples if the budget allows."""
         return sum(self._is_open(state) for state in self._states)
+
+    @property
+    def worth(self) -> float:
+        """Samples of a problem that are worth their tokens, as far as is known; without a price all are."""
+        return self._worth
 
     def draws(self, at_once: int) -> list[BatchDraw]:
         """The draws to start so that up to `at_once` are under way.
@@ -111,6 +126,8 @@ class Batch:
         A problem has at most as many draws under way as have failed before, so that a pass wastes at most half of its
         samples however few problems are left.
         """
+        if self.plan.price:
+            self._weigh()
         room = min(at_once - self.under_way, self.plan.budget - self.spent)
         chosen: list[BatchDraw] = []
         while self._waiting and len(chosen) < room:
@@ -121,13 +138,16 @@ class Batch:
                     chosen.append(draw)
         return chosen
 
-    def record(self, draw: BatchDraw, passed: bool | None) -> None:
-        """Records the outcome of a draw under way. passed: None if it could not be judged, which counts neither way."""
+    def record(self, draw: BatchDraw, passed: bool | None, tokens: int = 0) -> None:
+        """Records the outcome of a draw under way. passed: None if it could not be judged, which counts neither way.
+
+        tokens: that it took, of the prompt and the completion.
+        """
         self._states[draw.problem].under_way -= 1
         self.under_way -= 1
-        self._count(draw, passed)
+        self._count(draw, passed, tokens)
 
-    def recall(self, draw: BatchDraw, passed: bool | None) -> None:
+    def recall(self, draw: BatchDraw, passed: bool | None, tokens: int = 0) -> None:
         """Records the outcome of a draw of an earlier run. Call it for all of them before the first `draws`."""
         state = self._states[draw.problem]
         free = state.free.setdefault(draw.member, [])
@@ -137,7 +157,7 @@ class Batch:
             free += range(state.drawn[draw.member], draw.sample)
             state.drawn[draw.member] = draw.sample + 1
         self.spent += 1
-        self._count(draw, passed)
+        self._count(draw, passed, tokens)
 
     def lost(self, draw: BatchDraw) -> None:
         """Records that a draw was lost: its sample returns to the budget."""
@@ -152,10 +172,13 @@ class Batch:
         """Stops drawing samples of a problem, since it cannot be sampled."""
         self._states[problem].closed = True
 
-    def _count(self, draw: BatchDraw, passed: bool | None) -> None:
+    def _count(self, draw: BatchDraw, passed: bool | None, tokens: int) -> None:
         state = self._states[draw.problem]
         state.finished += 1
+        self._tokens += tokens
         if passed is not None:
+            self._judged += 1
+            state.failures += not passed and not state.passes
             self.solved += passed and not state.passes
             state.passes += passed
             self._samples[draw.problem, self._number[draw.member]] += 1
@@ -173,7 +196,12 @@ class Batch:
 
     def _is_open(self, state: _State) -> bool:
         most = self.plan.most_per_problem
-        return not state.closed and state.passes < self.plan.passes and (most is None or state.begun < most)
+        return (
+            not state.closed
+            and state.passes < self.plan.passes
+            and (most is None or state.begun < most)
+            and state.begun < self._worth
+        )
 
     def _next(self, problem: int) -> BatchDraw | None:
         state = self._states[problem]
@@ -202,6 +230,20 @@ class Batch:
             self._learn()
         turns = next_turns(self._schedule, drawable, had, 1)
         return turns[0] if turns else min(drawable, key=lambda name: had[name])
+
+    def _weigh(self) -> None:
+        """Learns how many samples of a problem are worth their tokens; not before most problems had a sample."""
+        if self._judged < max(len(self._states) / 2, self._priced * (1 + _CHOSEN_AGAIN)):
+            return
+        self._priced = self._judged
+        tried = [state for state in self._states if state.failures or state.passes]
+        failures = np.array([state.failures for state in tried], dtype=np.int64)
+        passed = np.array([state.passes > 0 for state in tried], dtype=np.bool_)
+        cost = self.plan.price * self._tokens / sum(state.finished for state in self._states)
+        before, self._worth = self._worth, samples_worth(failures, passed, cost) if cost else math.inf
+        if self._worth > before:
+            for problem in range(len(self._states)):
+                self._wait(problem)
 
     def _learn(self) -> None:
         known = int(self._samples.sum())

@@ -26,6 +26,17 @@ def positive(most: int = MOST) -> Callable[[str], int]:
     return read
 
 
+def price(text: str) -> float:
+    """A type of arguments: what 1000 tokens cost."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number from 0, got {text!r}")
+    return value
+
+
 def positive_seconds(text: str) -> float:
     """A type of arguments: seconds above 0, not infinite."""
     try:

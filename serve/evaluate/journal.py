@@ -89,6 +89,11 @@ class Journal:
             if row["verdict"] != VerdictKind.JUDGE_ERROR
         }
 
+    @property
+    def tokens(self) -> dict[Key, int]:
+        """Of the prompt and the completion of each sample."""
+        return {key: row["prompt_tokens"] + row["completion_tokens"] for key, row in self._rows.items()}
+
     def add(self, row: Row) -> None:
         """Takes a row; it is safe after the next `flush`."""
         with self._adding:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alpharay.serve.arguments import positive
+from alpharay.serve.arguments import positive, price
 
 if TYPE_CHECKING:
     from alpharay.router import Member
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--price",
-        type=_price,
+        type=price,
         default=0.0,
         metavar="X",
         help="what 1000 tokens cost, in solved problems; policies that look at it stop when no sample is worth it",
@@ -53,16 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Draws without replacement from recorded samples, and stops at the first pass. single, portfolio, bandit\n"
         "and adaptive have learnt from other problems than they are tried on (5 folds)."
     )
-
-
-def _price(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number from 0, got {text!r}")
-    return value
 
 
 def run(arguments: argparse.Namespace) -> int:

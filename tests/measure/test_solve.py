@@ -197,6 +197,16 @@ async def test_prompts_and_answers_are_kept_where_that_is_asked(file):
         await run(wanted(file, 30))
 
 
+async def test_at_a_price_samples_that_are_not_worth_their_tokens_are_not_drawn_and_the_report_says_so(file):
+    dear = await run(wanted(file, price=0.02))  # a sample has 12 tokens
+    assert len(dear.drawn) < 60
+    text = (file.parent / "out/report.md").read_text()
+    assert f"with {len(dear.drawn)} of 200 samples" in text
+    assert "samples are worth their tokens" in text
+    assert not (await run(wanted(file, price=0.02))).drawn
+    assert (await run(wanted(file))).drawn
+
+
 async def test_a_folder_of_other_settings_is_refused(file):
     await run(wanted(file, 10))
     with pytest.raises(OutcomesError, match="another seed"):

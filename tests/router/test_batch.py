@@ -145,11 +145,50 @@ def test_a_batch_that_was_killed_draws_nothing_twice_and_spends_its_budget(kille
         ({"problems": 0}, "at least one member and one problem"),
         ({"budget": 0}, "budget must be at least 1"),
         ({"schedule": ("c",)}, "'c'"),
+        ({"price": -1.0}, "price of a token"),
+        ({"price": float("nan")}, "price of a token"),
     ],
 )
 def test_a_plan_that_cannot_be_followed_is_refused(wrong, why):
     with pytest.raises(ValueError, match=why):
         batch(**wrong)
+
+
+def priced(todo, passes, tokens=100):
+    """Every draw in order, each at so many tokens."""
+    drawn = []
+    while draws := todo.draws(8):
+        drawn += draws
+        for draw in draws:
+            todo.record(draw, passes(draw), tokens)
+    return drawn
+
+
+@pytest.mark.parametrize("price", [0.0001, 0.0005])
+def test_at_a_price_the_batch_ends_where_the_next_sample_is_not_worth_its_tokens(price):
+    chances = np.random.default_rng(0).beta(0.5, 3, 200)
+
+    def passes(draw):
+        return random.Random(f"{draw}").random() < chances[draw.problem]
+
+    free = Counter(draw.problem for draw in priced(batch(problems=200, budget=20_000), passes))
+    todo = batch(problems=200, budget=20_000, price=price)
+    had = Counter(draw.problem for draw in priced(todo, passes))
+    assert had.total() < free.total() == 20_000
+    assert not todo.open
+    # Of these problems a sample passes with chance 0.5 / (3.5 + failures).
+    expected = 0.5 / (100 * price) - 3.5
+    assert 0.8 * expected < max(had.values()) < 2 * expected  # a little hopeful
+    assert all(had[problem] <= free[problem] for problem in range(200))
+
+
+def test_what_was_drawn_before_is_weighed_at_the_price_too():
+    todo = batch(problems=4, budget=1000, price=0.001)
+    for problem in range(4):
+        for sample in range(30):
+            todo.recall(BatchDraw(problem, "a", sample), passed=False, tokens=100)
+    assert todo.draws(8) == []
+    assert not todo.open
 
 
 def test_draws_of_an_earlier_run_leave_no_gap_in_the_numbers():

@@ -13,6 +13,7 @@ from alpharay.serve.arguments import (
     config_path,
     positive,
     positive_seconds,
+    price,
     sampling_options,
 )
 from alpharay.serve.evaluate.saving import add_rollouts, check_rollouts
@@ -51,6 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline", type=positive_seconds, default=math.inf, metavar="SECONDS",
         help="of sampling, after which what is under way is cancelled; started again, it goes on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--price", type=price, default=0.0, metavar="X",
+        help="what 1000 tokens cost, in solved problems: a problem ends where its next sample is not worth it",
     )  # fmt: skip
     add_sampling(parser)
     add_rollouts(parser)
@@ -139,6 +144,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         most_per_problem=arguments.max_per_problem,
         passes=arguments.stop_after_passes,
         deadline_s=arguments.deadline,
+        price=arguments.price / 1000,
         seed=arguments.seed,
         options=sampling_options(arguments),
         in_flight=arguments.in_flight,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -69,9 +70,17 @@ class SolvedFile:
 
 
 def report(
-    outcomes: Outcomes, problems: Sequence[str], solved_after: Sequence[int], budget: int, most: int | None
+    outcomes: Outcomes,
+    problems: Sequence[str],
+    solved_after: Sequence[int],
+    budget: int,
+    most: int | None,
+    worth: float = math.inf,
 ) -> str:
-    """`report.md`. problems: all of the batch, drawn from or not. solved_after: `SolvedFile.samples`."""
+    """`report.md`. problems: all of the batch, drawn from or not. solved_after: `SolvedFile.samples`.
+
+    worth: samples of a problem that are worth their tokens at the price; inf without one.
+    """
     counts = _counts(outcomes, problems)
     spent, passes = counts.sum(axis=(1, 2)), counts[:, :, OutcomeClass.SOLVED].sum(axis=1)
     samples, solved = int(spent.sum()), int((passes > 0).sum())
@@ -112,6 +121,9 @@ def report(
             ],
         ),
     ]
+    if math.isfinite(worth):
+        sentence = f"At the price, a problem's first {worth:.0f} samples are worth their tokens, going by all that was drawn."
+        parts.insert(2, sentence)
     if unsolved:
         rest = f", and {len(unsolved) - _MOST_NAMED} more" if len(unsolved) > _MOST_NAMED else ""
         named = ", ".join(f"`{name}` ({count})" for name, count in unsolved[:_MOST_NAMED])

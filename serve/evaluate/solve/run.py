@@ -48,9 +48,11 @@ class SolveRun(Run):
         self._members: Mapping[str, Drawn] = {member.name: member for member in plan.members}
         number = {problem.id: number for number, problem in enumerate(plan.problems)}
         passes: dict[str, tuple[str, int]] = {}
+        tokens = journal.tokens
         for (problem, member, sample), passed in journal.solved.items():
             if problem in number and member in self._members:
-                batch.recall(BatchDraw(number[problem], member, sample), passed=passed)
+                draw = BatchDraw(number[problem], member, sample)
+                batch.recall(draw, passed, tokens[problem, member, sample])
                 if passed:
                     passes.setdefault(problem, (member, sample))
         solved.settle(passes, batch.spent)
@@ -101,7 +103,7 @@ class SolveRun(Run):
         self._journal.add(row)
         verdict = row["verdict"]
         passed = None if verdict == VerdictKind.JUDGE_ERROR else verdict == VerdictKind.ACCEPTED
-        self._batch.record(draw, passed)
+        self._batch.record(draw, passed, row["prompt_tokens"] + row["completion_tokens"])
         if passed:
             self._solved.add(
                 row["problem"], draw.member, draw.sample, self._batch.spent - self._batch.under_way

@@ -29,6 +29,8 @@ from alpharay.serve.state.members import ServedMember
 class Wanted:
     """What the user asks for. budget: samples, those that the folder holds included. options: fields of every request.
 
+    price: of a token, in solved problems.
+
     rollouts: what is kept of each sample to train on, `texts` or `logprobs` too; None: nothing.
     """
 
@@ -43,6 +45,7 @@ class Wanted:
     options: Mapping[str, Any]
     in_flight: int
     rollouts: str | None = None
+    price: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,7 @@ async def solve(wanted: Wanted, solving: Solving, journal: Journal, say: Callabl
             schedule=schedule,
             most_per_problem=wanted.most_per_problem,
             passes=wanted.passes,
+            price=wanted.price,
         )
     )
     plan = Plan(
@@ -121,6 +125,7 @@ async def solve(wanted: Wanted, solving: Solving, journal: Journal, say: Callabl
             solved.samples,
             wanted.budget,
             wanted.most_per_problem,
+            batch.worth,
         )
         (wanted.out / "report.md").write_text(text, encoding="utf-8")
         say(f"written: {wanted.out / 'report.md'}, {solved.path}, {journal.path}")

@@ -1,0 +1,31 @@
+"""What the next sample of a problem is worth after so many failures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from alpharay.router.learn.worth import samples_worth
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.5, 2.0), (1.0, 30.0), (3.0, 6.0)])
+@pytest.mark.parametrize("cost", [0.02, 0.04])
+def test_it_is_learnt_from_problems_that_end_at_a_pass(a, b, cost):
+    rng = np.random.default_rng(0)
+    first = rng.geometric(rng.beta(a, b, 3000)) - 1  # failures before the first pass
+    worth = a / cost - a - b + 1  # after f failures the chance is a / (a + b + f)
+    found = samples_worth(np.minimum(first, 100), first < 100, cost)
+    assert found == pytest.approx(max(worth, 0), rel=0.25, abs=3)
+
+
+def test_before_anything_passes_hope_falls_with_every_failure():
+    never = np.zeros(10, dtype=bool)
+    worth = [samples_worth(np.full(10, failures), never, 0.02) for failures in (1, 3, 10, 30, 100)]
+    assert worth == sorted(worth, reverse=True)
+    assert worth[0] > 10
+    assert worth[-1] <= 1
+
+
+def test_one_failure_each_does_not_end_a_batch_of_which_a_third_passed():
+    failures, passed = np.repeat([0, 1], [30, 60]), np.repeat([True, False], [30, 60])
+    assert samples_worth(failures, passed, 0.05) > 5
