@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from alpharay.router.learn.worth import samples_worth
+from alpharay.router.learn.worth import expected_passes, samples_worth
 from alpharay.router.schedule import SCHEDULED, greedy_schedule, next_turns
 from alpharay.router.seeds import MAX_SAMPLES_PER_MEMBER
 
@@ -114,6 +114,17 @@ class Batch:
     def open(self) -> int:
         """Problems that may get more samples if the budget allows."""
         return sum(self._is_open(state) for state in self._states)
+
+    def expected(self) -> float:
+        """Problems that will be solved in the end, by what samples after as many failures came to in this batch."""
+        tried = [state for state in self._states if state.failures or state.passes]
+        if not tried:
+            return 0.0
+        failures = np.array([state.failures for state in self._states], dtype=np.int64)
+        passed = np.array([state.passes > 0 for state in self._states], dtype=np.bool_)
+        is_open = np.array([self._is_open(state) for state in self._states], dtype=np.bool_)
+        left = self.plan.budget - self.spent + self.under_way
+        return self.solved + expected_passes(failures, passed, is_open & ~passed, left)
 
     @property
     def worth(self) -> float:

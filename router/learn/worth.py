@@ -17,6 +17,7 @@ _SUMS, _MEANS = (
 _A = _SUMS * _MEANS  # [points]; their sums are a + b
 # Natural logarithms below the likeliest point within which another is plausible: about one standard error.
 _PLAUSIBLE = 0.5
+_NONE_LEFT = 0.01
 
 
 def samples_worth(failures: Ints, passed: NDArray[np.bool_], cost: float) -> float:
@@ -30,6 +31,25 @@ def samples_worth(failures: Ints, passed: NDArray[np.bool_], cost: float) -> flo
     likelihood = _likelihood(failures, passed)
     samples = np.maximum(0.0, np.floor(_A / cost - _SUMS) + 1)
     return float(samples[likelihood >= likelihood.max() - _PLAUSIBLE].max())
+
+
+def expected_passes(
+    failures: Ints, passed: NDArray[np.bool_], drawable: NDArray[np.bool_], samples: int
+) -> float:
+    """Problems that `samples` further ones are expected to solve, if those with the fewest failures come first.
+
+    failures, passed: as above. drawable: [problems], which may have them; none of these has passed.
+    """
+    likeliest = int(_likelihood(failures, passed).argmax())
+    a, total = float(_A[likeliest]), float(_SUMS[likeliest])
+    level, unsolved, solved, left = int(failures[drawable].min(initial=0)), 0.0, 0.0, float(samples)
+    joins = np.bincount(failures[drawable]) if drawable.any() else np.zeros(1, dtype=np.int64)
+    while left > _NONE_LEFT and (level < len(joins) or unsolved > _NONE_LEFT):
+        unsolved += joins[level] if level < len(joins) else 0
+        spent = min(left, unsolved)
+        passes = spent * a / (total + level)
+        solved, unsolved, left, level = solved + passes, unsolved - passes, left - spent, level + 1
+    return solved
 
 
 def _likelihood(failures: Ints, passed: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from alpharay.serve.evaluate import sampling
 from alpharay.serve.evaluate.journal import Journal
 from alpharay.serve.evaluate.outcomes import read_outcomes
 from alpharay.serve.evaluate.solve.over_http import OverHttp, ServerRefused, judge_fields
+from alpharay.serve.evaluate.solve.run import Progress
 from alpharay.serve.evaluate.solve.solving import Solving, Wanted, solve
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.transport.asgi import Reply
@@ -205,6 +206,12 @@ async def test_at_a_price_samples_that_are_not_worth_their_tokens_are_not_drawn_
     assert "samples are worth their tokens" in text
     assert not (await run(wanted(file, price=0.02))).drawn
     assert (await run(wanted(file))).drawn
+
+
+def test_progress_tells_what_is_expected_in_the_end():
+    progress = Progress(total=200, done=50, drawn=50, problems=8, solved=3, left=5, expected=6.4)
+    text = progress.text(10.0)
+    assert text == "3 of 8 problems solved, 50 of 200 samples, 5.0/s, 5 open, about 6 solved in the end"
 
 
 async def test_a_folder_of_other_settings_is_refused(file):

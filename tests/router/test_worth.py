@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alpharay.router.learn.worth import samples_worth
+from alpharay.router.learn.worth import expected_passes, samples_worth
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.5, 2.0), (1.0, 30.0), (3.0, 6.0)])
@@ -29,3 +29,18 @@ def test_before_anything_passes_hope_falls_with_every_failure():
 def test_one_failure_each_does_not_end_a_batch_of_which_a_third_passed():
     failures, passed = np.repeat([0, 1], [30, 60]), np.repeat([True, False], [30, 60])
     assert samples_worth(failures, passed, 0.05) > 5
+
+
+def test_what_further_samples_solve_is_expected_as_it_comes():
+    rng = np.random.default_rng(1)
+    first = rng.geometric(rng.beta(1.0, 6.0, 2000)) - 1
+    for level, further in ((3, 4), (8, 20)):
+        passed = first < level
+        failures = np.minimum(first, level)
+        samples = int(
+            (np.minimum(first, level + further) - level).clip(0).sum()
+            + ((first >= level) & (first < level + further)).sum()
+        )
+        comes = int(((first >= level) & (first < level + further)).sum())
+        assert expected_passes(failures, passed, ~passed, samples) == pytest.approx(comes, rel=0.15)
+    assert expected_passes(failures, passed, np.zeros(2000, dtype=bool), 100) == 0

@@ -13,12 +13,19 @@ from alpharay.serve.evaluate.journal import Journal, Row
 from alpharay.serve.evaluate.sampling import Drawn, JudgeClient, Plan, Run, Sampling, Tally
 from alpharay.serve.evaluate.solve.report import SolvedFile
 
+# What is expected is estimated again when the samples of this run have grown by this factor.
+_ESTIMATED_AGAIN = 1.05
+
 
 @dataclass(slots=True)
 class Progress(Tally):
-    """Of a batch. solved: problems with a pass. left: problems that may get more samples. problems: in all."""
+    """Of a batch. solved: problems with a pass. left: problems that may get more samples. problems: in all.
+
+    expected: problems solved in the end, by estimate.
+    """
 
     solved: int = 0
+    expected: float = 0.0
     left: int = 0
     problems: int = 0
 
@@ -26,7 +33,7 @@ class Progress(Tally):
         text = f"{self.solved} of {self.problems} problems solved, {self.done} of {self.total} samples"
         rate = self.drawn / seconds
         if self.drawn and self.left and self.done < self.total:
-            text += f", {rate:.1f}/s, {self.left} open"
+            text += f", {rate:.1f}/s, {self.left} open, about {self.expected:.0f} solved in the end"
         return text
 
 
@@ -57,6 +64,7 @@ class SolveRun(Run):
                     passes.setdefault(problem, (member, sample))
         solved.settle(passes, batch.spent)
         self._solved = solved
+        self._estimated = 0
         self.tally: Progress = Progress(
             total=max(batch.plan.budget, batch.spent), done=batch.spent, problems=len(plan.problems)
         )
@@ -115,6 +123,9 @@ class SolveRun(Run):
         batch = self._batch
         self.tally.done = batch.spent - batch.under_way
         self.tally.solved, self.tally.left = batch.solved, batch.open
+        if self.tally.drawn >= self._estimated * _ESTIMATED_AGAIN:
+            self._estimated = max(1, self.tally.drawn)
+            self.tally.expected = batch.expected()
 
 
 def _order(draw: BatchDraw) -> tuple[int, str, int]:
