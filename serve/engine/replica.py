@@ -136,7 +136,7 @@ class EngineReplica:
     ) -> AsyncIterator[tuple[int, str] | bytes]:
         """A streamed answer: its (status, content type), then its bytes as the engine sends them."""
         engine = await self._living(member)
-        async with engine.open_call(member, path, body.whole().encode(), headers) as reply:
+        async with engine.open_call(member, path, body, headers) as reply:
             yield (reply.status, reply.content_type)
             async for chunk in reply.chunks:
                 yield chunk

@@ -11,8 +11,8 @@ import logging
 import multiprocessing
 import uuid
 from argparse import Namespace
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -24,6 +24,7 @@ from vllm.config.lora import MaxLoRARanks
 from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
+from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses
 from vllm.platforms import current_platform
@@ -42,6 +43,7 @@ from alpharay.serve.dialects.messages import SEED
 from alpharay.serve.engine import fill_in_middle
 from alpharay.serve.engine.first_sample import draw_first_sample
 from alpharay.serve.engine.gpu_memory import GpuMemory, until_free
+from alpharay.serve.engine.text_chunks import text_chunks
 from alpharay.serve.engine.weight_switch import WeightSwitchScheduler
 from alpharay.serve.errors import ConfigError
 from alpharay.serve.spelling import did_you_mean
@@ -86,6 +88,8 @@ _NOT_FOR_US = {"api_key", "root_path", "lora_modules", "headless", "api_server_c
 
 # A death is noticed a moment after its requests fail.
 _DEATH_S = 0.2
+
+_EVENTS = "text/event-stream; charset=utf-8"
 
 # Nobody looks for hangs while an engine moves, which may read its checkpoints from a cold disk. This ends one that does.
 _MOVE_S = 900.0
@@ -234,13 +238,19 @@ class VllmEngine:
 
     @asynccontextmanager
     async def open_call(
-        self, member: str, path: str, body: bytes, headers: Mapping[str, str]
+        self, member: str, path: str, body: EngineBody, headers: Mapping[str, str]
     ) -> AsyncIterator[asgi.OpenReply]:
         """One streamed answer; leaving the block before its end aborts it in the engine."""
-        async with self._turn(member), asgi.open_call(self._app, path, body, headers) as reply:
-            yield replace(reply, chunks=self._told(reply.chunks))
+        async with self._turn(member):
+            events = await self._samples.stream(path, body, headers) if self._samples is not None else None
+            if events is not None:
+                async with aclosing(events):
+                    yield asgi.OpenReply(200, _EVENTS, self._with_fault(_encoded(events)))
+                return
+            async with asgi.open_call(self._app, path, body.whole().encode(), headers) as reply:
+                yield replace(reply, chunks=self._with_fault(reply.chunks))
 
-    async def _told(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _with_fault(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The chunks; where the application of a living engine breaks off, an error event in their place.
 
         Chat and completions write one themselves, Responses do not.
@@ -318,6 +328,18 @@ class _Engine(AsyncLLM):  # type: ignore[misc]  # vLLM is not typed for us
             )
 
 
+class _Chat(OpenAIServingChat):  # type: ignore[misc]  # vLLM is not typed for us
+    """VLLM's chat, whose text chunks are written from a template where nothing but their text changes."""
+
+    def chat_completion_stream_generator(
+        self, request: Any, result_generator: Any, *rest: Any, **options: Any
+    ) -> AsyncGenerator[str, None]:
+        write = super().chat_completion_stream_generator
+        if self.parser_cls is not None or self.enable_log_outputs or (request.n or 1) > 1:
+            return write(request, result_generator, *rest, **options)  # type: ignore[no-any-return]
+        return text_chunks(lambda outputs: write(request, outputs, *rest, **options), result_generator)
+
+
 class _Responses(OpenAIServingResponses):  # type: ignore[misc]  # vLLM is not typed for us
     """VLLM's Responses, whose generator asks the engine only after `response.created`."""
 
@@ -349,6 +371,11 @@ class _Messages(AnthropicServingMessages):  # type: ignore[misc]  # vLLM is not 
         return await super().create_messages(request, raw_request)
 
 
+async def _encoded(events: AsyncIterator[str]) -> AsyncIterator[bytes]:
+    async for event in events:
+        yield event.encode()
+
+
 def _samples(state: Any) -> Samples | None:
     try:
         from alpharay.serve.engine.vllm_samples import Samples
@@ -358,7 +385,11 @@ def _samples(state: Any) -> Samples | None:
 
 
 def _adapt(state: Any) -> None:
-    """What vLLM's own endpoints lack: a seed in Messages, `suffix` for models that know it, and early refusals in Responses."""
+    """What vLLM's own endpoints lack: a seed in Messages, `suffix` for models that know it, early refusals in Responses,
+    and cheaper chunks.
+    """
+    if type(state.openai_serving_chat) is OpenAIServingChat:
+        state.openai_serving_chat.__class__ = _Chat
     if state.openai_serving_responses is not None:
         state.openai_serving_responses.__class__ = _Responses
     if state.anthropic_serving_messages is not None:
