@@ -25,6 +25,7 @@ IMPORT_VLLM = {
     "serve/engine/vllm_engine.py",
     "serve/engine/vllm_samples.py",
     "serve/engine/preload.py",
+    "serve/engine/statistics.py",
     "merge/engine/loader.py",
     "merge/engine/shift.py",
 }

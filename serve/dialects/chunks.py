@@ -29,7 +29,9 @@ class ChunkPassage(ChunkStream):
         self._held: Json | None = None  # the last event that ended a choice: our summary may belong into it
 
     def through(self, event_: bytes) -> Iterator[bytes]:
-        line = data_of(event_)
+        # Nearly all events are such a line and nothing else.
+        alone = event_.startswith(b"data: ") and b"\n" not in event_
+        line = event_[len(b"data: ") :] if alone else data_of(event_)
         if line is None:
             return
         if line == b"[DONE]":

@@ -33,7 +33,6 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.utils.import_utils import import_pynvml
 from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
 from alpharay.merge.engine.shift import check_movable
 from alpharay.merge.errors import UsageError
@@ -43,6 +42,7 @@ from alpharay.serve.dialects.messages import SEED
 from alpharay.serve.engine import fill_in_middle
 from alpharay.serve.engine.first_sample import draw_first_sample
 from alpharay.serve.engine.gpu_memory import GpuMemory, until_free
+from alpharay.serve.engine.statistics import Statistics
 from alpharay.serve.engine.text_chunks import text_chunks
 from alpharay.serve.engine.weight_switch import WeightSwitchScheduler
 from alpharay.serve.errors import ConfigError
@@ -133,7 +133,7 @@ class VllmEngine:
             partial(
                 _Engine.from_vllm_config,
                 config,
-                stat_loggers=[_Statistics],
+                stat_loggers=[Statistics],
                 disable_log_stats=True,
             )
         )
@@ -452,17 +452,6 @@ def _gpu_memory(count: int) -> list[GpuMemory]:
     finally:
         nvml.nvmlShutdown()
     return [GpuMemory(free=int(memory.free), total=int(memory.total)) for memory in memories]
-
-
-class _Statistics(RayPrometheusStatLogger):  # type: ignore[misc]  # vLLM is not typed for us
-    """VLLM's export of metrics through Ray, which cannot be read back here. latest: the scheduler's statistics."""
-
-    latest: Any = None
-
-    def record(self, scheduler_stats: Any, *rest: Any, **options: Any) -> None:
-        super().record(scheduler_stats, *rest, **options)
-        if scheduler_stats is not None:
-            self.latest = scheduler_stats
 
 
 def _weights(spec: EngineSpec) -> dict[str, Any]:

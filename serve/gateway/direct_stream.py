@@ -8,7 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from alpharay.router import Draw
@@ -21,7 +21,7 @@ from alpharay.serve.errors import RequestError
 from alpharay.serve.gateway.admission import RequestContext, outcome_of
 from alpharay.serve.gateway.direct import DirectSampler
 from alpharay.serve.gateway.server import Server
-from alpharay.serve.gateway.streaming import HEADERS_AFTER_S, EventSource, either
+from alpharay.serve.gateway.streaming import HEADERS_AFTER_S, EventSource
 from alpharay.serve.sampling.request import ParsedRequest
 from alpharay.serve.transport.clients import SampleLost
 
@@ -46,31 +46,49 @@ class StreamedAnswer(DirectSampler, EventSource):
         self._passage: Passage | None = None
         self._held = b""  # what an engine says before it begins to answer: it may still refuse
         self._sample_s = 0.0
-        self._ready: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._taken = asyncio.Event()  # an engine has taken the request
-        self._first = asyncio.Event()  # something can be sent
+        self._ready: list[bytes] = []  # to be sent
+        self._taken = False  # whether an engine has taken the request
+        self._waiter: asyncio.Future[None] | None = None  # of `open` or `__anext__`: woken by all that happens
         self._opened = False
         self._working: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Waits for an engine to take the request, and a moment for the first event. Raises RequestError."""
         self._working = asyncio.create_task(self._work())
-        await either(self._working, self._taken, None)
-        await either(self._working, self._first, HEADERS_AFTER_S)
+        self._working.add_done_callback(self._wake)
+        while not (self._taken or self._working.done()):
+            await self._news()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEADERS_AFTER_S):
+                while not (self._ready or self._working.done()):
+                    await self._news()
         self._opened = True
         if self._working.done():
             self._working.result()
 
     async def __anext__(self) -> bytes:
-        part = await self._ready.get()
-        if part is None:
-            raise StopAsyncIteration
-        return part
+        """What has become ready since the last call, in one piece."""
+        assert self._working is not None
+        while not self._ready:
+            if self._working.done():
+                raise StopAsyncIteration
+            await self._news()
+        ready, self._ready = self._ready, []
+        return ready[0] if len(ready) == 1 else b"".join(ready)
 
     async def aclose(self) -> None:
         if self._working is not None:
             self._working.cancel()
             await asyncio.gather(self._working, return_exceptions=True)
+
+    async def _news(self) -> None:
+        """Returns when something was sent, an engine took the request, or the work has ended."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def _wake(self, _: object = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def _work(self) -> None:
         """Draws to the end. An error is raised until the stream is open, and from then on its last event."""
@@ -85,8 +103,6 @@ class StreamedAnswer(DirectSampler, EventSource):
             self._fail(
                 RequestError(500, f"internal error of the server, not of the request: {type(error).__name__}")
             )
-        finally:
-            self._ready.put_nowait(None)
 
     def _fail(self, error: RequestError) -> None:
         if not self._opened:
@@ -114,7 +130,8 @@ class StreamedAnswer(DirectSampler, EventSource):
                 status, _ = await anext(parts)
                 if status != 200:
                     raise refused(status, b"".join([part async for part in parts]), self.parsed.request)
-                self._taken.set()
+                self._taken = True
+                self._wake()
                 return await self._pass(draw, parts)
         except (SampleLost, EngineError):
             if not self.is_begun(draw) and self._merged is not None:
@@ -140,17 +157,20 @@ class StreamedAnswer(DirectSampler, EventSource):
             return {} if self._merged is not None else self.finish(draw, total)
 
         passage = self._passage = self._new_passage(draw, closing)
-        asked, answered = (
-            f'"model":"{draw.member}"'.encode(),
-            f'"model":{json.dumps(self.origin.model)}'.encode(),
-        )
+        engine_name = f'"model":"{draw.member}"'.encode()
+        name = f'"model":{json.dumps(self.origin.model)}'.encode()
+        renamed = engine_name != name
         # An earlier draw's, in whose place this one answers. Several choices hold nothing: chunks begin at once.
         self._held = b""
         async for events in events_of(parts):
-            for event in events:
+            if renamed:
                 # The text of an answer cannot hold the engine's name of the model: its quotes are escaped.
-                self._held += b"".join(passage.through(event.replace(asked, answered)))
+                events = [event.replace(engine_name, name) for event in events]
+            passed: list[bytes] = []
+            for event in events:
+                passed += passage.through(event)
                 self._texts[draw.index] += passage.texted
+            self._held += b"".join(passed)
             if passage.texted:
                 self._context.first_text()
             if passage.begun and self._held:
@@ -172,5 +192,5 @@ class StreamedAnswer(DirectSampler, EventSource):
         )
 
     def _send(self, parts: Iterable[bytes]) -> None:
-        self._ready.put_nowait(one_line(b"".join(parts)))
-        self._first.set()
+        self._ready.append(one_line(b"".join(parts)))
+        self._wake()

@@ -110,27 +110,62 @@ class EventStream(Response):
             await asyncio.shield(self._closing)
 
     async def _send_all(self, send: Send) -> None:
-        loop = asyncio.get_running_loop()
+        reading = _Reading()
         try:
-            async with asyncio.timeout(_READS_S) as reading:
-                await send(
-                    {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-                )
-                reading.reschedule(None)
-                async for chunk in self._source:
-                    reading.reschedule(loop.time() + _READS_S)
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    reading.reschedule(None)
-                reading.reschedule(loop.time() + _READS_S)
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except TimeoutError:
-            if not reading.expired():
+            reading.begin()
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            reading.end()
+            async for chunk in self._source:
+                reading.begin()
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                reading.end()
+            reading.begin()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except asyncio.CancelledError:
+            if not reading.stopped:
                 raise
             raise ClientGone from None
+        finally:
+            reading.close()
 
     async def _close(self, *tasks: asyncio.Future[None]) -> None:
         await let_go(*tasks)
         await self._source.aclose()
+
+
+class _Reading:
+    """Cancels the task in which it is made where a client takes nothing of one message for `_READS_S`.
+
+    One timer a stream, which looks when the latest message began: a timeout of its own costs as much as a message.
+    stopped: whether it has cancelled the task.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None
+        self._timer = self._loop.call_later(_READS_S, self._look)
+
+    def begin(self) -> None:
+        self._since = self._loop.time()
+
+    def end(self) -> None:
+        self._since = None
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        since = now if self._since is None else self._since
+        if now - since < _READS_S:
+            self._timer = self._loop.call_at(since + _READS_S, self._look)
+        elif self._task is not None:
+            self.stopped = True
+            self._task.cancel()
 
 
 async def either(work: asyncio.Future[Any], event: asyncio.Event, at_most_s: float | None) -> None:

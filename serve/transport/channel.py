@@ -80,7 +80,7 @@ class Call:
         self._channel = channel
         self._number = number
         self._parts: deque[Any] = deque()
-        self._news = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None  # of `parts`, while nothing is there
         self._ended = False
         self._error: BaseException | None = None
 
@@ -93,32 +93,40 @@ class Call:
 
     async def parts(self) -> AsyncGenerator[Any]:
         """What arrives, bytes that have arrived together as one. Raises as `result`, after what is already there."""
+        loop = asyncio.get_running_loop()
+        parts = self._parts
         try:
             while True:
-                await self._news.wait()
-                self._news.clear()
-                while self._parts:
-                    part = self._parts.popleft()
-                    if isinstance(part, bytes):
-                        while self._parts and isinstance(self._parts[0], bytes):
-                            part += self._parts.popleft()
+                while parts:
+                    part = parts.popleft()
+                    if parts and isinstance(part, bytes):
+                        together = [part]
+                        while parts and isinstance(parts[0], bytes):
+                            together.append(parts.popleft())
+                        part = b"".join(together)
                     yield part
                 if self._ended:
                     if self._error is not None:
                         raise self._error
                     return
+                self._waiter = loop.create_future()
+                await self._waiter
         finally:
             if not self._ended:
                 self._channel.cancel(self._number)
 
     def put(self, part: Any) -> None:
         self._parts.append(part)
-        self._news.set()
+        self._wake()
 
     def end(self, error: BaseException | None = None) -> None:
         if not self._ended:
             self._ended, self._error = True, error
-            self._news.set()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class _Channel:
