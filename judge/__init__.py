@@ -75,7 +75,7 @@ __all__ = [
 ]
 
 # Loaded at first use: the router imports only `verdict`, and should not pay for the pool.
-_PLACES = {
+_NAMES_IN_MODULE = {
     "errors": "CandidateFileError JudgeError LanguageUnavailable ProblemError QueueFull RunRefused SandboxUnavailable WorkerDied",
     "limits": "Limits",
     "pool.pool": "JudgePool",
@@ -85,13 +85,13 @@ _PLACES = {
     "compile.trial": "LanguageReport examine_languages probe_languages",
     "verdict": "CORRECTNESS_FAILURES EFFICIENCY_FAILURES Verdict VerdictKind",
 }
-_HOME = {name: place for place, names in _PLACES.items() for name in names.split()}
+_MODULE_OF = {name: module for module, names in _NAMES_IN_MODULE.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
 make_callable(__name__, lambda: import_module("alpharay._judge").judge)

@@ -65,10 +65,10 @@ def named(name: str, outputs: Sequence[str]) -> tuple[Comparison, float | None]:
                 f"tests.checker: {short(tolerance[1])} in {name} is no number; write float(1e-6)"
             ) from None
     if name == "yes_no":
-        for place, output in enumerate(outputs):
+        for index, output in enumerate(outputs):
             if odd := next((token for token in output.split() if token.lower() not in _YES_NO), None):
                 raise ProblemError(
-                    f"tests.cases[{place}].output holds {short(odd)}, which the checker yes_no does not know; "
+                    f"tests.cases[{index}].output holds {short(odd)}, which the checker yes_no does not know; "
                     "expected outputs must be yes and no, in any case"
                 )
     known = {

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 also when candidates fail. Raises JudgeError for bad files or a machine without a sandbox."""
     if arguments.languages:
-        return _tell_languages(arguments.sandbox)
+        return _print_languages(arguments.sandbox)
     if arguments.problems is None or arguments.candidates is None:
         arguments.wrong_usage("PROBLEMS and CANDIDATES are needed")
     # Tests may hold larger numbers than Python reads by default; these are the user's own files.
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tell_languages(sandbox: str) -> int:
+def _print_languages(sandbox: str) -> int:
     for report in probe_languages(sandbox):
         print(f"{report.name:<12}{report.detail if report.available else 'not here: ' + report.detail}")
     return 0
@@ -93,14 +93,14 @@ def _positive(text: str) -> int:
 async def _judge_all(candidates: list[Candidate], out: IO[str], arguments: argparse.Namespace) -> None:
     counts: Counter[VerdictKind] = Counter()
     async with JudgePool(arguments.workers, arguments.sandbox, packages=arguments.packages) as pool:
-        for language, tests in {one.problem.language: one.problem.tests for one in candidates}.items():
+        for language, tests in {entry.problem.language: entry.problem.tests for entry in candidates}.items():
             await pool.ready_for(language, tests)
         waiting: deque[tuple[Candidate, asyncio.Task[Verdict]]] = deque()
         rest = iter(candidates)
         line = ProgressLine()
         while True:
             while len(waiting) < AHEAD * pool.workers and (candidate := next(rest, None)) is not None:
-                waiting.append((candidate, asyncio.create_task(_judge_one(pool, candidate, arguments))))
+                waiting.append((candidate, asyncio.create_task(_judge_candidate(pool, candidate, arguments))))
             if not waiting:
                 break
             candidate, task = waiting.popleft()
@@ -112,7 +112,7 @@ async def _judge_all(candidates: list[Candidate], out: IO[str], arguments: argpa
         line.end(_progress(counts, len(candidates)))
 
 
-async def _judge_one(pool: JudgePool, candidate: Candidate, arguments: argparse.Namespace) -> Verdict:
+async def _judge_candidate(pool: JudgePool, candidate: Candidate, arguments: argparse.Namespace) -> Verdict:
     return await pool.judge(
         candidate.problem.tests,
         candidate.completion,

@@ -93,7 +93,8 @@ def _same_lines(expected: bytes, actual: bytes, near: "_Near") -> bool:
         [tokens for line in text.splitlines() if (tokens := line.split())] for text in (expected, actual)
     )
     return len(wanted) == len(got) and all(
-        mine == theirs or _same_numbers(mine, theirs, near) for mine, theirs in zip(wanted, got, strict=True)
+        expected_tokens == actual_tokens or _same_numbers(expected_tokens, actual_tokens, near)
+        for expected_tokens, actual_tokens in zip(wanted, got, strict=True)
     )
 
 
@@ -118,17 +119,17 @@ def length(value: Any) -> int:
     """About how many characters the value takes in JSON, found in linear time whatever is in it."""
     total, stack = 0, [value]
     while stack:
-        one = stack.pop()
+        item = stack.pop()
         total += 8
-        if isinstance(one, dict):
-            stack += one.keys()
-            stack += one.values()
-        elif isinstance(one, list | tuple):
-            stack += one
-        elif isinstance(one, str):
-            total += 6 * len(one)
-        elif isinstance(one, int):
-            total += one.bit_length() // 3
+        if isinstance(item, dict):
+            stack += item.keys()
+            stack += item.values()
+        elif isinstance(item, list | tuple):
+            stack += item
+        elif isinstance(item, str):
+            total += 6 * len(item)
+        elif isinstance(item, int):
+            total += item.bit_length() // 3
         else:
             total += 24
     return total
@@ -260,12 +261,12 @@ class _Near:
     @classmethod
     def of(cls, float_tolerance: float | None, comparison: Comparison) -> "_Near | None":
         """None where numbers are compared as text."""
-        given = (comparison.float_absolute_tolerance, comparison.float_relative_tolerance)
-        if given == (None, None):
-            given = (float_tolerance, float_tolerance)
-        if given == (None, None):
+        tolerances = (comparison.float_absolute_tolerance, comparison.float_relative_tolerance)
+        if tolerances == (None, None):
+            tolerances = (float_tolerance, float_tolerance)
+        if tolerances == (None, None):
             return None
-        absolute, relative = (-1.0 if each is None else each for each in given)
+        absolute, relative = (-1.0 if each is None else each for each in tolerances)
         return cls(absolute, relative)
 
     def __call__(self, expected: bytes, actual: bytes) -> bool:

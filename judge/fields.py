@@ -106,7 +106,7 @@ class Fields:
             wrong(f"{self._prefix}cases", "a list", value)
         if not value:
             raise ProblemError(f"{self._prefix}cases is empty; give at least one case")
-        return [(case, f"{self._prefix}cases[{place}]") for place, case in enumerate(value)]
+        return [(case, f"{self._prefix}cases[{index}]") for index, case in enumerate(value)]
 
 
 def wrong(field: str, wanted: str, value: object) -> NoReturn:

@@ -146,10 +146,10 @@ def check_language(language: str, tests: Tests) -> None:
         wrong = f"tests of kind {kind} need language {able}, got {language}"
         raise ProblemError(f"{wrong}; write stdio tests for {language} programs")
     if language != "python" and isinstance(tests, CallTests):
-        named = next((place for place, case in enumerate(tests.cases) if case.kwargs), None)
-        if named is not None:
+        keyword_case = next((index for index, case in enumerate(tests.cases) if case.kwargs), None)
+        if keyword_case is not None:
             raise ProblemError(
-                f"tests.cases[{named}].kwargs: {language} has no arguments by name; put the values into args"
+                f"tests.cases[{keyword_case}].kwargs: {language} has no arguments by name; put the values into args"
             )
     if tests.preamble and language != "python":
         raise ProblemError(

@@ -146,21 +146,21 @@ def _fence(bare: str) -> str:
 
 
 def _word(info: str) -> str:
-    found = _WORD.match(info)
-    return found[1].strip(".") if found else ""
+    match = _WORD.match(info)
+    return match[1].strip(".") if match else ""
 
 
 def _standard(info: str) -> str:
     """`c++17` for a block that names a standard in whatever way, else its first word."""
-    found = _STANDARD.search(info)
-    return f"c++{found[1] or found[2]}" if found else _word(info)
+    match = _STANDARD.search(info)
+    return f"c++{match[1] or match[2]}" if match else _word(info)
 
 
 def _outdent(line: str, indent: int) -> str:
     """The line without so many columns of blanks, if it has them."""
     width = 0
-    for place, character in enumerate(line):
+    for index, character in enumerate(line):
         if width >= indent or character not in " \t":
-            return line[place:]
+            return line[index:]
         width += 1 if character == " " else 4 - width % 4
     return ""

@@ -1,7 +1,7 @@
 """Long-lived tasks that outlive their own faults.
 
-A task of asyncio's that raises is silently over: whatever it watched is watched no more. What is kept here is logged,
-counted and started again, after a pause that grows while it keeps failing.
+A task of asyncio's that raises is silently over: whatever it watched is watched no more. A task kept here is logged,
+counted and restarted, after a pause that grows while it keeps failing.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _WELL_AFTER_S = 60.0
 class Supervisor:
     """Keeps the tasks of one process alive until it is closed.
 
-    failed: told the name of a task that failed. failures: per name, how often one did.
+    failed: called with the name of a task that failed. failures: per name, how often one did.
     """
 
     def __init__(self, log: logging.Logger, failed: Callable[[str], None] = lambda _: None) -> None:
@@ -46,7 +46,7 @@ class Supervisor:
         self.keep(name, turns)
 
     async def close(self) -> None:
-        """Cancels all and waits until they have let go."""
+        """Cancels all tasks and waits until they have ended."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -37,7 +37,7 @@ DETAIL_BYTES = 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """What a single run printed and how it ended, where that itself was asked for.
+    """What a single run printed and how it ended, where that itself was requested.
 
     compiled: whether it came to run; else stderr is the compiler's. code: exit code, negative for a signal; None where
     it was ended from outside. files: those that were wanted back and are there.
@@ -60,7 +60,7 @@ class Verdict:
     memory_mb: peak resident memory in MiB, the interpreter included.
     detail: at most 2 KiB for people, never a hidden expected output.
     stdout: the first 4 KiB printed in the last case that ran, when asked for.
-    failed_case: the place of the first case that failed, from 0; None: none did, or no case was reached.
+    failed_case: the index of the first case that failed, from 0; None: none did, or no case was reached.
     outputs: where a candidate was only observed, a digest of what it gave for each case; None: nothing.
     captured: of a single run, all of what it printed, when asked for.
     """
@@ -85,7 +85,7 @@ class Verdict:
             object.__setattr__(self, "detail", cut)
 
     def fields(self) -> dict[str, Any]:
-        """As files and answers tell it."""
+        """As files and answers hold it."""
         return {
             "verdict": self.verdict.value,
             "passed": self.passed,

@@ -27,7 +27,7 @@ REFUSED = re.compile(
 )
 # How Go's runtime begins what it says at a program's end; traces of all that ran follow.
 GO_ENDS = re.compile(rb"^(?:panic: |fatal error: |runtime: ).*?^goroutine \d+ ", re.MULTILINE | re.DOTALL)
-SAID_BYTES = 8192
+SCANNED_BYTES = 8192
 
 
 class JudgeFault(Exception):
@@ -43,20 +43,20 @@ class Failure:
     of_case: bool = True
 
     @classmethod
-    def by_error(cls, said: str) -> "Failure":
+    def by_error(cls, message: str) -> "Failure":
         """By the last line of a traceback. A candidate that fakes one only changes the name of its failure."""
-        text = said.encode("utf-8", "replace")
-        if re.match(r"MemoryError\b", said) or OUT_OF_MEMORY.match(text):
-            return cls(VerdictKind.MEMORY_LIMIT, f"out of memory: {said}")
-        if re.match(r"PermissionError: \[Errno (1|13)\]", said) or REFUSED.match(text):
-            return cls(VerdictKind.SECURITY_VIOLATION, f"refused by the sandbox: {said}")
-        missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", said)
+        text = message.encode("utf-8", "replace")
+        if re.match(r"MemoryError\b", message) or OUT_OF_MEMORY.match(text):
+            return cls(VerdictKind.MEMORY_LIMIT, f"out of memory: {message}")
+        if re.match(r"PermissionError: \[Errno (1|13)\]", message) or REFUSED.match(text):
+            return cls(VerdictKind.SECURITY_VIOLATION, f"refused by the sandbox: {message}")
+        missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", message)
         if missing and missing[1].partition(".")[0] not in sys.stdlib_module_names:
-            said = (
-                f"{said} (the judge runs programs with Python's standard library, and the packages of the environment "
+            message = (
+                f"{message} (the judge runs programs with Python's standard library, and the packages of the environment "
                 "that judge.packages or --packages names)"
             )
-        return cls(VerdictKind.RUNTIME_ERROR, said)
+        return cls(VerdictKind.RUNTIME_ERROR, message)
 
 
 def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
@@ -66,13 +66,13 @@ def failure_of(ended: Ended, cpu_s: float, limits: Limits) -> Failure | None:
     """
     full = ended.sizes[0] > limits.output_bytes
     if "M" in ended.phase:
-        said = last_line(ended.stderr).rpartition("execveat: ")[2]
-        raise JudgeFault(f"the runtime of its language cannot be started: {said or ended.ended}")
+        message = last_line(ended.stderr).rpartition("execveat: ")[2]
+        raise JudgeFault(f"the runtime of its language cannot be started: {message or ended.ended}")
     if "F" in ended.phase:
         # That programs can be started here, a trial has shown: what this one is, is its author's doing.
-        said = last_line(ended.stderr).rpartition("execveat: ")[2]
+        message = last_line(ended.stderr).rpartition("execveat: ")[2]
         return Failure(
-            VerdictKind.RUNTIME_ERROR, f"the compiled program cannot be started: {said}", of_case=False
+            VerdictKind.RUNTIME_ERROR, f"the compiled program cannot be started: {message}", of_case=False
         )
     if ended.phase == "S" and last_line(ended.stderr).startswith("MemoryError"):
         return Failure(VerdictKind.MEMORY_LIMIT, "out of memory while it was compiled", of_case=False)
@@ -109,22 +109,22 @@ def _by_exit(ended: Ended, limits: Limits) -> Failure | None:
         name = signal_name(-ended.code)
         kind = VerdictKind.RUNTIME_ERROR
         near = ended.memory > NEAR_MEMORY * (limits.memory_mb << 20)
-        if near or OUT_OF_MEMORY.search(ended.stderr[:SAID_BYTES]):
+        if near or OUT_OF_MEMORY.search(ended.stderr[:SCANNED_BYTES]):
             kind = VerdictKind.MEMORY_LIMIT
-        said = _tail(ended.stderr)
-        return Failure(kind, f"killed by {name}" + (f": {said}" if said else ""))
-    said = last_line(ended.stderr)
-    failure = Failure.by_error(said)
-    if failure.kind is VerdictKind.RUNTIME_ERROR and OUT_OF_MEMORY.search(ended.stderr[:SAID_BYTES]):
-        failure = Failure(VerdictKind.MEMORY_LIMIT, said)
-    elif failure.kind is VerdictKind.RUNTIME_ERROR and REFUSED.search(ended.stderr[:SAID_BYTES]):
-        failure = Failure(VerdictKind.SECURITY_VIOLATION, said)
-    added = failure.detail.removeprefix(said) if failure.detail.startswith(said) else ""
+        message = _tail(ended.stderr)
+        return Failure(kind, f"killed by {name}" + (f": {message}" if message else ""))
+    message = last_line(ended.stderr)
+    failure = Failure.by_error(message)
+    if failure.kind is VerdictKind.RUNTIME_ERROR and OUT_OF_MEMORY.search(ended.stderr[:SCANNED_BYTES]):
+        failure = Failure(VerdictKind.MEMORY_LIMIT, message)
+    elif failure.kind is VerdictKind.RUNTIME_ERROR and REFUSED.search(ended.stderr[:SCANNED_BYTES]):
+        failure = Failure(VerdictKind.SECURITY_VIOLATION, message)
+    added = failure.detail.removeprefix(message) if failure.detail.startswith(message) else ""
     return Failure(failure.kind, _tail(ended.stderr) + added or f"exit code {ended.code}")
 
 
-def said_in(text: str) -> str:
-    """The words of an answer, which is JSON where the program has not changed it."""
+def message_in(text: str) -> str:
+    """The message in an answer, which is JSON where the program has not changed it."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -142,7 +142,7 @@ def last_line(stderr: bytes) -> str:
 
 
 def _tail(stderr: bytes) -> str:
-    """The end of what it said, which tells most; of what Go's runtime says that is the beginning."""
-    goes = GO_ENDS.search(stderr[:SAID_BYTES])
-    kept = stderr[goes.start() :][:1200] if goes else stderr[-1200:]
+    """The end of standard error, which says most; of what Go's runtime writes, the beginning."""
+    go_report = GO_ENDS.search(stderr[:SCANNED_BYTES])
+    kept = stderr[go_report.start() :][:1200] if go_report else stderr[-1200:]
     return kept.decode("utf-8", "replace").strip()

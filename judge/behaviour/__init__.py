@@ -2,7 +2,7 @@
 
 ::
 
-    tests = given or examples(prompt)
+    tests = own_tests or examples(prompt)
     probes = shared_inputs(tests, 12, seed=7)
     seen = await pool.judge(probes, completion, observe=True)   # seen.outputs: one digest per input, or None
 """

@@ -61,19 +61,23 @@ def explains(line: str, before: list[str]) -> bool:
         return True
     if not before or not _words(line):
         return bool(before) and _calculates(line, before)
-    alike = any(line.split(maxsplit=1)[0].lower() == one.split()[0].lower() for one in before if one.strip())
+    alike = any(
+        line.split(maxsplit=1)[0].lower() == earlier.split()[0].lower()
+        for earlier in before
+        if earlier.strip()
+    )
     return not alike and (is_prose(line) or bool(_OPENS.match(line)) or _calculates(line, before))
 
 
 def _calculates(line: str, before: list[str]) -> bool:
-    return any(mark in line and not any(mark in one for one in before) for mark in _MARKS)
+    return any(mark in line and not any(mark in earlier for earlier in before) for mark in _MARKS)
 
 
-def goes_on(line: str, before: list[str]) -> bool | None:
+def continues_output(line: str, before: list[str]) -> bool | None:
     """Whether a line after a blank one still belongs to the output; None: it may or may not."""
     line = line[:LONGEST]
     letters = _words(line)
-    known = {word.lower() for one in before for word in _words(one)}
+    known = {word.lower() for earlier in before for word in _words(earlier)}
     if letters and all(word.lower() in known for word in letters):
         return True
     if letters and (len(letters) >= 3 or _ENDS_SENTENCE.search(line.strip()) or is_prose(line)):

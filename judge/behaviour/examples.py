@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from alpharay.judge.behaviour.asked import Asked, asked
+from alpharay.judge.behaviour.answer_rules import AnswerRules, answer_rules
 from alpharay.judge.behaviour.markup import plain
 from alpharay.judge.behaviour.samples import samples
 from alpharay.judge.behaviour.signature import signature
@@ -36,8 +36,8 @@ _NAMED = re.compile(r"\b(?:function|method)\s++(?:called |named )?`?(\w++)`?\s*+
 _CALLED = re.compile(r"^[\s*>`-]*+(?:For example:?|Example:?|e\.g\.:?)?[\s`]*+(\w++)\(", re.IGNORECASE)
 _ARROW = re.compile(r"`?\s*+(?:#\s*+)?(?:➞|→|=++>|-++>|==?|(?:should |must |will )?returns?\b:?)\s*+(.+)$")
 _ASIDE = re.compile(r"(?<!\s)\s++(?:#|//|\(|because|since|as )")
-_GIVEN = re.compile(r"^[^\w\n]*+Input[^\w\n:]*+:[^\w\n]*+(\w++\s*+=.+)$")
-_GIVES = re.compile(r"^[^\w\n]*+Output[^\w\n:]*+:[*_]*+\s*+(.+)$")
+_INPUT_LINE = re.compile(r"^[^\w\n]*+Input[^\w\n:]*+:[^\w\n]*+(\w++\s*+=.+)$")
+_OUTPUT_LINE = re.compile(r"^[^\w\n]*+Output[^\w\n:]*+:[*_]*+\s*+(.+)$")
 _FRACTION = re.compile(r"(?<![\w.])[+-]?\d*\.(\d+)(?:[eE][+-]?\d+)?(?![\w.])")
 _ONE_NUMBER = re.compile(r"^\s*+[+-]?[\d.]++\s*+$")
 _VERDICT = re.compile(r"^\s*+(?:yes|no|true|false|possible|impossible|none)\s*+$", re.IGNORECASE)
@@ -50,36 +50,36 @@ _ROUNDED = re.compile(
 def examples(prompt: str) -> Tests | None:
     """Tests of kind `call` or `stdio`, at most 20 cases; None where the prompt has no example, or other answers are right too."""
     prompt = plain(prompt[:LONGEST])
-    said = asked(prompt)
-    if said.interactive or said.several:
+    rules = answer_rules(prompt)
+    if rules.interactive or rules.several:
         return None
-    found = _shown(prompt)
-    return None if found is None else _compared(found, said, prompt)
+    raw = _shown(prompt)
+    return None if raw is None else _compared(raw, rules, prompt)
 
 
 def shown(prompt: str) -> Tests | None:
     """The examples as they stand in the prompt, also where other answers than theirs are right."""
-    found = _shown(plain(prompt[:LONGEST]))
-    return None if found is None else parse_tests(found)
+    raw = _shown(plain(prompt[:LONGEST]))
+    return None if raw is None else parse_tests(raw)
 
 
-def _compared(found: Json, said: Asked, prompt: str) -> Tests | None:
+def _compared(raw: Json, rules: AnswerRules, prompt: str) -> Tests | None:
     """The examples, compared as the statement asks; None where no comparison can."""
-    outputs = [case["output"] for case in found["cases"]]
-    if said.any_order and any(map(_has_order, outputs)):
+    outputs = [case["output"] for case in raw["cases"]]
+    if rules.any_order and any(map(_has_order, outputs)):
         return None
-    tests = dict(found)
+    tests = dict(raw)
     decimals = max(map(_decimals, outputs))
-    if said.tolerance is not None:
-        tests["float_tolerance"] = said.tolerance
-    elif decimals and said.rough:
+    if rules.tolerance is not None:
+        tests["float_tolerance"] = rules.tolerance
+    elif decimals and rules.rough:
         return None
-    elif decimals and found["kind"] == "call":
+    elif decimals and raw["kind"] == "call":
         tests["float_tolerance"] = TOLERANCE
     elif decimals and not _ROUNDED.search(prompt):
         # Nothing says how many digits to print.
         tests["float_tolerance"] = TOLERANCE if decimals >= LONG_FRACTION else 0
-    if said.any_case and found["kind"] == "stdio":
+    if rules.any_case and raw["kind"] == "stdio":
         tests["case_sensitive"] = False
     return parse_tests(tests)
 
@@ -94,7 +94,7 @@ def _has_order(output: Any) -> bool:
 def _decimals(output: Any) -> int:
     """The most digits after a decimal point."""
     if isinstance(output, str):
-        return max((len(found) for found in _FRACTION.findall(output)), default=0)
+        return max((len(digits) for digits in _FRACTION.findall(output)), default=0)
     if isinstance(output, list | dict):
         return max(map(_decimals, output.values() if isinstance(output, dict) else output), default=0)
     return LONG_FRACTION if isinstance(output, float) else 0
@@ -107,18 +107,18 @@ def _shown(prompt: str) -> Json | None:
     if calls:
         # Other functions are helpers of the examples, or other problems' examples.
         name = _entry(defined, calls)
-        its = signature(prompt, name)
-        if its is not None and not its.plain:
+        header = signature(prompt, name)
+        if header is not None and not header.plain:
             return None  # its values are no JSON values, or it is a method that cannot be called alone
         cases = [
             {"args": args, "kwargs": kwargs, "output": output}
             for called, args, kwargs, output in calls
-            if called == name and not (its is not None and its.returns_nothing and output is not None)
+            if called == name and not (header is not None and header.returns_nothing and output is not None)
         ]
         return _valid({"kind": "call", "entry_point": name, "cases": cases[:MOST]})
     if any(_named_arguments(prompt)) or set(defined) - {"main", "solve", "solution"}:
         return None  # about a function, whose examples cannot be read
-    pairs = [{"input": given, "output": output} for given, output in samples(prompt)[:MOST]]
+    pairs = [{"input": input_text, "output": output} for input_text, output in samples(prompt)[:MOST]]
     return _valid({"kind": "stdio", "cases": pairs})
 
 
@@ -139,24 +139,24 @@ def _entry(defined: list[str], calls: list[Call]) -> str:
 
 def _doctests(prompt: str) -> Iterator[Call]:
     lines = prompt.split("\n")
-    place = 0
-    while place < len(lines):
-        bare = lines[place].strip()
-        place += 1
+    index = 0
+    while index < len(lines):
+        bare = lines[index].strip()
+        index += 1
         if not bare.startswith(">>> "):
             continue
         source = [bare[4:]]
-        while place < len(lines) and lines[place].strip().startswith("... "):
-            source.append(lines[place].strip()[4:])
-            place += 1
+        while index < len(lines) and lines[index].strip().startswith("... "):
+            source.append(lines[index].strip()[4:])
+            index += 1
         wanted: list[str] = []
         while (
-            place < len(lines)
-            and (line := lines[place].strip())
+            index < len(lines)
+            and (line := lines[index].strip())
             and not line.startswith((">>>", "```", '"""', "'''"))
         ):
             wanted.append(line)
-            place += 1
+            index += 1
         call = literal_call("\n".join(source), " ".join(wanted))
         if call is not None:
             yield call
@@ -185,17 +185,17 @@ def _asserts(prompt: str) -> Iterator[Call]:
 def _arrows(prompt: str, defined: list[str]) -> Iterator[Call]:
     """Lines such as `f(2) => 4`, `f(2) == 4` or "f(2) returns 4", of functions that the prompt defines."""
     for line in prompt.split("\n"):
-        found = _CALLED.match(line)
-        if found is None or found[1] not in defined:
+        call_match = _CALLED.match(line)
+        if call_match is None or call_match[1] not in defined:
             continue
-        end = _closing(line, found.end() - 1)
+        end = _closing(line, call_match.end() - 1)
         arrow = _ARROW.match(line, end)
         if arrow is None:
             continue
         wanted = arrow[1].strip().strip("`")
         # A full stop first: `16.` would be read as a number with a fraction.
         for text in (wanted.rstrip("."), wanted, _ASIDE.split(wanted)[0]):
-            call = literal_call(line[found.start(1) : end], text)
+            call = literal_call(line[call_match.start(1) : end], text)
             if call is not None:
                 yield call
                 break
@@ -204,16 +204,16 @@ def _arrows(prompt: str, defined: list[str]) -> Iterator[Call]:
 def _closing(line: str, start: int) -> int:
     """Where the bracket that opens at `start` has been closed; strings may hold brackets."""
     depth, quote = 0, ""
-    for place in range(start, len(line)):
-        character = line[place]
+    for index in range(start, len(line)):
+        character = line[index]
         if quote:
-            quote = "" if character == quote and line[place - 1] != "\\" else quote
+            quote = "" if character == quote and line[index - 1] != "\\" else quote
         elif character in "'\"":
             quote = character
         else:
             depth += (character in "([{") - (character in ")]}")
             if depth == 0:
-                return place + 1
+                return index + 1
     return len(line)
 
 
@@ -221,13 +221,13 @@ def _leetcode(prompt: str) -> Iterator[Call]:
     names = DEFINED.findall(prompt) or _NAMED.findall(prompt)
     if not names:
         return
-    its = signature(prompt, names[0])
-    for given, output in _named_arguments(prompt):
-        call = literal_call(f"{names[0]}({given.strip(' `*')})", output.strip("`* "))
+    header = signature(prompt, names[0])
+    for arguments, output in _named_arguments(prompt):
+        call = literal_call(f"{names[0]}({arguments.strip(' `*')})", output.strip("`* "))
         if call is not None:  # the names are the prompt's, a candidate may call its arguments otherwise
             name, args, kwargs, value = call
-            if its is not None and set(its.parameters) == set(kwargs) and not args:
-                kwargs = {parameter: kwargs[parameter] for parameter in its.parameters}
+            if header is not None and set(header.parameters) == set(kwargs) and not args:
+                kwargs = {parameter: kwargs[parameter] for parameter in header.parameters}
             yield name, [*args, *kwargs.values()], {}, value
 
 
@@ -235,9 +235,9 @@ def _named_arguments(prompt: str) -> Iterator[tuple[str, str]]:
     """`Input: x = …` and the `Output: …` that follows."""
     lines = [line for line in prompt.split("\n") if line.strip()]
     for line, after in pairwise(lines):
-        given, gives = _GIVEN.match(line), _GIVES.match(after)
-        if given and gives:
-            yield given[1], gives[1]
+        inputs, outputs = _INPUT_LINE.match(line), _OUTPUT_LINE.match(after)
+        if inputs and outputs:
+            yield inputs[1], outputs[1]
 
 
 def literal_call(source: str, wanted: str) -> Call | None:

@@ -28,10 +28,10 @@ def shared_inputs(tests: Tests, count: int, seed: int, *, grown: bool = True) ->
     if isinstance(tests, CodeTests | RepoTests):
         return None
     dice = random.Random(seed)
-    given: list[Any] = [_input(case) for case in tests.cases][:count]
-    kept, seen = list(given), {json.dumps(each) for each in given}
+    inputs: list[Any] = [_input(case) for case in tests.cases][:count]
+    kept, seen = list(inputs), {json.dumps(each) for each in inputs}
     room = max(0, count - len(kept))
-    small = [each for each in given if len(json.dumps(each)) <= SMALL]
+    small = [each for each in inputs if len(json.dumps(each)) <= SMALL]
     largest = max(small, key=lambda each: len(json.dumps(each)), default=None)
     larger = [_grown(largest, times) for times in GROWTH if grown and largest is not None]
     larger = [each for each in larger if each is not None]
@@ -50,28 +50,28 @@ def shared_inputs(tests: Tests, count: int, seed: int, *, grown: bool = True) ->
     return CallTests(tests.entry_point, cases, tests.float_tolerance, preamble=tests.preamble)
 
 
-def _add(kept: list[Any], seen: set[str], one: Any) -> None:
-    text = json.dumps(one)
+def _add(kept: list[Any], seen: set[str], value: Any) -> None:
+    text = json.dumps(value)
     if text not in seen and len(text) <= LONGEST:
         seen.add(text)
-        kept.append(one)
+        kept.append(value)
 
 
 def _input(case: StdioCase | CallCase) -> Any:
     return case.input if isinstance(case, StdioCase) else [list(case.args), case.kwargs]
 
 
-def _mutated(one: Any, dice: random.Random) -> Any:
-    if isinstance(one, str):
-        return _mutated_text(one, dice)
-    args, kwargs = one
-    places = [*range(len(args)), *kwargs]
-    if not places:
-        return one
-    place = dice.choice(places)
-    if isinstance(place, int):
-        return [[*args[:place], mutated_value(args[place], dice), *args[place + 1 :]], kwargs]
-    return [args, {**kwargs, place: mutated_value(kwargs[place], dice)}]
+def _mutated(value: Any, dice: random.Random) -> Any:
+    if isinstance(value, str):
+        return _mutated_text(value, dice)
+    args, kwargs = value
+    keys = [*range(len(args)), *kwargs]
+    if not keys:
+        return value
+    key = dice.choice(keys)
+    if isinstance(key, int):
+        return [[*args[:key], mutated_value(args[key], dice), *args[key + 1 :]], kwargs]
+    return [args, {**kwargs, key: mutated_value(kwargs[key], dice)}]
 
 
 def mutated_value(value: Any, dice: random.Random) -> Any:
@@ -104,14 +104,14 @@ def _word(text: str, dice: random.Random) -> str:
     """From the letters that it has: their kind is often the only thing that a statement promises."""
     if not text:
         return text
-    letters, place = list(text), dice.randrange(len(text))
+    letters, index = list(text), dice.randrange(len(text))
     change = dice.randrange(4)
     if change == 0:
-        letters[place] = dice.choice(text)
+        letters[index] = dice.choice(text)
     elif change == 1 and len(text) > 1:
-        del letters[place]
+        del letters[index]
     elif change == 2:
-        letters.insert(place, dice.choice(text))
+        letters.insert(index, dice.choice(text))
     else:
         dice.shuffle(letters)
     return "".join(letters)
@@ -120,16 +120,16 @@ def _word(text: str, dice: random.Random) -> str:
 def _list(value: list[Any], dice: random.Random) -> list[Any]:
     if not value:
         return value
-    place, change = dice.randrange(len(value)), dice.randrange(5)
+    index, change = dice.randrange(len(value)), dice.randrange(5)
     if change == 0 and len(value) > 1:
-        return value[:place] + value[place + 1 :]
+        return value[:index] + value[index + 1 :]
     if change == 1:
-        return [*value[:place], value[place], *value[place:]]
+        return [*value[:index], value[index], *value[index:]]
     if change == 2:
         return dice.sample(value, len(value))
     if change == 3:
-        return [*value, mutated_value(value[place], dice)]
-    return [*value[:place], mutated_value(value[place], dice), *value[place + 1 :]]
+        return [*value, mutated_value(value[index], dice)]
+    return [*value[:index], mutated_value(value[index], dice), *value[index + 1 :]]
 
 
 def _mutated_text(text: str, dice: random.Random) -> str:
@@ -190,14 +190,14 @@ def _counts(lines: list[list[str]]) -> Iterator[tuple[int, int, int]]:
                 yield row, column, -1
 
 
-def _grown(one: Any, times: int) -> Any:
+def _grown(value: Any, times: int) -> Any:
     """The same with its longest part repeated; None where nothing in it can be longer."""
-    if isinstance(one, str):
-        return _grown_text(one, times)
-    args, kwargs = one
+    if isinstance(value, str):
+        return _grown_text(value, times)
+    args, kwargs = value
     longest = max(
-        (place for place, value in enumerate(args) if isinstance(value, list | str) and value),
-        key=lambda place: len(args[place]),
+        (index for index, item in enumerate(args) if isinstance(item, list | str) and item),
+        key=lambda index: len(args[index]),
         default=None,
     )
     if longest is None:

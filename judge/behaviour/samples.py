@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from alpharay.judge.behaviour.data import describes, explains, goes_on, is_prose
+from alpharay.judge.behaviour.data import continues_output, describes, explains, is_prose
 
 _LABEL = re.compile(
     r"^[\s#*_>|-]*+(?P<sample>(?:sample|example)s?\b[\s\d#.:-]*+)?(?P<kind>input|output)(?:copy)?\s*+(?:copy\b)?"
@@ -60,7 +60,7 @@ class _Block:
             return True
         if self.kind == "output" and self.lines and not self.lines[-1]:
             # After its paragraph an output seldom goes on: mostly it is explained.
-            belongs = goes_on(line, self.lines[:BEFORE])
+            belongs = continues_output(line, self.lines[:BEFORE])
             if not belongs:
                 self.doubtful = belongs is None
                 return False
@@ -71,34 +71,36 @@ class _Block:
 def samples(prompt: str) -> list[tuple[str, str]]:
     """Pairs of input and output, in their order. Descriptions of the format, which are prose, are no samples."""
     blocks = _blocks(prompt)
-    found = [
-        (one, other) for one, other in pairwise(blocks) if one.kind == "input" and other.kind == "output"
+    adjacent = [
+        (first, second)
+        for first, second in pairwise(blocks)
+        if first.kind == "input" and second.kind == "output"
     ]
-    certain = [pair for pair in found if pair[0].certain]
+    certain = [pair for pair in adjacent if pair[0].certain]
     reads = _READS.search(prompt) is not None
     pairs = [pair for pair in _table(prompt) if _is_data(*pair, reads=reads)]
-    for one, other in certain or found:
-        given, output = one.text(), other.text()
-        if other.doubtful or (not certain and _VARIABLES.match(given)):
+    for first, second in certain or adjacent:
+        input_text, output = first.text(), second.text()
+        if second.doubtful or (not certain and _VARIABLES.match(input_text)):
             continue
-        if _is_data(given, output, reads=reads):
-            pairs.append((given + "\n" if given else "", output))
+        if _is_data(input_text, output, reads=reads):
+            pairs.append((input_text + "\n" if input_text else "", output))
     return pairs
 
 
-def _is_data(given: str, output: str, *, reads: bool) -> bool:
+def _is_data(input_text: str, output: str, *, reads: bool) -> bool:
     """Whether nothing in a pair speaks about data instead of being some.
 
     reads: the statement is about a program that reads, so that `[1, 2]` need not be a function's argument.
     """
-    if not output or _ARGUMENTS.search(given) or _OTHERWISE.search(output):
+    if not output or _ARGUMENTS.search(input_text) or _OTHERWISE.search(output):
         return False
-    if not reads and _LITERAL.match(given):
+    if not reads and _LITERAL.match(input_text):
         return False
     lines = output.split("\n")
-    if any(explains(line, lines[: min(place, BEFORE)]) for place, line in enumerate(lines)):
+    if any(explains(line, lines[: min(index, BEFORE)]) for index, line in enumerate(lines)):
         return False
-    return not any(is_prose(line) or describes(line) for line in (*given.split("\n"), *lines))
+    return not any(is_prose(line) or describes(line) for line in (*input_text.split("\n"), *lines))
 
 
 def _blocks(prompt: str) -> list[_Block]:
@@ -153,8 +155,8 @@ def _table(prompt: str) -> list[tuple[str, str]]:
         if "input" in names and "output" in names:
             columns = (names.index("input"), names.index("output"))
         elif columns is not None and max(columns) < len(cells) and not set("".join(cells)) <= set("-: "):
-            given, output = (_cell(cells[column]) for column in columns)
-            pairs.append((given + "\n", output))
+            input_text, output = (_cell(cells[column]) for column in columns)
+            pairs.append((input_text + "\n", output))
     return pairs
 
 

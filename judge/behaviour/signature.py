@@ -64,22 +64,22 @@ def _is_of(annotation: str, allowed: frozenset[str]) -> bool:
     )
 
 
-def _is_alone(prompt: str, place: int, indented: bool, parameters: list[str]) -> bool:
+def _is_alone(prompt: str, start: int, indented: bool, parameters: list[str]) -> bool:
     """A method of LeetCode's Solution is called as a function is; one of another class needs an object."""
     if not indented or "self" not in parameters:
         return True
-    classes = [found[1] for found in _CLASS.finditer(prompt, 0, place)]
+    classes = [class_match[1] for class_match in _CLASS.finditer(prompt, 0, start)]
     return not classes or classes[-1] == "Solution"
 
 
 def _parameters(text: str) -> tuple[list[str], list[str]]:
     """Their names and annotations, split at the commas outside of brackets."""
     parts, depth, last = [], 0, 0
-    for place, character in enumerate(text):
+    for index, character in enumerate(text):
         depth += (character in "([{") - (character in ")]}")
         if character == "," and depth == 0:
-            parts.append(text[last:place])
-            last = place + 1
+            parts.append(text[last:index])
+            last = index + 1
     parts.append(text[last:])
     names, annotations = [], []
     for part in parts:
@@ -93,8 +93,8 @@ def _parameters(text: str) -> tuple[list[str], list[str]]:
 
 def _closing(text: str, start: int) -> int:
     depth = 0
-    for place in range(start, min(len(text), start + LONGEST)):
-        depth += (text[place] in "([{") - (text[place] in ")]}")
+    for index in range(start, min(len(text), start + LONGEST)):
+        depth += (text[index] in "([{") - (text[index] in ")]}")
         if depth == 0:
-            return place + 1
+            return index + 1
     return min(len(text), start + LONGEST)

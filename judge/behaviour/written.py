@@ -19,8 +19,8 @@ def input_form(prompt: str) -> StdioTests | CallTests:
     """
     prompt = plain(prompt[:LONGEST])
     for name in reversed(DEFINED.findall(prompt)):
-        its = signature(prompt, name)
-        if name not in ("main", "solve") and its is not None and its.plain and its.parameters:
+        header = signature(prompt, name)
+        if name not in ("main", "solve") and header is not None and header.plain and header.parameters:
             return CallTests(name, ())
     return StdioTests(())
 

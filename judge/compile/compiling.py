@@ -127,14 +127,14 @@ class Binaries:
             self._kept.move_to_end(key)
             return self._kept[key]
         if len(source) > SOURCE_BYTES:
-            found: Binary | Failure = _refused(f"the program is longer than {SOURCE_BYTES >> 10} KiB")
+            outcome: Binary | Failure = _refused(f"the program is longer than {SOURCE_BYTES >> 10} KiB")
         else:
             compilation = Compilation(runner, language, self._compiler, self._parts)
-            found = await STEPS[language](compilation, source, standard, files)
-        self._kept[key] = found
+            outcome = await STEPS[language](compilation, source, standard, files)
+        self._kept[key] = outcome
         while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > self._most:
             self._kept.popitem(last=False)
-        return found
+        return outcome
 
 
 async def _cpp(compilation: "Compilation", source: bytes, standard: str, files: Files) -> Binary | Failure:
@@ -190,7 +190,7 @@ async def _java(compilation: "Compilation", source: bytes, _: str, files: Files)
 
 
 async def _node(compilation: "Compilation", source: bytes, _: str, files: Files) -> Binary | Failure:
-    """The step tells what kind of text it is, by which its file must be named."""
+    """The step reports what kind of module the text is, by which its file must be named."""
     checked = await compilation.step("compile", source, files)
     if isinstance(checked, Failure):
         return checked
@@ -248,13 +248,13 @@ class Compilation:
             self._parts[key] = last  # not before: others who compile meanwhile share it
         return self._parts[key]
 
-    async def step(self, stage: str, given: bytes, files: Files = ()) -> bytes | Failure:
+    async def step(self, stage: str, stdin: bytes, files: Files = ()) -> bytes | Failure:
         tool = self._toolchain.tools[stage]
         limits = replace(self._limits, cpu_s=max(LEAST_CPU_S, self._left))
         order = Order(
             mode="tool",
             program=b"",
-            given=given,
+            input=stdin,
             limits=limits,
             entry=stage,
             last=bool(tool.makes) or len(self._toolchain.tools) == 1,
@@ -264,16 +264,16 @@ class Compilation:
         ended = await self._runner.run(order)
         self._left -= ended.cpu_s
         if "M" in ended.phase or "L" not in ended.phase or ended.ended == "cancel":
-            why = _text(ended.stderr, self.language)[-300:] or ended.ended
-            raise JudgeFault(f"the compiler could not be started: {why}")
+            reason = _text(ended.stderr, self.language)[-300:] or ended.ended
+            raise JudgeFault(f"the compiler could not be started: {reason}")
         if NO_THREAD.match(ended.stderr[:STDERR]):
             raise RunRefused("the compiler got no thread, as on a machine that has no more")
         short = ended.cpu_s <= limits.cpu_s and ended.memory < NEAR_MEMORY * (limits.memory_mb << 20)
-        said = ended.stdout[: 4 * DETAIL] + ended.stderr if tool.complains else ended.stderr
+        diagnostics = ended.stdout[: 4 * DETAIL] + ended.stderr if tool.prints_diagnostics else ended.stderr
         if ended.ended == "exit" and ended.code == -signal.SIGKILL and short:
             raise RunRefused("the compiler was killed within its limits, as by a machine without memory")
         if (
-            ended.code > 0 and not said.strip()
+            ended.code > 0 and not diagnostics.strip()
         ):  # a virtual machine that cannot start prints why to its output
             printed = _text(ended.stdout[:DETAIL], self.language)[:300]
             raise RunRefused(
@@ -287,7 +287,9 @@ class Compilation:
         if ended.ended == "output" or ended.code == -signal.SIGXFSZ or max(ended.sizes) > limits.output_bytes:
             return _refused(f"the compiler made more than {limits.output_bytes >> 20} MiB")
         if ended.code != 0:
-            return _refused(_text(said, self.language)[:DETAIL] or f"the compiler ended with {ended.code}")
+            return _refused(
+                _text(diagnostics, self.language)[:DETAIL] or f"the compiler ended with {ended.code}"
+            )
         if not made and (tool.prints or tool.makes):
             return _refused("the compiler made nothing")
         return made
@@ -300,8 +302,8 @@ def _bytes(kept: Binary | Failure) -> int:
 def _text(stderr: bytes, language: str) -> str:
     """Diagnostics with the program under a name of its own."""
     text = stderr[: 4 * DETAIL].decode("utf-8", "replace")
-    for name, ours in NAMED.get(language, {}).items():
-        text = text.replace(name, ours)
+    for name, file_name in NAMED.get(language, {}).items():
+        text = text.replace(name, file_name)
     return text.strip()
 
 
@@ -328,8 +330,8 @@ def static_memory(image: bytes) -> int:
         return 0
     start, size, count = struct.unpack_from("<Q", image, 32)[0], *struct.unpack_from("<HH", image, 54)
     total = 0
-    for place in range(count):
-        offset = start + place * size
+    for index in range(count):
+        offset = start + index * size
         if offset + 56 > len(image):
             return 0
         kind = struct.unpack_from("<I", image, offset)[0]

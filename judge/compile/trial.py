@@ -207,10 +207,10 @@ async def try_language(worker: Worker, name: str) -> None:
         except (RunRefused, WorkerDied, SandboxUnavailable) as error:
             raise TrialFailed(f"{name} programs cannot be judged now: {error}") from None
         if not verdict.accepted:
-            told = f"a trial program ended as {verdict.verdict}: {verdict.detail}"
+            outcome = f"a trial program ended as {verdict.verdict}: {verdict.detail}"
             if verdict.verdict in BUSY or "took more than" in verdict.detail:
-                raise TrialFailed(f"{name} programs cannot be judged now: {told}")
-            raise LanguageUnavailable(f"{name} programs cannot be judged here: {told}")
+                raise TrialFailed(f"{name} programs cannot be judged now: {outcome}")
+            raise LanguageUnavailable(f"{name} programs cannot be judged here: {outcome}")
 
 
 async def examine_languages(sandbox: str = "auto") -> tuple[LanguageReport, ...]:

@@ -1,4 +1,4 @@
-"""Which compiled languages this machine can judge: each tried when it is first asked for, again where that failed."""
+"""Which compiled languages this machine can judge: each tried at its first use, again where that failed."""
 
 import asyncio
 import logging

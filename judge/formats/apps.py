@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from alpharay.judge.formats.row import Unusable, decoded, identity, text
+from alpharay.judge.formats.row import ONE_BLOCK, PROGRAM, Unusable, decoded, identity, limits, text
 
 Json = dict[str, Any]
 
@@ -17,13 +17,13 @@ _NUMBERS = {"float_absolute_tolerance": 5e-4, "float_relative_tolerance": 1e-5, 
 
 def convert(row: Json) -> Json:
     """Raises Unusable."""
-    given = decoded(row.get("input_output") or {}, "input_output")
-    if not isinstance(given, dict) or not given.get("inputs"):
+    examples = decoded(row.get("input_output") or {}, "input_output")
+    if not isinstance(examples, dict) or not examples.get("inputs"):
         raise Unusable("it has no tests (input_output)")
-    inputs, outputs = given["inputs"], given.get("outputs")
+    inputs, outputs = examples["inputs"], examples.get("outputs")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         raise Unusable("input_output has not as many outputs as inputs")
-    start, name = text(row, "starter_code", default="").rstrip(), given.get("fn_name")
+    start, name = text(row, "starter_code", default="").rstrip(), examples.get("fn_name")
     if name:
         tests = {
             "kind": "call",
@@ -31,7 +31,7 @@ def convert(row: Json) -> Json:
             "cases": _calls(inputs, outputs),
             "strict_types": False,
         }
-        how = f"Write a Python function `{name}`." if not start else "Complete this Python code."
+        instruction = f"Write a Python function `{name}`." if not start else "Complete this Python code."
     else:
         tests = {
             "kind": "stdio",
@@ -40,28 +40,29 @@ def convert(row: Json) -> Json:
             ],
             **_NUMBERS,
         }
-        how = "Write a Python program that reads standard input and prints the answer."
-    prompt = f"{text(row, 'question').strip()}\n\n{how} Answer with one code block."
+        instruction = PROGRAM
+    prompt = f"{text(row, 'question').strip()}\n\n{instruction} {ONE_BLOCK}"
     if start:
         prompt += f"\n\n```python\n{start}\n```"
-    problem: Json = {"id": identity(row, "problem_id", "id", "name"), "prompt": f"{prompt}\n", "tests": tests}
-    seconds, megabytes = _number(row.get("time_limit")), _number(row.get("memory_limit"))
-    if seconds:
-        problem["time_limit_s"] = min(max(seconds, 0.01), 600.0)
-    if megabytes:
-        problem["memory_limit_mb"] = int(min(max(megabytes, 64), 65536))
-    return problem
+    return {
+        "id": identity(row, "problem_id", "id", "name"),
+        "prompt": f"{prompt}\n",
+        "tests": tests,
+        **limits(_number(row.get("time_limit")), _number(row.get("memory_limit"))),
+    }
 
 
 def _calls(inputs: list[Any], outputs: list[Any]) -> list[Json]:
     """Some files wrap each expected value in a list of its own: then all of them are such lists."""
-    if all(isinstance(one, list) and len(one) == 1 for one in outputs):
-        outputs = [one[0] for one in outputs]
+    if all(isinstance(value, list) and len(value) == 1 for value in outputs):
+        outputs = [value[0] for value in outputs]
     cases = []
     for args, output in zip(inputs, outputs, strict=True):
         if not isinstance(args, list):
             raise Unusable("a call's input is not a list of arguments")
-        if any(isinstance(one, dict) and one and all(map(_is_integer, one)) for one in (*args, output)):
+        if any(
+            isinstance(value, dict) and value and all(map(_is_integer, value)) for value in (*args, output)
+        ):
             raise Unusable("its calls take or give dictionaries with integer keys, which JSON cannot hold")
         cases.append({"args": args, "output": output})
     return cases
@@ -82,5 +83,5 @@ def _number(value: Any) -> float | None:
     """2, "2 seconds", "256.0 megabytes": the number; None where there is none."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    found = _NUMBER.match(value) if isinstance(value, str) else None
-    return float(found[1]) if found else None
+    match = _NUMBER.match(value) if isinstance(value, str) else None
+    return float(match[1]) if match else None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from alpharay.judge.formats.graded import levels
-from alpharay.judge.formats.row import Unusable, text
+from alpharay.judge.formats.row import ONE_BLOCK, PROGRAM, Unusable, limits, statement, text
 
 Json = dict[str, Any]
 
-_HOW = "Write a Python program that reads standard input and prints the answer. Answer with one code block."
 _HIDDEN = ("private_tests", "generated_tests")
 
 
@@ -20,9 +19,7 @@ def convert(row: Json) -> Json:
             raise Unusable(
                 f"its programs use a file instead of standard streams ({name})", str(row[name])[:60]
             )
-    description = text(row, "description").strip()
-    if "<image>" in description:
-        raise Unusable("its statement has images, which are not in the data")
+    description = statement(row)
     public = _cases(row, "public_tests")
     hidden = [case for name in _HIDDEN for case in _cases(row, name)]
     cases = [{**case, "level": 0} for case in public]
@@ -34,7 +31,7 @@ def convert(row: Json) -> Json:
         raise Unusable("it has no tests (public_tests, private_tests, generated_tests)")
     return {
         "id": text(row, "name"),
-        "prompt": f"{description}\n\n{_HOW}\n",
+        "prompt": f"{description}\n\n{PROGRAM} {ONE_BLOCK}\n",
         "tests": {"kind": "stdio", "cases": cases},
         **_limits(row),
     }
@@ -51,13 +48,9 @@ def _cases(row: Json, name: str) -> list[Json]:
 
 def _limits(row: Json) -> Json:
     """Seconds and nanoseconds apart, as protocol buffers have it; bytes."""
-    limits: Json = {}
-    duration = row.get("time_limit")
+    duration, memory = row.get("time_limit"), row.get("memory_limit_bytes")
+    seconds = 0.0
     if isinstance(duration, dict):
         seconds = (duration.get("seconds") or 0) + (duration.get("nanos") or 0) / 1e9
-        if seconds > 0:
-            limits["time_limit_s"] = min(max(seconds, 0.01), 600.0)
-    memory = row.get("memory_limit_bytes")
-    if isinstance(memory, int) and memory > 0:
-        limits["memory_limit_mb"] = min(max(memory >> 20, 64), 65536)
-    return limits
+    megabytes = memory / (1 << 20) if isinstance(memory, int) else 0
+    return limits(max(seconds, 0), max(megabytes, 0))

@@ -14,7 +14,16 @@ from typing import Any
 from alpharay.judge.checkers import JudgeProgram, parse_checker
 from alpharay.judge.errors import ProblemError
 from alpharay.judge.formats.graded import levels
-from alpharay.judge.formats.row import Unusable, decoded, identity, text
+from alpharay.judge.formats.row import (
+    ONE_BLOCK,
+    PROGRAM,
+    Unusable,
+    decoded,
+    identity,
+    limits,
+    statement,
+    text,
+)
 from alpharay.judge.pool.generating import MOST_COMMANDS, Recipe
 from alpharay.judge.program import Program
 
@@ -22,7 +31,6 @@ Json = dict[str, Any]
 
 Make = Callable[[Recipe], list[tuple[str, str]]]
 
-_HOW = "Write a Python program that reads standard input and prints the answer. Answer with one code block."
 _TESTLIB = "testlib.h"
 _LANGUAGES = {
     **dict.fromkeys(("py3", "python3", "python", "pypy3"), "python"),
@@ -36,38 +44,34 @@ def convert(row: Json, make: Make, testlib: str | None) -> Json:
 
     Raises Unusable.
     """
-    description = text(row, "description").strip()
-    if "<image>" in description:
-        raise Unusable("its statement has images, which are not in the data")
+    description = statement(row)
     checker = _program(row, "checker", testlib)
-    cases = _given(row)
+    cases = _cases(row)
     if not cases:
         cases = make(_recipe(row, checker, testlib))
     tests: Json = {
         "kind": "stdio",
         "cases": [
-            {"input": given, "output": output, "level": level}
-            for (given, output), level in zip(cases, levels([given for given, _ in cases]), strict=True)
+            {"input": input_text, "output": output, "level": level}
+            for (input_text, output), level in zip(
+                cases, levels([input_text for input_text, _ in cases]), strict=True
+            )
         ],
     }
     if checker is not None:
         tests["checker"] = checker
     source, title = text(row, "source", default=""), text(row, "title", default="").strip()
     identifier = identity(row, "id", "name")
-    problem: Json = {
+    milliseconds = _number(row.get("time_limit"))
+    return {
         "id": f"{source}/{identifier}" if source else identifier,
-        "prompt": f"{title}\n\n{description}\n\n{_HOW}\n".lstrip(),
+        "prompt": f"{title}\n\n{description}\n\n{PROGRAM} {ONE_BLOCK}\n".lstrip(),
         "tests": tests,
+        **limits(milliseconds and milliseconds / 1000, _number(row.get("memory_limit"))),
     }
-    seconds, megabytes = _number(row.get("time_limit")), _number(row.get("memory_limit"))
-    if seconds:
-        problem["time_limit_s"] = min(max(seconds / 1000, 0.01), 600.0)
-    if megabytes:
-        problem["memory_limit_mb"] = int(min(max(megabytes, 64), 65536))
-    return problem
 
 
-def _given(row: Json) -> list[tuple[str, str]]:
+def _cases(row: Json) -> list[tuple[str, str]]:
     cases = decoded(row.get("test_cases") or [], "test_cases")
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise Unusable("test_cases is not a list of cases")
@@ -106,15 +110,19 @@ def _recipe(row: Json, checker: Json | None, testlib: str | None) -> Recipe:
     references = _references(row)
     if not references:
         raise Unusable("it has no correct submission in Python 3 or C++, by which outputs could be made")
-    seconds, megabytes = _number(row.get("time_limit")) or 6000.0, _number(row.get("memory_limit")) or 512.0
+    milliseconds, megabytes = (
+        _number(row.get("time_limit")) or 6000.0,
+        _number(row.get("memory_limit")) or 512.0,
+    )
+    bounds = limits(milliseconds / 1000, megabytes)
     return Recipe(
         generator=generator,
         commands=tuple(commands),
         validator=_parsed(_program(row, "validator", testlib), "validator"),
         references=tuple(references),
         checker=_parsed(checker, "checker"),
-        time_limit_s=min(max(seconds / 1000, 0.01), 600.0),
-        memory_mb=int(min(max(megabytes, 64), 65536)),
+        time_limit_s=bounds["time_limit_s"],
+        memory_mb=bounds["memory_limit_mb"],
     )
 
 
@@ -144,14 +152,14 @@ def _references(row: Json) -> list[tuple[str, Program]]:
     submissions = row.get("correct_submissions") or []
     if not isinstance(submissions, list):
         raise Unusable("correct_submissions is not a list")
-    found = []
+    references = []
     for submission in submissions:
         if isinstance(submission, dict) and isinstance(submission.get("code"), str):
             language = _LANGUAGES.get(str(submission.get("language")).lower())
             if language is not None:
-                found.append((language, Program(submission["code"], fenced=True)))
-    found.sort(key=lambda one: one[0] != "cpp")  # the faster ones first
-    return found[:MOST_REFERENCES]
+                references.append((language, Program(submission["code"], fenced=True)))
+    references.sort(key=lambda reference: reference[0] != "cpp")  # the faster ones first
+    return references[:MOST_REFERENCES]
 
 
 def _number(value: Any) -> float | None:

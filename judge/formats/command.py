@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "example:\n  alpharay import humaneval HumanEvalPlus.jsonl.gz --out problems.jsonl\n"
         "  alpharay import kattis packages/ --out problems.jsonl\n"
         "  alpharay import codecontests+ part-00000.parquet --testlib testlib.h --out problems.jsonl\n\n"
-        "Problems that cannot be judged here are left out, and it is said why."
+        "Problems that cannot be judged here are left out, with the reason."
     )
 
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     examples: dict[str, tuple[str, str]] = {}
     seen: set[str] = set()
     with any_digits(), Generating(cache=arguments.cache) as generating, destination(arguments.out) as out:
-        for where, convert in _found(arguments, generating):
+        for location, convert in _conversions(arguments, generating):
             try:
                 problem = convert()
                 parse_problem(problem)
@@ -67,27 +67,27 @@ def run(arguments: argparse.Namespace) -> int:
                 if isinstance(error, Unusable | CannotGenerate):
                     reason = error.reason
                 skipped[reason] += 1
-                examples.setdefault(reason, (where, str(error)))
+                examples.setdefault(reason, (location, str(error)))
                 continue
             seen.add(problem["id"])
             out.write(json.dumps(problem) + "\n")
         if not seen:
-            why = "; ".join(": ".join(examples[reason]) for reason, _ in skipped.most_common(3))
+            reasons = "; ".join(": ".join(examples[reason]) for reason, _ in skipped.most_common(3))
             raise ProblemError(
                 f"{arguments.source} holds no problem of the format {arguments.format}"
-                + (f": {why}" if why else "")
+                + (f": {reasons}" if reasons else "")
             )
     left_out = f", {skipped.total()} left out" if skipped else ""
     print(f"{len(seen)} problems written to {arguments.out}{left_out}", file=sys.stderr)
     for reason, count in skipped.most_common():
-        where, said = examples[reason]
-        print(f"left out: {count}, such as {where}: {said}", file=sys.stderr)
+        location, error_text = examples[reason]
+        print(f"left out: {count}, such as {location}: {error_text}", file=sys.stderr)
     for reason, count in generating.left_out.most_common():
         print(f"inputs left out: {count}, since {reason}", file=sys.stderr)
     return 0
 
 
-def _found(arguments: argparse.Namespace, generating: Generating) -> Iterator[tuple[str, Any]]:
+def _conversions(arguments: argparse.Namespace, generating: Generating) -> Iterator[tuple[str, Any]]:
     """Where each problem is, and what converts it."""
     kind, source = arguments.format, arguments.source
     if kind == "kattis":

@@ -61,14 +61,16 @@ def _same(mine, theirs):
 
 
 def check(candidate):
-    for given in _INPUTS:
-        got = candidate(*_copy.deepcopy(given))
+    for arguments in _INPUTS:
+        got = candidate(*_copy.deepcopy(arguments))
 {compare}
 """
-_COMPARE = "        assert _same(got, _reference(*_copy.deepcopy(given)))\n"
-_COMPARE_SETS = "        assert set(got) == set(_reference(*_copy.deepcopy(given)))\n"
-_COMPARE_WHETHER = "        assert bool(got) == bool(_reference(*_copy.deepcopy(given)))\n"
-_COMPARE_ROOT = "        assert abs(sum(c * got**i for i, c in enumerate(given[0]))) <= (_ATOL or 1e-04)\n"
+_COMPARE = "        assert _same(got, _reference(*_copy.deepcopy(arguments)))\n"
+_COMPARE_SETS = "        assert set(got) == set(_reference(*_copy.deepcopy(arguments)))\n"
+_COMPARE_WHETHER = "        assert bool(got) == bool(_reference(*_copy.deepcopy(arguments)))\n"
+_COMPARE_ROOT = (
+    "        assert abs(sum(c * got**i for i, c in enumerate(arguments[0]))) <= (_ATOL or 1e-04)\n"
+)
 
 
 def has_inputs(row: Mapping[str, Any]) -> bool:
@@ -83,14 +85,16 @@ def tests(
 ) -> dict[str, Any]:
     """The `tests` of a problem. reference: a program that defines the entry point. Raises Unusable.
 
-    restore: makes of inputs that came as JSON those that programs are given.
+    restore: makes of inputs that came as JSON those that programs take.
     """
     inputs: list[Any] = []
     for name in ("base_input", "plus_input"):
-        some = decoded(row.get(name) or [], name)
-        if not isinstance(some, list) or not all(isinstance(one, list) for one in some):
+        argument_lists = decoded(row.get(name) or [], name)
+        if not isinstance(argument_lists, list) or not all(
+            isinstance(arguments, list) for arguments in argument_lists
+        ):
             raise Unusable(f"{name} is not a list of argument lists")
-        inputs += some
+        inputs += argument_lists
     if not inputs:
         raise Unusable("it has no inputs")
     inputs = restore(inputs)

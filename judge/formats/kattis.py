@@ -43,7 +43,7 @@ def packages(folder: Path) -> Iterator[Path]:
     if (folder / "problem.yaml").is_file():
         yield folder
         return
-    yield from sorted(one.parent for one in folder.glob("*/problem.yaml"))
+    yield from sorted(file.parent for file in folder.glob("*/problem.yaml"))
 
 
 def convert(folder: Path) -> Json:
@@ -51,7 +51,7 @@ def convert(folder: Path) -> Json:
     settings = _yaml(folder / "problem.yaml")
     _check_supported(folder, settings)
     samples, secret = _inputs(folder, "sample"), _inputs(folder, "secret")
-    cases = [_case(one, 0) for one in samples] + [_case(one, 1) for one in secret]
+    cases = [_case(path, 0) for path in samples] + [_case(path, 1) for path in secret]
     if not cases:
         raise Unusable("it has no test data (data/secret/*.in with .ans)")
     language, limits = _language(settings), settings.get("limits")
@@ -81,9 +81,9 @@ def convert(folder: Path) -> Json:
 
 def _check_supported(folder: Path, settings: Json) -> None:
     """Raises Unusable: candidates cannot be judged by comparing what they print."""
-    asked = {*words(settings.get("type")), *words(settings.get("validation"))}
+    types = {*words(settings.get("type")), *words(settings.get("validation"))}
     for name, reason in _TYPES.items():
-        if name in asked or settings.get(name) is True:
+        if name in types or settings.get(name) is True:
             raise Unusable(reason)
     if any((folder / "data").rglob("*.interaction")):
         raise Unusable(_TYPES["interactive"])
@@ -105,35 +105,35 @@ def _language(settings: Json) -> str:
 def _flags(folder: Path, settings: Json, inputs: list[Path], constants: Json) -> list[str]:
     """The arguments of the default output validator. Raises Unusable: they are not the same for all cases."""
     common = words(settings.get("validator_flags"))
-    found = {tuple(_flags_of(path, folder / "data")) for path in inputs}
-    if len(found) > 1:
+    flags = {tuple(_flags_of(path, folder / "data")) for path in inputs}
+    if len(flags) > 1:
         raise Unusable("its test cases are compared in different ways (flags of test data groups)")
-    return [_filled(word, constants) for word in (*common, *found.pop())]
+    return [_filled(word, constants) for word in (*common, *flags.pop())]
 
 
 def _flags_of(path: Path, root: Path) -> list[str]:
     """What the case itself says, or the nearest group around it."""
     groups = [path.parent, *path.parent.parents]
     files = [path.with_suffix(".yaml")]
-    files += [place / name for place in groups[: groups.index(root) + 1] for name in _GROUP_FILES]
+    files += [folder / name for folder in groups[: groups.index(root) + 1] for name in _GROUP_FILES]
     for file in files:
-        said = _yaml(file) if file.is_file() else {}
-        if said.get("args"):
+        settings = _yaml(file) if file.is_file() else {}
+        if settings.get("args"):
             raise Unusable("its programs are given arguments on the command line")
         for name in _FLAGS:
-            if name in said:
-                flags = said[name]
+            if name in settings:
+                flags = settings[name]
                 return words(flags.get("flags") if isinstance(flags, dict) else flags)
     return []
 
 
 def _yaml(path: Path) -> Json:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        said = f"{path.name}: {' '.join(str(error).split())}"
-        raise Unusable("one of its YAML files cannot be read", said) from error
-    return found if isinstance(found, dict) else {}
+        detail = f"{path.name}: {' '.join(str(error).split())}"
+        raise Unusable("one of its YAML files cannot be read", detail) from error
+    return content if isinstance(content, dict) else {}
 
 
 def _inputs(folder: Path, kind: str) -> list[Path]:
@@ -155,34 +155,34 @@ def _text(path: Path) -> str:
 
 def _shown(path: Path) -> str:
     """A sample as the statement shows it, which may differ from what is judged."""
-    given = next(filter(Path.is_file, (path.with_suffix(".in.statement"),)), path)
+    input_file = next(filter(Path.is_file, (path.with_suffix(".in.statement"),)), path)
     answers = (path.with_suffix(suffix) for suffix in (".ans.statement", ".out"))
     answer = next(filter(Path.is_file, answers), path.with_suffix(".ans"))
-    return f"\nSample input:\n{_text(given).rstrip()}\nSample output:\n{_text(answer).rstrip()}\n"
+    return f"\nSample input:\n{_text(input_file).rstrip()}\nSample output:\n{_text(answer).rstrip()}\n"
 
 
 def _statement(folder: Path) -> str:
-    places = [
-        place / name
-        for place in (folder / "problem_statement", folder / "statement", folder)
+    paths = [
+        parent / name
+        for parent in (folder / "problem_statement", folder / "statement", folder)
         for name in _STATEMENTS
     ]
-    for path in places:
+    for path in paths:
         if path.is_file():
             return path.read_text(encoding="utf-8")
     raise Unusable(f"it has no English statement (problem_statement/{_STATEMENTS[0]} or .tex)")
 
 
 def _constants(settings: Json) -> Json:
-    found = settings.get("constants")
-    return found if isinstance(found, dict) else {}
+    constants = settings.get("constants")
+    return constants if isinstance(constants, dict) else {}
 
 
 def _filled(text: str, constants: Json) -> str:
     """Constants of problem.yaml in place of {{name}}, and of LaTeX's command for them."""
     return re.sub(
         r"\{\{(\w+)\}\}|\\constant\{(\w+)\}",
-        lambda found: str(constants.get(found[1] or found[2], found[0])),
+        lambda match: str(constants.get(match[1] or match[2], match[0])),
         text,
     )
 

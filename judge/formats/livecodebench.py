@@ -10,7 +10,7 @@ import pickle
 import zlib
 from typing import Any
 
-from alpharay.judge.formats.row import Unusable, decoded, identity, text
+from alpharay.judge.formats.row import ONE_BLOCK, PROGRAM, Unusable, decoded, identity, text
 from alpharay.judge.guest import furnish
 
 Json = dict[str, Any]
@@ -21,18 +21,18 @@ _MOST_BYTES = 1 << 30
 
 def convert(row: Json) -> Json:
     """The levels of its cases are 0 for public and 1 for private ones. Raises Unusable."""
-    cases = [(0, one) for one in _cases(row.get("public_test_cases"), "public_test_cases")]
-    cases += [(1, one) for one in _cases(row.get("private_test_cases"), "private_test_cases")]
+    cases = [(0, case) for case in _cases(row.get("public_test_cases"), "public_test_cases")]
+    cases += [(1, case) for case in _cases(row.get("private_test_cases"), "private_test_cases")]
     if not cases:
         raise Unusable("it has no test cases")
-    kinds = {one.get("testtype", "stdin") for _, one in cases}
+    kinds = {case.get("testtype", "stdin") for _, case in cases}
     start = text(row, "starter_code", default="").rstrip()
     if kinds == {"stdin"}:
         tests: Json = {
             "kind": "stdio",
             "cases": [
-                {"input": text(one, "input"), "output": text(one, "output"), "level": level}
-                for level, one in cases
+                {"input": text(case, "input"), "output": text(case, "output"), "level": level}
+                for level, case in cases
             ],
             # As its harness: lines of numbers by their exact values.
             "float_tolerance": 0,
@@ -40,7 +40,7 @@ def convert(row: Json) -> Json:
             # Functions find these without it.
             "preamble": f"{furnish.imports(more=True)}sys.setrecursionlimit({furnish.RECURSION})\n",
         }
-        how = "Write a Python program that reads standard input and prints the answer."
+        instruction = PROGRAM
     elif kinds == {"functional"}:
         name = (decoded(row.get("metadata") or {}, "metadata") or {}).get("func_name")
         if not isinstance(name, str):
@@ -48,15 +48,17 @@ def convert(row: Json) -> Json:
         tests = {
             "kind": "call",
             "entry_point": name,
-            "cases": [_call(level, one) for level, one in cases],
+            "cases": [_call(level, case) for level, case in cases],
             "strict_types": False,
         }
-        how = "Complete this Python class." if "class " in start else f"Write a Python function `{name}`."
+        instruction = (
+            "Complete this Python class." if "class " in start else f"Write a Python function `{name}`."
+        )
     else:
         raise Unusable(
             f"its cases are of the kinds {', '.join(map(str, sorted(kinds)))}, not of one known kind"
         )
-    prompt = f"{text(row, 'question_content').strip()}\n\n{how} Answer with one code block."
+    prompt = f"{text(row, 'question_content').strip()}\n\n{instruction} {ONE_BLOCK}"
     if start:
         prompt += f"\n\n```python\n{start}\n```"
     return {"id": identity(row, "question_id"), "prompt": f"{prompt}\n", "tests": tests}
@@ -73,10 +75,10 @@ def _cases(value: Any, name: str) -> list[Json]:
         return []
     if isinstance(value, str) and not value.lstrip().startswith("["):
         value = _unpacked(value, name)
-    found = decoded(value, name)
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+    cases = decoded(value, name)
+    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise Unusable(f"{name} is not a list of cases")
-    return found
+    return cases
 
 
 def _unpacked(packed: str, name: str) -> str:
@@ -89,7 +91,7 @@ def _unpacked(packed: str, name: str) -> str:
         data = unzip.decompress(base64.b64decode(packed, validate=True), _MOST_BYTES)
         if unzip.unconsumed_tail:
             raise Unusable(f"{name} is larger than {_MOST_BYTES >> 20} MiB")
-        found = _OnlyPlain(io.BytesIO(data)).load() if not data.lstrip().startswith(b"[") else data.decode()
+        content = _OnlyPlain(io.BytesIO(data)).load() if not data.lstrip().startswith(b"[") else data.decode()
     except (
         binascii.Error,
         zlib.error,
@@ -101,9 +103,9 @@ def _unpacked(packed: str, name: str) -> str:
         if isinstance(error, Unusable):
             raise
         raise Unusable(f"{name} cannot be unpacked: {error}") from error
-    if not isinstance(found, str):
-        found = json.dumps(found)
-    return found
+    if not isinstance(content, str):
+        content = json.dumps(content)
+    return content
 
 
 class _OnlyPlain(pickle.Unpickler):

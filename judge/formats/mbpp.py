@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 def convert(row: Json) -> Json:
     """Raises Unusable."""
-    asked = text(row, "prompt", "text").strip().strip('"').strip()
+    statement = text(row, "prompt", "text").strip().strip('"').strip()
     if evalplus.has_inputs(row):
         entry_point = text(row, "entry_point")
         restore = partial(restored, identity(row, "task_id"))
@@ -25,7 +25,7 @@ def convert(row: Json) -> Json:
     else:
         shown = _asserts(row)
         imports = decoded(row.get("test_imports") or [], "test_imports")
-        if not isinstance(imports, list) or not all(isinstance(one, str) for one in imports):
+        if not isinstance(imports, list) or not all(isinstance(import_line, str) for import_line in imports):
             raise Unusable("test_imports is not a list of imports")
         before = [*imports, text(row, "test_setup_code", default="")]
         whole = text(row, "test", default="").strip() or "\n".join(shown)
@@ -35,8 +35,8 @@ def convert(row: Json) -> Json:
         tests = {"kind": "code", "code": f"{code}\n"}
         if imports:
             # Its harness runs them, the answer and the asserts as one program.
-            tests["preamble"] = "".join(f"{one}\n" for one in imports)
-    prompt = f"{asked}\n\nAnswer with a Python function in one code block."
+            tests["preamble"] = "".join(f"{import_line}\n" for import_line in imports)
+    prompt = f"{statement}\n\nAnswer with a Python function in one code block."
     if shown:
         prompt += f" It must satisfy:\n\n```python\n{chr(10).join(shown)}\n```"
     return {
@@ -47,7 +47,7 @@ def convert(row: Json) -> Json:
 
 
 def _asserts(row: Json) -> list[str]:
-    found = decoded(row.get("test_list") or [], "test_list")
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+    asserts = decoded(row.get("test_list") or [], "test_list")
+    if not isinstance(asserts, list) or not all(isinstance(line, str) for line in asserts):
         raise Unusable("test_list is not a list of asserts")
-    return found
+    return asserts

@@ -10,7 +10,7 @@ from typing import Any
 
 from alpharay.judge.formats.row import Unusable
 
-Given = list[Any]
+Arguments = list[Any]
 
 
 def _tuple(value: Any) -> Any:
@@ -18,60 +18,56 @@ def _tuple(value: Any) -> Any:
 
 
 def _tuples(value: Iterable[Any]) -> list[Any]:
-    return [_tuple(one) for one in value]
+    return [_tuple(item) for item in value]
 
 
 def _deep(value: Any) -> Any:
     return tuple(map(_deep, value)) if isinstance(value, list) else value
 
 
-def _every(given: Given) -> Given:
-    return _tuples(given)
+def _within(arguments: Arguments) -> Arguments:
+    return [_tuples(argument) for argument in arguments]
 
 
-def _within(given: Given) -> Given:
-    return [_tuples(argument) for argument in given]
+def _first(arguments: Arguments) -> Arguments:
+    return [_tuple(arguments[0]), *arguments[1:]]
 
 
-def _first(given: Given) -> Given:
-    return [_tuple(given[0]), *given[1:]]
+def _second(arguments: Arguments) -> Arguments:
+    return [arguments[0], _tuple(arguments[1]), *arguments[2:]]
 
 
-def _second(given: Given) -> Given:
-    return [given[0], _tuple(given[1]), *given[2:]]
+def _within_first(arguments: Arguments) -> Arguments:
+    return [_tuples(arguments[0]), *arguments[1:]]
 
 
-def _within_first(given: Given) -> Given:
-    return [_tuples(given[0]), *given[1:]]
+def _of_tuples(arguments: Arguments) -> Arguments:
+    return [tuple(_tuples(argument)) for argument in arguments]
 
 
-def _of_tuples(given: Given) -> Given:
-    return [tuple(_tuples(argument)) for argument in given]
-
-
-def _sets(given: Given) -> Given:
+def _sets(arguments: Arguments) -> Arguments:
     # An empty one is a dictionary there too.
-    return [[set(one) if isinstance(one, list) and one else {} for one in given[0]]]
+    return [[set(value) if isinstance(value, list) and value else {} for value in arguments[0]]]
 
 
-def _complex_first(given: Given) -> Given:
-    return [complex(given[0]), *given[1:]]
+def _complex_first(arguments: Arguments) -> Arguments:
+    return [complex(arguments[0]), *arguments[1:]]
 
 
-def _float_and_complex(given: Given) -> Given:
-    return [float(given[0]), complex(given[1])]
+def _float_and_complex(arguments: Arguments) -> Arguments:
+    return [float(arguments[0]), complex(arguments[1])]
 
 
-def _values(given: Given) -> Given:
-    return [{key: _tuple(value) for key, value in given[0].items()}, *given[1:]]
+def _values(arguments: Arguments) -> Arguments:
+    return [{key: _tuple(value) for key, value in arguments[0].items()}, *arguments[1:]]
 
 
-def _all(given: Given) -> Given:
-    return [_deep(argument) for argument in given]
+def _all(arguments: Arguments) -> Arguments:
+    return [_deep(argument) for argument in arguments]
 
 
-_TASKS: tuple[tuple[Callable[[Given], Given], str], ...] = (
-    (_every, "2 116 132 143 222 261 273 394 399 421 424 429 470 560 579 596 616 630 726 740 744 809"),
+_TASKS: tuple[tuple[Callable[[Arguments], Arguments], str], ...] = (
+    (_tuples, "2 116 132 143 222 261 273 394 399 421 424 429 470 560 579 596 616 630 726 740 744 809"),
     (_within, "63 64 70 94 120 237 272 299 400 409 417 438 473 614 780"),
     (_within_first, "75 413 444 753"),
     (_second, "106 750"),
@@ -86,11 +82,11 @@ _TASKS: tuple[tuple[Callable[[Given], Given], str], ...] = (
 _SHAPES = {int(task): shape for shape, tasks in _TASKS for task in tasks.split()}
 
 
-def restored(task: str, inputs: list[Given]) -> list[Given]:
+def restored(task: str, inputs: list[Arguments]) -> list[Arguments]:
     """task: its number, with or without `Mbpp/`. Raises Unusable."""
     number = task.removeprefix("Mbpp/")
     shape = _SHAPES.get(int(number)) if number.isdecimal() else None
     try:
-        return [shape(given) for given in inputs] if shape else inputs
+        return [shape(arguments) for arguments in inputs] if shape else inputs
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise Unusable(f"its inputs are not those of EvalPlus's task {number}: {error}") from None

@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+PROGRAM = "Write a Python program that reads standard input and prints the answer."
+ONE_BLOCK = "Answer with one code block."
+
 
 class Unusable(ValueError):
     """A row or folder that is no problem that can be judged here; the text says why.
@@ -39,6 +42,24 @@ def decoded(value: Any, name: str) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
         raise Unusable(f"{name} is not JSON: {error}") from error
+
+
+def statement(row: Mapping[str, Any]) -> str:
+    """The row's `description`. Raises Unusable: part of it is an image."""
+    description = text(row, "description").strip()
+    if "<image>" in description:
+        raise Unusable("its statement has images, which are not in the data")
+    return description
+
+
+def limits(seconds: float | None, megabytes: float | None) -> dict[str, Any]:
+    """A problem's limits, brought within what a problem may have. None or 0: the row has none."""
+    fields: dict[str, Any] = {}
+    if seconds:
+        fields["time_limit_s"] = min(max(seconds, 0.01), 600.0)
+    if megabytes:
+        fields["memory_limit_mb"] = int(min(max(megabytes, 64), 65536))
+    return fields
 
 
 def identity(row: Mapping[str, Any], *names: str) -> str:

@@ -17,7 +17,7 @@ _SWITCHES = ("case_sensitive", "space_change_sensitive")
 def words(value: Any) -> list[str]:
     """Arguments as they come: a text, or a list."""
     if isinstance(value, list):
-        return [str(one) for one in value]
+        return [str(word) for word in value]
     return [] if value is None else str(value).split()
 
 

@@ -23,7 +23,7 @@ from alpharay.judge.guest import furnish
 
 DIGITS = sys.int_info.default_max_str_digits
 REPORT = 3  # the descriptor on which this child reports
-CAGED, LOADING, READY, UNPARSABLE = (
+SANDBOXED, LOADING, READY, UNPARSABLE = (
     b"S",
     b"L",
     b"R",
@@ -46,8 +46,8 @@ import sys
 from collections import defaultdict
 def solve(items):
     seen = defaultdict(int)
-    for place, item in enumerate(sorted(items)):
-        seen[item] += place * 2 - 1
+    for index, item in enumerate(sorted(items)):
+        seen[item] += index * 2 - 1
     return sum(seen.values()), max(items), [x for x in items if x % 2], f"{len(seen)}"
 try:
     n = int(input())
@@ -257,14 +257,14 @@ def find(space: dict[str, Any], entry_point: str) -> Any:
     """The function of that name, a method by its dotted name, or the method of a LeetCode-style `Solution`."""
     first, *rest = entry_point.split(".")
     if first in space:
-        found = space[first]
+        target = space[first]
     elif isinstance(space.get("Solution"), type) and hasattr(space["Solution"], first):
-        found = getattr(space["Solution"](), first)
+        target = getattr(space["Solution"](), first)
     else:
         raise NameError(f"the program defines no {entry_point!r}")
     for name in rest:
-        found = getattr(found() if isinstance(found, type) else found, name)
-    return found
+        target = getattr(target() if isinstance(target, type) else target, name)
+    return target
 
 
 def answer(function: Any, line: str, encode: Any) -> str:

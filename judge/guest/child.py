@@ -1,4 +1,4 @@
-"""A process in a sandbox: what it does from its first moment on, and what the server can tell about it."""
+"""A process in a sandbox: what it does from the fork on, and what the server knows about it."""
 
 import contextlib
 import marshal
@@ -17,7 +17,7 @@ from alpharay.judge.guest.sandbox import Sandbox, SandboxPolicy
 from alpharay.judge.guest.zygote import Zygote, serve_forks
 
 CPU_CLOCK = 2  # CPUCLOCK_SCHED: the clock id of a process's CPU time is ~pid << 3 | 2
-# What may come after each byte of a report's beginning, from ours; the rest is a candidate's forgery and is not heard.
+# What may come after each byte of a report's beginning, from ours; the rest is a candidate's forgery and is ignored.
 PYTHON = {"": b"S", "S": b"LRC", "L": b"R"}
 EXECUTED = {"": b"S", "S": b"L", "L": b"FM"}
 # What calls a function reports that it runs before it loads the program, which then cannot say that nothing ran.
@@ -25,7 +25,7 @@ CALLING = {"": b"S", "S": b"L", "L": b"MD", "D": b"R"}
 STEPS = {"native": EXECUTED, "runtime": EXECUTED, "tool": EXECUTED, "runtime call": CALLING}
 # What is replaced at once by a program of the machine's.
 WITH_TOOLS = ("tool", "runtime", "runtime call")
-CHANNEL = 4  # the descriptor on which a process that has compiled a program is told to fork
+CHANNEL = 4  # the descriptor on which a process that has compiled a program receives its tasks
 
 
 class Task(NamedTuple):
@@ -85,8 +85,8 @@ class Child:
         self.receive, send = os.pipe()
         try:
             os.set_blocking(self.receive, False)
-            place = task.inputs + candidate.REPORT
-            self.pid = zygote.fork(tuple(task), [*descriptors[:place], send, *descriptors[place:]])
+            position = task.inputs + candidate.REPORT
+            self.pid = zygote.fork(tuple(task), [*descriptors[:position], send, *descriptors[position:]])
         except OSError:
             os.close(self.receive)
             raise
@@ -123,11 +123,11 @@ class Child:
                 return False
 
     def _advance(self, data: bytes) -> bytes:
-        """Notes how far the child came. Returns what follows."""
-        for place, byte in enumerate(data):
+        """Records how far the child came. Returns what follows."""
+        for index, byte in enumerate(data):
             expected = self._steps.get(self.phase[-1:])
             if expected is None:
-                return data[place:]
+                return data[index:]
             if byte in expected:
                 self.phase += chr(byte)
         return b""
@@ -153,8 +153,8 @@ class Child:
         return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
-class Lives:
-    """What children of a zygote do, from the fork to their end."""
+class ChildTasks:
+    """What the children of a zygote do, from the fork to their end."""
 
     def __init__(
         self, sandbox: Sandbox, policy: dict[str, SandboxPolicy], tools: native.Tools | None
@@ -165,20 +165,20 @@ class Lives:
         # What runs test programs apart from candidates, and much of the library with it; None: not in this zygote.
         self.apart: Any = None
 
-    def live(self, message: bytes, descriptors: list[int]) -> NoReturn:
-        """Shuts itself in, then does its task."""
+    def run(self, message: bytes, descriptors: list[int]) -> NoReturn:
+        """Enters the sandbox, then runs the task."""
         code = 1
         try:
             task = Task(*marshal.loads(message))  # noqa: S302 - of the server's making
             work, policy, entry, start, inputs, cpu_s, memory, output, cases = task
             contents = [candidate.read_all(each) for each in descriptors[:inputs]]
-            for place, descriptor in enumerate(descriptors[inputs:]):
-                os.dup2(descriptor, place)
+            for target, descriptor in enumerate(descriptors[inputs:]):
+                os.dup2(descriptor, target)
             kept = len(descriptors) - inputs
-            self._sandbox.close_in(
+            self._sandbox.enter(
                 self._policies[policy], kept, cpu_s=cases * cpu_s, memory=memory, output=output
             )
-            os.write(candidate.REPORT, candidate.CAGED)
+            os.write(candidate.REPORT, candidate.SANDBOXED)
             if work not in WITH_TOOLS:
                 self._tools = None  # whose paths are nothing that a candidate should find
             code = self._do(work, contents, entry, start, cpu_s, memory)
@@ -215,12 +215,12 @@ class Lives:
         os.write(candidate.REPORT, candidate.READY if codes else candidate.UNPARSABLE)
         if codes is None:
             return 1
-        os.dup2(0, 2)  # its complaints would be read as a child's
+        os.dup2(0, 2)  # what it writes there would be read as a child's
         space = candidate.main_module("__main__")
-        # All of it told: it may not ask the kernel what kind of socket it is.
+        # Family and type are passed: the sandbox forbids to ask the kernel for them.
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL)
         try:
-            serve_forks(channel, lambda message, given: self._run(codes, space, message, given))
+            serve_forks(channel, lambda message, attached: self._run(codes, space, message, attached))
         except MemoryError:
             os.kill(os.getpid(), signal.SIGKILL)  # as the kernel ends what takes too much
         return 1
@@ -235,11 +235,11 @@ class Lives:
                 status = (
                     candidate.CRASHED
                 )  # unless it says otherwise, which it cannot where its files are full
-            for place, descriptor in enumerate(descriptors):
-                os.dup2(descriptor, place)
-            self._sandbox.close_in_again(self._policies["compile"], len(descriptors))
+            for target, descriptor in enumerate(descriptors):
+                os.dup2(descriptor, target)
+            self._sandbox.enter_again(self._policies["compile"], len(descriptors))
             candidate.reseed()
-            os.write(candidate.REPORT, candidate.CAGED + candidate.READY)
+            os.write(candidate.REPORT, candidate.SANDBOXED + candidate.READY)
             os.close(candidate.REPORT)
             if argv:
                 status = candidate.run_checker(codes, space, argv)

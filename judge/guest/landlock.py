@@ -82,17 +82,17 @@ class Ruleset:
 
     def _allow(self, path: str, rights: int) -> None:
         try:
-            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            target = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except FileNotFoundError:
             return
         try:
-            if not stat.S_ISDIR(os.fstat(place).st_mode):
+            if not stat.S_ISDIR(os.fstat(target).st_mode):
                 rights &= ~READ_DIR
             # struct landlock_path_beneath_attr is packed: a 64-bit set of rights, then the descriptor.
-            rule = rights.to_bytes(8, "little") + place.to_bytes(4, "little")
+            rule = rights.to_bytes(8, "little") + target.to_bytes(4, "little")
             self._check(self._syscall(ADD_RULE, self.descriptor, PATH_BENEATH, rule, 0))
         finally:
-            os.close(place)
+            os.close(target)
 
     def restrict(self) -> None:
         """Binds the calling process for good."""

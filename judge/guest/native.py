@@ -59,8 +59,8 @@ def _execute(
     """failed: what is reported where it cannot be. closed: descriptors that it does not get."""
     arguments = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
     variables = (ctypes.c_char_p * (len(environment) + 1))(*environment, None)
-    for ours in closed:
-        os.set_inheritable(ours, False)
+    for descriptor in closed:
+        os.set_inheritable(descriptor, False)
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by the interpreter, which passes that on
         signal.signal(ignored, signal.SIG_DFL)
     os.write(candidate.REPORT, candidate.LOADING)

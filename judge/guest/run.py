@@ -10,9 +10,9 @@ from typing import Any
 
 from alpharay.judge.guest.child import Child, Task
 from alpharay.judge.guest.code_tests.account import TESTS_FACTOR
-from alpharay.judge.guest.complaints import Complaints
 from alpharay.judge.guest.native import Tools
 from alpharay.judge.guest.scratch import MISSING, SIZE_BYTES, Scratch
+from alpharay.judge.guest.stderr_capture import StderrCapture
 from alpharay.judge.guest.watch import Watch
 from alpharay.judge.guest.zygote import Zygote
 
@@ -76,9 +76,9 @@ def runs(
         own = {**order, "more": order["more"] or left > 0}
         report = run(own, [program, *streams]).report()
         if "refused" in report and left < order["runs"] - 1:
-            return  # the host asks for it again, and hears of it then
+            return  # the host runs it again, and the refusal is reported then
         yield report
-        # One past its hang guard may have asked the host, whose answer must not be heard by the next.
+        # One past its hang guard may have asked the host, whose answer must not reach the next run.
         if (
             "refused" in report
             or report["ended"] != "exit"
@@ -113,18 +113,18 @@ class Run:
         self._tools = tools
         self._scratch = scratch
         self._compiled: Compiled | None = None
-        # A compiler says little, and is told by how much it says.
-        self._complaints = None if order["mode"] == "tool" else Complaints(descriptors[3])
-        self._watch = Watch(order, control, self._complaints, scratch)
+        # A compiler writes little, and the size of what it writes counts.
+        self._stderr = None if order["mode"] == "tool" else StderrCapture(descriptors[3])
+        self._watch = Watch(order, control, self._stderr, scratch)
         self._interacting: list[Compiled] = []  # what the processes of an interactive run are forked from
 
     def report(self) -> dict[str, Any]:
-        """Runs to the end and tells about the candidate, and how the tests' own process ended if there was one."""
+        """Runs to the end. Returns the report on the candidate, and how the tests' own process ended if there was one."""
         try:
             return self._report()
         finally:
-            if self._complaints is not None:
-                self._complaints.close()
+            if self._stderr is not None:
+                self._stderr.close()
 
     def _report(self) -> dict[str, Any]:
         started = time.monotonic()
@@ -207,8 +207,8 @@ class Run:
         workspace = order["mode"] == "workspace"
         for name in order["writes"]:
             before = os.fstat(answers).st_size
-            there = self._scratch.collect(name, answers, order["output"])
-            size = os.fstat(answers).st_size - before if there or not workspace else MISSING
+            exists = self._scratch.collect(name, answers, order["output"])
+            size = os.fstat(answers).st_size - before if exists or not workspace else MISSING
             os.write(answers, size.to_bytes(SIZE_BYTES, "big"))
         if not workspace:  # which goes on in its folder, and ends with this server
             self._scratch.clean()
@@ -217,7 +217,7 @@ class Run:
         """The candidate first. The last one's end is the end of the run."""
         order = self._order
         program, stdin, stdout, stderr, *rest = self._descriptors
-        streams = [stdin, stdout, stderr if self._complaints is None else self._complaints.send]
+        streams = [stdin, stdout, stderr if self._stderr is None else self._stderr.send]
         if order["mode"] == "stdio":
             return [self._fork_compiled(program, streams)]
         if order["mode"] == "interactive":
@@ -235,30 +235,32 @@ class Run:
             language = order["language"]
             task = self._task("tool", policy=f"tool {language}", entry=f"{language}\0{order['entry']}")
             return [self._child(task, [*streams, self._tools.image(language, order["entry"])])]
-        given, answers, *more = rest
+        input_file, answers, *more = rest
         if order["mode"] == "call" and order["launch"]:
             task, descriptors = self._in_runtime("runtime call", streams)
-            return [self._child(task, [*descriptors, given], lines=order["lines"], answers=answers)]
+            return [self._child(task, [*descriptors, input_file], lines=order["lines"], answers=answers)]
         if order["mode"] == "call":
-            task, descriptors = self._task("call", inputs=2), [program, given, *streams]
+            task, descriptors = self._task("call", inputs=2), [program, input_file, *streams]
             return [self._child(task, descriptors, lines=order["lines"], answers=answers)]
         if order["mode"] == "together":
-            task, descriptors = self._task("together", inputs=2), [program, given, *streams, *more]
+            task, descriptors = self._task("together", inputs=2), [program, input_file, *streams, *more]
             return [self._child(task, descriptors, lines=order["lines"], answers=answers)]
-        asked, asks = os.pipe()
-        hears, replies = os.pipe()
+        question_reader, question_writer = os.pipe()
+        answer_reader, answer_writer = os.pipe()
         try:
-            first = self._child(self._task("candidate", inputs=1), [program, *streams, asked, replies])
+            first = self._child(
+                self._task("candidate", inputs=1), [program, *streams, question_reader, answer_writer]
+            )
             task = self._task("tests", policy="tests", inputs=1, factor=TESTS_FACTOR)
-            descriptors = [given, NOTHING, NOTHING, NOTHING, hears, asks]
+            descriptors = [input_file, NOTHING, NOTHING, NOTHING, answer_reader, question_writer]
             try:
-                # Its verdict and, before that, that it heard much.
+                # Its verdict and, before that, that it received much.
                 return [first, self._child(task, descriptors, lines=1 + order["lines"], answers=answers)]
             except OSError:
                 first.end()
                 raise
         finally:
-            for descriptor in (asked, asks, hears, replies):
+            for descriptor in (question_reader, question_writer, answer_reader, answer_writer):
                 os.close(descriptor)
 
     def _fork_executed(self, program: int, streams: list[int]) -> Child:
@@ -276,23 +278,31 @@ class Run:
         return task, [*streams, self._tools.runtime(language)]
 
     def _fork_interactive(
-        self, program: int, streams: list[int], interactor: int, complaints: int
+        self, program: int, streams: list[int], interactor: int, stderr: int
     ) -> list[Child]:
         """The candidate and the tests' interactor, each the other's standard input and output."""
         order = self._order
-        hears, says = os.pipe()
-        asked, asks = os.pipe()
-        # Kept here too: neither side is to notice the other's end before this server does, which tells who was first.
-        self._watch.of_candidate, self._watch.of_interactor = [asked, says], [hears, asks]
+        output_reader, output_writer = os.pipe()
+        input_reader, input_writer = os.pipe()
+        # Kept here too: neither side is to notice the other's end before this server does, which records who was first.
+        self._watch.of_candidate, self._watch.of_interactor = (
+            [input_reader, output_writer],
+            [output_reader, input_writer],
+        )
         try:
-            for each in (hears, says, asked, asks):
+            for each in (output_reader, output_writer, input_reader, input_writer):
                 os.fchmod(each, 0o666)  # by its path, /dev/stdin, it is opened by another user
-            first = self._fork_half(order, "", program, [asked, says, streams[2]])
+            first = self._fork_half(order, "", program, [input_reader, output_writer, streams[2]])
             if first.phase.endswith("C"):
                 return [first]
             try:
-                theirs = {**order, **order["interactor"]}
-                return [first, self._fork_half(theirs, " interactor", interactor, [hears, asks, complaints])]
+                interactor_order = {**order, **order["interactor"]}
+                return [
+                    first,
+                    self._fork_half(
+                        interactor_order, " interactor", interactor, [output_reader, input_writer, stderr]
+                    ),
+                ]
             except OSError:
                 first.end()
                 raise
@@ -367,9 +377,9 @@ class Run:
         return child
 
     def _compile(self, program: int, stderr: int, *, policy: str, order: dict[str, Any]) -> Compiled:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        own_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with child_end:
             task = self._task("compile", policy=policy, inputs=1, entry="", order=order)
-            child = self._child(task, [program, NOTHING, NOTHING, stderr, theirs.fileno()])
+            child = self._child(task, [program, NOTHING, NOTHING, stderr, child_end.fileno()])
         self._watch.until_the_end([child], time.monotonic(), until_ready=True)
-        return Compiled(child, Zygote(ours))
+        return Compiled(child, Zygote(own_end))

@@ -1,4 +1,4 @@
-"""Shuts a freshly forked child in, before a single line of the candidate is read."""
+"""Confines a freshly forked child, before a single line of the candidate is read."""
 
 import ctypes
 import mmap
@@ -133,7 +133,7 @@ class Sandbox:
         self._threads = threads
         self._header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
 
-    def close_in(
+    def enter(
         self, policy: SandboxPolicy, descriptors: int, *, cpu_s: float, memory: int, output: int
     ) -> None:
         """Binds the calling process: limits, identity, files, system calls, in this order.
@@ -153,7 +153,7 @@ class Sandbox:
         self._call("close_range", self._close_range(descriptors, 0x7FFFFFFF, 0))
         policy.system_calls.install()
 
-    def close_in_again(self, policy: SandboxPolicy, descriptors: int) -> None:
+    def enter_again(self, policy: SandboxPolicy, descriptors: int) -> None:
         """Binds a child of a process that is bound already by what a fork does not hand on."""
         self._call("prctl", self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
         self._call("close_range", self._close_range(descriptors, 0x7FFFFFFF, 0))
@@ -203,7 +203,7 @@ class Sandbox:
 def _address_space() -> int:
     """Bytes of address space that the warm interpreter takes before a candidate runs.
 
-    Found by halving the limit under which one more page can be had: there may be no /proc to ask.
+    Found by halving the limit under which one more page can be had: there may be no /proc to read it from.
     """
     page = resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)

@@ -39,12 +39,12 @@ class Scratch:
     def gather(self, ending: str) -> None:
         """Renames the files that end so to 0.o, 1.o and so on, in the order of their names, and removes all others."""
         names = sorted(entry.name for entry in os.scandir(self.path) if entry.name.endswith(ending))
-        for place, name in enumerate(names):
-            os.rename(f"{self.path}/{name}", f"{self.path}/.{place}")  # noqa: PTH104
-        kept = {f".{place}" for place in range(len(names))}
+        for index, name in enumerate(names):
+            os.rename(f"{self.path}/{name}", f"{self.path}/.{index}")  # noqa: PTH104
+        kept = {f".{index}" for index in range(len(names))}
         self._remove(self.path, kept)
-        for place in range(len(names)):
-            os.rename(f"{self.path}/.{place}", f"{self.path}/{place}.o")  # noqa: PTH104
+        for index in range(len(names)):
+            os.rename(f"{self.path}/.{index}", f"{self.path}/{index}.o")  # noqa: PTH104
 
     def _make(self, name: str, mode: int, source: int | None = None) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -66,7 +66,7 @@ class Scratch:
         with contextlib.suppress(OSError):
             os.rmdir(self.programs)  # noqa: PTH106
         head = int.from_bytes(os.pread(source, SIZE_BYTES, 0), "big")
-        place, own = SIZE_BYTES + head, self.path == OWN
+        offset, own = SIZE_BYTES + head, self.path == OWN
         for name, size in json.loads(os.pread(source, head, SIZE_BYTES)):
             if size is None:
                 with contextlib.suppress(OSError):
@@ -86,9 +86,9 @@ class Scratch:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             made = os.open(f"{self.path}/{name}", flags, 0o644)
             try:
-                end = place + size
-                while place < end:
-                    place += os.sendfile(made, source, place, end - place)
+                end = offset + size
+                while offset < end:
+                    offset += os.sendfile(made, source, offset, end - offset)
                 os.fchmod(made, 0o666 if own else 0o444)
             finally:
                 os.close(made)

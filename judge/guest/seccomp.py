@@ -83,7 +83,6 @@ MAKING = [77, 82, 83, 84, 85, 87, 258, 263, 264, 316]
 PRETENDED = [90, 91, 268, 280]
 KILL, PRCTL, TGKILL, PRLIMIT64 = 62, 157, 234, 302
 NOT_IMPLEMENTED = [435, 437]  # clone3 and openat2: their arguments are out of a filter's sight
-MEMFD_CREATE = 319
 MMAP, MAP_HUGETLB = 9, 0x40000
 
 # What pthread_create passes in glibc and in musl, and what Go's runtime passes, bit by bit.
@@ -127,7 +126,7 @@ def _argument(index: int, *, high: bool = False) -> Instruction:
 
 
 def _one_of(index: int, values: list[int]) -> list[Instruction]:
-    tests = [(JEQ, len(values) - place, 0, value) for place, value in enumerate(values)]
+    tests = [(JEQ, len(values) - number, 0, value) for number, value in enumerate(values)]
     return [_argument(index), *tests, (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
 
 
@@ -283,11 +282,11 @@ class Filter:
             message = f"the system call filter knows x86_64 only, this machine is {platform.machine()}"
             raise OSError(errno.ENOSYS, message)
         self._own = [
-            INSTRUCTION.size * (place + 1) - 4  # where its last field is
-            for place, (code, _, _, k) in enumerate(program)
+            INSTRUCTION.size * (index + 1) - 4  # where its last field is
+            for index, (code, _, _, k) in enumerate(program)
             if code == JEQ and k == OWN_PID
         ]
-        self._instructions = bytearray(b"".join(INSTRUCTION.pack(*one) for one in program))
+        self._instructions = bytearray(b"".join(INSTRUCTION.pack(*instruction) for instruction in program))
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._instructions))
         self._program = SockProgram(len(program), address)
         self._pointer = ctypes.byref(self._program)
@@ -296,8 +295,8 @@ class Filter:
     def install(self) -> None:
         """Binds the calling thread (the only one there is, right after the fork) for good."""
         own = os.getpid().to_bytes(4, "little")
-        for place in self._own:
-            self._instructions[place : place + 4] = own
+        for offset in self._own:
+            self._instructions[offset : offset + 4] = own
         if self._syscall(SECCOMP, 1, 0, self._pointer) != 0:
             number = ctypes.get_errno()
             raise OSError(number, f"seccomp: {os.strerror(number)}")

@@ -1,4 +1,4 @@
-"""The fork server: a small warm interpreter that forks sandboxed children for each run and tells what became of them.
+"""The fork server: a small warm interpreter that forks sandboxed children for each run and reports how they ended.
 
 It reads no program, no input and no output: those come as sealed memory files that go straight to a child.
 What it adds is what only a parent inside the sandbox can know: a child's own CPU time, peak memory and end.
@@ -18,7 +18,7 @@ import sys
 from typing import Any
 
 from alpharay.judge.guest import candidate, furnish
-from alpharay.judge.guest.child import Lives
+from alpharay.judge.guest.child import ChildTasks
 from alpharay.judge.guest.native import Tools
 from alpharay.judge.guest.run import CompiledProgramCache, Run, runs
 from alpharay.judge.guest.sandbox import (
@@ -43,7 +43,7 @@ USUAL = (
     "abc bisect collections collections.abc contextlib copy enum functools heapq io itertools json math operator random "
     "re string threading time traceback types typing"
 )
-# By these, libraries for numbers are told how many threads to start.
+# By these, numerical libraries are configured to start one thread.
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 MOST_FILES = 250  # the kernel's own bound is 253
 SETTINGS_BYTES = 1 << 18
@@ -53,10 +53,10 @@ CHILDS = 8  # descriptors below are a child's
 class _Forked(BaseException):
     """Raised in a new zygote: what it is to do once the server's own frames are gone from its stack."""
 
-    def __init__(self, channel: socket.socket, lives: Lives) -> None:
+    def __init__(self, channel: socket.socket, child_tasks: ChildTasks) -> None:
         super().__init__()
         self.channel = channel
-        self.live = lives.live
+        self.run_child = child_tasks.run
 
 
 def main() -> None:
@@ -68,13 +68,13 @@ def main() -> None:
     try:
         _serve(*sys.argv[2:])
     except _Forked as forked:
-        channel, live = forked.channel, forked.live
+        channel, run_child = forked.channel, forked.run_child
     else:
         return
-    # A candidate runs on top of this frame, and may look down: what the server was told stood in those that have ended.
+    # A candidate runs on top of this frame, and may inspect those below: the server's settings stood in frames that have ended.
     candidate.hide_ours()
     candidate.settle_in()
-    serve_forks(channel, live)
+    serve_forks(channel, run_child)
 
 
 def _serve(scratch: str, uid: str = "") -> None:
@@ -99,24 +99,24 @@ def _serve(scratch: str, uid: str = "") -> None:
         # Of one core, as all that is judged: threads would not outlive the fork to a candidate.
         os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     candidate.prepare()
-    lives, cache = Lives(sandbox, policy, tools), CompiledProgramCache()
+    child_tasks, cache = ChildTasks(sandbox, policy, tools), CompiledProgramCache()
     furnish.prepare()
-    usual = _zygote(lives, control)
+    usual = _zygote(child_tasks, control)
     for module in more_modules:
         __import__(module)
     from alpharay.judge.guest.code_tests import apart
 
-    lives.apart = apart
+    child_tasks.apart = apart
     apart.rehearse()
     furnish.prepare(more=True)
     candidate.settle()
-    more = _zygote(lives, control, usual)
+    more = _zygote(child_tasks, control, usual)
     most = more
     if preloaded:
         for module in preloaded:
             importlib.import_module(module)
         candidate.settle()
-        most = _zygote(lives, control, usual, more)
+        most = _zygote(child_tasks, control, usual, more)
     control.send(json.dumps({"ready": os.getpid()}).encode())
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, MOST_FILES)
@@ -146,19 +146,19 @@ def _forget_ignored_signals() -> None:
             signal.signal(number, default)
 
 
-def _zygote(lives: Lives, *ours_alone: socket.socket | Zygote) -> Zygote:
+def _zygote(child_tasks: ChildTasks, *ours_alone: socket.socket | Zygote) -> Zygote:
     """Starts the process from which all children come: a copy of this one as it is now, that ends with it.
 
     ours_alone: what it closes first.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    own_end, zygote_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        for each in (ours, *ours_alone):
+        for each in (own_end, *ours_alone):
             each.close()
-        raise _Forked(theirs, lives)
-    theirs.close()
-    return Zygote(ours)
+        raise _Forked(zygote_end, child_tasks)
+    zygote_end.close()
+    return Zygote(own_end)
 
 
 def _policies(settings: dict[str, Any], scratch: Scratch) -> tuple[dict[str, SandboxPolicy], Tools | None]:

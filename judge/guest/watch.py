@@ -12,21 +12,21 @@ from typing import Any
 
 from alpharay.judge.guest.child import Child
 from alpharay.judge.guest.code_tests.account import WAITED
-from alpharay.judge.guest.complaints import Complaints
 from alpharay.judge.guest.scratch import Scratch
+from alpharay.judge.guest.stderr_capture import StderrCapture
 from alpharay.judge.guest.zygote import MESSAGE_BYTES
 
-# What the host says while a run is made.
+# Messages of the host while a run is under way.
 HANGS, STILL_BUSY, TOO_LARGE = b'{"hangs": true}', b'{"hangs": false}', b"memory "
-# A program that waits for a busy machine does not hang. Only the host can tell, and is asked, about this often, at times
+# A program that waits for a busy machine does not hang. Only the host can decide, and is asked, about this often, at times
 # that a program cannot foresee; past this many times the hang guard it is ended in any case.
 ASK_S, PATIENCE = 0.5, 10
 # A program that runs for so long has its memory watched by the host, which can see it.
 WATCH_AFTER_S = 0.03
 # How often the files of a workspace are counted.
 LOOK_S = 0.05
-# How long a tests' process may take to tell whether it waits for the candidate.
-TELLS_S = 3.0
+# How long a tests' process may take to answer whether it waits for the candidate.
+ANSWERS_S = 3.0
 
 
 class Watch:
@@ -38,11 +38,11 @@ class Watch:
     """
 
     def __init__(
-        self, order: dict[str, Any], control: socket.socket, complaints: Complaints | None, scratch: Scratch
+        self, order: dict[str, Any], control: socket.socket, stderr: StderrCapture | None, scratch: Scratch
     ) -> None:
         self._order = order
         self._control = control
-        self._complaints = complaints
+        self._stderr = stderr
         self._scratch = scratch
         self.ended = "exit"
         self.marks: list[float] = []
@@ -64,8 +64,8 @@ class Watch:
         poll.register(self._control, select.POLLIN)
         for child in children:
             poll.register(child.handle, select.POLLIN)
-        if self._complaints is not None:
-            poll.register(self._complaints.receive, select.POLLIN)
+        if self._stderr is not None:
+            poll.register(self._stderr.receive, select.POLLIN)
         subject = children[0]
         # Answers are timed one by one; other reports wait for the end.
         reading = until_ready or self._order["mode"] == "call"
@@ -93,10 +93,10 @@ class Watch:
                 self.ended = self._who_hangs(children)
                 return
             if now >= ask_at:
-                self._tell("hanging", now - started, children)
+                self._notify_host("hanging", now - started, children)
                 ask_at = now + ASK_S * (0.5 + int.from_bytes(os.urandom(2)) / 65536)
             if now >= watch_at:
-                self._tell("watch", subject.pid, [subject])
+                self._notify_host("watch", subject.pid, [subject])
                 watch_at = math.inf
             wait = min(*left, ask_at - now, watch_at - now)
             if makes_files:
@@ -115,8 +115,8 @@ class Watch:
                     self._interactor_gone = True
                     poll.unregister(descriptor)
                     close_all(self.of_interactor)
-                if self._complaints is not None and descriptor == self._complaints.receive:
-                    self._complaints.drain()
+                if self._stderr is not None and descriptor == self._stderr.receive:
+                    self._stderr.drain()
                 elif descriptor == self._control.fileno():
                     message = self._control.recv(MESSAGE_BYTES)
                     if message == STILL_BUSY:
@@ -141,12 +141,12 @@ class Watch:
             return False
         return bool(children[1].exit_code() == self._order["interactor"]["accepts"])
 
-    def _tell(self, what: str, value: float, children: list[Child]) -> None:
-        message = json.dumps({"run": self._order["run"], what: value}).encode()
+    def _notify_host(self, key: str, value: float, children: list[Child]) -> None:
+        message = json.dumps({"run": self._order["run"], key: value}).encode()
         socket.send_fds(self._control, [message], [child.handle for child in children])
 
     def _who_hangs(self, children: list[Child]) -> str:
-        """Whoever owes an answer: a tests' process tells, when it is asked, whether it waits for the candidate."""
+        """The side that owes an answer: a tests' process exits, on SIGUSR1, with whether it waits for the candidate."""
         if len(children) == 1:
             return "wall"
         if self._order["mode"] == "interactive":
@@ -157,8 +157,8 @@ class Watch:
             signal.pidfd_send_signal(tests.handle, signal.SIGUSR1)
         poll = select.poll()
         poll.register(tests.handle, select.POLLIN)
-        poll.poll(math.ceil(TELLS_S * 1000))
-        # One that cannot even tell, in a step of its own that takes so long, does not wait.
+        poll.poll(math.ceil(ANSWERS_S * 1000))
+        # One that cannot answer, in a step of its own that takes so long, does not wait.
         code = tests.exit_code()
         return "wall" if code == WAITED else "tests"
 
@@ -169,7 +169,7 @@ class Watch:
         """
         new = subject.lines - len(self.marks) if self._order["mode"] == "call" else 0
         before = self.marks[-1] if self.marks else 0.0
-        self.marks += [before + (used - before) * (place + 1) / new for place in range(new)]
+        self.marks += [before + (used - before) * (index + 1) / new for index in range(new)]
         return new > 0
 
 

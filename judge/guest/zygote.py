@@ -27,7 +27,7 @@ class Zygote:
         self._channel = channel
 
     def fork(self, task: tuple[Any, ...], descriptors: Sequence[int]) -> int:
-        """The number of a new process that lives by this task. Raises OSError, also when the zygote has ended."""
+        """The id of a new process that runs this task. Raises OSError, also when the zygote has ended."""
         socket.send_fds(self._channel, [marshal.dumps(task)], list(descriptors))
         answer = self._channel.recv(8)
         if not answer:
@@ -42,8 +42,8 @@ class Zygote:
         self._channel.close()
 
 
-def serve_forks(channel: socket.socket, live: Callable[[bytes, list[int]], NoReturn]) -> NoReturn:
-    """Forks a child for each message until the other end is closed. live: what a child does with it."""
+def serve_forks(channel: socket.socket, run_child: Callable[[bytes, list[int]], NoReturn]) -> NoReturn:
+    """Forks a child for each message until the other end is closed. run_child: what a child does with it."""
     room = socket.CMSG_SPACE(MOST_DESCRIPTORS * 4)
     fork, flags = _libc.syscall, FORK_FLAGS
     while True:
@@ -55,7 +55,7 @@ def serve_forks(channel: socket.socket, live: Callable[[bytes, list[int]], NoRet
         # children would be ours, not the server's. There are no threads here.
         number = fork(CLONE, flags, 0, 0, 0, 0)
         if number == 0:
-            live(message, descriptors)
+            run_child(message, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         channel.send((number if number > 0 else -ctypes.get_errno()).to_bytes(8, "little", signed=True))

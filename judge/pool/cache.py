@@ -16,16 +16,16 @@ MOST_BYTES = 64 << 20
 _OVERHEAD = 1600
 
 
-def digest(source: str | None, *asked: object) -> bytes:
-    """A key for a program (None: there is none) and what is asked of it, in a few bytes whatever its length."""
-    text = repr((source is None, *asked)) + "\0" + (source or "")
+def digest(source: str | None, *options: object) -> bytes:
+    """A key for a program (None: there is none) and the options of its run, in a few bytes whatever its length."""
+    text = repr((source is None, *options)) + "\0" + (source or "")
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-class Repeats(Generic[Answer]):
-    """What is known about programs, for as long as somebody holds their tests; of it, the latest within a bound.
+class ResultCache(Generic[Answer]):
+    """Results of programs, for as long as their tests are referenced: the latest within a bound.
 
-    Tests are told apart by identity: a request parses its tests once and samples many programs for them, and
+    Tests are compared by identity: a request parses its tests once and samples many programs for them, and
     comparing large tests by content would cost more than it saves.
     """
 
@@ -39,10 +39,10 @@ class Repeats(Generic[Answer]):
         return len(self._sizes)
 
     def get(self, tests: Tests, key: bytes) -> Answer | None:
-        found = self._known.get(id(tests), {}).get(key)
-        if found is not None:
+        answer = self._known.get(id(tests), {}).get(key)
+        if answer is not None:
             self._sizes.move_to_end((id(tests), key))
-        return found
+        return answer
 
     def put(self, tests: Tests, key: bytes, answer: Answer) -> None:
         if id(tests) not in self._known:
@@ -54,25 +54,25 @@ class Repeats(Generic[Answer]):
         self._resize((id(tests), key), _OVERHEAD)
 
     def weigh(self, tests: Tests, key: bytes, verdict: Verdict) -> None:
-        """Takes account of a verdict that has come in, if its answer is still known."""
-        place = (id(tests), key)
-        if place in self._sizes:
+        """Counts the size of a verdict that has arrived, if its answer is still cached."""
+        entry = (id(tests), key)
+        if entry in self._sizes:
             texts = (verdict.detail, verdict.stdout, *verdict.outputs)
-            self._resize(place, _OVERHEAD + sum(map(sys.getsizeof, texts)))
+            self._resize(entry, _OVERHEAD + sum(map(sys.getsizeof, texts)))
 
     def drop(self, tests: Tests, key: bytes) -> None:
         self._remove((id(tests), key))
 
-    def _resize(self, place: tuple[int, bytes], size: int) -> None:
-        self.bytes += size - self._sizes.get(place, 0)
-        self._sizes[place] = size
+    def _resize(self, entry: tuple[int, bytes], size: int) -> None:
+        self.bytes += size - self._sizes.get(entry, 0)
+        self._sizes[entry] = size
         while self.bytes > self._most and len(self._sizes) > 1:
             self._remove(next(iter(self._sizes)))
 
-    def _remove(self, place: tuple[int, bytes]) -> None:
-        if place in self._sizes:
-            self.bytes -= self._sizes.pop(place)
-            del self._known[place[0]][place[1]]
+    def _remove(self, entry: tuple[int, bytes]) -> None:
+        if entry in self._sizes:
+            self.bytes -= self._sizes.pop(entry)
+            del self._known[entry[0]][entry[1]]
 
     def _forget(self, number: int) -> None:
         for key in self._known[number]:

@@ -19,7 +19,7 @@ from alpharay.judge.problem import CallCase, CallTests
 from alpharay.judge.sandbox.order import Ended, Order, Runner
 from alpharay.judge.sandbox.toolchains.tools import FOLDER
 from alpharay.judge.verdict import VerdictKind
-from alpharay.judge.verdicts import Failure, JudgeFault, failure_of, said_in
+from alpharay.judge.verdicts import Failure, JudgeFault, failure_of, message_in
 
 # Integers from here on are no exact numbers of JavaScript's, and are given to it as BigInt.
 _UNSAFE = 1 << 53
@@ -30,7 +30,7 @@ _PERHAPS_SPECIAL = re.compile(r"NaN|Infinity|\d{16}")
 async def run_calls(
     runner: Runner, job: Job, tests: CallTests, source: bytes, binary: Binary | None, tally: Tally
 ) -> None:
-    """Tells the tally how each case went. binary: the program for its language's runtime; None: it is Python.
+    """Adds each case to the tally. binary: the program for its language's runtime; None: it is Python.
 
     Raises JudgeFault, RunRefused and WorkerDied.
     """
@@ -39,7 +39,7 @@ async def run_calls(
         mode="call",
         program=source if binary is None else b"",
         preamble=preamble_of(tests),
-        given=b"".join((_python_case if binary is None else _javascript_case)(case) for case in tests.cases),
+        input=b"".join((_python_case if binary is None else _javascript_case)(case) for case in tests.cases),
         limits=limits,
         entry=tests.entry_point,
     )
@@ -85,8 +85,8 @@ async def run_calls(
         elif failure.kind in (VerdictKind.MEMORY_LIMIT, VerdictKind.OUTPUT_LIMIT):
             tally.failed(start - 1, failure)
         # A program that dies while it is loaded would die again for every case.
-        goes_on = failure.kind is VerdictKind.RUNTIME_ERROR or (job.every_case and not job.observe)
-        if "R" not in ended.phase or not goes_on or patience.over:
+        continues = failure.kind is VerdictKind.RUNTIME_ERROR or (job.every_case and not job.observe)
+        if "R" not in ended.phase or not continues or patience.over:
             return
         start += 1
 
@@ -129,7 +129,7 @@ def _without_special(value: Any, path: list[str | int], special: list[tuple[list
     if isinstance(value, dict):
         return {key: _without_special(item, [*path, key], special) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_special(item, [*path, place], special) for place, item in enumerate(value)]
+        return [_without_special(item, [*path, index], special) for index, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         special.append((path, "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"))
         return None
@@ -163,7 +163,7 @@ def _unlike(answer: bytes, case: CallCase, tests: CallTests, language: str) -> F
         if compare.same_wide_value(case.output, text, tolerance, strict_types=strict, one_number=one_number):
             return None
         return Failure(VerdictKind.WRONG_ANSWER, "returned a value with very large integers")
-    said = said_in(text)
+    message = message_in(text)
     if kind == b"N":
-        return Failure(VerdictKind.WRONG_ANSWER, f"returned what is no JSON value: {said}")
-    return Failure.by_error(said)
+        return Failure(VerdictKind.WRONG_ANSWER, f"returned what is no JSON value: {message}")
+    return Failure.by_error(message)

@@ -1,7 +1,7 @@
 """Whether what a candidate printed is right: by comparison, or by the tests' own checker in the sandbox.
 
 A checker may fail in any way, and a candidate may bring that about by what it prints: that is never the candidate's
-verdict, but a fault told as such.
+verdict, but an error of the tests, reported as `judge_error`.
 """
 
 import math
@@ -13,6 +13,7 @@ from alpharay.judge.checkers import ANSWER, FEEDBACK, INPUT, JUDGE_MESSAGE, OUTP
 from alpharay.judge.compile.compiling import Binaries, Binary, Files
 from alpharay.judge.guest.candidate import CRASHED
 from alpharay.judge.guest.scratch import SIZE_BYTES
+from alpharay.judge.pool.job import case_prefix
 from alpharay.judge.problem import StdioCase, StdioTests
 from alpharay.judge.sandbox.order import Ended, Order, Runner
 from alpharay.judge.verdict import VerdictKind
@@ -22,7 +23,7 @@ from alpharay.judge.verdicts import Failure, JudgeFault, beyond_limits, signal_n
 _WRONG = {1: "", 2: "presentation error: ", 4: "presentation error: ", 8: "unexpected end of output: "}
 _FAILED, _POINTS = 3, 7
 _ACCEPTED, _REFUSED = 42, 43  # of validators of the Kattis form
-_MOST_SAID = 600
+_LONGEST_MESSAGE = 600
 _MISSING_HEADER = re.compile(r"fatal error: (\S+): No such file or directory")
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 
@@ -35,30 +36,29 @@ class Checking:
     tests: StdioTests
     binaries: Binaries
 
-    async def wrong(self, place: int, stdout: bytes) -> Failure | None:
+    async def wrong(self, index: int, stdout: bytes) -> Failure | None:
         """Why the output is not right for that case; None: it is. Raises JudgeFault, RunRefused and WorkerDied."""
-        case = self.tests.cases[place]
+        case = self.tests.cases[index]
         if self.tests.checker is None:
             same = compare.same_output(case.output, stdout, self.tests.float_tolerance, self.tests.comparison)
             return None if same else Failure(VerdictKind.WRONG_ANSWER, f"printed {excerpt(stdout)}")
-        where = f"case {place + 1} of {len(self.tests.cases)}: " if len(self.tests.cases) > 1 else ""
         try:
             ended = await self._run(self.tests.checker, case, stdout)
-            said = decided(self.tests.checker, ended, "checker")
+            complaint = decided(self.tests.checker, ended, "checker")
         except JudgeFault as fault:
-            raise JudgeFault(f"{where}{fault}") from None
-        return None if said is None else Failure(VerdictKind.WRONG_ANSWER, said)
+            raise JudgeFault(f"{case_prefix(index, len(self.tests.cases))}{fault}") from None
+        return None if complaint is None else Failure(VerdictKind.WRONG_ANSWER, complaint)
 
     async def _run(self, checker: JudgeProgram, case: StdioCase, stdout: bytes) -> Ended:
-        given, answer = encoded(case.input), encoded(case.output)
+        input_bytes, answer = encoded(case.input), encoded(case.output)
         writes: tuple[str, ...] = ()
         if checker.style == "kattis":
             arguments = (INPUT, ANSWER, "", *checker.arguments)
-            files: Files = ((INPUT, given), (ANSWER, answer))
+            files: Files = ((INPUT, input_bytes), (ANSWER, answer))
             writes, stdin = FEEDBACK, stdout
         else:
             arguments = (INPUT, OUTPUT, ANSWER, *checker.arguments)
-            files = ((INPUT, given), (OUTPUT, stdout), (ANSWER, answer))
+            files = ((INPUT, input_bytes), (OUTPUT, stdout), (ANSWER, answer))
             stdin = b""
         binary = await compiled(self.runner, checker, self.binaries, "checker")
         if binary is None:  # what a compiled one includes is in it
@@ -67,7 +67,7 @@ class Checking:
             mode="checker",
             program=encoded(checker.source) if binary is None else b"",
             binary=None if binary is None else binary.descriptor,
-            given=stdin,
+            input=stdin,
             limits=checker.limits,
             files=files,
             writes=writes,
@@ -102,55 +102,57 @@ def excerpt(stdout: bytes) -> str:
 
 def require_decision(program: JudgeProgram, ended: Ended, role: str) -> None:
     """Raises JudgeFault where the tests' own program did not end by itself with an exit code of its choice."""
-    said = ended.stderr.decode("utf-8", "replace").strip()
+    stderr = ended.stderr.decode("utf-8", "replace").strip()
     if "C" in ended.phase:
-        raise JudgeFault(f"the {role} of the tests does not compile: {said[-_MOST_SAID:]}")
+        raise JudgeFault(f"the {role} of the tests does not compile: {stderr[-_LONGEST_MESSAGE:]}")
     if ended.phase[-1:] not in ("R", "L"):
-        raise JudgeFault(f"the {role} of the tests could not be started: {said[-_MOST_SAID:] or ended.ended}")
+        raise JudgeFault(
+            f"the {role} of the tests could not be started: {stderr[-_LONGEST_MESSAGE:] or ended.ended}"
+        )
     beyond = beyond_limits(ended, ended.cpu_s, program.limits)
     if beyond is not None:
         raise JudgeFault(f"the {role} of the tests failed: {beyond.kind}, {beyond.detail}")
     if ended.code == CRASHED:
-        said, _, name = said.rpartition("\0")
-        missing = _MISSING_MODULE.match(said.rpartition("\n")[2])
+        stderr, _, name = stderr.rpartition("\0")
+        missing = _MISSING_MODULE.match(stderr.rpartition("\n")[2])
         if missing and name == "ModuleNotFoundError":
             raise JudgeFault(_missing(role, missing[1]))
-        raise JudgeFault(f"the {role} of the tests failed with {name[:60]}{_shown(program, said)}")
+        raise JudgeFault(f"the {role} of the tests failed with {name[:60]}{_shown(program, stderr)}")
     if ended.code < 0 or ended.ended != "exit":
         how = f"killed by {signal_name(-ended.code)}" if ended.code < 0 else ended.ended
-        raise JudgeFault(f"the {role} of the tests failed: {how}{_shown(program, said)}")
+        raise JudgeFault(f"the {role} of the tests failed: {how}{_shown(program, stderr)}")
 
 
 def decided(checker: JudgeProgram, ended: Ended, role: str) -> str | None:
-    """Why the output is wrong; None: it is right. role: as what it is told of. Raises JudgeFault."""
+    """Why the output is wrong; None: it is right. role: what messages call it. Raises JudgeFault."""
     require_decision(checker, ended, role)
     if checker.style == "kattis":
         texts = (content.decode("utf-8", "replace").strip() for content in written(ended.answers))
         files = dict(zip(FEEDBACK, texts, strict=False))
         team = files.get(TEAM_MESSAGE, "")
-        said = f"{team}\n{files.get(JUDGE_MESSAGE, '')}".strip() if checker.public else team
+        complaint = f"{team}\n{files.get(JUDGE_MESSAGE, '')}".strip() if checker.public else team
         if ended.code == _ACCEPTED:
             return None
         if ended.code == _REFUSED:
-            return said[:_MOST_SAID] or f"refused by the {role}"
+            return complaint[:_LONGEST_MESSAGE] or f"refused by the {role}"
         raise JudgeFault(
             f"the {role} of the tests ended with {ended.code}; validators of the kattis style end with "
             f"{_ACCEPTED} or {_REFUSED}{_shown(checker, ended.stderr.decode('utf-8', 'replace'))}"
         )
-    message = ended.stderr.decode("utf-8", "replace").strip()
-    said = message[:_MOST_SAID] if checker.public else ""
+    stderr = ended.stderr.decode("utf-8", "replace").strip()
+    complaint = stderr[:_LONGEST_MESSAGE] if checker.public else ""
     if ended.code == 0:
         return None
     if ended.code in _WRONG:
-        return _WRONG[ended.code] + (said or f"refused by the {role}")
+        return _WRONG[ended.code] + (complaint or f"refused by the {role}")
     if ended.code == _POINTS:
-        points = _points(message)
+        points = _points(stderr)
         return None if points >= checker.full_points else f"{points:g} of {checker.full_points:g} points"
     known = (
         "said that it cannot decide (exit code 3)" if ended.code == _FAILED else f"ended with {ended.code}"
     )
     raise JudgeFault(
-        f"the {role} of the tests {known}; those of the testlib style end with 0, 1, 2 or 7{_shown(checker, message)}"
+        f"the {role} of the tests {known}; those of the testlib style end with 0, 1, 2 or 7{_shown(checker, stderr)}"
     )
 
 
@@ -174,13 +176,13 @@ def _missing(role: str, name: str) -> str:
     )
 
 
-def _shown(program: JudgeProgram, said: str) -> str:
+def _shown(program: JudgeProgram, message: str) -> str:
     """Its own words, which may quote the expected answer."""
-    said = said.strip()
-    if not said:
+    message = message.strip()
+    if not message:
         return ""
     return (
-        f": {said[-_MOST_SAID:]}"
+        f": {message[-_LONGEST_MESSAGE:]}"
         if program.public
         else ' (what it says is kept back; "public": true shows it)'
     )

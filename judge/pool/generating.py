@@ -41,7 +41,7 @@ ATTEMPTS = 3
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What makes tests. commands: the generator's command lines, one an input. references: languages and programs that are
-    right; the first one's outputs count, and each other must agree. checker: how that is said; None: equal tokens.
+    right; the first one's outputs count, and each other must agree. checker: what decides whether they agree; None: equal tokens.
     """
 
     generator: JudgeProgram
@@ -99,7 +99,9 @@ class Generating:
         """Inputs and outputs. Raises CannotGenerate, and SandboxUnavailable."""
         kept = None if self.cache is None else self.cache / f"{_digest(recipe)}.json"
         if kept is not None and kept.is_file():
-            return [(given, output) for given, output in json.loads(kept.read_text(encoding="utf-8"))]
+            return [
+                (input_text, output) for input_text, output in json.loads(kept.read_text(encoding="utf-8"))
+            ]
         for language in sorted(recipe.languages):
             if not LANGUAGES[language].compiled:
                 continue
@@ -143,30 +145,30 @@ async def generate(
     Raises CannotGenerate where none are left or the references disagree, JudgeFault, WorkerDied and RunRefused.
     """
     inputs: dict[str, None] = {}
-    said = ""
+    complaint = ""
     for command in recipe.commands:
         made = await _run(worker, recipe.generator, command, b"", binaries, "generator")
-        said = _why(made, GENERATOR_LIMITS) or said
+        complaint = _why(made, GENERATOR_LIMITS) or complaint
         if _why(made, GENERATOR_LIMITS) is not None:
             left_out["the generator failed"] += 1
             continue
         if recipe.validator is not None:
-            seen = await _run(worker, recipe.validator, (), made.stdout, binaries, "validator")
-            refused = _why(seen, GENERATOR_LIMITS)
+            validation = await _run(worker, recipe.validator, (), made.stdout, binaries, "validator")
+            refused = _why(validation, GENERATOR_LIMITS)
             if refused is not None:
-                said = refused
+                complaint = refused
                 left_out["the validator refused the input"] += 1
                 continue
         inputs[made.stdout.decode("utf-8", "replace")] = None
     if not inputs:
-        raise CannotGenerate("its generator gives no valid input", said[:200])
+        raise CannotGenerate("its generator gives no valid input", complaint[:200])
     cases = []
-    for given in inputs:
-        output = await _output(worker, recipe, given, binaries)
+    for input_text in inputs:
+        output = await _output(worker, recipe, input_text, binaries)
         if output is None:
             left_out["the correct submissions fail or disagree"] += 1
         else:
-            cases.append((given, output))
+            cases.append((input_text, output))
     if not cases:
         raise CannotGenerate("its correct submissions fail or disagree on every input")
     return cases
@@ -176,7 +178,7 @@ async def _run(
     worker: Worker,
     program: JudgeProgram,
     arguments: tuple[str, ...],
-    given: bytes,
+    stdin: bytes,
     binaries: Binaries,
     role: str,
 ) -> Ended:
@@ -189,7 +191,7 @@ async def _run(
         if binary is not None
         else f"import random\nrandom.seed({' '.join(arguments)!r})\n".encode(),
         binary=None if binary is None else binary.descriptor,
-        given=given,
+        input=stdin,
         limits=GENERATOR_LIMITS,
         files=beside(program) if binary is None else (),
         arguments=arguments,
@@ -207,12 +209,12 @@ def _why(ended: Ended, limits: Limits) -> str | None:
     return None if ended.code == 0 else last_line(ended.stderr) or f"exit code {ended.code}"
 
 
-async def _output(worker: Worker, recipe: Recipe, given: str, binaries: Binaries) -> str | None:
+async def _output(worker: Worker, recipe: Recipe, input_text: str, binaries: Binaries) -> str | None:
     """What the first reference prints; None: it fails, or another disagrees. Raises JudgeFault."""
     output: str | None = None
     for language, program in recipe.references:
         tests = StdioTests(
-            (StdioCase(given, output or ""),), checker=None if output is None else recipe.checker
+            (StdioCase(input_text, output or ""),), checker=None if output is None else recipe.checker
         )
         job = Job(
             tests=tests,
@@ -231,7 +233,7 @@ async def _output(worker: Worker, recipe: Recipe, given: str, binaries: Binaries
             output = verdict.captured.stdout if verdict.captured else ""
     if output is not None and recipe.checker is not None and len(recipe.references) == 1:
         # Its own output must be one that the checker accepts.
-        checked = StdioTests((StdioCase(given, output),), checker=recipe.checker)
+        checked = StdioTests((StdioCase(input_text, output),), checker=recipe.checker)
         if await Checking(worker, checked, binaries).wrong(0, encoded(output)) is not None:
             return None
     return output

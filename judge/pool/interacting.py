@@ -1,7 +1,7 @@
 """Interactive problems: the candidate talks with a program of the tests', and both are in sandboxes of their own.
 
 The interactor decides, unless the candidate fails by itself first. Where both wait, that is the candidate's
-`time_limit`; an interactor that fails by itself is a fault told as such.
+`time_limit`; an interactor that fails by itself is an error of the tests, reported as `judge_error`.
 """
 
 import re
@@ -13,6 +13,7 @@ from alpharay.judge.compile.compiling import Binary
 from alpharay.judge.guest.candidate import CRASHED
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool.checking import Checking, beside, compiled, decided, encoded, written
+from alpharay.judge.pool.job import case_prefix
 from alpharay.judge.problem import StdioCase
 from alpharay.judge.sandbox.order import Ended, Interactor, Order
 from alpharay.judge.verdict import VerdictKind
@@ -29,7 +30,7 @@ _LEFT_BY_RUNTIMES = re.compile(
 
 async def talk(
     checking: Checking,
-    place: int,
+    index: int,
     source: bytes,
     binary: Binary | None,
     limits: Limits,
@@ -38,27 +39,26 @@ async def talk(
 ) -> tuple[Ended, Failure | None]:
     """One case: how the candidate's run ended, and why it failed. Raises JudgeFault, RunRefused and WorkerDied."""
     tests = checking.tests
-    interactor, case = tests.interactor, tests.cases[place]
+    interactor, case = tests.interactor, tests.cases[index]
     assert interactor is not None
-    where = f"case {place + 1} of {len(tests.cases)}: " if len(tests.cases) > 1 else ""
     try:
-        theirs = await compiled(checking.runner, interactor, checking.binaries, ROLE)
-        order = _order(interactor, theirs, case, source, binary, limits, preamble)
+        interactor_binary = await compiled(checking.runner, interactor, checking.binaries, ROLE)
+        order = _order(interactor, interactor_binary, case, source, binary, limits, preamble)
         if binary is not None and launch:
             order = replace(order, launch=launch, language=binary.language, file=binary.file)
         ended = await checking.runner.run(order)
         failure = _failure(interactor, ended, limits)
     except JudgeFault as fault:
-        raise JudgeFault(f"{where}{fault}") from None
+        raise JudgeFault(f"{case_prefix(index, len(tests.cases))}{fault}") from None
     if failure is None and tests.checker is not None:
         # What it wrote into its output file is what there is to check.
-        failure = await checking.wrong(place, written(ended.answers)[0])
+        failure = await checking.wrong(index, written(ended.answers)[0])
     return ended, failure
 
 
 def _order(
     interactor: JudgeProgram,
-    theirs: Binary | None,
+    interactor_binary: Binary | None,
     case: StdioCase,
     source: bytes,
     binary: Binary | None,
@@ -72,14 +72,14 @@ def _order(
         program=source if binary is None else b"",
         preamble=preamble if binary is None else b"",
         binary=None if binary is None else binary.descriptor,
-        given=b"",
+        input=b"",
         limits=limits,
-        files=files if theirs is not None else (*files, *beside(interactor)),
+        files=files if interactor_binary is not None else (*files, *beside(interactor)),
         writes=FEEDBACK if kattis else (OUTPUT,),
         arguments=(*((INPUT, ANSWER, "") if kattis else (INPUT, OUTPUT, ANSWER)), *interactor.arguments),
         interactor=Interactor(
-            program=encoded(interactor.source) if theirs is None else b"",
-            binary=None if theirs is None else theirs.descriptor,
+            program=encoded(interactor.source) if interactor_binary is None else b"",
+            binary=None if interactor_binary is None else interactor_binary.descriptor,
             limits=interactor.limits,
             accepts=ACCEPTS[interactor.style],
         ),
@@ -97,8 +97,8 @@ def _failure(interactor: JudgeProgram, ended: Ended, limits: Limits) -> Failure 
             f"the {ROLE} of the tests failed: it used up its time, {interactor.limits.cpu_s:g} s"
         )
     if "C" in ended.tests_phase:
-        said = ended.tests_stderr.decode("utf-8", "replace").strip()
-        raise JudgeFault(f"the {ROLE} of the tests does not compile: {said[-600:]}")
+        stderr = ended.tests_stderr.decode("utf-8", "replace").strip()
+        raise JudgeFault(f"the {ROLE} of the tests does not compile: {stderr[-600:]}")
     if ended.ended == "wall":
         wall = f"{ended.wall_s:.1f} s passed, {ended.cpu_s:.2f} s of CPU time used"
         waits = (
@@ -108,12 +108,14 @@ def _failure(interactor: JudgeProgram, ended: Ended, limits: Limits) -> Failure 
     own = _own(ended, limits)
     if own is not None:
         return own
-    theirs = _as_run(ended)
+    interactor_run = _as_run(ended)
     name = ended.tests_stderr.rpartition(b"\0")[2].decode("utf-8", "replace")
-    # It hears of the candidate's end from its end alone, whatever the candidate closes before.
-    if ended.first and ((theirs.code == CRASHED and name in _LEFT) or theirs.code == -signal.SIGPIPE):
+    # The end of input reaches it only when the candidate has ended, whatever that closes before.
+    if ended.first and (
+        (interactor_run.code == CRASHED and name in _LEFT) or interactor_run.code == -signal.SIGPIPE
+    ):
         return Failure(VerdictKind.WRONG_ANSWER, f"it ended before the {ROLE} had what it needs")
-    wrong = decided(interactor, theirs, ROLE)
+    wrong = decided(interactor, interactor_run, ROLE)
     return None if wrong is None else Failure(VerdictKind.WRONG_ANSWER, wrong)
 
 

@@ -14,8 +14,8 @@ from alpharay.judge.workspace.repo import PATCH, RepoTests, patch_in
 class Job:
     """One candidate to judge. every_case: go on after a failed case, to count all that pass.
 
-    observe: outputs are told instead of compared; a program that ran out of time is not run any further.
-    capture: the verdict tells all of what the last run printed.
+    observe: outputs are reported instead of compared; a program that ran out of time is not run any further.
+    capture: the verdict carries all that the last run printed.
     """
 
     tests: Tests
@@ -41,6 +41,11 @@ def submission(tests: Tests, completion: str | Program, language: str) -> Progra
         patch = patch_in(completion)
         return None if patch is None else Program(patch, fenced=True)
     return program_of(completion, language)
+
+
+def case_prefix(index: int, total: int) -> str:
+    """Which case a message is about, where there are several. index: from 0."""
+    return f"case {index + 1} of {total}: " if total > 1 else ""
 
 
 def preamble_of(tests: StdioTests | CallTests | CodeTests) -> bytes:

@@ -6,7 +6,7 @@ from alpharay.judge.compile.compiling import Binaries, Binary, address_space
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
 from alpharay.judge.pool.calling import run_calls
-from alpharay.judge.pool.checking import Checking
+from alpharay.judge.pool.checking import Checking, encoded
 from alpharay.judge.pool.code import run_code
 from alpharay.judge.pool.interacting import talk
 from alpharay.judge.pool.job import (
@@ -45,7 +45,7 @@ async def judge(runner: Runner, job: Job, compiled: Binaries | None = None) -> V
         return Verdict(VerdictKind.NO_PROGRAM, 0, total, detail=f"the answer holds no {wanted}")
     tally = Tally(total, job.keep_output)
     try:
-        source = program.source.encode("utf-8", "surrogatepass")
+        source = encoded(program.source)
         binary: Binary | Failure | None = None
         if LANGUAGES[job.language].compiled:
             binary = await binaries.get(runner, job.language, source, program.label)
@@ -102,30 +102,30 @@ async def _stdio(
     if tests.interactor is not None:
         await _interactive(job, checking, source, binary, limits, launch, tally)
         return
-    place, ahead, patience = 0, 1, Patience(limits)
-    while place < len(tests.cases):
-        given = _inputs(tests, place, ahead)
+    index, ahead, patience = 0, 1, Patience(limits)
+    while index < len(tests.cases):
+        inputs = _inputs(tests, index, ahead)
         order = Order(
             mode="stdio" if binary is None else "native",
             program=source if binary is None else b"",
             preamble=preamble_of(tests),
             binary=None if binary is None else binary.descriptor,
-            given=given[0],
-            rest=tuple(given[1:]),
+            input=inputs[0],
+            rest=tuple(inputs[1:]),
             limits=limits,
-            more=binary is None and place + len(given) < len(tests.cases),
+            more=binary is None and index + len(inputs) < len(tests.cases),
             guard_s=patience.guard_s,
             launch=launch,
             language=job.language if launch else "",
             file=binary.file if binary is not None else "",
         )
         first = await runner.run(order)
-        for ended, its in zip((first, *first.rest), given, strict=False):
+        for ended, stdin in zip((first, *first.rest), inputs, strict=False):
             patience.ran(ended)
-            again = replace(order, given=its, rest=(), more=binary is None and place < len(tests.cases) - 1)
-            if not await _case(runner, job, checking, place, again, ended, tally) or patience.over:
+            again = replace(order, input=stdin, rest=(), more=binary is None and index < len(tests.cases) - 1)
+            if not await _case(runner, job, checking, index, again, ended, tally) or patience.over:
                 return
-            place += 1
+            index += 1
         # A program that fails does so at once more often than later: what is run ahead is no more than what went well.
         ahead = min(2 * ahead, AHEAD, max(1, AHEAD_BYTES // limits.output_bytes))
 
@@ -140,46 +140,46 @@ async def _interactive(
     tally: Tally,
 ) -> None:
     patience = Patience(limits)
-    for place in range(len(checking.tests.cases)):
+    for index in range(len(checking.tests.cases)):
         ended, failure = await talk(
-            checking, place, source, binary, limits, preamble_of(checking.tests), launch
+            checking, index, source, binary, limits, preamble_of(checking.tests), launch
         )
         patience.ran(ended)
         tally.ran(ended, ended.cpu_s)
         if failure is None:
             tally.passed()
             continue
-        tally.failed(place, failure)
+        tally.failed(index, failure)
         if not job.every_case or not failure.of_case or patience.over:
             return
 
 
-def _inputs(tests: StdioTests, place: int, ahead: int) -> list[bytes]:
+def _inputs(tests: StdioTests, start: int, ahead: int) -> list[bytes]:
     """Of the next case and, up to AHEAD_BYTES, of those after it: `ahead` at most."""
-    given: list[bytes] = []
-    for case in tests.cases[place : place + ahead]:
-        if given and sum(map(len, given)) + len(case.input) > AHEAD_BYTES:
+    inputs: list[bytes] = []
+    for case in tests.cases[start : start + ahead]:
+        if inputs and sum(map(len, inputs)) + len(case.input) > AHEAD_BYTES:
             break
-        given.append(case.input.encode("utf-8", "surrogatepass"))
-    return given
+        inputs.append(encoded(case.input))
+    return inputs
 
 
 async def _case(
-    runner: Runner, job: Job, checking: Checking, place: int, order: Order, ended: Ended, tally: Tally
+    runner: Runner, job: Job, checking: Checking, index: int, order: Order, ended: Ended, tally: Tally
 ) -> bool:
-    """Tells the tally how one run went. order: what would run it again. Returns whether to go on."""
+    """Adds one run to the tally. order: what would run it again. Returns whether to go on."""
     ended = await again_near_the_limit(runner, order, ended, ended.cpu_s)
     tally.ran(ended, ended.cpu_s)
     failure = failure_of(ended, ended.cpu_s, order.limits)
     if failure is None and job.observe:
-        tally.saw(place, b" ".join(ended.stdout.split()))
+        tally.saw(index, b" ".join(ended.stdout.split()))
         return True
     if failure is None:
-        failure = await checking.wrong(place, ended.stdout)
+        failure = await checking.wrong(index, ended.stdout)
     if failure is None:
         tally.passed()
         return True
-    tally.failed(place, failure)
+    tally.failed(index, failure)
     if not (job.every_case or job.observe) or not failure.of_case:
         return False
     return not (job.observe and failure.kind is VerdictKind.TIME_LIMIT)

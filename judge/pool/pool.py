@@ -15,7 +15,7 @@ from alpharay.judge.compile.trials import Trials
 from alpharay.judge.errors import JudgeError, QueueFull, RunRefused, WorkerDied
 from alpharay.judge.languages import LANGUAGES
 from alpharay.judge.limits import Limits
-from alpharay.judge.pool.cache import Repeats, digest
+from alpharay.judge.pool.cache import ResultCache, digest
 from alpharay.judge.pool.job import Job, submission, total_cases
 from alpharay.judge.pool.judging import judge
 from alpharay.judge.pool.queue import FairQueue
@@ -86,7 +86,7 @@ class JudgePool:
         self._packages = packages
         self._max_queued = max_queued
         self._queue: FairQueue[_Ticket] = FairQueue()
-        self._repeats: Repeats[_Ticket] = Repeats()
+        self._cache: ResultCache[_Ticket] = ResultCache()
         self._running = False
         self._lanes = Supervisor(log)
         self._layer: Layer | None = None
@@ -142,8 +142,8 @@ class JudgePool:
         completion: a model's answer, or the program itself.
         The same program against the same tests object is run once while that object lives.
         every_case: run on after a failed case, so that `passed` counts all that pass; otherwise `stdio` tests
-        stop at the first. observe: nothing is compared; the verdict tells `outputs`. capture: it tells
-        all that the last run printed, too. group: whose turn this takes in the queue, such as a request's id.
+        stop at the first. observe: nothing is compared; the verdict carries `outputs`. capture: and
+        all that the last run printed. group: whose turn this takes in the queue, such as a request's id.
         Nothing that the candidate does raises; an internal error is the verdict `judge_error`.
         Raises QueueFull, ProblemError, LanguageUnavailable and TrialFailed for a language that cannot be judged with these
         tests or on this machine, and JudgeError when the pool is not running.
@@ -162,12 +162,12 @@ class JudgePool:
         program = submission(tests, completion, language)
         written = (program.source, program.fenced, program.label) if program else (None,)
         key = digest(*written, job.limits, language, keep_output, every_case, observe, capture)
-        ticket = self._repeats.get(tests, key)
+        ticket = self._cache.get(tests, key)
         if ticket is None:
             if len(self._queue) >= self._max_queued:
                 raise QueueFull(f"{self._max_queued} candidates already wait for the judge; try again later")
             ticket = _Ticket(job, group)
-            self._repeats.put(tests, key, ticket)
+            self._cache.put(tests, key, ticket)
             self._queue.put(ticket, group)
         ticket.waiting += 1
         try:
@@ -175,20 +175,20 @@ class JudgePool:
         except asyncio.CancelledError:
             ticket.waiting -= 1
             if not ticket.waiting and not ticket.verdict.done():
-                self._repeats.drop(tests, key)
+                self._cache.drop(tests, key)
                 self._queue.discard(ticket, ticket.group)
                 ticket.verdict.cancel()
                 if ticket.task is not None:
                     ticket.task.cancel()
             raise
         if verdict.verdict is VerdictKind.JUDGE_ERROR:
-            self._repeats.drop(tests, key)  # ours: worth another try
+            self._cache.drop(tests, key)  # ours: worth another try
         else:
-            self._repeats.weigh(tests, key, verdict)
+            self._cache.weigh(tests, key, verdict)
         return verdict
 
     async def ready_for(self, language: str, tests: Tests) -> None:
-        """Tries a compiled language when it is first asked for. Raises what `judge` would."""
+        """Tries a compiled language at its first use. Raises what `judge` would."""
         if not self._running:
             raise JudgeError("the judge pool is not running; call start() first")
         check_language(language, tests)
@@ -220,7 +220,7 @@ class JudgePool:
         await self.close()
 
     async def _lane(self, worker: Worker) -> None:
-        """One sandbox's life: it takes tickets in turn and is replaced when it dies."""
+        """One sandbox's life: it takes tickets in turn and is restarted when it dies."""
         ticket: _Ticket | None = None
         try:
             while True:

@@ -11,7 +11,7 @@ from alpharay.judge.workspace.files import Tree, packed
 from alpharay.judge.workspace.repo import Command, RepoTests, answered
 from alpharay.judge.workspace.shown import pytest_files
 
-_MOST_SAID = 1500
+_LONGEST_MESSAGE = 1500
 
 
 async def run_repo(
@@ -19,7 +19,7 @@ async def run_repo(
 ) -> AsyncIterator[tuple[Ended, Failure | None]]:
     """How each command of `verify` ended, up to the first that fails.
 
-    answer: a patch or a program, as the tests say. captures: what a command prints is told in full anyway.
+    answer: a patch or a program, as the tests say. captures: what a command prints is reported in full anyway.
     `setup` runs before the answer is laid over the files: its failure is a JudgeFault. Raises PatchError for an answer that
     cannot be laid over them, and what `Runner.run` does.
     """
@@ -51,7 +51,7 @@ def _order(tests: RepoTests, command: Command, limits: Limits, archive: bytes) -
     return Order(
         mode="workspace",
         program=b"",
-        given=tests.given,
+        input=tests.stdin,
         limits=limits,
         files=(("files", archive),) if archive else (),
         writes=tests.fetch,
@@ -60,10 +60,10 @@ def _order(tests: RepoTests, command: Command, limits: Limits, archive: bytes) -
 
 
 def _failure(tests: RepoTests, command: Command, ended: Ended, limits: Limits) -> Failure | None:
-    """None: the command ended with 0. What it printed may quote hidden tests, and is told where they are public."""
+    """None: the command ended with 0. What it printed may quote hidden tests, and is shown where they are public."""
     if ended.phase[-1:] != "R":
-        said = ended.stderr.decode("utf-8", "replace").strip()
-        raise JudgeFault(f"the sandbox could not start a command: {said[-300:] or ended.ended}")
+        stderr = ended.stderr.decode("utf-8", "replace").strip()
+        raise JudgeFault(f"the sandbox could not start a command: {stderr[-300:] or ended.ended}")
     beyond = beyond_limits(ended, ended.cpu_s, limits)
     if beyond is None and ended.code == 0:
         return None
@@ -73,5 +73,5 @@ def _failure(tests: RepoTests, command: Command, ended: Ended, limits: Limits) -
     )
     if tests.public:
         printed = (ended.stdout + b"\n" + ended.stderr).decode("utf-8", "replace").strip()
-        detail += f": {printed[-_MOST_SAID:]}" if printed else ""
+        detail += f": {printed[-_LONGEST_MESSAGE:]}" if printed else ""
     return Failure(VerdictKind.WRONG_ANSWER if beyond is None else beyond.kind, detail)

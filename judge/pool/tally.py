@@ -2,13 +2,14 @@
 
 import hashlib
 
+from alpharay.judge.pool.job import case_prefix
 from alpharay.judge.sandbox.order import Ended
 from alpharay.judge.verdict import Captured, Verdict, VerdictKind
 from alpharay.judge.verdicts import Failure
 from alpharay.judge.workspace.files import fetched
 
 STDOUT_BYTES = 4096
-DIGEST = 16  # hexadecimal digits by which outputs are told apart
+DIGEST = 16  # hexadecimal digits by which outputs are compared
 
 
 class Tally:
@@ -27,7 +28,7 @@ class Tally:
         self.outputs: dict[int, str] = {}
 
     def saw(self, case: int, output: bytes) -> None:
-        """Any output will do; what it was is told in short."""
+        """Any output passes; its digest is kept."""
         self._passed += 1
         self.outputs[case] = hashlib.sha256(output).hexdigest()[:DIGEST]
 
@@ -73,7 +74,7 @@ class Tally:
         if self._failure is not None:
             case, failure = self._failure
             kind, failed_case = failure.kind, case
-            where = f"case {case + 1} of {self._total}: " if self._total > 1 and failure.of_case else ""
+            where = case_prefix(case, self._total) if failure.of_case else ""
             detail = where + failure.detail + (f" ({self.note})" if self.note else "")
         return Verdict(
             kind,

@@ -42,7 +42,7 @@ async def start_layer(name: str, packages: Packages | None = None) -> Worker:
 
 
 async def start_safest(sandbox: str, environment: Path | None = None) -> Worker:
-    """A worker in the asked layer, or for `auto` in the strongest there is.
+    """A worker in the named layer, or for `auto` in the strongest there is.
 
     environment: the virtual environment whose packages Python programs may import. Raises SandboxUnavailable: programs are then not run at all.
     """

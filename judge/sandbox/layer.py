@@ -2,7 +2,7 @@
 
 full       bubblewrap: namespaces without network, only the interpreter's and the system's libraries to be seen,
            nothing to be written; within them each run is sandboxed by Landlock, seccomp and limits.
-landlock   the sandbox alone, for pods and containers that forbid namespaces. `stat` still tells which files exist,
+landlock   the sandbox alone, for pods and containers that forbid namespaces. `stat` still shows which files exist,
            and process numbers are the machine's.
 """
 
@@ -24,7 +24,7 @@ from alpharay.judge.sandbox.toolchains.tools import Toolchain
 
 NAMES = ("full", "landlock")
 
-INSIDE = Path(__file__).resolve().parent.parent / "guest"
+GUEST = Path(__file__).resolve().parent.parent / "guest"
 SCRATCH, SCRATCH_BYTES = "/build", 256 << 20
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 # Loads the fork server by path: inside the sandbox nothing of alpharay is installed.
@@ -55,7 +55,7 @@ class Layer:
 
     scratch: where compilers work and checkers' files lie in there; None: a folder is to be made for each worker, as an argument.
     own_user: each worker's programs belong to a user of their own, its last argument, so that what the kernel counts by
-    user, such as threads, no neighbour can use up. settings: what the fork server is told first, and not by its command
+    user, such as threads, no neighbour can use up. settings: the fork server's first message. Not its command
     line, which its children could read in their own memory.
     """
 
@@ -70,7 +70,7 @@ class Layer:
 
 
 def candidates(name: str, packages: Packages | None = None) -> list[Layer]:
-    """The ways to start the named layer here, best first; whether one works, its self-test tells.
+    """The ways to start the named layer here, best first; its self-test shows whether one works.
 
     packages: that Python programs may import.
 
@@ -109,10 +109,10 @@ def _settings(
     programs = _read_by_programs(packages)
     languages = {
         name: {
-            **asdict(replace(found, helpers=(), caller=None, prepare=None)),
-            "keep": keeps(_files_of(found)),
+            **asdict(replace(toolchain, helpers=(), caller=None, prepare=None)),
+            "keep": keeps(_files_of(toolchain)),
         }
-        for name, found in installed.present().items()
+        for name, toolchain in installed.present().items()
     }
     return json.dumps(
         {
@@ -129,8 +129,8 @@ def _settings(
     )
 
 
-def _arguments(inside: str) -> list[str]:
-    return [str(readable.interpreter()), "-s", "-S", "-P", "-B", "-c", BOOT, inside]
+def _arguments(guest: str) -> list[str]:
+    return [str(readable.interpreter()), "-s", "-S", "-P", "-B", "-c", BOOT, guest]
 
 
 def throw_away_uid() -> int | None:
@@ -164,15 +164,15 @@ def _own_threads() -> int:
     total = 0
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            told = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-            total += int(told["Threads"]) if int(told["Uid"].split()[0]) == os.getuid() else 0
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+            total += int(fields["Threads"]) if int(fields["Uid"].split()[0]) == os.getuid() else 0
         except (OSError, KeyError, ValueError):
             continue  # it has ended, or is none of ours
     return total
 
 
-def _files_of(found: Toolchain) -> set[str]:
-    return {*found.read, *(found.runtime.read if found.runtime else ())}
+def _files_of(toolchain: Toolchain) -> set[str]:
+    return {*toolchain.read, *(toolchain.runtime.read if toolchain.runtime else ())}
 
 
 def _read_by_programs(packages: Packages | None) -> tuple[str, ...]:
@@ -188,7 +188,7 @@ def _landlock(packages: Packages | None) -> Layer:
     threads = THREADS if own_user else _own_threads() + SHARED_THREADS
     variant = "own user" if own_user else "same user"
     settings = _settings(packages, threads=threads, keeps=keeps)
-    command = tuple(_arguments(str(INSIDE)))
+    command = tuple(_arguments(str(GUEST)))
     return Layer("landlock", variant, command, ENVIRONMENT, None, own_user, settings, packages)
 
 
@@ -203,7 +203,7 @@ def _full(bwrap: str, packages: Packages | None, *, user_namespace: bool, proc: 
     def keeps(needed: Iterable[str]) -> str | None:
         return "dac_read_search" if own_user and any(map(_own_mode_closed, needed)) else None
 
-    of_languages = {path for found in installed.present().values() for path in _files_of(found)}
+    of_languages = {path for toolchain in installed.present().values() for path in _files_of(toolchain)}
     command = [
         bwrap,
         "--unshare-ipc",
@@ -226,11 +226,11 @@ def _full(bwrap: str, packages: Packages | None, *, user_namespace: bool, proc: 
         command += ["--dev-bind", path, path]
     if proc:
         command += ["--proc", "/proc"]
-        for place, name in enumerate(("stdin", "stdout", "stderr")):
-            command += ["--symlink", f"/proc/self/fd/{place}", f"/dev/{name}"]
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            command += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
         command += ["--symlink", "/proc/self/fd", "/dev/fd"]
     command += ["--size", str(SCRATCH_BYTES), "--perms", "0777", "--tmpfs", SCRATCH]
-    command += ["--ro-bind", str(INSIDE), "/inside", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
+    command += ["--ro-bind", str(GUEST), "/inside", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
     command += ["--", *_arguments("/inside")]
@@ -242,7 +242,7 @@ def _full(bwrap: str, packages: Packages | None, *, user_namespace: bool, proc: 
 
 
 def _view(paths: list[str]) -> list[str]:
-    """What makes these to be seen, and nothing beside them, at the paths where they are.
+    """Arguments of bubblewrap that show these paths, and nothing beside them, where they are.
 
     The standard library as a whole, for the sake of a quick start, with what is installed into it covered.
     """
@@ -251,9 +251,9 @@ def _view(paths: list[str]) -> list[str]:
     entries = {str(library): library for library in libraries}
     for path in paths:
         if not any(Path(path).is_relative_to(library) for library in libraries):
-            place, along = readable.without_links(path)
+            shown, along = readable.without_links(path)
             links.update(along)
-            entries[place] = Path(path).resolve()
+            entries[shown] = Path(path).resolve()
     covered = [library / name for library in libraries for name in readable.PACKAGES]
     command = []
     for parent in sorted(
@@ -262,14 +262,14 @@ def _view(paths: list[str]) -> list[str]:
         command += ["--perms", "0755", "--dir", parent]
     for link, target in links.items():
         command += ["--symlink", target, link]
-    for place, source in sorted(entries.items()):
-        command += ["--ro-bind", str(source), place]
+    for shown, source in sorted(entries.items()):
+        command += ["--ro-bind", str(source), shown]
     for packages in filter(Path.is_dir, covered):
         command += ["--perms", "0755", "--tmpfs", str(packages), "--remount-ro", str(packages)]
     return command
 
 
 def _own_mode_closed(path: str) -> bool:
-    place = Path(path)
-    needed = 0o5 if place.is_dir() else 0o4
-    return place.stat().st_mode & needed != needed
+    entry = Path(path)
+    needed = 0o5 if entry.is_dir() else 0o4
+    return entry.stat().st_mode & needed != needed

@@ -20,7 +20,7 @@ def sealed(name: str, data: bytes) -> int:
 
 
 def executable(name: str, data: bytes) -> int:
-    """As `sealed`, and it may be executed. OSError where this kernel is told to forbid that."""
+    """As `sealed`, and it may be executed. OSError where this kernel is configured to forbid that."""
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
         descriptor = os.memfd_create(name, flags | MFD_EXEC)

@@ -15,7 +15,7 @@ def occupied_s(pidfd: int) -> float:
     Not of all threads together: many that are woken at once wait for each other, and would count that many times. The
     kernel counts a wait for a processor only when it is over, and a starved process may be in the midst of a long one.
     pidfd: a process descriptor, which names the process on this side of a process namespace too. 0.0 where the kernel
-    does not tell; a process that cannot be looked at counts as asleep.
+    does not count it; a process that cannot be looked at counts as asleep.
     """
     try:
         tasks = list(_process(pidfd).joinpath("task").iterdir())
@@ -27,7 +27,7 @@ def occupied_s(pidfd: int) -> float:
 
 
 def resident(pidfd: int) -> int:
-    """Bytes of memory that a process takes now, as far as the kernel tells: 0 for one that has ended."""
+    """Bytes of memory that a process takes now, as the kernel counts it: 0 for one that has ended."""
     try:
         return int((_process(pidfd) / "statm").read_text().split()[1]) * _PAGE
     except (OSError, ValueError, IndexError, StopIteration):

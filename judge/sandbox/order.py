@@ -1,4 +1,4 @@
-"""What a sandbox is asked to run, and what became of it."""
+"""What a sandbox is to run, and how that ended."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Order:
     `interactive` (a program, compiled where `binary` is given, that talks with the `interactor`), or `workspace` (a Python
     command, in `arguments`, in a folder of files that stays as it is until `drop`).
     preamble: of the tests' format, executed before a Python program in the same module.
-    given: its input, the cases to call (one JSON a line), or the test program.
+    input: its standard input, the cases to call (one JSON a line), or the test program.
     entry: the function to call. start: the first case to run. nonce: what a test program reports at its end.
     binary: a descriptor of the compiled program, which stays the caller's. last: no other tool needs what this made.
     more: the same program is to be run again, with the same limits, if this run ends well: it stays compiled.
@@ -41,7 +41,7 @@ class Order:
 
     mode: str
     program: bytes
-    given: bytes
+    input: bytes
     limits: Limits
     entry: str = ""
     start: int = 0
@@ -63,13 +63,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """What became of a run, as its parent inside the sandbox saw it.
+    """How a run ended, as its parent inside the sandbox saw it.
 
     ended: exit, cpu, wall, memory, output or cancel. code: exit code, negative for a signal. phase: how far it came
     (S sandboxed, L loading a module to call, R running, C does not compile). marks: CPU seconds at each answer of a call.
     tests: exit code of the tests' own process, if they had one; the other figures are the candidate's.
     sizes: bytes written to stdout, of which at most the limit is kept, and kept of what was written to stderr.
-    rest: what became of the further runs that were made.
+    rest: how the further runs ended.
     tests_phase, tests_stderr: of an interactor, as phase and stderr. first: the candidate ended no later than it.
     """
 

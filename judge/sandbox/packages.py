@@ -37,12 +37,12 @@ def find(environment: Path) -> Packages:
             f"judge.packages: {environment} is no virtual environment of Python {version}, which runs the judge; {make}"
         )
     # What is installed beside it would be shown to programs: the hidden tests that come with it, and all that it needs.
-    ours = [
+    own_packages = [
         entry.name
         for entry in folder.iterdir()
         if entry.name.lower().startswith(("alpharay", "__editable__.alpharay"))
     ]
-    if ours:
+    if own_packages:
         raise SandboxUnavailable(
             f"judge.packages: {environment} holds alpharay itself, which no candidate may read; {make}"
         )

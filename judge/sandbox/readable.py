@@ -62,16 +62,16 @@ def for_programs() -> tuple[str, ...]:
 
 def _standard(entry: Path) -> bool:
     name = entry.name.split(".")[0]
-    ours = name in sys.stdlib_module_names or name in ("lib-dynload", "__pycache__")
-    return ours or name.startswith("_sysconfigdata")
+    listed = name in sys.stdlib_module_names or name in ("lib-dynload", "__pycache__")
+    return listed or name.startswith("_sysconfigdata")
 
 
 def shared_libraries(program: Path, loaded: Iterable[str] = ()) -> set[str]:
     """The shared libraries of a program and of what it loads later, by the paths at which its loader looks for them."""
-    found = {loader for loader in LOADERS if Path(loader).exists()}
-    for loader in sorted(found):
+    libraries = {loader for loader in LOADERS if Path(loader).exists()}
+    for loader in sorted(libraries):
         try:
-            told = subprocess.run(
+            listing = subprocess.run(
                 [loader, "--list", str(program)],
                 env={"LD_PRELOAD": " ".join(loaded)},
                 stdin=subprocess.DEVNULL,
@@ -82,14 +82,14 @@ def shared_libraries(program: Path, loaded: Iterable[str] = ()) -> set[str]:
             ).stdout
         except (OSError, subprocess.SubprocessError):
             continue
-        found |= set(re.findall(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", told, re.MULTILINE))
-    return {path for path in found if Path(path).exists()}
+        libraries |= set(re.findall(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", listing, re.MULTILINE))
+    return {path for path in libraries if Path(path).exists()}
 
 
 def without_links(path: str) -> tuple[str, list[tuple[str, str]]]:
     """Where the entry really lies, and the links (where, to what) by which this path leads to its folder.
 
-    The entry's own name is kept: it is that by which it is asked for.
+    The entry's own name is kept: it is that by which it is looked up.
     """
     links: list[tuple[str, str]] = []
     reached = Path("/")

@@ -10,7 +10,7 @@ from alpharay.judge.guest.scratch import SIZE_BYTES
 from alpharay.judge.sandbox import memory_file
 from alpharay.judge.sandbox.order import Ended, Order
 
-# More than is kept of what a program complains of.
+# More than is kept of standard error.
 STDERR_BYTES = 1 << 18
 # What is given in these modes is the program's standard input.
 STREAMED = ("stdio", "native", "tool", "checker", "workspace")
@@ -41,11 +41,11 @@ class RunFiles:
 
     def _open(self) -> None:
         order, streamed = self._order, self._order.mode in STREAMED
-        for given in (order.given if streamed else b"", *order.rest):
-            self._sealed("stdin", given)
+        for stdin_bytes in (order.input if streamed else b"", *order.rest):
+            self._sealed("stdin", stdin_bytes)
             self._streams.append((self._empty("stdout"), self._empty("stderr")))
         if order.mode not in PRINTING:
-            self._sealed("given", b"" if streamed else order.given)
+            self._sealed("input", b"" if streamed else order.input)
             self._answers = self._empty("answers")
         if order.mode == "call":
             self._marks = self._empty("marks")
@@ -91,7 +91,7 @@ class RunFiles:
     def _ended(self, report: dict[str, Any], stdout: int, stderr: int) -> Ended:
         most = self._order.limits.output_bytes
         printed, printed_size = memory_file.content(stdout, most)
-        said, said_size = memory_file.content(stderr, max(most, STDERR_BYTES))
+        errors, errors_size = memory_file.content(stderr, max(most, STDERR_BYTES))
         return Ended(
             ended=report["ended"],
             code=report["code"],
@@ -102,9 +102,9 @@ class RunFiles:
             marks=[],
             tests=report["tests"],
             stdout=printed,
-            stderr=said,
+            stderr=errors,
             answers=b"",
-            sizes=(printed_size, said_size),
+            sizes=(printed_size, errors_size),
             tests_phase=report["tests_phase"],
             first=report["first"],
         )

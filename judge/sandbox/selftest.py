@@ -21,17 +21,17 @@ THREAD = "t = threading.Thread(target=lambda: print(sum(map(int, input().split()
 BREACHES = """
 import ctypes, os, socket, sys
 libc = ctypes.CDLL(None, use_errno=True)
-found = []
+breaches = []
 def attempt(name, action):
     try:
         action()
     except Exception:
         return
-    found.append(name)
+    breaches.append(name)
 def call(number, *arguments):
     if libc.syscall(number, *arguments) == -1:
         raise OSError
-def tell(address, kind):
+def connect(address, kind):
     s = socket.socket(kind); s.connect(address); s.send(b"x")
 parent = os.getppid()
 def open_of_others():
@@ -54,8 +54,8 @@ attempt("deletes files", lambda: os.unlink("@DIRECTORY@/victim"))
 attempt("reads the environment of others", lambda: open(f"/proc/{parent}/environ").read())
 attempt("reads the memory of others", lambda: open(f"/proc/{parent}/mem"))
 attempt("opens the files of others", open_of_others)
-attempt("reaches the network", lambda: tell(("127.0.0.1", @PORT@), socket.AF_INET))
-attempt("reaches local sockets", lambda: tell("\\0@ABSTRACT@", socket.AF_UNIX))
+attempt("reaches the network", lambda: connect(("127.0.0.1", @PORT@), socket.AF_INET))
+attempt("reaches local sockets", lambda: connect("\\0@ABSTRACT@", socket.AF_UNIX))
 attempt("forks", os.fork)
 attempt("starts programs", lambda: os.posix_spawn(sys.executable or "/bin/true", ["x"], {}))
 attempt("signals others", lambda: os.kill(parent, 0))
@@ -68,8 +68,8 @@ attempt("makes namespaces", lambda: call(272, 0x10000000))
 attempt("raises limits", lambda: call(160, 0, (ctypes.c_uint64 * 2)(2**62, 2**62)))
 attempt("is root", lambda: os.setuid(0) if os.getuid() else 1 / 0)
 environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-found += ["has an environment"] if environment != {"ONLINE_JUDGE": "1"} else []
-print(*found, sep=", ")
+breaches += ["has an environment"] if environment != {"ONLINE_JUDGE": "1"} else []
+print(*breaches, sep=", ")
 """
 
 
@@ -136,7 +136,7 @@ async def misjudged(worker: Worker) -> list[str]:
         all_probes = probes(str(directory), tcp.getsockname()[1], abstract)
         for probe in [*all_probes, *(_of_packages(packages) if packages else ())]:
             limits = Limits(cpu_s=0.1, memory_mb=256) if "cpu" in probe.ended else LIMITS
-            order = Order(mode="stdio", program=probe.program.encode(), given=b"2 3\n", limits=limits)
+            order = Order(mode="stdio", program=probe.program.encode(), input=b"2 3\n", limits=limits)
             wrong += _differences(probe, await worker.run(order))
         return wrong + _touched(directory)
 
@@ -157,11 +157,11 @@ def _touched(directory: Path) -> list[str]:
 
 
 def _differences(probe: Probe, ended: Ended) -> list[str]:
-    said = ended.stderr.decode(errors="replace").strip().split("\n")[-1]
+    message = ended.stderr.decode(errors="replace").strip().split("\n")[-1]
     if ended.phase != "SR":
-        return [f"{probe.name}: it did not run ({said or ended.phase or 'no sign of life'})"]
+        return [f"{probe.name}: it did not run ({message or ended.phase or 'no sign of life'})"]
     if ended.ended not in probe.ended or (probe.code is not None and ended.code != probe.code):
-        return [f"{probe.name}: ended by {ended.ended} with {ended.code} ({said})"]
+        return [f"{probe.name}: ended by {ended.ended} with {ended.code} ({message})"]
     if probe.stdout is not None and ended.stdout != probe.stdout:
         return [f"{probe.name}: {ended.stdout.decode(errors='replace').strip() or 'printed nothing'}"]
     return []

@@ -71,32 +71,32 @@ class Worker:
 
     async def start(self) -> None:
         """Raises SandboxUnavailable with what the layer said when it could not start."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        complaint = memory_file.empty("complaint")
+        own_end, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        own_end.setblocking(False)
+        stderr = memory_file.empty("stderr")
         uid = throw_away_uid() if self.layer.own_user else None
         loop = asyncio.get_running_loop()
         try:
-            ours.send(self.layer.settings.encode())
+            own_end.send(self.layer.settings.encode())
             self._process = subprocess.Popen(  # noqa: ASYNC220 - milliseconds, and no child watcher needed
                 [*self.layer.command, *self._make_scratch(uid), *([] if uid is None else [str(uid)])],
-                stdin=theirs.fileno(),
+                stdin=server_end.fileno(),
                 stdout=subprocess.DEVNULL,
-                stderr=complaint,
+                stderr=stderr,
                 env=self.layer.environment,
                 cwd="/",
                 start_new_session=True,
             )
-            self._socket = ours
+            self._socket = own_end
             self._reply = loop.create_future()
-            loop.add_reader(ours, self._receive)
-            theirs.close()
+            loop.add_reader(own_end, self._receive)
+            server_end.close()
             await asyncio.wait_for(asyncio.shield(self._reply), START_S)
         except (OSError, TimeoutError, WorkerDied) as error:
             self.close()
-            said, _ = memory_file.content(complaint, 4096)
+            message, _ = memory_file.content(stderr, 4096)
             reason = (
-                said.decode(errors="replace").strip().split("\n")[-1]
+                message.decode(errors="replace").strip().split("\n")[-1]
                 or str(error)
                 or "it did not start in time"
             )
@@ -105,10 +105,10 @@ class Worker:
             self.close()
             raise
         finally:
-            theirs.close()
-            os.close(complaint)
+            server_end.close()
+            os.close(stderr)
             if self._socket is None:
-                ours.close()
+                own_end.close()
 
     async def run(self, order: Order) -> Ended:
         """Raises WorkerDied when the sandbox ended or fell silent, and RunRefused when no process could be started.
@@ -123,7 +123,7 @@ class Worker:
         self._guard_s = min(order.guard_s, limits.wall_s)
         self._idle = IdleTime()
         self._most_memory = limits.memory_mb << 20
-        cases = order.given.count(b"\n") if order.mode == "call" else 1
+        cases = order.input.count(b"\n") if order.mode == "call" else 1
         text = order.preamble + SEPARATOR + order.program
         program, same = self._put(text, limits, checker=order.mode == "checker")
         self._shelved = True  # whatever ends this run early
@@ -181,7 +181,7 @@ class Worker:
         return ended
 
     def drop(self) -> None:
-        """Ends what is kept for a run that does not come, compiled or half so. To be called between candidates.
+        """Ends what is kept for a further run, compiled or half so. To be called between candidates.
 
         A sandbox whose candidate had a folder to write in ends: what that left belongs to another user, and is nobody's.
         """
@@ -261,7 +261,7 @@ class Worker:
             message, children = b"", []
         reply = json.loads(message) if message else {}
         if "hanging" in reply:
-            self._tell_whether_it_hangs(reply["hanging"], children)
+            self._answer_hanging(reply["hanging"], children)
         elif "watch" in reply:
             self._watch(reply["watch"], children)
         elif message and not self._reply.done():
@@ -271,7 +271,7 @@ class Worker:
             if not self._reply.done():
                 self._reply.set_exception(WorkerDied("the sandbox ended"))
 
-    def _tell_whether_it_hangs(self, seconds: float, children: list[int]) -> None:
+    def _answer_hanging(self, seconds: float, children: list[int]) -> None:
         """A run is past its hang guard: has it been idle that long, or waiting for a processor?"""
         idle = self._idle.after(seconds, sum(occupied_s(child) for child in children))
         _close(children)

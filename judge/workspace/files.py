@@ -93,11 +93,11 @@ def packed(tree: Mapping[str, bytes], *, without: Iterable[str] = ()) -> bytes:
 
 def fetched(answers: bytes, names: tuple[str, ...]) -> Tree:
     """The files that were wanted back and are there."""
-    found: Tree = {}
+    files: Tree = {}
     for name in reversed(names):
         size = int.from_bytes(answers[-SIZE_BYTES:], "big")
         answers = answers[:-SIZE_BYTES]
         if size != MISSING:
-            found[name] = answers[len(answers) - size :]
+            files[name] = answers[len(answers) - size :]
             answers = answers[: len(answers) - size]
-    return found
+    return files

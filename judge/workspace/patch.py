@@ -130,17 +130,17 @@ def _changed(content: bytes, change: _Change, path: str, work: _Work) -> bytes:
     moved = 0
     for number, hunk in enumerate(change.hunks, 1):
         work.take(len(lines))  # which all move
-        place = _found(lines, hunk, max(0, hunk.start - 1 + moved), work)
-        if place is None:
+        start = _position(lines, hunk, max(0, hunk.start - 1 + moved), work)
+        if start is None:
             raise PatchError(f"hunk {number} of {path} does not fit: its lines are not there")
-        lines[place : place + len(hunk.before)] = hunk.after
-        moved = place - (hunk.start - 1) + len(hunk.after) - len(hunk.before)
+        lines[start : start + len(hunk.before)] = hunk.after
+        moved = start - (hunk.start - 1) + len(hunk.after) - len(hunk.before)
     if change.old == _NOTHING:
         lines.append("")
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
-def _found(lines: list[str], hunk: _Hunk, near: int, work: _Work) -> int | None:
+def _position(lines: list[str], hunk: _Hunk, near: int, work: _Work) -> int | None:
     """Where the hunk's lines are, the nearest first."""
     size = len(hunk.before)
     if not size:
@@ -148,10 +148,10 @@ def _found(lines: list[str], hunk: _Hunk, near: int, work: _Work) -> int | None:
     if lines[near : near + size] == hunk.before:
         return near
     work.take(_OF_A_LINE * (len(lines) + size))
-    return min(_places(lines, hunk.before), key=lambda place: abs(place - near), default=None)
+    return min(_occurrences(lines, hunk.before), key=lambda start: abs(start - near), default=None)
 
 
-def _places(lines: list[str], wanted: list[str]) -> Iterator[int]:
+def _occurrences(lines: list[str], wanted: list[str]) -> Iterator[int]:
     """Where the wanted lines begin, by Knuth, Morris and Pratt: each line is looked at twice at most."""
     falls, agree = [0], 0  # by how many lines agree: with how many to go on where the next one does not
     for line in wanted[1:]:
@@ -160,9 +160,9 @@ def _places(lines: list[str], wanted: list[str]) -> Iterator[int]:
         agree += line == wanted[agree]
         falls.append(agree)
     agree = 0
-    for place, line in enumerate(lines, 1):
+    for end, line in enumerate(lines, 1):
         while agree and (agree == len(wanted) or line != wanted[agree]):
             agree = falls[agree - 1]
         agree += line == wanted[agree]
         if agree == len(wanted):
-            yield place - agree
+            yield end - agree

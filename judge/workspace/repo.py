@@ -23,8 +23,8 @@ Command = tuple[str, ...]
 class RepoTests:
     """files: the repository as candidates know it. answer: the path of the file that a candidate's program becomes, or
     `patch`: the candidate writes a unified diff. hidden: files that are laid over the candidate's. setup, verify: Python
-    commands, without `python`; the verdict is the exit codes of `verify`. public: what they print may be told.
-    given: their standard input. fetch: files that are wanted back after the last command.
+    commands, without `python`; the verdict is the exit codes of `verify`. public: what they print may be shown.
+    stdin: their standard input. fetch: files that are wanted back after the last command.
     """
 
     files: tuple[tuple[str, bytes], ...]
@@ -33,7 +33,7 @@ class RepoTests:
     hidden: tuple[tuple[str, bytes], ...] = ()
     setup: tuple[Command, ...] = ()
     public: bool = False
-    given: bytes = b""
+    stdin: bytes = b""
     fetch: tuple[str, ...] = ()
 
     @property

@@ -40,10 +40,10 @@ def pytest_files() -> Tree:
             continue  # only for another system or Python
         tree |= _modules(package)
         for required in package.requires or []:
-            found = _NAME.match(required)
-            if found and "extra ==" not in required and found[0].lower() not in seen:
-                seen.add(found[0].lower())
-                waiting.append(found[0])
+            requirement = _NAME.match(required)
+            if requirement and "extra ==" not in required and requirement[0].lower() not in seen:
+                seen.add(requirement[0].lower())
+                waiting.append(requirement[0])
     return tree
 
 

@@ -316,7 +316,7 @@ async def test_a_runtime_that_cannot_be_executed_is_no_fault_of_the_programs(mon
         binary = (tmp_path / "program").open("wb+")
         with binary:
             order = Order(
-                mode="native", program=b"", given=b"", limits=SHORT, binary=binary.fileno(),
+                mode="native", program=b"", input=b"", limits=SHORT, binary=binary.fileno(),
                 language="javascript", launch=(str(broken), "{folder}/program.cjs"), file="program.cjs",
             )  # fmt: skip
             ended = await worker.run(order)

@@ -117,7 +117,7 @@ async def test_words_on_standard_error_outlast_a_program_that_ends_well(worker):
     from alpharay.judge.sandbox.order import Order
 
     program = b"import sys\nprint('one', file=sys.stderr)\nsys.stderr.write('two')\n"
-    ended = await worker.run(Order(mode="stdio", program=program, given=b"", limits=Limits()))
+    ended = await worker.run(Order(mode="stdio", program=program, input=b"", limits=Limits()))
     assert ended.stderr == b"one\ntwo"
 
 

@@ -122,7 +122,7 @@ async def test_a_program_that_takes_too_much_memory_is_ended_while_it_runs(worke
     binary = await Binaries().get(worker, "cpp", (GROWS % kind).encode())
     # It would sleep for half an hour.
     limits = Limits(memory_mb=64, cpu_s=600)
-    order = Order(mode="native", program=b"", binary=binary.descriptor, given=b"", limits=limits)
+    order = Order(mode="native", program=b"", binary=binary.descriptor, input=b"", limits=limits)
     ended = await worker.run(order)
     assert (ended.ended, ended.code) == ("memory", -9)
 

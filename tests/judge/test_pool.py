@@ -121,7 +121,7 @@ async def test_compiling_is_held_to_the_time_limit(pool):
 
 
 async def test_what_has_compiled_a_program_may_die_between_its_cases(worker):
-    order = Order(mode="stdio", program=GOOD.encode(), given=b"2 3\n", limits=Limits())
+    order = Order(mode="stdio", program=GOOD.encode(), input=b"2 3\n", limits=Limits())
     await worker.run(order)
     before = set(children_of(os.getpid()))
     first = await worker.run(replace(order, more=True))
@@ -213,7 +213,7 @@ x = 1
 
 
 async def test_runs_of_one_message_are_processes_of_their_own_with_their_own_input_alone(worker):
-    order = Order(mode="stdio", program=LOOKS_AROUND.encode(), given=b"1", rest=(b"2", b"3"), limits=Limits())
+    order = Order(mode="stdio", program=LOOKS_AROUND.encode(), input=b"1", rest=(b"2", b"3"), limits=Limits())
     ended = await worker.run(order)
     outputs = [each.stdout for each in (ended, *ended.rest)]
     assert outputs == [b"1 b'1' False\n", b"2 b'2' False\n", b"3 b'3' False\n"]
@@ -237,7 +237,7 @@ async def test_a_run_that_goes_wrong_or_costs_much_is_the_last_of_its_message(wo
     )
     before = set(children_of(os.getpid()))
     order = Order(
-        mode="stdio", program=source.encode(), given=b"1", rest=(b"2", b"3", b"4"), limits=Limits(cpu_s=1)
+        mode="stdio", program=source.encode(), input=b"1", rest=(b"2", b"3", b"4"), limits=Limits(cpu_s=1)
     )
     ended = await worker.run(order)
     assert 1 + len(ended.rest) == made
@@ -248,7 +248,7 @@ async def test_a_run_that_goes_wrong_or_costs_much_is_the_last_of_its_message(wo
 async def test_cancelling_ends_every_run_of_a_message(worker):
     before = set(children_of(os.getpid()))
     source = b"import time\ntime.sleep(int(input()))"
-    order = Order(mode="stdio", program=source, given=b"0", rest=(b"99", b"99"), limits=Limits())
+    order = Order(mode="stdio", program=source, input=b"0", rest=(b"99", b"99"), limits=Limits())
     run = asyncio.create_task(worker.run(order))
     await until(lambda: len(set(children_of(os.getpid())) - before) > 1)
     run.cancel()
@@ -290,7 +290,7 @@ async def test_nothing_of_a_candidate_outlives_its_verdict_or_its_cancelling():
 async def test_programs_that_name_a_rarer_module_find_it_loaded_and_others_do_not(worker):
     source = "import sys; print('decimal' in sys.modules)"
     for text, loaded in ((source, b"True\n"), (source.replace("decimal", "dec' 'imal"), b"False\n")):
-        ended = await worker.run(Order(mode="stdio", program=text.encode(), given=b"", limits=Limits()))
+        ended = await worker.run(Order(mode="stdio", program=text.encode(), input=b"", limits=Limits()))
         assert ended.stdout == loaded
 
 

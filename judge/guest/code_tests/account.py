@@ -1,4 +1,4 @@
-"""Who pays for the CPU time of the tests' process: the tests' author, or the candidate whose words it reads."""
+"""Who pays for the CPU time of the tests' process: the tests' author, or the candidate whose answers it reads."""
 
 import signal
 import time
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 # Test programs in a process of their own work on their author's account, and may take longer than what they test.
 TESTS_FACTOR = 10
-# What tests do without end, having heard less than this and no large number, is of their own making: not even numbers
+# What tests do without end, having received less than this and no large number, is of their own making: not even numbers
 # chosen to fall on one place of a hash table could keep them busy.
 BULK_BYTES = 16 << 10
-# Of a frame, what is there whatever it says: tests that ask often for little do not hear much.
+# Of a frame, what is there whatever it says: many small answers are no bulk.
 FRAME_BYTES = 64
 # Exit codes of a tests' process that is asked, by SIGUSR1, whether it waits for the candidate.
 WAITED, WORKED = 77, 78
@@ -22,26 +22,26 @@ class Account:
     Not a check between steps: a single one, such as filling a set with numbers of one hash, may take hours.
     """
 
-    def __init__(self, cpu_s: float, in_bulk: Callable[[], None]) -> None:
-        """cpu_s: CPU seconds to pay for. in_bulk: called when so much was heard that tests may be long at work on it."""
+    def __init__(self, cpu_s: float, on_bulk: Callable[[], None]) -> None:
+        """cpu_s: CPU seconds to pay for. on_bulk: called when so much was received that tests may be long at work on it."""
         self._left = cpu_s
-        self._tell = in_bulk
+        self._on_bulk = on_bulk
         self.in_bulk = False
-        self._heard = 0
+        self._received = 0
         self._entered = 0
         self._since = 0.0
 
-    def heard(self, size: int) -> None:
-        """So many bytes came from the candidate."""
-        self._heard += max(0, size - FRAME_BYTES)
-        if self._heard > BULK_BYTES:
-            self.heard_bulk()
+    def received(self, size: int) -> None:
+        """Counts bytes that came from the candidate."""
+        self._received += max(0, size - FRAME_BYTES)
+        if self._received > BULK_BYTES:
+            self.received_bulk()
 
-    def heard_bulk(self) -> None:
-        """What came is so much, or such a number, that tests may be long at work on it."""
+    def received_bulk(self) -> None:
+        """Records that so much came, or such a number, that tests may be long at work on it."""
         if not self.in_bulk:
             self.in_bulk = True
-            self._tell()
+            self._on_bulk()
 
     def __enter__(self) -> None:
         self._entered += 1

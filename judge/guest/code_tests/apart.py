@@ -20,8 +20,8 @@ from alpharay.judge.guest.code_tests.stand_in import MISSING, Mirrored
 from alpharay.judge.guest.code_tests.together import BROKEN_TESTS, ERROR, PASSED, TESTS_NAME, describe, report
 from alpharay.judge.guest.code_tests.wire import Gone
 
-HEARS, SAYS = 4, 5
-NEEDS_TOGETHER, HEARD_MUCH = "N", "V"
+READ_END, WRITE_END = 4, 5
+NEEDS_TOGETHER, RECEIVED_BULK = "N", "V"
 REHEARSALS = 10
 _main, _unittest_main = sys.modules["__main__"], unittest.main
 MODULE = "__main__"  # what a test program takes itself for: it may run itself only then
@@ -36,7 +36,7 @@ def run_candidate(source: bytes, entry_point: str) -> int:
     os.write(candidate.REPORT, candidate.READY)
     os.close(candidate.REPORT)
     space = candidate.candidate_module(codes, entry_point)
-    peer = Peer(HEARS, SAYS, strict=False)
+    peer = Peer(READ_END, WRITE_END, strict=False)
     try:
         candidate.execute(codes, space)
     except SystemExit as error:
@@ -81,18 +81,18 @@ def rehearse() -> None:
         names = expecting.all_names(tree)
         expecting.why_together(tree, names, set(expecting.foreign_names(code)))
         pipes = [os.pipe(), os.pipe()]
-        (asked, asks), (hears, replies) = pipes
-        answers = Peer(asked, replies, strict=False)
+        (question_reader, question_writer), (answer_reader, answer_writer) = pipes
+        answers = Peer(question_reader, answer_writer, strict=False)
         answers.hello = _example_hello
         other = threading.Thread(target=_serve, args=(answers,))
         other.start()
         try:
             with contextlib.suppress(runner.NothingRan):
-                _Tests(Peer(hears, asks, strict=True), tree, code, [], names, "f").run()
+                _Tests(Peer(answer_reader, question_writer, strict=True), tree, code, [], names, "f").run()
         finally:
-            os.close(asks)
+            os.close(question_writer)
             other.join()
-            for descriptor in (asked, hears, replies):
+            for descriptor in (question_reader, answer_reader, answer_writer):
                 os.close(descriptor)
     sys.modules["__main__"], unittest.main = _main, _unittest_main
 
@@ -146,9 +146,12 @@ def run_tests(tests: bytes, entry_point: str, cpu_s: float) -> int:
         report(NEEDS_TOGETHER, reason)
         return 1
     peer = Peer(
-        HEARS, SAYS, strict=True, account=Account(cpu_s / TESTS_FACTOR, lambda: report(HEARD_MUCH, ""))
+        READ_END,
+        WRITE_END,
+        strict=True,
+        account=Account(cpu_s / TESTS_FACTOR, lambda: report(RECEIVED_BULK, "")),
     )
-    # Whoever owes an answer when nothing happens any more is the one that hangs.
+    # The side that owes an answer when nothing happens any more is the one that hangs.
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(WAITED if peer.waiting else WORKED))
     running = _Tests(peer, tree, code, foreign, names, entry_point)
     try:
@@ -159,7 +162,7 @@ def run_tests(tests: bytes, entry_point: str, cpu_s: float) -> int:
     except BaseException as error:
         if peer.failure:
             report(ERROR, peer.failure)
-        elif isinstance(error, OSError) and running.heard_nothing():
+        elif isinstance(error, OSError) and running.received_nothing():
             # Of the sandbox's making, as nothing of the candidate's was looked at yet.
             report(BROKEN_TESTS, f"the test program was refused by the sandbox: {type(error).__name__}")
         else:
@@ -201,7 +204,7 @@ class _Tests:
         self._taken: dict[str, Any] = {}
         self._echo = bool(names & expecting.PRINTED)
         peer.named_by_tests = names
-        peer.mirrors.numbers_asked = bool(names & {"float", "int", "complex", "index"})
+        peer.mirrors.uses_numbers = bool(names & {"float", "int", "complex", "index"})
 
     def run(self) -> None:
         """Raises what the tests raise, and NothingRan."""
@@ -212,7 +215,7 @@ class _Tests:
         changed = expecting.changed_globals(self._tree)
         classes = expecting.classes_to_share(self._tree)
         peer.space, peer.pulled = space, set(self._foreign)
-        found, entry, wanted = peer.ask(
+        has_entry, entry, wanted = peer.ask(
             "hello", tuple(self._foreign), self._entry_point, tuple(classes), self._echo
         )
         taken = dict(peer.watched)
@@ -226,7 +229,7 @@ class _Tests:
         peer.pulled = (set(self._foreign) - own - modules) | changed
         peer.watched = {name: taken.get(name, MISSING) for name in changed}
         peer.watched |= {name: MISSING for name in wanted if name in classes}
-        before = self._before = peer.asked
+        before = self._before = peer.questions
         self._taken = taken
         if self._seeds:
             _seed_both(peer)
@@ -235,29 +238,29 @@ class _Tests:
         check = space.get("check")
         call = None
         if self._entry_point and callable(check) and not isinstance(check, Mirrored):
-            if not found:
+            if not has_entry:
                 peer.failure = f"the program defines no {self._entry_point!r}"
                 raise NameError(peer.failure)
             call = lambda: check(entry)  # noqa: E731
         elif (
             callable(check)
             and not cases
-            and peer.asked == before
+            and peer.questions == before
             and "check" in own
             and not self._reads(taken)
         ):
             raise runner.NothingRan("check(candidate) needs an entry_point")
-        ran = peer.asked > before or self._reads(taken)
+        ran = peer.questions > before or self._reads(taken)
         if not cases:
             runner.run_all(space, MODULE, call, ran=ran)
-        asked = peer.asked > before or (call is not None and not _stands_in(entry))
-        if not asked and not self._reads(taken, anywhere=True) and not peer.failure:
+        interacted = peer.questions > before or (call is not None and not _stands_in(entry))
+        if not interacted and not self._reads(taken, anywhere=True) and not peer.failure:
             raise runner.NothingRan("the test program never asks anything of the program that it tests")
 
-    def heard_nothing(self) -> bool:
+    def received_nothing(self) -> bool:
         """Whether all that went on was the tests' own."""
         peer = self._peer
-        return 0 < self._before == peer.asked and not self._reads(self._taken, anywhere=True)
+        return 0 < self._before == peer.questions and not self._reads(self._taken, anywhere=True)
 
     def _expect(self, name: str, value: Any) -> None:
         if name in self._objects:
@@ -292,7 +295,7 @@ def _seed_both(peer: Peer) -> None:
         own(a, version)
         if type(a) in (int, str, float, bytes):
             peer.ask("seed", a, version)
-            peer.asked -= 1
+            peer.questions -= 1
 
     own, random.seed = random.Random.seed.__get__(random.random.__self__), seed  # type: ignore[attr-defined]
 
@@ -302,7 +305,7 @@ def _stands_in(value: Any) -> bool:
 
 
 def _without_main(space: dict[str, Any]) -> list[bool]:
-    """`unittest.main()` runs the tests that are defined so far, and does not exit. Returns a list that tells that it was."""
+    """`unittest.main()` runs the tests that are defined so far, and does not exit. Returns a list that is no longer empty once it was called."""
     called: list[bool] = []
 
     def main(*_: Any, **__: Any) -> None:

@@ -92,15 +92,15 @@ def _enumeration(kind: Any, message: Message) -> list[Any]:
     special = {
         n for p in parts for n, v in vars(p).items() if n in SPECIALS and getattr(v, "__module__", "") in OWN
     }
-    mine = [
+    own = [
         (n, v)
         for p in parts
         for n, v in vars(p).items()
         if not n.startswith("_") and n not in kind.__members__
     ]
-    methods = [name for name, value in mine if callable(value)]
-    statics = [name for name, value in mine if isinstance(value, staticmethod | classmethod)]
-    attributes = [name for name, value in mine if type(value) is property]
+    methods = [name for name, value in own if callable(value)]
+    statics = [name for name, value in own if isinstance(value, staticmethod | classmethod)]
+    attributes = [name for name, value in own if type(value) is property]
     members = [[name, _inline(member_value(each), message)] for name, each in kind.__members__.items()]
     known = [base, mixed and mixed.__name__, members, statics]
     return [kind.__name__, [], sorted(special), methods, attributes, False, None, None, None, [], known]
@@ -109,9 +109,9 @@ def _enumeration(kind: Any, message: Message) -> list[Any]:
 # Theirs, on their way in.
 
 
-def class_of(number: int, told: list[Any], peer: Any, base_of: Callable[[Any], type], decode: Any) -> type:
+def class_of(number: int, details: list[Any], peer: Any, base_of: Callable[[Any], type], decode: Any) -> type:
     """The class of stand-ins for what is described. base_of: finds a base. Raises ValueError and its like."""
-    name, bases, special, methods, hidden, unhashable, fields, library, doc, abstract, members = told
+    name, bases, special, methods, hidden, unhashable, fields, library, doc, abstract, members = details
     if not all(isinstance(each, str) for each in (name, *special, *methods, *hidden)):
         raise ValueError("no class")
     hidden = [each for each in hidden if each not in SET_OR_TEXT]
@@ -139,7 +139,7 @@ def class_of(number: int, told: list[Any], peer: Any, base_of: Callable[[Any], t
         if tuple not in made:  # only `namedtuple` checks that they are names
             raise ValueError("no class")
         made = [values.namedtuple(name, fields) if base is tuple else base for base in made]
-        space |= {each: attribute_of_tuple(place, each) for place, each in enumerate(fields)}
+        space |= {each: attribute_of_tuple(index, each) for index, each in enumerate(fields)}
     if library is not None:
         real = _library_class(*library)
         if real is not None:
@@ -155,9 +155,9 @@ def class_of(number: int, told: list[Any], peer: Any, base_of: Callable[[Any], t
 
 
 def _enumeration_of(
-    number: int, peer: Any, name: str, special: Any, methods: Any, hidden: Any, told: Any, decode: Any
+    number: int, peer: Any, name: str, special: Any, methods: Any, hidden: Any, details: Any, decode: Any
 ) -> type:
-    base, mixed, members, statics = told
+    base, mixed, members, statics = details
     mixin = {"str": str, "int": int, "float": float, "tuple": tuple}.get(mixed)
     # A member or static method `__eq__` would be the class's comparison.
     if any(each.startswith("_") and each.endswith("_") for each in (*(key for key, _ in members), *statics)):
@@ -180,7 +180,7 @@ def _enumeration_of(
 
         return staticmethod(call)
 
-    def asked(name: str) -> property:
+    def remote_property(name: str) -> property:
         return property(lambda self: peer.ask("get", self, name))
 
     def missing(self: Any, name: str) -> Any:
@@ -195,7 +195,7 @@ def _enumeration_of(
         type.__setattr__(made, each, static(each))
     for each in hidden:
         if _plain_name(each):
-            type.__setattr__(made, each, asked(each))
+            type.__setattr__(made, each, remote_property(each))
     type.__setattr__(made, "__getattr__", missing)
     return cast("type", made)
 
@@ -234,10 +234,10 @@ def _library_class(module: Any, name: Any) -> type | None:
     if module == "builtins" and name in values.NAMELESS:
         return values.NAMELESS[name]
     try:
-        found = values.named(module, name)
+        kind = values.named(module, name)
     except (ValueError, AttributeError, ImportError):
         return None
-    return found if isinstance(found, type) else None
+    return kind if isinstance(kind, type) else None
 
 
 def _new_class(name: str, bases: list[type], space: dict[str, Any]) -> type:

@@ -1,4 +1,4 @@
-"""What a test program says about what it tests, told by its text alone: no candidate can bring any of it about."""
+"""What a test program expects of what it tests, read from its text alone: no candidate can influence it."""
 
 import ast
 import builtins
@@ -20,7 +20,7 @@ INTROSPECTION = words(
 PRINTED = words("capsys capfd redirect_stdout redirect_stderr stdout stderr")
 DATA = (list, dict, set, str, int, float, tuple, bytes, frozenset, complex, bool, deque, Counter, OrderedDict, date, datetime,
         time, timedelta, Decimal, Fraction, range)  # fmt: skip
-# Of a result that is data, its own attributes would tell no more than that.
+# Of a result that is data, its own attributes would show no more than that.
 OF_DATA = frozenset(name for kind in DATA for name in dir(kind))
 # The library that is not Python's own, as far as the tests use it on values of the candidate's.
 FOREIGN = words("numpy pandas matplotlib scipy sklearn seaborn sympy torch tensorflow PIL networkx")
@@ -45,17 +45,17 @@ def modules_used(tree: ast.AST) -> set[str]:
 
 
 def all_names(tree: ast.AST) -> frozenset[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
-            found.add(node.id)
+            names.add(node.id)
         elif isinstance(node, ast.Attribute):
-            found.add(node.attr)
+            names.add(node.attr)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {part for alias in node.names for part in alias.name.split(".")}
+            names |= {part for alias in node.names for part in alias.name.split(".")}
             if isinstance(node, ast.ImportFrom) and node.module:
-                found |= set(node.module.split("."))
-    return frozenset(found)
+                names |= set(node.module.split("."))
+    return frozenset(names)
 
 
 def why_together(tree: ast.AST, names: frozenset[str], foreign: set[str]) -> str:
@@ -124,17 +124,17 @@ def needs_files(tree: ast.AST) -> bool:
 
 def defined(tree: ast.AST) -> set[str]:
     """Names that the tests give a meaning of their own, anywhere but in an assignment to a global of the candidate's."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            found.add(node.name)
+            names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-            found.add(node.id)
+            names.add(node.id)
         elif isinstance(node, ast.ExceptHandler) and node.name:
-            found.add(node.name)
-    return found
+            names.add(node.name)
+    return names
 
 
 def classes_to_share(tree: ast.Module) -> list[str]:
@@ -192,16 +192,16 @@ def changed_globals(tree: ast.Module) -> set[str]:
 
 def reads_at_top(tree: ast.Module) -> set[str]:
     """Names that are read whenever the tests are run, outside of any function."""
-    found: set[str] = set()
+    names: set[str] = set()
     stack: list[ast.AST] = list(tree.body)
     while stack:
         node = stack.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
             continue
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            found.add(node.id)
+            names.add(node.id)
         stack += ast.iter_child_nodes(node)
-    return found
+    return names
 
 
 def objects_of(tree: ast.AST, entry_point: str) -> tuple[set[str], set[str]]:
@@ -210,7 +210,7 @@ def objects_of(tree: ast.AST, entry_point: str) -> tuple[set[str], set[str]]:
     Returns also those of them whose objects the tests themselves compare, and not only what their methods return.
 
     They do where they ask such an object for an attribute that data does not have, ask for its class, or, under a name that
-    is written as classes are, compare two of them or put two together. A name alone tells nothing: a function's may be
+    is written as classes are, compare two of them or put two together. A name alone shows nothing: a function's may be
     written like that, and what a candidate makes of it is the candidate's.
     """
     made: dict[str, set[str]] = {}
@@ -256,7 +256,7 @@ def objects_of(tree: ast.AST, entry_point: str) -> tuple[set[str], set[str]]:
             name = target.id if isinstance(target, ast.Name) else _attribute_name(target)
             if name:
                 made.setdefault(name, set()).update(makers(value, itself=True))
-    found: set[str] = set()
+    expected: set[str] = set()
     compared: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Compare):
@@ -270,33 +270,33 @@ def objects_of(tree: ast.AST, entry_point: str) -> tuple[set[str], set[str]]:
         ):
             compared |= {name for side in node.args for name in makers(side, itself=True)}
         if isinstance(node, ast.Attribute) and node.attr not in OF_DATA and _attribute_name(node) not in made:
-            found |= makers(node.value)
+            expected |= makers(node.value)
         elif isinstance(node, ast.Attribute) or (
             isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)
         ):
-            found |= _classes(makers(node.value))
+            expected |= _classes(makers(node.value))
         elif isinstance(node, ast.withitem):
-            found |= makers(node.context_expr)
+            expected |= makers(node.context_expr)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id in ("isinstance", "issubclass"):
-                found |= {e.id for arg in node.args[1:] for e in ast.walk(arg) if isinstance(e, ast.Name)}
+                expected |= {e.id for arg in node.args[1:] for e in ast.walk(arg) if isinstance(e, ast.Name)}
             elif node.func.id in ("hasattr", "getattr", "setattr") and node.args:
-                found |= makers(node.args[0])
+                expected |= makers(node.args[0])
         elif isinstance(node, ast.Compare):
             sides = [makers(side) for side in (node.left, *node.comparators)]
-            found |= _classes(set.intersection(*sides))
+            expected |= _classes(set.intersection(*sides))
         elif isinstance(node, ast.BinOp):
-            found |= _classes(makers(node.left) & makers(node.right))
+            expected |= _classes(makers(node.left) & makers(node.right))
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if (
                 node.func.attr in ("assertEqual", "assertNotEqual", "assertLess", "assertGreater")
                 and len(node.args) > 1
             ):
-                found |= _classes(makers(node.args[0]) & makers(node.args[1]))
+                expected |= _classes(makers(node.args[0]) & makers(node.args[1]))
             elif node.func.attr == "assertIsInstance" and len(node.args) > 1:
-                found |= {e.id for e in ast.walk(node.args[1]) if isinstance(e, ast.Name)}
-    found = {entry_point if name == alias and entry_point else name for name in found}
-    return found, found & compared
+                expected |= {e.id for e in ast.walk(node.args[1]) if isinstance(e, ast.Name)}
+    expected = {entry_point if name == alias and entry_point else name for name in expected}
+    return expected, expected & compared
 
 
 def _classes(names: set[str]) -> set[str]:

@@ -53,11 +53,11 @@ class Mirrors:
         self._handed: set[int] = set()
         self.expected: dict[type, bool] = {}
         self.makers: dict[int, bool] = {}
-        self.numbers_asked = False
+        self.uses_numbers = False
 
     def may_decide(self, stand_in: Any, name: str, args: tuple[Any, ...]) -> bool:
         """Whether the candidate's class may say how it compares."""
-        if name in NUMBERS and self.numbers_asked:
+        if name in NUMBERS and self.uses_numbers:
             return True
         if args and all(isinstance(each, Remote) for each in args):
             return True
@@ -92,7 +92,7 @@ class Mirrors:
     def encode(self, value: Any, message: Message) -> Any:
         kind = type(value)
         if isinstance(kind, Mirrored):
-            return self._theirs(value, message)
+            return self._stand_in_reference(value, message)
         if kind is Mirrored:
             return ["h", type.__getattribute__(value, CLASS)]
         if CLASS in kind.__dict__:  # an enumeration of theirs
@@ -121,7 +121,7 @@ class Mirrors:
         return ["o", number, self.define(kind, message)]
 
     def is_handed_out(self, number: Any) -> bool:
-        """Whether the tests gave the other side that object, and did not only tell it by number what class something is of.
+        """Whether the tests gave the other side that object, and did not only name by number the class of something.
 
         A class of the library's is none of theirs: called, it would make a `map` or an `attrgetter` in their process.
         """
@@ -135,7 +135,7 @@ class Mirrors:
             return False
         return self.is_handed_out(number) or not values.acts(value)
 
-    def _theirs(self, value: Any, message: Message) -> Any:
+    def _stand_in_reference(self, value: Any, message: Message) -> Any:
         number = own_dict(value).get(NUMBER)
         if number is not None:
             return ["h", number]
@@ -143,7 +143,7 @@ class Mirrors:
         base = next(base for base in values.FIXED if isinstance(value, base))
         return ["w", type.__getattribute__(type(value), CLASS), message.encode(copied(base, value))]
 
-    def place_of(self, value: Any, message: Message) -> list[Any]:
+    def reference_to(self, value: Any, message: Message) -> list[Any]:
         if isinstance(value, Remote):
             return ["h", own_dict(value)[NUMBER]]
         return ["v", self.define(type(value), message), self.keep(value)]
@@ -186,19 +186,19 @@ class Mirrors:
 
     def learn(self, definition: list[Any], decode: Any) -> None:
         """Makes a class as the other side describes it."""
-        number, *told = definition
-        self._classes[number] = class_of(number, told, self._peer, self._base, decode)
+        number, *details = definition
+        self._classes[number] = class_of(number, details, self._peer, self._base, decode)
 
     def _base(self, base: Any) -> type:
-        found = self._classes[base] if type(base) is int else values.named(*base[1:])
-        if not isinstance(found, type):
+        kind = self._classes[base] if type(base) is int else values.named(*base[1:])
+        if not isinstance(kind, type):
             raise TypeError("no class")
-        return found
+        return kind
 
     def _stand_in(self, number: int, kind: Any, make: Callable[[], Any]) -> Any:
-        found = self._stand_ins.get(number)
-        if found is not None and type(found) is kind:
-            return found
+        existing = self._stand_ins.get(number)
+        if existing is not None and type(existing) is kind:
+            return existing
         made = make()
         own_dict(made)[NUMBER] = number
         self._lives[number] = self._lives.get(number, 0) + 1
@@ -207,9 +207,9 @@ class Mirrors:
             self._stand_ins[number] = made
         return made
 
-    def shell(self, base: Any, place: list[Any]) -> Any:
-        how, number, *more = place
-        if how == "h":
+    def shell(self, base: Any, reference: list[Any]) -> Any:
+        tag, number, *more = reference
+        if tag == "h":
             return self.kept[number]
         kind = self._classes[number]
         if not issubclass(kind, base):

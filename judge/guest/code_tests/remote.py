@@ -19,13 +19,13 @@ from alpharay.judge.guest.code_tests.account import Account
 from alpharay.judge.guest.code_tests.mirror import Mirrors
 from alpharay.judge.guest.code_tests.stand_in import FIELDS, MISSING, OWN, SPECIALS, STEPS
 
-TOLD = 1000  # characters of an error that are told
+LONGEST_ERROR = 1000  # characters of an error that are passed on
 # What has attributes that lead into the tests' own text.
 CLOSED = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.CodeType, types.FrameType, types.ModuleType,
           types.TracebackType, types.CoroutineType, types.AsyncGeneratorType)  # fmt: skip
 # What `functools.wraps` reads of a function of the tests: it leads nowhere.
 ABOUT = frozenset({"__name__", "__qualname__", "__doc__", "__module__"})
-# What of their own functions and objects tests tell in a way of its own.
+# What tests describe of their own functions and objects in a form of its own.
 SHAPES = frozenset({"__signature__", "__dict__", FIELDS})
 ENDS = (StopIteration, StopAsyncIteration, GeneratorExit)
 # A number by which a loop of the tests could become long, also one written out.
@@ -36,13 +36,15 @@ DIGITS = re.compile(r"\d{5}|\de\d")
 class Peer:
     """One end of the pipe pair. Asks, and while it waits for the answer, answers what it is asked in turn.
 
-    strict: the tests' end. It answers calls of what it handed out, and tells attributes of instances alone; what the
-    candidate claims of itself does not count (`stand_in`). account: what reading the other side's words is charged to.
+    strict: the tests' end. It answers calls of what it handed out, and reads attributes of instances alone; what the
+    candidate claims of itself does not count (`stand_in`). account: what reading the other side's messages is charged to.
     """
 
-    def __init__(self, hears: int, says: int, *, strict: bool, account: Account | None = None) -> None:
-        self._hears = hears
-        self._says = says
+    def __init__(
+        self, read_end: int, write_end: int, *, strict: bool, account: Account | None = None
+    ) -> None:
+        self._read_end = read_end
+        self._write_end = write_end
         self.strict = strict
         self._account = account
         self._charged: contextlib.AbstractContextManager[None] = account or contextlib.nullcontext()
@@ -50,7 +52,7 @@ class Peer:
         self.mirrors = Mirrors(self, first)
         self.codec = wire.Codec(self.mirrors, first)
         self.hello: Callable[..., Any] | None = None
-        # The program's names, of which the other side is told when they change.
+        # The program's names, whose changes are sent to the other side.
         self.space: dict[str, Any] = {}
         self.watched: dict[str, Any] = {}
         self.pulled: set[str] | None = None
@@ -59,8 +61,8 @@ class Peer:
         self.named_by_tests: frozenset[str] = frozenset()
         # Of several threads one asks at a time.
         self._turn = threading.RLock()
-        # How it went, at the tests' end. asked: how often.
-        self.asked = 0
+        # How it went, at the tests' end. questions: how many were asked.
+        self.questions = 0
         self.waiting = False
         self.failure = ""
         self.last_error: tuple[BaseException, str] | None = None
@@ -77,11 +79,11 @@ class Peer:
         if self.failure:
             raise wire.Gone
         try:
-            self.asked += 1
+            self.questions += 1
             self._send("ask", question)
             with self._charged:
                 while True:
-                    kind, parts = self._hear()
+                    kind, parts = self._receive()
                     if kind == "ask":
                         self._answer(parts)
                         continue
@@ -89,7 +91,7 @@ class Peer:
                         (value,) = parts
                         if self._account is not None and question[0] == "do" and not _is_flag(value):
                             # Tests that work as long as it says do not work on their author's account.
-                            self._account.heard_bulk()
+                            self._account.received_bulk()
                         return self._expected(question, value)
                     error, described = parts
                     break
@@ -102,7 +104,7 @@ class Peer:
     def serve(self) -> None:
         """Answers until the other side is gone."""
         while True:
-            _, parts = self._hear()
+            _, parts = self._receive()
             self._answer(parts)
             del parts
 
@@ -129,16 +131,16 @@ class Peer:
         self.failure = "what it answered cannot be read"
         return wire.Gone()
 
-    def _hear(self) -> tuple[str, tuple[Any, ...]]:
+    def _receive(self) -> tuple[str, tuple[Any, ...]]:
         self.waiting = True
         try:
-            frame = wire.receive(self._hears)
+            frame = wire.receive(self._read_end)
         except ValueError:
             raise self._broken() from None
         finally:
             self.waiting = False
         if self._account is not None:
-            self._account.heard(len(frame))
+            self._account.received(len(frame))
         try:
             return self._read(frame)
         except Exception:
@@ -147,7 +149,7 @@ class Peer:
     def _read(self, frame: bytes) -> tuple[str, tuple[Any, ...]]:
         kind, payload, nodes, definitions, lost, unshared, names, printed = json.loads(frame)
         if self._account is not None and not self._account.in_bulk and _may_loop((payload, nodes, names)):
-            self._account.heard_bulk()
+            self._account.received_bulk()
         scalars = wire.Reader(self.mirrors, {})
         for definition in definitions:
             self.mirrors.learn(definition, scalars.decode)
@@ -158,7 +160,7 @@ class Peer:
         if self.strict and kind == "ask" and not self._is_handed_out(payload, parts):
             raise ValueError("it asks something of what the tests never handed out")
         del reader  # which would keep all that it read
-        # Only now: what was changed in the last one was told once more.
+        # Only now: what was changed in the last one was sent once more.
         self.codec.forget(unshared)
         self.mirrors.forget(lost)
         if self.strict:
@@ -196,16 +198,18 @@ class Peer:
         frame = [kind, payload, message.nodes, message.definitions, lost, unshared, names, printed]
         self.waiting = True  # for the other side to read it
         try:
-            wire.send(self._says, frame)
+            wire.send(self._write_end, frame)
         finally:
             self.waiting = False
 
     def is_failed_assertion(self, raised: tuple[Any, ...]) -> bool:
         """Whether `__exit__` is called for an assertion of the tests, which do not name AssertionError themselves."""
         error = raised[1] if len(raised) > 1 else None
-        theirs = self.last_error is not None and self.last_error[0] is error
+        from_candidate = self.last_error is not None and self.last_error[0] is error
         return (
-            isinstance(error, AssertionError) and not theirs and "AssertionError" not in self.named_by_tests
+            isinstance(error, AssertionError)
+            and not from_candidate
+            and "AssertionError" not in self.named_by_tests
         )
 
     def _printed(self) -> list[str]:
@@ -243,7 +247,7 @@ class Peer:
             self._send_error(ValueError(f"its answer cannot be passed on: {type(error).__name__}: {error}"))
 
     def _send_error(self, error: BaseException) -> None:
-        described = _told(error)
+        described = _description(error)
         try:
             self._send("raise", (_bare(error), described))
         except wire.Gone:
@@ -286,9 +290,9 @@ class Peer:
         """
         if len(parts) < 2:
             return False
-        told = payload[1]
-        if isinstance(told, list) and len(told) == 2 and told[0] == "h":
-            return self.mirrors.is_handed_out(told[1])
+        reference = payload[1]
+        if isinstance(reference, list) and len(reference) == 2 and reference[0] == "h":
+            return self.mirrors.is_handed_out(reference[1])
         return type(parts[1]).__module__ in OWN
 
     def _allowed(self, subject: Any, name: Any, *, changes: bool = False) -> str:
@@ -334,9 +338,9 @@ def _bare(error: BaseException) -> BaseException:
     return error
 
 
-def _told(error: BaseException) -> str:
+def _description(error: BaseException) -> str:
     try:
-        return describe(error)[:TOLD]
+        return describe(error)[:LONGEST_ERROR]
     except BaseException:
         return type(error).__name__
 
@@ -346,9 +350,9 @@ def _is_flag(value: Any) -> bool:
     return value is None or value is True or value is False
 
 
-def _may_loop(told: Any) -> bool:
+def _may_loop(data: Any) -> bool:
     """Whether a number in there is such that tests which count to it would be long at it."""
-    stack = [told]
+    stack = [data]
     while stack:
         for each in stack.pop():
             if isinstance(each, list | tuple):

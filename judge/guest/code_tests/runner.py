@@ -70,16 +70,16 @@ def unittest_cases(space: dict[str, Any], module: str) -> list[type[unittest.Tes
 
 def pytest_functions(space: dict[str, Any], module: str) -> list[Callable[[], Any]]:
     """Raises NothingRan for a test that needs what only pytest has."""
-    found: list[Callable[[], Any]] = []
+    functions: list[Callable[[], Any]] = []
     for name, value in list(space.items()):
         own = getattr(value, "__module__", None) == module
         if own and name.startswith("Test") and isinstance(value, type):
-            found += [_method(value, each) for each in vars(value) if each.startswith("test")]
+            functions += [_method(value, each) for each in vars(value) if each.startswith("test")]
         elif own and name.startswith("test") and inspect.isfunction(value):
             if _required(value):
                 raise NothingRan(f"{name} takes arguments, which only pytest would give it")
-            found.append(value)
-    return found
+            functions.append(value)
+    return functions
 
 
 def _method(kind: type, name: str) -> Callable[[], Any]:

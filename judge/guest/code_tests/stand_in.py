@@ -118,19 +118,22 @@ class Remote(metaclass=Mirrored):
 own_dict: Any = Remote.__dict__["__dict__"].__get__
 
 
-def _signature(told: Any) -> Any:
-    """Of a function of the tests: that a parameter has a default is told, and not which, which may be what they expect."""
+def _signature(parameters: Any) -> Any:
+    """Of a function of the tests: that a parameter has a default is passed on, and not which, which may be what they expect."""
     inspect = importlib.import_module("inspect")
     empty = inspect.Parameter.empty
     return inspect.Signature(
-        [inspect.Parameter(name, kind, default=... if optional else empty) for name, kind, optional in told]
+        [
+            inspect.Parameter(name, kind, default=... if optional else empty)
+            for name, kind, optional in parameters
+        ]
     )
 
 
-def _fields(name: str, told: Any) -> Any:
+def _fields(name: str, field_names: Any) -> Any:
     """By which `dataclasses` finds the fields of an object: those of a class of the same name and fields, made here."""
     dataclasses = importlib.import_module("dataclasses")
-    return getattr(dataclasses.make_dataclass(name, told), FIELDS)
+    return getattr(dataclasses.make_dataclass(name, field_names), FIELDS)
 
 
 def peer_of(stand_in: Any) -> Any:

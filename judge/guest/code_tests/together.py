@@ -1,7 +1,7 @@
 """A test program and a candidate in one process, for tests that cannot reach the candidate from another one.
 
 The candidate can then see and patch its tests. What is left to hold against it: that the tests ended well is
-told by a nonce that is read only after the last of them, so that leaving early, by whatever way, passes nothing.
+proved by a nonce that is read only after the last of them, so that leaving early, by whatever way, passes nothing.
 """
 
 import json
@@ -30,7 +30,7 @@ def run_tests(source: bytes, tests: bytes, entry_point: str) -> int:
         report(BROKEN_TESTS, f"{type(error).__name__}: {error}")
         return 1
     space = candidate.candidate_module(codes, entry_point)
-    tell, run_all = report, runner.run_all
+    report_result, run_all = report, runner.run_all
     try:
         candidate.execute(codes, space)
         before = set(space)
@@ -46,16 +46,16 @@ def run_tests(source: bytes, tests: bytes, entry_point: str) -> int:
             ):
                 function()
     except BaseException as error:
-        tell(*describe(error))
+        report_result(*describe(error))
         return 1
-    tell(PASSED, os.read(NONCE, 64).decode())
+    report_result(PASSED, os.read(NONCE, 64).decode())
     return 0
 
 
 def describe(error: BaseException) -> tuple[str, str]:
     """Whether the tests found it wrong or the candidate failed, without a word of the tests' own text.
 
-    What an error says is told only where the candidate's own code raised it, or what that called: a library that the tests
+    What an error says is reported only where the candidate's own code raised it, or what that called: a library that the tests
     call, such as `unittest`, quotes what they expect.
     """
     whose, line = "", 0

@@ -73,7 +73,7 @@ FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type(str.upper), typ
 
 
 def name_of(value: Any, *, passive: bool = False) -> list[str] | None:
-    """`["g", module, name]` of a class or function that the other process has too. passive: and may be told by a candidate."""
+    """`["g", module, name]` of a class or function that the other process has too. passive: and may be named by a candidate."""
     if isinstance(value, types.ModuleType):
         known = sys.modules.get(value.__name__) is value and _is_known_module(value.__name__)
         return ["m", value.__name__] if known else None
@@ -100,44 +100,44 @@ def named(module: str, name: str, *, passive: bool = False) -> Any:
         raise ValueError("no known module")
     if any(part.startswith("_") or part in DENIED for part in name.split(".")):
         raise ValueError("no known name")
-    found: Any = importlib.import_module(module)
-    for place, part in enumerate(name.split(".")):
+    value: Any = importlib.import_module(module)
+    for depth, part in enumerate(name.split(".")):
         # A dot leads to a class's method. Through a module it would lead to what that imports, such as `os`.
-        if place and not isinstance(found, type):
+        if depth and not isinstance(value, type):
             raise ValueError("no known name")
-        found = getattr(found, part)
-    raises = isinstance(found, type) and issubclass(found, BaseException)
-    home = _home(found)
-    if not (raises or home in NAMED) or (passive and _acts(found, home)):
+        value = getattr(value, part)
+    raises = isinstance(value, type) and issubclass(value, BaseException)
+    home = _home(value)
+    if not (raises or home in NAMED) or (passive and _acts(value, home)):
         raise ValueError("no known name")
     # A function of `typing` may evaluate text.
-    if (module in RAISING and not raises) or (module == "typing" and isinstance(found, types.FunctionType)):
+    if (module in RAISING and not raises) or (module == "typing" and isinstance(value, types.FunctionType)):
         raise ValueError("no known name")
-    return found
+    return value
 
 
-def _home(found: Any) -> str:
+def _home(value: Any) -> str:
     """The module that a class or function is of, whichever it was looked up in; empty for anything else."""
-    if type(found).__module__ == "typing":
+    if type(value).__module__ == "typing":
         return "typing"
-    if not isinstance(found, (type, *FUNCTIONS)):
+    if not isinstance(value, (type, *FUNCTIONS)):
         return ""
-    owner = getattr(found, "__objclass__", None) or found
-    # Of a class's alternative constructor, such as `dict.fromkeys`, the class tells.
+    owner = getattr(value, "__objclass__", None) or value
+    # Of a class's alternative constructor, such as `dict.fromkeys`, the class decides.
     home = getattr(owner, "__module__", None) or getattr(getattr(owner, "__self__", None), "__module__", "")
     return REAL_MODULE.get(str(home), str(home))
 
 
-def _acts(found: Any, home: str) -> bool:
-    name = getattr(found, "__qualname__", "").split(".")
+def _acts(value: Any, home: str) -> bool:
+    name = getattr(value, "__qualname__", "").split(".")
     if name[0] in ACTING.get(home, ()) or tuple(name) in ACTING_METHODS:
         return True
-    return issubclass(found, type) if isinstance(found, type) else home in ACTING_MODULES
+    return issubclass(value, type) if isinstance(value, type) else home in ACTING_MODULES
 
 
-def acts(found: type) -> bool:
+def acts(kind: type) -> bool:
     """Whether a class of the library's would, called, do more than reckon with its arguments."""
-    return found in NAMELESS.values() or _acts(found, _home(found))
+    return kind in NAMELESS.values() or _acts(kind, _home(kind))
 
 
 def module(name: str) -> types.ModuleType:

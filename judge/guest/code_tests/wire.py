@@ -1,7 +1,7 @@
 """Frames between the tests' process and the candidate's, and the values in them: JSON, in which only data can travel.
 
 Values of the standard library are copied (`values`). Containers that can be changed in place are *shared*: both processes
-have one, and whoever sends says first what it changed in them, so that an alias on either side sees it. As only one of the
+have one, and the sender states first what it changed in them, so that an alias on either side sees it. As only one of the
 two is at work at a time, that is all it takes. Everything else stays where it is and travels as a number, for which the
 other side makes a stand-in (`mirror`).
 """
@@ -30,17 +30,17 @@ class Mirrors(Protocol):
     """What stands for objects of the other side, and the numbers of ours."""
 
     def define(self, kind: type, message: "Message") -> int:
-        """The number of a class of ours, told in the message when the other side does not know it yet."""
+        """The number of a class of ours, described in the message when the other side does not know it yet."""
 
     def decode(self, tag: str, fields: list[Any], decode: Any) -> Any: ...
 
     def encode(self, value: Any, message: "Message") -> Any:
         """A value that is of none of the library's types."""
 
-    def shell(self, base: type, place: list[Any]) -> Any:
+    def shell(self, base: type, reference: list[Any]) -> Any:
         """An empty container of a class of the other side's."""
 
-    def place_of(self, value: Any, message: "Message") -> list[Any]:
+    def reference_to(self, value: Any, message: "Message") -> list[Any]:
         """By what `shell` makes it there."""
 
 
@@ -64,8 +64,8 @@ class Message:
         self._mirrors = mirrors
         self.nodes: list[Any] = []
         self.definitions: list[Any] = []
-        self._told: dict[int, Any] = {}
-        self._alive: list[Any] = []  # so that no number by which it is known here is given again
+        self._encoded: dict[int, Any] = {}
+        self._alive: list[Any] = []  # so that no id by which it is known here is reused
 
     def encode(self, value: Any) -> Any:
         """JSON without depth. By what a value is, not by what its class says it prints as."""
@@ -74,9 +74,9 @@ class Message:
             return value
         if kind is int and -values.LONG < value < values.LONG:
             return value
-        told = self._told.get(id(value))
-        if told is not None:
-            return told
+        encoded = self._encoded.get(id(value))
+        if encoded is not None:
+            return encoded
         if kind in values.MUTABLE:
             return [self._codec.share(value, values.MUTABLE[kind])]
         if kind is tuple or kind is frozenset:
@@ -98,7 +98,7 @@ class Message:
         """A value that is not changed any more and may hold others."""
         number = -1 - len(self.nodes)
         self.nodes.append([number, tag, *items])
-        self._told[id(value)] = [number]
+        self._encoded[id(value)] = [number]
         self._alive.append(value)
         return [number]
 
@@ -109,12 +109,12 @@ class Message:
         if cell.last is None:
             plain = type(cell.value) is values.BASE[cell.tag]
             made = self.encode(values.made_with(cell.value, cell.tag))
-            node.append([made] if plain else [made, *self._mirrors.place_of(cell.value, self)])
+            node.append([made] if plain else [made, *self._mirrors.reference_to(cell.value, self)])
         else:
             node.append(None)
         cell.last = items
         node += items if cell.tag == "y" else [self.encode(item) for item in items]
-        # After the immutable ones in it were told: its own place is found by its number.
+        # After the immutable ones in it: the container itself is found by its number.
         self.nodes.append(node)
 
 
@@ -125,14 +125,14 @@ class Codec:
         self._mirrors = mirrors
         self._next = first
         self._cells: dict[int, Cell] = {}
-        self._places: dict[int, Cell] = {}
+        self._cells_by_id: dict[int, Cell] = {}
         self._fresh: list[Cell] = []
         # Reading may ask the other side in turn, for a hash: then what is half read is no change of ours.
         self._reading = 0
         self._forgotten: list[int] = []
 
     def share(self, value: Any, tag: str) -> int:
-        cell = self._places.get(id(value))
+        cell = self._cells_by_id.get(id(value))
         if cell is None:
             cell = Cell(self._next, value, tag, None)
             self._next += 2
@@ -142,12 +142,12 @@ class Codec:
 
     def _add(self, cell: Cell) -> None:
         self._cells[cell.number] = cell
-        self._places[id(cell.value)] = cell
+        self._cells_by_id[id(cell.value)] = cell
 
     def _drop(self, number: int) -> None:
         cell = self._cells.pop(number, None)
         if cell is not None:
-            del self._places[id(cell.value)]
+            del self._cells_by_id[id(cell.value)]
 
     def let_go(self) -> list[int]:
         """Shares no longer what was shared, when it is too much to be compared at every message. Returns their numbers."""
@@ -155,11 +155,11 @@ class Codec:
             return []
         dropped = list(self._cells)
         self._cells.clear()
-        self._places.clear()
+        self._cells_by_id.clear()
         return dropped
 
     def sweep(self) -> list[int]:
-        """Numbers of containers that nobody on this side has any more, to be called when their last changes were told."""
+        """Numbers of containers that nobody on this side has any more, to be called when their last changes were sent."""
         dropped: list[int] = []
         while not self._reading:
             # The table's own, and the argument's.
@@ -256,11 +256,11 @@ class Reader:
         return self._mirrors.decode(tag, items, self.decode)
 
     def shell(self, tag: str, made: list[Any]) -> Any:
-        first, *place = made
+        first, *reference = made
         first = self.decode(first)
         base = values.BASE[tag]
-        if place:
-            container = self._mirrors.shell(base, place)
+        if reference:
+            container = self._mirrors.shell(base, reference)
             if tag == "dd":
                 base.default_factory.__set__(container, first)
             return container

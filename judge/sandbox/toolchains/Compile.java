@@ -83,19 +83,19 @@ public class Compile {
     public static void main(String[] arguments) throws Exception {
         Source source = new Source(new String(System.in.readAllBytes(), StandardCharsets.UTF_8));
         JavaCompiler compiler = ToolProvider.getSystemJavaCompiler();
-        DiagnosticCollector<JavaFileObject> said = new DiagnosticCollector<>();
-        Files files = new Files(compiler.getStandardFileManager(said, Locale.ENGLISH, StandardCharsets.UTF_8));
+        DiagnosticCollector<JavaFileObject> diagnostics = new DiagnosticCollector<>();
+        Files files = new Files(compiler.getStandardFileManager(diagnostics, Locale.ENGLISH, StandardCharsets.UTF_8));
         OutputStreamWriter other = new OutputStreamWriter(System.err, StandardCharsets.UTF_8);
         JavacTask task = (JavacTask) compiler.getTask(
-            other, files, said, List.of("-proc:none", "-nowarn", "-implicit:none", "-classpath", "/nonexistent"), null, List.of(source));
+            other, files, diagnostics, List.of("-proc:none", "-nowarn", "-implicit:none", "-classpath", "/nonexistent"), null, List.of(source));
         Iterable<? extends Element> elements = task.analyze();
         String main = null;
-        if (!failed(said)) {
+        if (!failed(diagnostics)) {
             main = mainClass(elements, task);
             task.generate();
         }
-        if (failed(said)) {
-            report(said, source);
+        if (failed(diagnostics)) {
+            report(diagnostics, source);
             System.exit(1);
         }
         if (main == null) {
@@ -119,14 +119,14 @@ public class Compile {
         System.exit(0);
     }
 
-    static boolean failed(DiagnosticCollector<JavaFileObject> said) {
-        return said.getDiagnostics().stream().anyMatch(each -> each.getKind() == Diagnostic.Kind.ERROR);
+    static boolean failed(DiagnosticCollector<JavaFileObject> diagnostics) {
+        return diagnostics.getDiagnostics().stream().anyMatch(each -> each.getKind() == Diagnostic.Kind.ERROR);
     }
 
-    static void report(DiagnosticCollector<JavaFileObject> said, Source source) {
+    static void report(DiagnosticCollector<JavaFileObject> diagnostics, Source source) {
         int left = MOST_ERRORS;
         String[] lines = source.text.split("\n", -1);
-        for (Diagnostic<? extends JavaFileObject> each : said.getDiagnostics()) {
+        for (Diagnostic<? extends JavaFileObject> each : diagnostics.getDiagnostics()) {
             if (each.getKind() != Diagnostic.Kind.ERROR || left-- <= 0) {
                 continue;
             }

@@ -28,7 +28,7 @@ function report(text) {
 function* linesFrom(first) {
   const chunk = Buffer.alloc(CHUNK);
   let parts = [];
-  for (let place = 0, number = 0, read; (read = readSync(CASES, chunk, 0, CHUNK, place)) > 0; place += read) {
+  for (let offset = 0, number = 0, read; (read = readSync(CASES, chunk, 0, CHUNK, offset)) > 0; offset += read) {
     let begin = 0;
     for (let end; (end = chunk.subarray(0, read).indexOf(10, begin)) >= 0; begin = end + 1) {
       if (number++ >= first) yield Buffer.concat([...parts, chunk.subarray(begin, end)]).toString();
@@ -99,7 +99,7 @@ function written(value, wide, above) {
     text = written(value.toJSON(), wide, above);
   } else {
     const entries = isMap(value) ? listOf(value, ([key, item]) => [keyOf(key), item]) : listOf(keys(value), (key) => [key, value[key]]);
-    entries.sort((one, other) => (one[0] < other[0] ? -1 : 1));
+    entries.sort((a, b) => (a[0] < b[0] ? -1 : 1));
     let fields = "";
     for (const [key, item] of entries) {
       if (item !== undefined) fields += `${fields && ","}${stringify(wide ? `s${key}` : key)}:${written(item, wide, above)}`;
@@ -116,10 +116,10 @@ function keyOf(key) {
 }
 
 function described(error) {
-  return saidOf(error).replaceAll(`${__dirname}/`, ""); // where it lies is nothing that helps its author
+  return errorText(error).replaceAll(`${__dirname}/`, ""); // where it lies is nothing that helps its author
 }
 
-function saidOf(error) {
+function errorText(error) {
   try {
     if (!(error instanceof Error)) return `it threw ${String(error).slice(0, 300)}`;
     const line = /program\.[cm]js:(\d+)/.exec(String(error.stack));
@@ -172,24 +172,24 @@ function functionOf(entry, scope, exported, builtin) {
     }
   };
   let owner;
-  let found = named(first);
-  if (found === undefined || found === builtin) found = exported?.[first];
-  if (found === Object.prototype[first]) found = undefined;
-  if (found === undefined) {
+  let target = named(first);
+  if (target === undefined || target === builtin) target = exported?.[first];
+  if (target === Object.prototype[first]) target = undefined;
+  if (target === undefined) {
     const Solution = named("Solution") ?? exported?.Solution;
-    if (typeof Solution === "function") [owner, found] = member(Solution, first);
+    if (typeof Solution === "function") [owner, target] = member(Solution, first);
   }
-  if (found === undefined) {
+  if (target === undefined) {
     const whole = typeof exported === "function" ? exported : exported?.default;
-    if (typeof whole === "function" && (whole.name === "" || whole.name === "default")) found = whole;
+    if (typeof whole === "function" && (whole.name === "" || whole.name === "default")) target = whole;
   }
-  if (found === undefined) refuse(`the program defines no '${first}'`);
+  if (target === undefined) refuse(`the program defines no '${first}'`);
   for (const name of rest) {
-    if (found === null || found === undefined) break;
-    [owner, found] = member(found, name);
+    if (target === null || target === undefined) break;
+    [owner, target] = member(target, name);
   }
-  if (typeof found !== "function") refuse(`'${entry}' is not a function but ${found === null ? "null" : typeof found}`);
-  return [owner, found];
+  if (typeof target !== "function") refuse(`'${entry}' is not a function but ${target === null ? "null" : typeof target}`);
+  return [owner, target];
 }
 
 // Of a class: its own, else that of an instance.

@@ -16,7 +16,7 @@ from pathlib import Path
 from alpharay.judge.errors import LanguageUnavailable
 from alpharay.judge.sandbox import readable
 from alpharay.judge.sandbox.cache_folder import cache_folder
-from alpharay.judge.sandbox.toolchains.tools import Tool, Toolchain, ask, system_files
+from alpharay.judge.sandbox.toolchains.tools import Tool, Toolchain, output_of, system_files
 
 OLDEST = (1, 18)  # the first with generics
 NEEDED = "Go needs go"
@@ -100,11 +100,11 @@ PACKAGES = [
     "weak",
 ]
 # What the compiler and the linker say where a file of the library is gone; where a program names a package that never was
-# there, no path is told.
+# there, no path is printed.
 LOST = re.compile(r"could not import \S+ \(open /|cannot open file /|reading importcfg|open /\S+\.cfg: ")
 # Compiling them takes 24 s of CPU time.
 LONGEST_S = 900
-# One thread at a time: a compilation is told by the CPU time that it takes.
+# One thread at a time: a compilation is bounded by its CPU time.
 ENVIRONMENT = ("TMPDIR=.", "GOMAXPROCS=1")
 
 
@@ -117,7 +117,7 @@ def find() -> Toolchain:
     if not _compiler(
         root, "compile"
     ).is_file():  # what is on the path may be a script that starts the real one
-        root = Path(ask(go, "env", "GOROOT", needed=NEEDED, remedy=HOW_TO_GET_IT).strip()).resolve()
+        root = Path(output_of(go, "env", "GOROOT", needed=NEEDED, remedy=HOW_TO_GET_IT).strip()).resolve()
     compiler, linker, command = _compiler(root, "compile"), _compiler(root, "link"), root / "bin" / "go"
     if not all(os.access(each, os.X_OK) for each in (compiler, linker, command)):
         raise LanguageUnavailable(
@@ -133,7 +133,7 @@ def find() -> Toolchain:
                 *("-importcfg", str(library.folder / COMPILE_CONFIGURATION), SOURCE),
             ),
             environment=ENVIRONMENT,
-            complains=True,
+            prints_diagnostics=True,
         ),
         "link": Tool(
             path=str(linker),
@@ -204,7 +204,7 @@ class Library:
             ) from None
 
     def make(self) -> None:
-        """Compiles it, where that has not been done; others who ask meanwhile wait. Raises LanguageUnavailable."""
+        """Compiles it, where that has not been done; concurrent calls wait. Raises LanguageUnavailable."""
         last = self.folder / LINK_CONFIGURATION
         if last.is_file():
             return
@@ -220,8 +220,8 @@ class Library:
                     finally:
                         shutil.rmtree(building, ignore_errors=True)
         except (OSError, subprocess.SubprocessError) as error:
-            said = error.stderr[-300:] if isinstance(error, subprocess.CalledProcessError) else error
-            raise LanguageUnavailable(f"Go's library could not be compiled in {building}: {said}") from None
+            reason = error.stderr[-300:] if isinstance(error, subprocess.CalledProcessError) else error
+            raise LanguageUnavailable(f"Go's library could not be compiled in {building}: {reason}") from None
 
     def _compiled(self, building: Path) -> dict[str, Path]:
         """By import path, the packages and all that they need."""

@@ -27,20 +27,20 @@ def _look(language: str) -> Toolchain | LanguageUnavailable:
 
 def find(language: str) -> Toolchain:
     """Raises LanguageUnavailable, with the way out, when something is not installed."""
-    found = _look(language)
-    if isinstance(found, LanguageUnavailable):
-        raise LanguageUnavailable(str(found))
-    return found
+    outcome = _look(language)
+    if isinstance(outcome, LanguageUnavailable):
+        raise LanguageUnavailable(str(outcome))
+    return outcome
 
 
 def present() -> dict[str, Toolchain]:
     """By language, what is installed."""
-    looked = {language: _look(language) for language in FINDERS}
-    return {name: found for name, found in looked.items() if isinstance(found, Toolchain)}
+    outcomes = {language: _look(language) for language in FINDERS}
+    return {name: toolchain for name, toolchain in outcomes.items() if isinstance(toolchain, Toolchain)}
 
 
 def forget() -> None:
-    """Looks anew next time."""
+    """Clears what was found: the next call looks again."""
     _look.cache_clear()
     cpp.find.cache_clear()
     node.look.cache_clear()

@@ -61,8 +61,8 @@ def find() -> Toolchain:
     java, machine, release = home / "bin" / "java", home / "lib" / "server" / "libjvm.so", home / "release"
     if not (java.is_file() and machine.is_file() and release.is_file()):
         raise LanguageUnavailable(f"Java needs a whole JDK, and {home} is none; {HOW_TO_GET_IT}")
-    told = re.search(r'^JAVA_VERSION="([^"]+)"', release.read_text(), re.MULTILINE)
-    version = told[1] if told else "0"
+    match = re.search(r'^JAVA_VERSION="([^"]+)"', release.read_text(), re.MULTILINE)
+    version = match[1] if match else "0"
     if int(version.partition(".")[0]) < OLDEST:
         raise LanguageUnavailable(f"Java needs JDK {OLDEST} or newer, {home} is {version}; {HOW_TO_GET_IT}")
     files = [file for folder in HOME_FOLDERS for file in files_below(home / folder)]
@@ -81,7 +81,7 @@ def find() -> Toolchain:
             argv=(str(java), *RUN),
             read=tuple(sorted(read)),
             environment=ENVIRONMENT,
-            stack_share=8,  # one that is full takes several times its size until its error is told
+            stack_share=8,  # one that is full takes several times its size until its error is thrown
         ),
         helpers=((COMPILER, compiler),),
         reserves=True,

@@ -17,7 +17,7 @@ from alpharay.judge.sandbox.toolchains.tools import (
     Runtime,
     Tool,
     Toolchain,
-    ask,
+    output_of,
     system_files,
     with_targets,
 )
@@ -35,8 +35,8 @@ QUESTION = """
 const strips = typeof require("node:module").stripTypeScriptTypes === "function";
 console.log(JSON.stringify([process.versions.node, process.execPath, strips]));
 """
-# Debian's Node, which is a shared library, reads some of its own library from files when it starts: it tells which nowhere
-# but in the strings of its code.
+# Debian's Node, which is a shared library, reads some of its own library from files when it starts: which, stands only
+# in the strings of its code.
 SHARED, OWN_FILE = "libnode.so", re.compile(rb"\0(/[\w./+-]+\.[cm]?js)(?=\0)")
 # No configuration of OpenSSL's, which may not be readable; no rings of the kernel's, which the sandbox refuses.
 ENVIRONMENT = ("LC_ALL=C.UTF-8", "OPENSSL_CONF=/dev/null", "UV_USE_IO_URING=0")
@@ -52,7 +52,9 @@ def look() -> tuple[str, str, tuple[str, ...], bool]:
     if node is None:
         raise LanguageUnavailable(f"{NEEDED}, which is not installed; {HOW_TO_GET_IT}")
     try:
-        version, path, strips = json.loads(ask(node, "-e", QUESTION, needed=NEEDED, remedy=HOW_TO_GET_IT))
+        version, path, strips = json.loads(
+            output_of(node, "-e", QUESTION, needed=NEEDED, remedy=HOW_TO_GET_IT)
+        )
         major = int(version.partition(".")[0])
     except ValueError:
         raise LanguageUnavailable(f"{NEEDED}, and {node} is something else; {HOW_TO_GET_IT}") from None
@@ -70,7 +72,7 @@ def look() -> tuple[str, str, tuple[str, ...], bool]:
 def own_files(library: str) -> set[Path]:
     """The files that a shared library of Node's names, whether they are there or not."""
     with Path(library).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as code:
-        return {Path(found[1].decode()) for found in OWN_FILE.finditer(code)}
+        return {Path(match[1].decode()) for match in OWN_FILE.finditer(code)}
 
 
 def _script(name: str) -> str:

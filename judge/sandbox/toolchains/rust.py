@@ -11,7 +11,7 @@ from pathlib import Path
 from alpharay.judge.errors import LanguageUnavailable
 from alpharay.judge.sandbox import readable
 from alpharay.judge.sandbox.toolchains import cpp
-from alpharay.judge.sandbox.toolchains.tools import Tool, Toolchain, ask, system_files
+from alpharay.judge.sandbox.toolchains.tools import Tool, Toolchain, output_of, system_files
 
 EDITION, TARGET = "2021", "x86_64-unknown-linux-gnu"
 NEEDED = "Rust needs rustc"
@@ -50,16 +50,16 @@ def find() -> Toolchain:
     if rustc is None:
         raise LanguageUnavailable(f"{NEEDED}, which is not installed; {HOW_TO_GET_IT}")
     linker = _linker()
-    root = Path(ask(rustc, "--print", "sysroot", needed=NEEDED, remedy=HOW_TO_GET_IT).strip())
+    root = Path(output_of(rustc, "--print", "sysroot", needed=NEEDED, remedy=HOW_TO_GET_IT).strip())
     # What is on the path may be rustup's, which starts the real one.
     compiler = root / "bin" / "rustc"
     library = root / "lib" / "rustlib" / TARGET / "lib"
     archives = sorted(str(file) for file in library.glob("*.rlib") if not file.name.startswith(LEFT_OUT))
     if not compiler.is_file() or not archives:
         raise LanguageUnavailable(f"{NEEDED} with the library for {TARGET} in {root}; {HOW_TO_GET_IT}")
-    version = ask(str(compiler), "--version", needed=NEEDED, remedy=HOW_TO_GET_IT).split()[1]
+    version = output_of(str(compiler), "--version", needed=NEEDED, remedy=HOW_TO_GET_IT).split()[1]
     link = linker.tools["link"]
-    place = link.argv.index(cpp.OBJECT)
+    index = link.argv.index(cpp.OBJECT)
     # A program with an allocator of its own says some of it again.
     objects = (
         cpp.OBJECT,
@@ -80,7 +80,7 @@ def find() -> Toolchain:
         "compile": Tool(path=str(compiler.resolve()), argv=(*rust, *COMPILE), environment=ENVIRONMENT),
         "link": Tool(
             path=link.path,
-            argv=(*link.argv[:place], *objects, *link.argv[place + 1 :]),
+            argv=(*link.argv[:index], *objects, *link.argv[index + 1 :]),
             makes=link.makes,
         ),
     }

@@ -18,7 +18,7 @@ class Tool:
     """One program of a toolchain. argv: with its name first. makes: the file it leaves, relative to where it runs.
 
     prints: it makes what it prints.
-    complains: its diagnostics are what it prints.
+    prints_diagnostics: its diagnostics are what it prints.
     gathers: the end of the names of files that it leaves; the next tool finds them as 0.o, 1.o and so on.
     """
 
@@ -26,7 +26,7 @@ class Tool:
     argv: tuple[str, ...]
     makes: str = ""
     prints: bool = False
-    complains: bool = False
+    prints_diagnostics: bool = False
     gathers: str = ""
     environment: tuple[str, ...] = ()
 
@@ -80,7 +80,7 @@ class Toolchain:
     prepare: Callable[[], None] | None = None
 
 
-def ask(program: str, *arguments: str, needed: str, remedy: str) -> str:
+def output_of(program: str, *arguments: str, needed: str, remedy: str) -> str:
     """What a program prints, on either stream. Raises LanguageUnavailable. needed: who needs what, for the message."""
     try:
         done = subprocess.run(
@@ -103,11 +103,11 @@ def ask(program: str, *arguments: str, needed: str, remedy: str) -> str:
 
 def with_targets(paths: Iterable[Path]) -> set[str]:
     """The paths, and where links among them lead."""
-    found: set[str] = set()
+    targets: set[str] = set()
     for path in paths:
         if path.exists():
-            found |= {str(path), str(path.resolve())}
-    return found
+            targets |= {str(path), str(path.resolve())}
+    return targets
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -101,7 +101,7 @@ def _folder(body: Json, language: str, stdin: str) -> RepoTests | None:
         files=tuple(files.items()),
         answer=name,
         verify=((name,),),
-        given=stdin.encode("utf-8", "surrogatepass"),
+        stdin=stdin.encode("utf-8", "surrogatepass"),
         fetch=tuple(dict.fromkeys(fetch)),
     )
 

@@ -107,7 +107,7 @@ REACH = 120  # characters between what speaks of an error and how large it may b
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AnswerRules:
     """interactive: a program is to talk. several: more than one answer is right. any_order: of an answer's parts.
 
     any_case: letters may be upper or lower. tolerance: how far a number may be off. rough: it may be off, and nothing
@@ -122,12 +122,12 @@ class Asked:
     rough: bool = False
 
 
-def asked(prompt: str) -> Asked:
+def answer_rules(prompt: str) -> AnswerRules:
     """What the statement says of its answers."""
     # One space between words: statements break lines anywhere.
     sentences = [" ".join(each.split()) for each in _SENTENCE.split(prompt)]
     tolerance = _tolerance(prompt)
-    return Asked(
+    return AnswerRules(
         interactive=_INTERACTIVE.search(prompt) is not None,
         several=any(map(_several, sentences, [*sentences[1:], ""])),
         any_order=any(map(_any_order, sentences)),
@@ -138,8 +138,8 @@ def asked(prompt: str) -> Asked:
 
 
 def _several(sentence: str, following: str) -> bool:
-    for found in _ANY.finditer(sentence):
-        if not _NEGATED.search(sentence[max(0, found.start() - 40) : found.start()]):
+    for match in _ANY.finditer(sentence):
+        if not _NEGATED.search(sentence[max(0, match.start() - 40) : match.start()]):
             return True
     if _SEVERAL.search(sentence) is None:
         return False
@@ -154,10 +154,10 @@ def _any_order(sentence: str) -> bool:
 
 
 def _tolerance(prompt: str) -> float | None:
-    for said in _ROUGH.finditer(prompt):
-        found = _SMALL.search(prompt, said.end(), said.end() + REACH)
-        if found is not None:
-            power, scientific, decimal = found.groups()
+    for mention in _ROUGH.finditer(prompt):
+        size = _SMALL.search(prompt, mention.end(), mention.end() + REACH)
+        if size is not None:
+            power, scientific, decimal = size.groups()
             exponent = len(decimal) if decimal else int((power or scientific).translate(_SUPERSCRIPTS))
             if 1 <= exponent <= 15:
                 return float(f"1e-{exponent}")

@@ -1,4 +1,4 @@
-"""What a run writes to standard error: as much as it likes, of which the beginning and the end are kept."""
+"""Captures standard error of a run: any amount is accepted, the beginning and the end are kept."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ KEPT = 1 << 16  # bytes at either end
 CUT = b"\n[...]\n"
 
 
-class Complaints:
+class StderrCapture:
     """A pipe, since a file would have to end somewhere: past its limit a program is killed."""
 
     def __init__(self, file: int) -> None:
