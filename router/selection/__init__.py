@@ -21,7 +21,7 @@ def selector_names() -> list[str]:
 
 
 def needs_of(selector: str) -> frozenset[Need]:
-    """What must be gathered for the selector of that name; a plug-in says it in an attribute `needs`."""
+    """The evidence that must be gathered for the selector of that name; a plug-in has them in an attribute `needs`."""
     if selector in NEEDS:
         return NEEDS[selector]
     needs: frozenset[Need] = getattr(SELECTORS[selector], "needs", NOTHING)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
-_SAYS = re.compile(r"(?:final answer|answer)\s*(?:is|:|=)\s*(.+)", re.IGNORECASE)
+_CLAIM = re.compile(r"(?:final answer|answer)\s*(?:is|:|=)\s*(.+)", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 _LONGEST = 200
 
 
 def normalised(text: str) -> str | None:
-    r"""The last \boxed{…}, else what follows the last "answer is", else the last line; None: it says nothing.
+    r"""The last \boxed{…}, else what follows the last "answer is", else the last line; None: there is none.
 
     Case, surrounding punctuation, dollar signs and the way a number is written make no difference.
     """
-    found = _boxed(text)
-    if found is None:
-        said = _SAYS.findall(text)
+    claim = _boxed(text)
+    if claim is None:
+        claims = _CLAIM.findall(text)
         lines = [line for line in text.split("\n") if line.strip()]
-        found = said[-1] if said else lines[-1] if lines else ""
-    plain = re.sub(r"\\(?:text|mathrm)\s*\{([^{}]*)\}", r"\1", found).replace("\\,", "").replace("\\!", "")
+        claim = claims[-1] if claims else lines[-1] if lines else ""
+    plain = re.sub(r"\\(?:text|mathrm)\s*\{([^{}]*)\}", r"\1", claim).replace("\\,", "").replace("\\!", "")
     plain = re.sub(r"\s+", " ", plain.strip().strip("*_`$ .:;!\"'")).casefold()[:_LONGEST]
     return _number(plain) or plain or None
 
@@ -30,10 +30,10 @@ def _boxed(text: str) -> str | None:
     if start < 0:
         return None
     depth, begin = 0, start + len("\\boxed")
-    for place in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
+    for index in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[index], 0)
         if depth == 0:
-            return text[begin + 1 : place]
+            return text[begin + 1 : index]
     return None
 
 

@@ -22,7 +22,7 @@ ALPHA_XY, BETA_0 = 1e3, 1e5
 class Agreement:
     """The passing matrix E, in the sizes that selection needs.
 
-    sets: places of the candidates with the same behaviour. passes[s]: tests that set s passes.
+    sets: indices of the candidates with the same behaviour. passes[s]: tests that set s passes.
     right[s]: cells in which another candidate passes one of those. wrong[s]: cells in which it passes another test.
     tests: all of them, at most candidates x inputs.
     """
@@ -41,9 +41,9 @@ def agreement(behaviours: Sequence[tuple[str | None, ...]]) -> Agreement:
     the n candidates that gave an output are also the n tests that claim it.
     """
     groups: dict[object, list[int]] = {}
-    for place, behaviour in enumerate(behaviours):
+    for index, behaviour in enumerate(behaviours):
         useful = any(output is not None for output in behaviour)
-        groups.setdefault(_trimmed(behaviour) if useful else place, []).append(place)
+        groups.setdefault(_trimmed(behaviour) if useful else index, []).append(index)
     sets = tuple(map(tuple, groups.values()))
     claims = Counter(claim for behaviour in behaviours for claim in _claims(behaviour))
     cells = sum(count * count for count in claims.values())
@@ -59,25 +59,25 @@ def agreement(behaviours: Sequence[tuple[str | None, ...]]) -> Agreement:
 
 
 def _trimmed(behaviour: tuple[str | None, ...]) -> tuple[str | None, ...]:
-    length = max((place + 1 for place, output in enumerate(behaviour) if output is not None), default=0)
+    length = max((index + 1 for index, output in enumerate(behaviour) if output is not None), default=0)
     return behaviour[:length]
 
 
 def _claims(behaviour: tuple[str | None, ...]) -> set[tuple[int, str]]:
-    return {(where, output) for where, output in enumerate(behaviour) if output is not None}
+    return {(column, output) for column, output in enumerate(behaviour) if output is not None}
 
 
-def codet(found: Agreement) -> list[float]:
+def codet(matrix: Agreement) -> list[float]:
     """Each set's |T| sqrt(|S|): the tests it passes, by the square root of its size.
 
-    Source: CodeT, arXiv:2207.10397, as DESIGN gives it.
+    Source: CodeT, arXiv:2207.10397.
     """
     return [
-        passed * math.sqrt(len(members)) for members, passed in zip(found.sets, found.passes, strict=True)
+        passed * math.sqrt(len(members)) for members, passed in zip(matrix.sets, matrix.passes, strict=True)
     ]
 
 
-def b4(found: Agreement, *, alpha_xy: float = ALPHA_XY, beta_0: float = BETA_0) -> list[float]:
+def b4(matrix: Agreement, *, alpha_xy: float = ALPHA_XY, beta_0: float = BETA_0) -> list[float]:
     """Each set's log posterior up to a constant: that its solutions and the tests they pass are the right ones.
 
     Four log-Beta terms, with N solutions, M tests, S and T those of the set, and E the passing matrix:
@@ -86,13 +86,15 @@ def b4(found: Agreement, *, alpha_xy: float = ALPHA_XY, beta_0: float = BETA_0) 
     + ln B(q + 1, m - q + b) of the m = (N - |S|) (M - |T|) cells where they meet wrong ones (q pass).
     Source: B4, arXiv:2409.08692; a is its alpha_xy, b its beta_0.
     """
-    people = sum(map(len, found.sets))
+    solutions = sum(map(len, matrix.sets))
     scores = []
-    for members, passed, right, wrong in zip(found.sets, found.passes, found.right, found.wrong, strict=True):
-        others = people - len(members)
-        cells = others * (found.tests - passed)
+    for members, passed, right, wrong in zip(
+        matrix.sets, matrix.passes, matrix.right, matrix.wrong, strict=True
+    ):
+        others = solutions - len(members)
+        cells = others * (matrix.tests - passed)
         scores.append(
-            _log_beta(passed + alpha_xy, found.tests - passed + 1)
+            _log_beta(passed + alpha_xy, matrix.tests - passed + 1)
             + _log_beta(len(members) + alpha_xy, others + 1)
             + _log_beta(right + 1, others * passed - right + 1)
             + _log_beta(wrong + 1, cells - wrong + beta_0)
@@ -108,17 +110,17 @@ def per_candidate(
     candidates: Sequence[Candidate], worth: Callable[[Agreement], Sequence[float]]
 ) -> dict[int, float]:
     """What each candidate's consensus set is worth, by the index of its draw."""
-    found = agreement([candidate.evidence.behaviour for candidate in candidates])
+    matrix = agreement([candidate.evidence.behaviour for candidate in candidates])
     return {
-        candidates[place].draw.index: score
-        for members, score in zip(found.sets, worth(found), strict=True)
-        for place in members
+        candidates[index].draw.index: score
+        for members, score in zip(matrix.sets, worth(matrix), strict=True)
+        for index in members
     }
 
 
-def sizes(found: Agreement) -> list[float]:
+def sizes(matrix: Agreement) -> list[float]:
     """How many agree; 0 for one that gave nothing."""
     return [
         float(len(members)) if passed else 0.0
-        for members, passed in zip(found.sets, found.passes, strict=True)
+        for members, passed in zip(matrix.sets, matrix.passes, strict=True)
     ]

@@ -1,7 +1,7 @@
-"""Candidates told apart by inputs on which they differ, each weighted by how many agree with it there.
+"""Candidates ranked by inputs on which they differ, each weighted by how many agree with it there.
 
-An input on which all agree says nothing of any of them. One that most cannot read says more of the input than of those
-that can: whoever wrote it got the format wrong.
+An input on which all agree discriminates between none of them. One that most cannot read is more likely malformed than
+read rightly by the few that can.
 """
 
 from __future__ import annotations
@@ -50,28 +50,28 @@ def agreements(behaviours: Sequence[tuple[str | None, ...]]) -> Agreements:
             if output is not None:
                 votes[column][output] += 1
     dropped = [column for column, outputs in votes.items() if 2 * outputs.total() <= answering]
-    # To give nothing where others do tells a candidate apart as well: it has failed there.
-    telling = [
+    # To give nothing where others do discriminates as well: the candidate has failed there.
+    discriminating = [
         column
         for column, outputs in votes.items()
         if column not in dropped and (len(outputs) > 1 or outputs.total() < answering)
     ]
     return Agreements(
-        worth=tuple(_worth(behaviour, telling, votes) for behaviour in behaviours),
-        discriminating=tuple(telling),
+        worth=tuple(_worth(behaviour, discriminating, votes) for behaviour in behaviours),
+        discriminating=tuple(discriminating),
         dropped=tuple(dropped),
     )
 
 
 def _worth(
-    behaviour: tuple[str | None, ...], telling: Sequence[int], votes: dict[int, Counter[str]]
+    behaviour: tuple[str | None, ...], discriminating: Sequence[int], votes: dict[int, Counter[str]]
 ) -> float:
-    if not telling:
+    if not discriminating:
         # All who answer agree; those who never do come last.
         return float(any(output is not None for output in behaviour))
     shares = 0.0
-    for column in telling:
+    for column in discriminating:
         output = behaviour[column] if column < len(behaviour) else None
         if output is not None:
             shares += votes[column][output] / votes[column].total()
-    return shares / len(telling)
+    return shares / len(discriminating)

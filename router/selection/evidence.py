@@ -1,4 +1,4 @@
-"""What a selector wants to know of each candidate, beside its verdict."""
+"""What a selector needs of each candidate, beside its verdict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 class Need(StrEnum):
     """BEHAVIOUR: what it does on shared inputs. LOGPROBS: how likely its tokens were. ANSWER: what its text claims.
 
-    INPUTS: what it does on inputs that the members write once all candidates are there. DECISION: what a scorer says of it.
+    INPUTS: what it does on inputs that the members write once all candidates are there. DECISION: a scorer's.
     """
 
     BEHAVIOUR = "behaviour"
@@ -19,7 +19,7 @@ class Need(StrEnum):
 
 
 NOTHING: frozenset[Need] = frozenset()
-# What must be gathered, though it costs runs or tokens. `tests` takes ties as it finds them.
+# What must be gathered, though it costs runs or tokens. `tests` breaks ties by what is known anyway.
 NEEDS: dict[str, frozenset[Need]] = {
     "tests": NOTHING,
     "cluster": frozenset({Need.BEHAVIOUR, Need.LOGPROBS}),

@@ -74,7 +74,7 @@ def _by_worth(
 
 
 def by_discriminate(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The contenders, by how many agree with them on the inputs that tell them apart; then the others as `tests` has them."""
+    """The contenders, by how many agree with them on the inputs that discriminate; then the others as `tests` has them."""
     chosen = contenders(candidates)
     worth = dict(
         zip(
@@ -91,12 +91,12 @@ def by_discriminate(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [*sorted(chosen, key=key), *by_tests(others)]
 
 
-# `tie` and `abstain` differ in what they say of the scorer, not of the candidate.
+# `tie` and `abstain` differ in the scorer's reason, not in its decision on the candidate.
 _DECIDED = {Decision.ACCEPT: 0, Decision.REJECT: 2}
 
 
 def by_scorer(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Accepted ones, then those that a scorer accepts, those it says nothing of, those it rejects; each as `tests` has them."""
+    """Accepted ones, then those that a scorer accepts, those it does not decide on, those it rejects; each as `tests` has them."""
 
     def key(candidate: Candidate) -> tuple[Any, ...]:
         decision = candidate.evidence.decision or Decision.ABSTAIN
@@ -113,7 +113,7 @@ def by_majority(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def by_logprob(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The most self-certain where the engine tells of all, else the likeliest per token; those not told of last."""
+    """The most self-certain where the engine reports it of all, else the likeliest per token; those without either last."""
     if candidates and all(candidate.evidence.certainty is not None for candidate in candidates):
         return sorted(
             candidates, key=lambda candidate: (-_finite(candidate.evidence.certainty), candidate.draw.index)
