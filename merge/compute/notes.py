@@ -53,11 +53,11 @@ def _named(checkpoint: Checkpoint, *ends: str) -> list[Tensor]:
 def _equal(left: Tensor, right: Tensor) -> bool:
     if (left.dtype, left.shape) != (right.dtype, right.shape):
         return False
-    with left.file.open("rb") as ours, right.file.open("rb") as theirs:
-        ours.seek(left.start)
-        theirs.seek(right.start)
+    with left.file.open("rb") as left_file, right.file.open("rb") as right_file:
+        left_file.seek(left.start)
+        right_file.seek(right.start)
         for start in range(0, left.nbytes, _CHUNK):
             size = min(_CHUNK, left.nbytes - start)
-            if ours.read(size) != theirs.read(size):
+            if left_file.read(size) != right_file.read(size):
                 return False
     return True

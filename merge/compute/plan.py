@@ -1,4 +1,4 @@
-"""What one merge is asked to do: the inputs, the outputs as combinations of them, how to round."""
+"""What one merge does: the inputs, the outputs as combinations of them, how to round."""
 
 import math
 import re
@@ -85,13 +85,13 @@ class Plan:
         ideal = output.combination.coefficients if self.along_delta else (output.alpha,)
         return realised(sums, output.alpha, ideal)
 
-    def effective_weights(self, found: Realised) -> dict[str, float]:
+    def effective_weights(self, measured: Realised) -> dict[str, float]:
         """The weight of each source, by its role; empty where rounding was not measured source by source."""
         if not self.along_delta:
             return {}
         roles = [source.role for source in self.sources]
-        anchor = 1.0 - math.fsum(found.coefficients)
-        return dict(zip(roles, (anchor, *found.coefficients), strict=True))
+        anchor = 1.0 - math.fsum(measured.coefficients)
+        return dict(zip(roles, (anchor, *measured.coefficients), strict=True))
 
     @property
     def companion_path(self) -> Path:
@@ -160,7 +160,7 @@ def read_settings(
     shard_size: str | None = None,
     allow_config: Iterable[str] = (),
 ) -> Settings:
-    """The settings that a user's words mean. Raises UsageError naming the choices."""
+    """The settings of a command's or a recipe's options. Raises UsageError naming the choices."""
     if dtype is not None and dtype not in WRITABLE:
         raise UsageError(f"dtype {dtype!r} cannot be written; choose one of {', '.join(WRITABLE)}")
     modes: tuple[Rounding, ...] = get_args(Rounding)

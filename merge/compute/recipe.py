@@ -204,8 +204,8 @@ def _list(path: Path, where: str, value: Any) -> list[float]:
     return [float(item) for item in value]
 
 
-def _known(path: Path, given: Collection[str], known: Sequence[str], prefix: str = "") -> None:
-    for key in given:
+def _known(path: Path, keys: Collection[str], known: Sequence[str], prefix: str = "") -> None:
+    for key in keys:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known[:9])}"

@@ -65,7 +65,7 @@ def run_pieces(
 ) -> Iterator[Done]:
     """The pieces in `todo`, read and combined, in order.
 
-    native: computes what it can; numpy does the rest. A piece's memory is used again as soon as the next one is asked for.
+    native: computes what it can; numpy does the rest. A piece's memory is reused as soon as the next one is requested.
     Raises NonFinite, OverflowedOutput, IntegerMismatch, TruncatedFile.
     """
     size = piece_size(len(plan.outputs))
@@ -136,7 +136,7 @@ def _combine(
         if done is not None:
             sums.append(done)
             continue
-        here = slice(start, start + BLOCK)
+        elements = slice(start, start + BLOCK)
         block = (piece.begin + start) // BLOCK
         try:
             sums.append(
@@ -144,21 +144,21 @@ def _combine(
                     anchor.name,
                     block,
                     combinations,
-                    [array[here] for array in stored],
+                    [array[elements] for array in stored],
                     dtypes,
-                    [array[here] for array in outs],
+                    [array[elements] for array in outs],
                     target,
                 )
             )
-        except NonFiniteBlock as found:
-            tensor = piece.tensors[found.source]
+        except NonFiniteBlock as error:
+            tensor = piece.tensors[error.source]
             raise NonFinite(
-                f"{tensor.name} in {tensor.file} is NaN or Inf at element {block * BLOCK + found.index}; "
+                f"{tensor.name} in {tensor.file} is NaN or Inf at element {block * BLOCK + error.index}; "
                 "that checkpoint is broken, give an earlier one"
             ) from None
-        except OverflowedBlock as found:
+        except OverflowedBlock as error:
             raise OverflowedOutput(
-                f"{anchor.name} reaches {found.value:.3g} at {plan.outputs[found.output].name}, more than "
+                f"{anchor.name} reaches {error.value:.3g} at {plan.outputs[error.output].name}, more than "
                 f"{target.name} can hold; write --dtype {'bf16' if target.name == 'fp16' else 'fp32'} "
                 "or an alpha nearer to the endpoints"
             ) from None

@@ -1,7 +1,7 @@
-"""What a merge has finished so far, so that one that was killed goes on where it stopped.
+"""What a merge has finished so far, so that one that was killed resumes where it stopped.
 
 One line of JSON per finished shard, in the temporary directory, written after the shard is on the disk.
-The first line says of which merge: if anything differs, also an input's modification time, the rest is
+The first line identifies the merge: if anything differs, also an input's modification time, the rest is
 of no use and the merge starts over.
 """
 
@@ -61,7 +61,7 @@ class Journal:
         return finished
 
     def add(self, shard: FinishedShard) -> None:
-        """Notes a shard whose files are on the disk."""
+        """Records a shard whose files are on the disk."""
         with self._path.open("ab") as file:
             file.write(_line(asdict(shard)))
             file.flush()

@@ -1,4 +1,4 @@
-"""manifest.json: what a merge read, did and wrote, and whether an existing one is the merge asked for."""
+"""manifest.json: what a merge read, did and wrote, and whether an existing one is of the same merge."""
 
 import hashlib
 import json
@@ -72,7 +72,7 @@ class Manifest:
 
 
 def read_manifest(out: Path) -> Manifest:
-    """The manifest in `out`. Raises TargetExists when it is none of ours."""
+    """The manifest in `out`. Raises TargetExists when it is not of this version."""
     path = out / MANIFEST
     try:
         content = json.loads(path.read_bytes())
@@ -90,7 +90,7 @@ def read_manifest(out: Path) -> Manifest:
                 warnings=tuple(parts["warnings"]),
             )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # said below, together with the manifest of another version
+        pass  # raised below, together with the manifest of another version
     raise TargetExists(
         f"{path} is not the manifest of a merge by this version; remove {out} or give another --out"
     )

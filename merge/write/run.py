@@ -99,8 +99,8 @@ def run_plan(
             key = journal_key(plan, layout, companions, native=native is not None)
             journal = Journal(partial, key)
             finished = journal.resume()
-            there = sum(shard.nbytes for shard in layout.shards[: len(finished)])
-            check_space(out, (per_output - there) * len(plan.outputs))
+            finished_bytes = sum(shard.nbytes for shard in layout.shards[: len(finished)])
+            check_space(out, (per_output - finished_bytes) * len(plan.outputs))
             manifest = write_outputs(
                 plan, layout, companions, partial, journal, finished, threads, progress, native
             )

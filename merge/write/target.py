@@ -1,4 +1,4 @@
-"""The output directory: written beside its place under a temporary name, then renamed as a whole."""
+"""The output directory: written beside its path under a temporary name, then renamed as a whole."""
 
 import contextlib
 import errno
@@ -19,36 +19,36 @@ def check_target(out: Path, inputs: Sequence[Path]) -> None:
         raise TargetError(f"{out} is a symbolic link to {out.readlink()}; give the directory itself as --out")
     if out.exists() and not out.is_dir():
         raise TargetExists(f"{out} is a file; give another --out")
-    place = Path(os.path.realpath(out))
+    target = Path(os.path.realpath(out))
     for path in inputs:
         source = Path(os.path.realpath(path))
-        if source == place or place in source.parents:
+        if source == target or target in source.parents:
             raise TargetIsInput(f"--out {out} would overwrite the input {path}; give another --out")
     if out.is_dir() and not (out / MANIFEST).is_file() and any(out.iterdir()):
         raise TargetExists(
             f"{out} is not empty and no output of alpharay merge; remove it or give another --out"
         )
-    parent = existing_parent(place)
+    parent = existing_parent(target)
     if not parent.is_dir():
         raise TargetError(f"{parent} is not a directory; give another --out")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise TargetError(f"{parent} is not writable; change its permissions or give another --out")
 
 
-def existing_parent(place: Path) -> Path:
-    """The nearest ancestor of `place` that exists."""
-    parent = place.parent
+def existing_parent(path: Path) -> Path:
+    """The nearest ancestor of `path` that exists."""
+    parent = path.parent
     while not parent.exists():
         parent = parent.parent
     return parent
 
 
-def check_space(place: Path, needed: int) -> None:
-    """Raises NoSpace unless `needed` bytes fit on the disk of `place`."""
-    free = shutil.disk_usage(existing_parent(place)).free
+def check_space(path: Path, needed: int) -> None:
+    """Raises NoSpace unless `needed` bytes fit on the disk of `path`."""
+    free = shutil.disk_usage(existing_parent(path)).free
     if needed > free:
         raise NoSpace(
-            f"{place} needs {needed / 1e9:.2f} GB and its disk has {free / 1e9:.2f} GB free; "
+            f"{path} needs {needed / 1e9:.2f} GB and its disk has {free / 1e9:.2f} GB free; "
             "free some, merge fewer alphas at a time or give another --out"
         )
 
@@ -61,11 +61,11 @@ def partial_directory(out: Path) -> Iterator[Path]:
     removed, so that nothing half-written stays; only a killed process leaves it for the next run.
     Raises TargetBusy, TargetError, NoSpace.
     """
-    place = Path(os.path.realpath(out))
-    made = [parent for parent in place.parents if not parent.exists()]
-    partial = place.with_name(f".{place.name}.partial")
+    target = Path(os.path.realpath(out))
+    made = [parent for parent in target.parents if not parent.exists()]
+    partial = target.with_name(f".{target.name}.partial")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir(exist_ok=True)
         lock = os.open(partial, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
@@ -97,12 +97,12 @@ def write_file(path: Path, content: bytes) -> None:
 
 def publish(partial: Path, out: Path) -> None:
     """Makes `partial` appear at `out` in one step that survives a power cut."""
-    place = Path(os.path.realpath(out))
+    target = Path(os.path.realpath(out))
     for directory, _, _ in os.walk(partial):
         sync(Path(directory))
     # Renaming replaces an empty directory and nothing else.
-    partial.rename(place)
-    sync(place.parent)
+    partial.rename(target)
+    sync(target.parent)
 
 
 def sync(path: Path) -> None:
@@ -115,7 +115,7 @@ def sync(path: Path) -> None:
 
 
 def write_error(error: OSError, path: Path) -> TargetError:
-    """The reason in the user's words."""
+    """The error of the system as one sentence with the way out."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(f"the disk is full ({error.filename or path}); free some space or give another --out")
     return TargetError(f"{error.filename or path} cannot be written: {error.strerror}; give another --out")

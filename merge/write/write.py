@@ -20,7 +20,7 @@ from alpharay.merge.write.journal import FinishedShard, Journal
 from alpharay.merge.write.manifest import FileRecord, Manifest, OutputRecord, input_record
 from alpharay.merge.write.target import sync, write_file
 
-# Told how many more weights of each output are written.
+# Called with how many more weights of each output are written.
 Progress = Callable[[int], None]
 
 
@@ -35,7 +35,7 @@ def write_outputs(
     progress: Progress,
     native: NativeKernel | None = None,
 ) -> Manifest:
-    """Writes what is not in `finished` yet, noting every shard in the journal; gives the manifest."""
+    """Writes what is not in `finished` yet, recording every shard in the journal. Returns the manifest."""
     directories = [partial / output.name for output in plan.outputs]
     for directory in directories:
         _write_companions(plan, layout, companions, directory)
@@ -154,5 +154,5 @@ def find_warnings(plan: Plan, effective: Sequence[float], sums: dict[str, Sums])
         return (equal, *input_notes(plan))
     pairs = [(output.alpha, value) for output, value in zip(plan.outputs, effective, strict=True)]
     wrong = [pair for pair in pairs if off(*pair)]
-    what = "a point's whole move from its first checkpoint" if plan.method == "span" else "alpha"
-    return (*([warning(plan.dtype_name, wrong, what)] if wrong else []), *input_notes(plan))
+    measured = "a point's whole move from its first checkpoint" if plan.method == "span" else "alpha"
+    return (*([warning(plan.dtype_name, wrong, measured)] if wrong else []), *input_notes(plan))
