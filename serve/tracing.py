@@ -40,14 +40,14 @@ class RequestTrace:
         """A step of a sample, as `Watch` has them, or `finished`: it is not judged."""
 
     def headers(self, draw: Draw) -> dict[str, str]:  # noqa: ARG002 - off
-        """What the engine of a draw is told, so that its own spans belong to this trace."""
+        """Headers for the engine of a draw, so that its own spans belong to this trace."""
         return {}
 
-    def tell(self, attributes: Mapping[str, Any]) -> None:
-        """Attributes of the request's span; None where there is none."""
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Sets attributes of the request's span; those with the value None are left out."""
 
-    def tell_sample(self, draw: Draw, attributes: Mapping[str, Any]) -> None:
-        """The same of a sample's span."""
+    def set_sample_attributes(self, draw: Draw, attributes: Mapping[str, Any]) -> None:
+        """Sets attributes of a sample's span, where it has one."""
 
     def ran(self, index: int, language: str, result: str, started_ns: int) -> None:
         """A program of a request to judge or to run. index: of the candidate. result: its verdict. started_ns: Unix time."""
@@ -120,18 +120,18 @@ class LiveTrace(RequestTrace):
             self._ended(draw, state, verdict)
 
     def headers(self, draw: Draw) -> dict[str, str]:
-        found: dict[str, str] = {}
+        headers: dict[str, str] = {}
         span = self._samples.get(draw.index) or self._of_wave.get(draw.index, self._root)
-        self._propagator.inject(found, _within(span))
-        return found
+        self._propagator.inject(headers, _within(span))
+        return headers
 
-    def tell(self, attributes: Mapping[str, Any]) -> None:
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         known = {name: value for name, value in attributes.items() if value is not None}
         self._root.set_attributes(known)
         if model := known.get("gen_ai.request.model"):
             self._root.update_name(f"{self._operation} {model}")
 
-    def tell_sample(self, draw: Draw, attributes: Mapping[str, Any]) -> None:
+    def set_sample_attributes(self, draw: Draw, attributes: Mapping[str, Any]) -> None:
         if (span := self._samples.get(draw.index)) is not None:
             span.set_attributes(attributes)
 
@@ -195,16 +195,16 @@ class LiveTrace(RequestTrace):
 
     def _ended(self, draw: Draw, state: str, verdict: VerdictKind | None) -> None:
         wave = self._of_wave.pop(draw.index)
-        said = {"alpharay.state": state} | ({"alpharay.verdict": verdict.value} if verdict else {})
+        attributes = {"alpharay.state": state} | ({"alpharay.verdict": verdict.value} if verdict else {})
         span = self._samples.pop(draw.index, None)
         if span is None:
-            wave.add_event("sample", _attributes(draw) | said)
+            wave.add_event("sample", _attributes(draw) | attributes)
         else:
             if verdict is not None:
                 label = {"gen_ai.evaluation.name": "tests", "gen_ai.evaluation.score.label": verdict.value}
                 since = self._answered_ns.get(draw.index)
                 self._tracer.start_span("verdict", _within(span), attributes=label, start_time=since).end()
-            span.set_attributes(said)
+            span.set_attributes(attributes)
             if state in _FAILED:
                 _fail(span, state)
             span.end()
@@ -251,7 +251,7 @@ def _tracer() -> Tracer | None:
 
 
 def tracer_of(processor: SpanProcessor) -> Tracer:
-    """A provider of our own: the global one is left to whoever else lives in this process."""
+    """The tracer of a separate provider: the global one belongs to other libraries in this process."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 

@@ -29,7 +29,7 @@ async def parsed(
     context.answer = uuid.uuid4().hex
     own_seed = secrets.randbits(62)
     parsed = parse_request(server.served, dialect, request, headers, context.answer, own_seed, key)
-    context.trace.tell(request_attributes(parsed))
+    context.trace.set_attributes(request_attributes(parsed))
     return replace(parsed, trace=context.trace)
 
 

@@ -121,7 +121,7 @@ class DirectSampler(Sampler):
         try:
             prompt, completion = spent = await self.sample(draw)
             outcome = "finished"
-            self.parsed.trace.tell_sample(
+            self.parsed.trace.set_sample_attributes(
                 draw, {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
             )
         except (SampleLost, EngineError) as error:

@@ -124,7 +124,7 @@ def _calls(outcome: Outcome, candidate: Candidate) -> Json:
 def record(server: Server, parsed: ParsedRequest, outcome: Outcome, chosen: list[Candidate]) -> None:
     """Counts the finished request, and hands it to what is learnt. chosen: the choices of its answer."""
     count(server.counts, outcome, chosen)
-    parsed.trace.tell(
+    parsed.trace.set_attributes(
         {
             "gen_ai.response.model": chosen[0].draw.member,
             "gen_ai.usage.input_tokens": outcome.prompt_tokens,

@@ -309,7 +309,7 @@ class _Candidates(Sampler):
         self.outcome.sample_s += time.monotonic() - started
         self._sampling.discard(draw.index)
         self._counts.samples.labels(draw.member, "finished").inc()
-        self.parsed.trace.tell_sample(
+        self.parsed.trace.set_sample_attributes(
             draw, {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
         )
         gathered = Evidence()
