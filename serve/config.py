@@ -70,8 +70,8 @@ class Engine(Section):
     merge_on_load: whether engines under hosting `replicas` compute their members from the checkpoints while they start;
         else each member is merged into the cache folder first and loaded from there. Left out, they do so on GPUs only,
         where members that load from one folder share compiled code.
-    hang_s: an engine that gives no sign of life for so long, or whose requests get no token, is ended and started
-        anew. Longer than the longest prompt takes.
+    hang_s: an engine that gives no sign of life for so long, or whose requests get no token, is ended and
+        restarted. Longer than the longest prompt takes.
     autoscale: more replicas while they are busy. resources: of Ray's, beside GPUs, that a replica takes of
         its node (`ray start --resources`): it is placed on nodes that have them.
     extra: any other argument of vLLM's, by its own name.
@@ -110,9 +110,9 @@ class Router(Section):
         `bandit` stop when no sample left is worth its tokens.
     portfolio: the file in which an audit recommends a schedule, for the policy `portfolio`, which is then
         the default; without it that policy's split is learnt. A relative path counts from the configuration file.
-    selector: which candidate comes back, of requests with a budget or tests that name no selector; those that give it nothing to
-        go by are answered by `tests`. Its name, or `{url: …}` of a scorer.
-    scorers: the only addresses at which a scorer is ever asked, whoever names one.
+    selector: which candidate is answered, of requests with a budget or tests that name no selector; those without the evidence that it
+        needs are answered by `tests`. Its name, or `{url: …}` of a scorer.
+    scorers: the only addresses at which a scorer is ever called, whether a request or this file names it.
     """
 
     policy: str = "uniform"
@@ -127,7 +127,7 @@ class Router(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _what_is_recommended_is_followed(cls, values: Any) -> Any:
+    def _portfolio_policy_by_default(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("portfolio") is not None:
             return {"policy": "portfolio", **values}
         return values
@@ -151,11 +151,11 @@ class Router(Section):
         return value
 
     def scorer(self, url: str) -> Scorer | None:
-        """The scorer at exactly that address; None: it may not be asked."""
+        """The scorer at exactly that address; None: it may not be called."""
         return next((scorer for scorer in self.scorers if scorer.url == url), None)
 
     @model_validator(mode="after")
-    def _a_scorer_that_may_be_asked(self) -> Router:
+    def _scorer_is_listed(self) -> Router:
         if isinstance(self.selector, ScorerUrl) and self.scorer(self.selector.url) is None:
             raise ValueError(
                 f"selector asks {self.selector.url!r}, which is not under `scorers`; add `scorers: [{{url: {self.selector.url}}}]`"
@@ -163,7 +163,7 @@ class Router(Section):
         return self
 
     @model_validator(mode="after")
-    def _default_within_cap(self) -> Router:
+    def _budget_within_cap(self) -> Router:
         if self.budget > self.max_budget:
             raise ValueError(
                 f"budget {self.budget} is above max_budget {self.max_budget}; lower one or raise the other"
@@ -180,7 +180,7 @@ class Config(Section):
     allow_config: fields of config.json that may differ between the checkpoints.
     hosting: `replicas`, one engine a member; `shift`, one engine that moves between the members' weights;
         `adapters`, one engine that holds every member as a LoRA adapter of one base.
-    store_keep: how long the store keeps a request and what it taught: hours, days or weeks, such as `36h`, `30d` or
+    store_keep: how long the store keeps a request and what was learnt from it: hours, days or weeks, such as `36h`, `30d` or
         `8w`; null keeps all for ever.
     """
 
@@ -231,7 +231,7 @@ class Config(Section):
 
     @field_validator("store_keep")
     @classmethod
-    def _a_time_to_keep(cls, value: str | None) -> str | None:
+    def _valid_store_keep(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[1-9][0-9]{0,5}[hdw]", value):
             raise ValueError(f"must be hours, days or weeks, such as 36h, 30d or 8w, or null, got {value!r}")
         return value
@@ -251,7 +251,7 @@ class Config(Section):
         return (len(self.members) if self.hosting == "replicas" else 1) * self.engine.replicas
 
     @model_validator(mode="after")
-    def _what_hosting_needs(self) -> Config:
+    def _checkpoints_for_hosting(self) -> Config:
         forms = [name for name in ("endpoints", "adapters", "checkpoints") if getattr(self, name) is not None]
         if len(forms) > 1:
             raise ValueError(
@@ -308,12 +308,12 @@ def load(path: Path | None) -> Config:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        meant = (
+        hint = (
             f"; `--embedded {path}` is a frontier that comes with the package"
             if str(path) in EMBEDDED
             else ""
         )
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}{meant}") from error
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}{hint}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -327,7 +327,7 @@ def load(path: Path | None) -> Config:
         config = Config.model_validate(document)
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(map(_line, error.errors()))}") from error
-    places: dict[str, Any] = {
+    updates: dict[str, Any] = {
         section: value.model_copy(
             update={
                 name: _resolved(path, f"{section}.{name}", location)
@@ -346,19 +346,19 @@ def load(path: Path | None) -> Config:
     if (location := config.server.batches.folder) is not None:
         folder = _resolved(path, "server.batches.folder", location)
         paths["batches"] = config.server.batches.model_copy(update={"folder": folder})
-    places["server"] = config.server.model_copy(update=paths)
+    updates["server"] = config.server.model_copy(update=paths)
     if config.judge.packages is not None:
         packages = _resolved(path, "judge.packages", config.judge.packages)
-        places["judge"] = config.judge.model_copy(update={"packages": packages})
+        updates["judge"] = config.judge.model_copy(update={"packages": packages})
     if config.checkpoints is not None:
-        places["checkpoints"] = {
+        updates["checkpoints"] = {
             name: _resolved_checkpoint(path, name, value) for name, value in config.checkpoints.items()
         }
     if config.router.portfolio is not None:
         file = _resolved(path, "router.portfolio", config.router.portfolio)
         read_portfolio(file, [f"{config.name}@{point.name}" for point in config.points])
-        places["router"] = config.router.model_copy(update={"portfolio": file})
-    return config.model_copy(update=places)
+        updates["router"] = config.router.model_copy(update={"portfolio": file})
+    return config.model_copy(update=updates)
 
 
 def _resolved_checkpoint(path: Path, name: str, value: Path | AdapterCheckpoint) -> Path | AdapterCheckpoint:
@@ -379,19 +379,17 @@ def _resolved(path: Path, name: str, location: Path) -> Path:
 def _line(error: Any) -> str:
     """One of pydantic's errors as a clause that names the key as the user wrote it."""
     loc = _written(error["loc"])
-    where = ".".join(str(part) for part in loc)
+    key = ".".join(str(part) for part in loc)
     if error["type"] == "extra_forbidden":
-        return (
-            f"unknown key {where!r}{did_you_mean(str(loc[-1]), _section_at(error['loc'][:-1]).model_fields)}"
-        )
+        return f"unknown key {key!r}{did_you_mean(str(loc[-1]), _section_at(error['loc'][:-1]).model_fields)}"
     if error["type"] == "missing":
-        return f"{where!r} is missing"
+        return f"{key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[:1].lower()}{message[1:]}" if where else message
+    return f"{key}: {message[:1].lower()}{message[1:]}" if key else message
 
 
 def _written(loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The place of an error without the tags of pydantic's unions, which follow a member's number or checkpoint's name."""
+    """The location of an error without the tags of pydantic's unions, which follow a member's number or checkpoint's name."""
     if len(loc) > 2 and loc[0] in ("members", "checkpoints") and loc[2] in (*TAGS, "[key]"):
         return (*loc[:2], *loc[3:])
     return loc

@@ -7,15 +7,15 @@ import secrets
 
 LOOPBACK = "127.0.0.1"
 
-# Said to every process of a cluster that was started for this machine alone.
+# Set for every process of a cluster that was started for this machine alone.
 ONE_MACHINE = "ALPHARAY_ONE_MACHINE"
 
 # How long Ray is waited for.
 START_WAIT_S = 180
 
-# Who goes first where cores are short: those through whom all requests go, then engines that compute on the CPU, then
-# the programs that are judged. With equal shares for all, every engine steps with the few samples that a starved host
-# has brought it, and who asks for one waits until the 250 of another are all brought. Added to what Ray gives: on a
+# Priorities where cores are short: the ingress first, then engines that compute on the CPU, then
+# the programs that are judged. With equal shares for all, every engine steps with the few samples that a starved replica
+# has submitted, and a request for one sample waits until all 250 of another are submitted. Added to what Ray gives: on a
 # cluster whose `RAY_worker_niceness` is Ray's own 15, engines and programs both end at 19, the last there is.
 ENGINE_NICENESS = 10
 JUDGE_NICENESS = 15

@@ -1,8 +1,8 @@
 """What the replicas log: one line a finished request, as text or as JSON, tied together by its id.
 
 Ray Serve gives every request an id (the client's `X-Request-ID`, or one of its own, which the answer's header
-of that name tells), hands it on with every call between replicas, and puts it on every line that is logged
-meanwhile: the ingress's, the engine hosts' and the judge's.
+of that name carries), passes it on with every call between replicas, and puts it on every line that is logged
+meanwhile: the ingress's, the engine replicas' and the judge's.
 """
 
 from __future__ import annotations

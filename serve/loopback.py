@@ -1,4 +1,4 @@
-"""What Ray opens for each replica, on loopback alone: on a cluster of our own nothing else may reach it."""
+"""Binds the ports that Ray opens for each replica to loopback: on a cluster started here nothing else may reach them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from alpharay.serve.environment import LOOPBACK, ONE_MACHINE
 
 
 def keep_local() -> None:
-    """Called in each replica's process before Ray has it listen: on a cluster of our own, on loopback alone.
+    """Called in each replica's process before Ray has it listen: on a cluster started here, on loopback alone.
 
-    Ray Serve gives every replica a gRPC server for calls from other replicas, which we do not use. It listens on all
+    Ray Serve gives every replica a gRPC server for calls from other replicas, which alpharay does not use. It listens on all
     addresses, takes pickles, and asks for no token. (Tried with Ray 2.60.)
     """
     if not os.environ.get(ONE_MACHINE):

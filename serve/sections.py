@@ -21,7 +21,7 @@ class Judge(Section):
     workers: candidates that each replica judges at the same time; `auto` is one a core of its node.
     replicas: each on a node of its own. max_queued: candidates that may wait at each.
     verdict_detail: `full`, or `outcome`: nothing but the verdict leaves the server. Models that are trained on a judge's
-        answers learn to probe one that says more.
+        answers learn to probe one that shows more.
     packages: a virtual environment, on each node that judges, whose packages Python programs may import; relative paths
         count from the configuration file. Without it they have the standard library alone.
     """
@@ -41,21 +41,21 @@ class Judge(Section):
 
     @field_validator("workers")
     @classmethod
-    def _some_workers(cls, value: int | str) -> int | str:
+    def _at_least_one_worker(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 1:
             raise ValueError(f"at least 1 worker is needed, got {value}")
         return value
 
 
 class Scorer(Section):
-    """A service that may be asked for decisions on candidates. timeout_s: of one call, wall seconds."""
+    """A service that decides on candidates. timeout_s: of one call, wall seconds."""
 
     url: str
     timeout_s: float = Field(10, gt=0, le=3600)
 
     @field_validator("url")
     @classmethod
-    def _an_address(cls, value: str) -> str:
+    def _http_address(cls, value: str) -> str:
         parts = urlsplit(value)
         text = value.isprintable() and " " not in value
         try:
@@ -102,8 +102,8 @@ class Server(Section):
     replicas: processes that answer HTTP, each with `max_queued` and `max_held_mb` of its own. On a cluster that is started
     here they share the port, and the kernel spreads connections over them.
 
-    api_keys_file: who may ask, and how much (`alpharay keys`); relative paths count from the configuration
-    file. Without it anybody may.
+    api_keys_file: the accepted API keys and their limits (`alpharay keys`); relative paths count from the configuration
+    file. Without it no key is needed.
 
     drain_s: after SIGTERM, how long requests under way may still take before they are answered with
     the best so far. keep_alive_s: SSE keep-alive interval of a streamed request while its budget is spent.
@@ -112,8 +112,8 @@ class Server(Section):
     loopback; 0 takes a free one. log_format: of what the replicas log; `json` is one object a line.
     log_folder: where they log it, instead of Ray's session folder.
 
-    allowed_hosts: further names by which the server is asked (`Host`), such as a reverse proxy's; `*.example.com` for
-        all below one, `*` for any. cors: web pages, by their origins, that may ask it from elsewhere; `*` for any.
+    allowed_hosts: further names that requests may have as `Host`, such as a reverse proxy's; `*.example.com` for
+        all below one, `*` for any. cors: web pages, by their origins, whose scripts may call it from elsewhere; `*` for any.
     max_held_mb: bodies of all requests under way together; without it as much as eight of the largest.
     batches: bounds of the Batch API.
     rollouts: a folder in which prompts and answers of requests with tests are kept, with their verdicts, to train on;
@@ -162,7 +162,7 @@ class Server(Section):
         return tuple(origin.lower() for origin in value)
 
     @model_validator(mode="after")
-    def _room_for_one(self) -> Server:
+    def _holds_one_request(self) -> Server:
         if self.held_mb < self.max_request_mb:
             raise ValueError(
                 f"max_held_mb {self.held_mb:g} is below max_request_mb {self.max_request_mb:g}; raise one or lower the other"

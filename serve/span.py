@@ -68,13 +68,13 @@ MemberEntry = Annotated[
     Annotated[float, BeforeValidator(_number_or_name), Tag("alpha")] | Annotated[NamedMember, Tag("weights")],
     _kind("weights", "alpha"),
 ]
-# What pydantic adds to the place of an error, and no user wrote.
+# What pydantic adds to the location of an error, and no user wrote.
 TAGS = ("path", "adapter", "alpha", "weights")
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One member as it is asked for. alpha: where it lies on the line low..high; None elsewhere."""
+    """One member as it is configured. alpha: where it lies on the line low..high; None elsewhere."""
 
     name: str
     weights: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""Names the known word that an unknown one was probably meant to be."""
+"""Suggests the known word that an unknown one was probably meant to be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def shown(word: object) -> str:
-    """A user's word as an error may quote it: never at any length."""
+    """A user's word as an error may quote it, at a bounded length."""
     if isinstance(word, int) and abs(word) >= 10**20:
         return "a very large number"
     text = repr(word)
