@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpharay.judge.workspace.patch import PatchError, _places, apply
+from alpharay.judge.workspace.patch import PatchError, _occurrences, apply
 from alpharay.judge.workspace.repo import patch_in
 
 LINES = st.lists(st.sampled_from(["a", "b", "", "    c", "- d", "+ e", "@@ f", "--- g"]), max_size=12)
@@ -72,7 +72,7 @@ FEW = st.lists(st.sampled_from("ab"), max_size=12)
 @given(FEW, FEW.filter(bool))
 def test_lines_are_found_wherever_they_are(lines, wanted):
     size = len(wanted)
-    assert list(_places(lines, wanted)) == [n for n in range(len(lines)) if lines[n : n + size] == wanted]
+    assert list(_occurrences(lines, wanted)) == [n for n in range(len(lines)) if lines[n : n + size] == wanted]
 
 
 def test_a_patch_that_would_hold_the_judge_up_is_refused():

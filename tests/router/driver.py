@@ -66,8 +66,8 @@ class ByHand(Session):
         return not (self.stopped or self._pending) and self._left() > 0
 
 
-def session(policy: str = "uniform", **asked) -> ByHand:
-    return ByHand(sampling(**asked), POLICIES[policy]())
+def make_session(policy: str = "uniform", **options) -> ByHand:
+    return ByHand(sampling(**options), POLICIES[policy]())
 
 
 def accepted(total: int = 4) -> Verdict:
@@ -100,7 +100,7 @@ class Log:
 
 
 def drive(
-    one: Session,
+    session: Session,
     outcome_class: OutcomeClass = lambda _: None,
     *,
     order: Random | None = None,
@@ -109,7 +109,7 @@ def drive(
     """Runs a session to its end; draws end in the order in which they began, or shuffled by `order`."""
     log, under_way, events = Log(), [], []
     for _ in range(MANY):
-        wave = one.step(events)
+        wave = session.step(events)
         if isinstance(wave, Stop):
             return log
         log.started += wave
@@ -130,7 +130,7 @@ def drive(
             else:
                 log.finished.append(draw)
                 events = [Candidate(draw=draw, verdict=verdict)]
-    raise AssertionError(f"no end after {MANY} steps: {one.drawn} of {one.sampling.budget}")
+    raise AssertionError(f"no end after {MANY} steps: {session.drawn} of {session.sampling.budget}")
 
 
 def rates(**solved: tuple[int, int]) -> RouterState:

@@ -22,29 +22,29 @@ def test_one_deviation_does_not_take_a_candidate_out_of_its_majority_as_whole_be
 
 
 def test_an_input_that_most_cannot_read_says_nothing():
-    found = agreements([("a", "p"), ("a", None), ("b", None), ("b", None)])
-    assert found.dropped == (1,)
-    assert found.discriminating == (0,)
+    result = agreements([("a", "p"), ("a", None), ("b", None), ("b", None)])
+    assert result.dropped == (1,)
+    assert result.discriminating == (0,)
 
 
 def test_to_crash_where_most_answer_tells_a_candidate_apart():
-    found = agreements([("a", "p"), ("a", "p"), ("a", None)])
-    assert found.discriminating == (1,)
-    assert found.worth == (1.0, 1.0, 0.0)
+    result = agreements([("a", "p"), ("a", "p"), ("a", None)])
+    assert result.discriminating == (1,)
+    assert result.worth == (1.0, 1.0, 0.0)
 
 
 def test_what_passes_is_before_all_that_agree():
-    one, *others = behaving("x", "a", "a")
+    lone, *others = behaving("x", "a", "a")
     assert order("discriminate", candidate(0, accepted(), behaviour=("x",)), *others)[0] == 0
-    assert contenders([candidate(0, failed(0)), one, *others]) == [one, *others]
+    assert contenders([candidate(0, failed(0)), lone, *others]) == [lone, *others]
 
 
 @given(BEHAVIOURS)
 def test_worth_is_a_share_and_alike_candidates_have_the_same(behaviours):
-    found = agreements([tuple(each) for each in behaviours])
-    assert all(0 <= worth <= 1 for worth in found.worth)
+    result = agreements([tuple(each) for each in behaviours])
+    assert all(0 <= worth <= 1 for worth in result.worth)
     of = {}
-    for behaviour, worth in zip(behaviours, found.worth, strict=True):
+    for behaviour, worth in zip(behaviours, result.worth, strict=True):
         assert of.setdefault(tuple(behaviour), worth) == worth
 
 
@@ -58,6 +58,6 @@ def test_every_candidate_is_ranked_once_and_passers_first(selector, candidates):
 
 
 def test_a_scorer_moves_what_it_accepts_up_and_what_it_rejects_down():
-    said = [Decision.REJECT, None, Decision.TIE, Decision.ACCEPT, Decision.ABSTAIN]
-    rows = [candidate(place, decision=decision) for place, decision in enumerate(said)]
+    decisions = [Decision.REJECT, None, Decision.TIE, Decision.ACCEPT, Decision.ABSTAIN]
+    rows = [candidate(index, decision=decision) for index, decision in enumerate(decisions)]
     assert order("scorer", *rows) == [3, 1, 2, 4, 0]

@@ -75,13 +75,13 @@ def test_logistic_finds_the_maximum():
 def test_the_projection_is_the_nearest_point_of_the_ball(seed, columns, radius):
     rng = np.random.default_rng(seed)
     matrix = rng.normal(0, 2, (3, columns))
-    found = project_rows(matrix, radius)
-    assert (np.abs(found).sum(axis=1) <= radius + 1e-9).all()
+    projected = project_rows(matrix, radius)
+    assert (np.abs(projected).sum(axis=1) <= radius + 1e-9).all()
     inside = np.abs(matrix).sum(axis=1) <= radius
-    np.testing.assert_array_equal(found[inside], matrix[inside])
+    np.testing.assert_array_equal(projected[inside], matrix[inside])
     others = rng.laplace(size=(200, 1, columns))
     others *= radius / np.maximum(np.abs(others).sum(axis=2, keepdims=True), radius)
-    near = ((found - matrix) ** 2).sum(axis=1)
+    near = ((projected - matrix) ** 2).sum(axis=1)
     assert (((others - matrix) ** 2).sum(axis=2) >= near - 1e-9).all()
 
 

@@ -28,22 +28,22 @@ def mixture_of(rng, members, types=4, kappa=5.0):
 
 
 def history(outcome_classes):
-    """fates: [(member's place, fate)]"""
+    """outcome_classes: [(index of the member, its outcome class)]"""
     return [
         Candidate(
-            draw=Draw(index=n, member=FIVE[place].name, sample=n, seed=n),
+            draw=Draw(index=n, member=FIVE[member].name, sample=n, seed=n),
             verdict=Verdict(KIND[outcome_class], 0, 1),
         )
-        for n, (place, outcome_class) in enumerate(outcome_classes)
+        for n, (member, outcome_class) in enumerate(outcome_classes)
     ]
 
 
-def beta_binomial(here, there, a, b):
+def beta_binomial(successes, failures, a, b):
     return (
         lgamma(a + b)
-        - lgamma(a + b + here + there)
-        + (lgamma(a + here) - lgamma(a))
-        + (lgamma(b + there) - lgamma(b))
+        - lgamma(a + b + successes + failures)
+        + (lgamma(a + successes) - lgamma(a))
+        + (lgamma(b + failures) - lgamma(b))
     )
 
 
@@ -66,13 +66,13 @@ def test_the_evidence_is_that_of_solving_and_of_how_it_failed(counts, seed):
 def test_a_hundred_failures_say_far_less_of_their_kind_than_as_many_independent_ones():
     rates = np.array([[[0.1, 0.8, 0.1]], [[0.1, 0.1, 0.8]]])  # two types, which fail in opposite ways
 
-    def told(wrong):
+    def log_odds(wrong):
         evidence = log_evidence(rates, 50.0, np.array([[0, wrong, 0]]))
         return evidence[0] - evidence[1]
 
     independent = 100 * np.log(8)
-    assert told(1) == pytest.approx(np.log(8))
-    assert told(3) < told(100) < independent / 4
+    assert log_odds(1) == pytest.approx(np.log(8))
+    assert log_odds(3) < log_odds(100) < independent / 4
 
 
 @given(st.integers(0, 99))
@@ -83,8 +83,8 @@ def test_all_that_three_draws_may_come_to_has_chance_one(seed):
         OutcomeClass, repeat=3
     ):  # two draws of the first member, one of the second, in this order
         counts = np.zeros((2, 3), dtype=np.int64)
-        for place, outcome_class in zip((0, 0, 1), outcome_classes, strict=True):
-            counts[place, outcome_class] += 1
+        for member, outcome_class in zip((0, 0, 1), outcome_classes, strict=True):
+            counts[member, outcome_class] += 1
         total += np.exp(log_chance(mixture, counts))
     assert total == pytest.approx(1)
 
@@ -96,16 +96,16 @@ def by_enumeration(mixture, seen, planned):
         solving = mixture.kappa * np.stack([rates[:, 0], 1 - rates[:, 0]], axis=1)
         kinds = KINDS * rates[:, 1:] / (1 - rates[:, :1])
         chance = weight
-        for place, outcome_class in seen:
-            chance *= solving[place, min(outcome_class, 1)] / solving[place].sum()
-            solving[place, min(outcome_class, 1)] += 1
+        for member, outcome_class in seen:
+            chance *= solving[member, min(outcome_class, 1)] / solving[member].sum()
+            solving[member, min(outcome_class, 1)] += 1
             if outcome_class:
-                chance *= kinds[place, outcome_class - 1] / kinds[place].sum()
-                kinds[place, outcome_class - 1] += 1
+                chance *= kinds[member, outcome_class - 1] / kinds[member].sum()
+                kinds[member, outcome_class - 1] += 1
         reached += chance
-        for place in planned:
-            chance *= solving[place, 1] / solving[place].sum()
-            solving[place, 1] += 1
+        for member in planned:
+            chance *= solving[member, 1] / solving[member].sum()
+            solving[member, 1] += 1
         open_ += chance
     return open_ / reached
 
@@ -121,12 +121,12 @@ PLACES = st.integers(0, 4)
 def test_gains_are_the_exact_marginal_coverage(seed, seen, planned):
     mixture = mixture_of(np.random.default_rng(seed), FIVE)
     belief = Belief(mixture, FIVE, history(seen))
-    for place in planned:
-        belief.choose(FIVE[place].name)
+    for member in planned:
+        belief.choose(FIVE[member].name)
     open_ = by_enumeration(mixture, seen, planned)
     assert belief.types.sum() == pytest.approx(open_)
-    for place, gain in enumerate(belief.gain()):
-        assert gain == pytest.approx(open_ - by_enumeration(mixture, seen, [*planned, place]), abs=1e-9)
+    for member, gain in enumerate(belief.gain()):
+        assert gain == pytest.approx(open_ - by_enumeration(mixture, seen, [*planned, member]), abs=1e-9)
 
 
 def test_before_anything_is_learnt_all_members_are_equal():
@@ -183,7 +183,9 @@ def test_fitting_finds_the_frontier_that_made_the_counts():
     np.testing.assert_allclose(fitted.mean, truth.mean, atol=0.35)
     np.testing.assert_allclose(fitted.covariance, truth.covariance, atol=0.9)
     held = [np.array([rng.multinomial(10, row) for row in problem]) for problem in rates[:200]]
-    better, worse = (sum(log_chance(one.mixture(), each) for each in held) for one in (fitted, prior(TWO)))
+    better, worse = (
+        sum(log_chance(latent.mixture(), each) for each in held) for latent in (fitted, prior(TWO))
+    )
     assert better > worse
 
 
@@ -208,5 +210,5 @@ def test_a_member_never_seen_is_taken_to_be_like_its_neighbours():
     new = frontier(0.05)[0]
     rates = mixture.rates_of([FIVE[0], new])
     np.testing.assert_allclose(rates.sum(axis=-1), 1)
-    distances = [np.abs(rates[:, 1] - mixture.rates[:, place]).mean() for place in (1, 4)]
+    distances = [np.abs(rates[:, 1] - mixture.rates[:, member]).mean() for member in (1, 4)]
     assert distances[0] < distances[1]

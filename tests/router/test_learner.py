@@ -51,8 +51,8 @@ def log(rows, seed=0):
             )
         )
         if dice.random() < 0.1:
-            told = dice.choice(experiences)
-            experiences.append(replace(told, verdict=dice.choice(KINDS), source=Source.FEEDBACK))
+            corrected = dice.choice(experiences)
+            experiences.append(replace(corrected, verdict=dice.choice(KINDS), source=Source.FEEDBACK))
     return experiences
 
 
@@ -84,11 +84,11 @@ def test_a_snapshot_and_the_rows_after_it_come_to_what_the_whole_log_comes_to(cu
 def test_a_standing_never_changes_once_it_is_handed_out():
     learner = folded(log(300))
     router_state = learner.router_state()
-    one, two = Session(sampling(budget=20, router_state=router_state), POLICIES["adaptive"]()), None
-    draws = one.step()
+    first, second = Session(sampling(budget=20, router_state=router_state), POLICIES["adaptive"]()), None
+    draws = first.step()
     folded(log(300, seed=5), learner)
-    two = Session(sampling(budget=20, router_state=router_state), POLICIES["adaptive"]())
-    assert two.step() == draws
+    second = Session(sampling(budget=20, router_state=router_state), POLICIES["adaptive"]())
+    assert second.step() == draws
     assert learner.router_state() is not router_state
 
 
@@ -99,11 +99,13 @@ def test_a_recorded_request_is_decided_again_as_it_was(policy):
     runs = []
     for _ in range(2):
         router_state = folded(experiences[:200]).router_state()
-        asked = sampling(
+        request = sampling(
             budget=30, stop_after_passes=2, router_state=router_state, features=features, turns=2, price=1e-6
         )
-        one = Session(asked, POLICIES[policy]())
-        runs.append((drive(one, by_seed(0.05), order=Random(3)).started, one.candidates, one.stopped))
+        session = Session(request, POLICIES[policy]())
+        runs.append(
+            (drive(session, by_seed(0.05), order=Random(3)).started, session.candidates, session.stopped)
+        )
     assert runs[0] == runs[1]
     assert router_state.folded == 200
 
@@ -139,11 +141,17 @@ def test_draws_after_a_failure_teach_what_drawing_again_pays():
 
 def test_feedback_corrects_the_judge_and_is_no_second_sample():
     wrong = row(verdict=VerdictKind.WRONG_ANSWER, features=(0.1,) * DIMENSION)
-    told = replace(wrong, verdict=VerdictKind.ACCEPTED, source=Source.FEEDBACK)
-    corrected, straight = folded([wrong, told, told]), folded([told])
-    one, two = corrected.router_state(), straight.router_state()
-    assert (one.solved, one.judged) == (two.solved, two.judged) == ({FIVE[0].name: 1}, {FIVE[0].name: 1})
-    np.testing.assert_allclose(one.arms[FIVE[0].name].targets, two.arms[FIVE[0].name].targets, atol=1e-12)
+    feedback = replace(wrong, verdict=VerdictKind.ACCEPTED, source=Source.FEEDBACK)
+    corrected, straight = folded([wrong, feedback, feedback]), folded([feedback])
+    first, second = corrected.router_state(), straight.router_state()
+    assert (
+        (first.solved, first.judged)
+        == (second.solved, second.judged)
+        == ({FIVE[0].name: 1}, {FIVE[0].name: 1})
+    )
+    np.testing.assert_allclose(
+        first.arms[FIVE[0].name].targets, second.arms[FIVE[0].name].targets, atol=1e-12
+    )
     assert corrected.snapshot()["window"][0][1] == straight.snapshot()["window"][0][1]
 
 
@@ -170,7 +178,7 @@ def test_a_learner_restores_over_whatever_it_had():
 
 
 def test_what_was_learnt_is_forgotten_where_it_foretells_worse_than_nothing():
-    def told(first, count, best):
+    def rows(first, count, best):
         outcome_classes = {True: KINDS[0], False: KINDS[1]}
         return [
             row(f"{first + n}", 3 * member + time, member, outcome_classes[member == best])
@@ -179,9 +187,9 @@ def test_what_was_learnt_is_forgotten_where_it_foretells_worse_than_nothing():
             for time in range(3)
         ]
 
-    learner = folded(told(0, 60, best=0))
+    learner = folded(rows(0, 60, best=0))
     before = learner.router_state().mixture.rates[:, :, 0].mean(axis=0)
-    folded(told(60, 60, best=4), learner)
+    folded(rows(60, 60, best=4), learner)
     after = learner.router_state().mixture.rates[:, :, 0].mean(axis=0)
     assert before.argmax() == 0
     assert after.argmax() == 4

@@ -50,7 +50,7 @@ def test_no_split_of_the_budget_covers_more_than_the_best_found(counts, budget):
     whole = np.rint(split).astype(int)
     assert np.allclose(split, whole, atol=1e-9)
     assert whole.sum() == budget
-    every = max(coverage(counts, one) for one in splits(counts.shape[1], budget))
+    every = max(coverage(counts, split_counts) for split_counts in splits(counts.shape[1], budget))
     assert coverage(counts, whole) >= every - 1e-9
 
 
@@ -126,15 +126,15 @@ def test_the_relaxation_is_maximised(counts, budget):
         share = np.minimum(counts[:, :, 1] / counts[:, :, 0], 1 - 1e-4)
         return np.mean(1 - np.prod((1 - share) ** (budget * np.asarray(weights)), axis=1))
 
-    found = value(relaxed_weights(counts, budget))
+    reached = value(relaxed_weights(counts, budget))
     grid = [np.array(s) / 10 for s in splits(counts.shape[1], 10)]
-    assert found >= max(value(weights) for weights in grid) - 1e-3
+    assert reached >= max(value(weights) for weights in grid) - 1e-3
 
 
 @pytest.mark.parametrize(
-    ("counts", "told"),
+    ("counts", "message"),
     [([[[1, 2]]], "solved <= drawn"), ([[1, 2]], "shape"), ([[[1.5, 1.0]]], "whole numbers")],
 )
-def test_counts_that_cannot_be_are_refused(counts, told):
-    with pytest.raises(ValueError, match=told):
+def test_counts_that_cannot_be_are_refused(counts, message):
+    with pytest.raises(ValueError, match=message):
         optimal_split(counts, 3)

@@ -135,8 +135,8 @@ SCHEDULE = expanded([("frontier@1", 1), ("frontier@0.5", 3), ("frontier@0", 12)]
 
 def follower(budget=16, members=MEMBERS, policy="portfolio", foretells=False, **rest):
     state = RouterState(portfolio=Recommendation(schedule=SCHEDULE), foretells=foretells)
-    asked = sampling(budget=budget, members=members, router_state=state, stop_after_passes=1, **rest)
-    return Session(asked, POLICIES[policy]())
+    request = sampling(budget=budget, members=members, router_state=state, stop_after_passes=1, **rest)
+    return Session(request, POLICIES[policy]())
 
 
 @given(st.integers(1, 16), st.integers(0, 9))
@@ -176,15 +176,15 @@ def test_a_member_that_dies_costs_no_samples(seed):
             raise Lost
         return failed()
 
-    one = follower(16)
-    drive(one, outcome, order=Random(seed))
-    assert one.drawn["frontier@0.5"] == 0
-    assert one.drawn.total() == 16
+    session = follower(16)
+    drive(session, outcome, order=Random(seed))
+    assert session.drawn["frontier@0.5"] == 0
+    assert session.drawn.total() == 16
 
 
 def test_at_temperature_0_every_member_is_drawn_once():
-    one = follower(16, greedy=True)
-    log = drive(one, lambda _: failed())
+    session = follower(16, greedy=True)
+    log = drive(session, lambda _: failed())
     assert log.started[0].member == "frontier@1"
     assert Counter(draw.member for draw in log.started) == {member.name: 1 for member in MEMBERS}
 
@@ -196,6 +196,6 @@ def test_the_first_wave_has_one_sample_for_each_member_at_the_schedules_front():
     assert Recommendation(schedule).first_wave("xy") == 0
     assert Recommendation().first_wave("ab") == 0
     members = frontier(*range(9))
-    asked = {"members": members, "budget": 32, "stop_after_passes": 1}
-    assert len(Session(sampling(**asked, first_wave=4), POLICIES["portfolio"]()).step()) == 4
-    assert len(Session(sampling(**asked), POLICIES["portfolio"]()).step()) == 9
+    options = {"members": members, "budget": 32, "stop_after_passes": 1}
+    assert len(Session(sampling(**options, first_wave=4), POLICIES["portfolio"]()).step()) == 4
+    assert len(Session(sampling(**options), POLICIES["portfolio"]()).step()) == 9

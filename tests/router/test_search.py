@@ -15,11 +15,11 @@ PROBLEMS = 32
 
 
 def plan(**more):
-    asked = {
+    options = {
         "points": lattice(3), "problems": PROBLEMS, "budgets": (1, 10, 50), "total": 12_000,
         "kept": tuple(checkpoint(number, 3) for number in range(3)), "baselines": ("random",),
     }  # fmt: skip
-    return SearchPlan(**asked | more)
+    return SearchPlan(**options | more)
 
 
 def plane(draw):

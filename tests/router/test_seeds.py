@@ -16,10 +16,10 @@ def unmixed(value):
     """The inverse of SplitMix64's finaliser, step by step backwards."""
 
     def unshift(value, by):
-        found = value
+        original = value
         for _ in range(64 // by + 1):
-            found = value ^ (found >> by)
-        return found
+            original = value ^ (original >> by)
+        return original
 
     value = unshift(value, 31)
     value = unshift(value * pow(0x94D049BB133111EB, -1, 2**64) % 2**64, 27)
@@ -47,16 +47,16 @@ def test_a_seed_carries_its_member_and_sample_in_its_low_bits(request, member, s
 
 
 @given(REQUESTS, st.tuples(MEMBERS, SAMPLES), st.tuples(MEMBERS, SAMPLES))
-def test_draws_of_one_request_share_their_high_bits_and_nothing_else(request, one, other):
-    first, second = draw_seed(request, *one), draw_seed(request, *other)
+def test_draws_of_one_request_share_their_high_bits_and_nothing_else(request, left, right):
+    first, second = draw_seed(request, *left), draw_seed(request, *right)
     assert first >> 20 == second >> 20
-    assert (first == second) == (one == other)
+    assert (first == second) == (left == right)
 
 
 def test_requests_that_count_their_seeds_up_get_ranges_far_apart():
     parts = [draw_seed(request, 0, 0) >> 20 for request in range(10_000)]
     assert len(set(parts)) == len(parts)
-    assert all(abs(one - other) > 1 for one, other in pairwise(parts))
+    assert all(abs(left - right) > 1 for left, right in pairwise(parts))
 
 
 @pytest.mark.parametrize(

@@ -57,5 +57,5 @@ def test_every_candidate_is_ranked_once(verdicts):
 
 
 def test_the_score_is_the_share_of_the_tests_that_passed():
-    one, other, unjudged = candidates(failed(1, 4), accepted(), None)
-    assert (one.score, other.score, unjudged.score) == (0.25, 1.0, 0.0)
+    partly, whole, unjudged = candidates(failed(1, 4), accepted(), None)
+    assert (partly.score, whole.score, unjudged.score) == (0.25, 1.0, 0.0)

@@ -33,43 +33,45 @@ CANDIDATES = st.lists(
     max_size=7,
 ).map(
     lambda rows: [
-        candidate(place, verdict, behaviour=behaviour, logprob=logprob, answer=answer)
-        for place, (verdict, behaviour, logprob, answer) in enumerate(rows)
+        candidate(index, verdict, behaviour=behaviour, logprob=logprob, answer=answer)
+        for index, (verdict, behaviour, logprob, answer) in enumerate(rows)
     ]
 )
 
 
 def order(selector, *candidates):
-    return [one.draw.index for one in ranked(candidates, selector)]
+    return [candidate.draw.index for candidate in ranked(candidates, selector)]
 
 
 def behaving(*behaviours):
-    return [candidate(place, behaviour=tuple(behaviour)) for place, behaviour in enumerate(behaviours)]
+    return [candidate(index, behaviour=tuple(behaviour)) for index, behaviour in enumerate(behaviours)]
 
 
 def passing_matrix(behaviours):
     """E as the papers write it: candidates by tests, each output that somebody gave being a test."""
     tests = [
-        (place, output)
+        (column, output)
         for behaviour in behaviours
-        for place, output in enumerate(behaviour)
+        for column, output in enumerate(behaviour)
         if output is not None
     ]
     return [
-        [place < len(one) and one[place] == output for place, output in tests] for one in behaviours
+        [column < len(row) and row[column] == output for column, output in tests] for row in behaviours
     ], len(tests)
 
 
 @given(BEHAVIOURS)
 def test_agreement_counts_what_the_whole_matrix_shows(behaviours):
     matrix, tests = passing_matrix(behaviours)
-    found = consensus.agreement(behaviours)
-    assert sorted(place for members in found.sets for place in members) == list(range(len(behaviours)))
-    assert found.tests == tests
-    for members, passes, right, wrong in zip(found.sets, found.passes, found.right, found.wrong, strict=True):
-        rows = [matrix[place] for place in members]
+    agreement = consensus.agreement(behaviours)
+    assert sorted(index for members in agreement.sets for index in members) == list(range(len(behaviours)))
+    assert agreement.tests == tests
+    for members, passes, right, wrong in zip(
+        agreement.sets, agreement.passes, agreement.right, agreement.wrong, strict=True
+    ):
+        rows = [matrix[index] for index in members]
         assert all(row == rows[0] for row in rows)
-        others = [row for place, row in enumerate(matrix) if place not in members]
+        others = [row for index, row in enumerate(matrix) if index not in members]
         assert passes == sum(rows[0])
         assert right == sum(cell for row in others for cell, ours in zip(row, rows[0], strict=True) if ours)
         assert wrong == sum(
@@ -81,7 +83,7 @@ def test_agreement_counts_what_the_whole_matrix_shows(behaviours):
 def log_integral(successes, trials, a, b):
     """ln of the integral of t^s (1-t)^(n-s) t^(a-1) (1-t)^(b-1) dt over [0, 1], by brute force."""
     steps = 20_000
-    points = ((place + 0.5) / steps for place in range(steps))
+    points = ((step + 0.5) / steps for step in range(steps))
     logs = [
         (successes + a - 1) * math.log(t) + (trials - successes + b - 1) * math.log(1 - t) for t in points
     ]
@@ -93,13 +95,13 @@ def log_integral(successes, trials, a, b):
 def test_b4_is_the_papers_product_of_four_integrals(a, b):
     behaviours = [("1", "2"), ("1", "2"), ("1", "3"), ("4", None), ()]
     matrix, tests = passing_matrix(behaviours)
-    found = consensus.agreement(behaviours)
-    for members, score in zip(found.sets, consensus.b4(found, alpha_xy=a, beta_0=b), strict=True):
+    agreement = consensus.agreement(behaviours)
+    for members, score in zip(agreement.sets, consensus.b4(agreement, alpha_xy=a, beta_0=b), strict=True):
         ours = matrix[members[0]]
         cells = {True: [], False: []}
-        for place, test in product(range(len(behaviours)), range(tests)):
-            if place not in members:
-                cells[ours[test]].append(matrix[place][test])
+        for index, test in product(range(len(behaviours)), range(tests)):
+            if index not in members:
+                cells[ours[test]].append(matrix[index][test])
         expected = (
             log_integral(sum(ours), tests, a, 1)
             + log_integral(len(members), len(behaviours), a, 1)
@@ -110,9 +112,9 @@ def test_b4_is_the_papers_product_of_four_integrals(a, b):
 
 
 def test_codet_is_tests_times_the_root_of_solutions():
-    found = consensus.agreement([("a", "a"), ("a", "b"), ("a", "b"), (None, None)])
+    agreement = consensus.agreement([("a", "a"), ("a", "b"), ("a", "b"), (None, None)])
     # The first passes 3 tests claiming a on the first input, and its own on the second.
-    assert dict(zip(found.sets, consensus.codet(found), strict=True)) == {
+    assert dict(zip(agreement.sets, consensus.codet(agreement), strict=True)) == {
         (0,): 4.0,
         (1, 2): 5 * math.sqrt(2),
         (3,): 0.0,
@@ -132,7 +134,7 @@ def test_agreeing_on_giving_nothing_is_worth_nothing(selector):
 
 @pytest.mark.parametrize("selector", ["cluster", "codet", "b4", "tests"])
 def test_passing_the_tests_counts_before_agreeing(selector):
-    many = [candidate(place, failed(3), behaviour=("x",)) for place in range(4)]
+    many = [candidate(index, failed(3), behaviour=("x",)) for index in range(4)]
     assert order(selector, *many, candidate(4, accepted(), behaviour=("y",)))[0] == 4
 
 
@@ -144,26 +146,26 @@ def test_codet_prefers_those_that_most_others_partly_support():
 
 def test_ties_within_a_group_go_to_the_likeliest_then_to_the_first_drawn():
     alike = [
-        candidate(place, behaviour=("a",), logprob=logprob)
-        for place, logprob in enumerate((-2, None, -1, -1))
+        candidate(index, behaviour=("a",), logprob=logprob)
+        for index, logprob in enumerate((-2, None, -1, -1))
     ]
     assert order("cluster", *alike) == order("tests", *alike) == [2, 3, 0, 1]
 
 
 def test_majority_counts_answers_and_never_those_that_give_none():
-    said = [candidate(place, answer=answer) for place, answer in enumerate((None, "7", None, "3", "7", None))]
-    assert order("majority", *said)[:2] == [1, 4]
+    rows = [candidate(index, answer=answer) for index, answer in enumerate((None, "7", None, "3", "7", None))]
+    assert order("majority", *rows)[:2] == [1, 4]
 
 
 def test_logprob_ranks_by_the_mean_and_puts_the_unknown_last():
-    told = [candidate(place, logprob=value) for place, value in enumerate((-1.5, None, -0.5, math.nan))]
-    assert order("logprob", *told) == [2, 0, 1, 3]
+    rows = [candidate(index, logprob=value) for index, value in enumerate((-1.5, None, -0.5, math.nan))]
+    assert order("logprob", *rows) == [2, 0, 1, 3]
 
 
 def test_self_certainty_counts_only_where_all_tell_it():
-    told = [candidate(0, logprob=-1, certainty=2.0), candidate(1, logprob=-2, certainty=3.0)]
-    assert order("logprob", *told) == [1, 0]
-    assert order("logprob", *told, candidate(2, logprob=-0.5)) == [2, 0, 1]
+    rows = [candidate(0, logprob=-1, certainty=2.0), candidate(1, logprob=-2, certainty=3.0)]
+    assert order("logprob", *rows) == [1, 0]
+    assert order("logprob", *rows, candidate(2, logprob=-0.5)) == [2, 0, 1]
 
 
 @given(CANDIDATES, st.sampled_from(sorted(SELECTORS)), st.randoms(use_true_random=False))
@@ -176,7 +178,7 @@ def test_every_selector_ranks_each_candidate_once_whatever_the_order_of_arrival(
 
 @given(CANDIDATES, st.sampled_from(["tests", "cluster", "codet", "b4"]))
 def test_what_passed_comes_before_what_did_not(candidates, selector):
-    router_state = [one.accepted for one in ranked(candidates, selector)]
+    router_state = [candidate.accepted for candidate in ranked(candidates, selector)]
     assert router_state == sorted(router_state, reverse=True)
 
 
@@ -203,5 +205,5 @@ def test_an_answer_has_one_spelling(text, answer):
 
 @given(st.text(max_size=60))
 def test_any_text_has_at_most_one_short_answer(text):
-    found = answers.normalised(text)
-    assert found is None or 0 < len(found) <= 200
+    answer = answers.normalised(text)
+    assert answer is None or 0 < len(answer) <= 200

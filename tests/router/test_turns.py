@@ -9,7 +9,7 @@ from alpharay.judge.verdict import VerdictKind
 from alpharay.router import POLICIES, Candidate, RouterState, Stop
 from alpharay.router.learn.turns import TurnRates, repairable, to_repair
 
-from .driver import FIVE, ByHand, accepted, by_seed, drive, failed, frontier, sampling, session
+from .driver import FIVE, ByHand, accepted, by_seed, drive, failed, frontier, make_session, sampling
 
 NAMES = st.sampled_from(sorted(POLICIES))
 ORDERS = st.integers(0, 2**32).map(Random)
@@ -21,8 +21,8 @@ DRAWING_PAYS = TurnRates(
 )
 
 
-def turned(rates=MENDING_PAYS, turns=3, **asked):
-    return session(turns=turns, stop_after_passes=1, router_state=RouterState(turns=rates), **asked)
+def turned(rates=MENDING_PAYS, turns=3, **request):
+    return make_session(turns=turns, stop_after_passes=1, router_state=RouterState(turns=rates), **request)
 
 
 def never(_):
@@ -30,21 +30,21 @@ def never(_):
 
 
 def test_a_failed_attempt_is_mended_by_its_own_member_in_the_next_turn():
-    one = turned(budget=10)
-    first = {draw.index: draw for draw in one.next_wave()}
+    session = turned(budget=10)
+    first = {draw.index: draw for draw in session.next_wave()}
     for draw in first.values():
-        one.observe(Candidate(draw=draw, verdict=failed()))
-    second = one.next_wave()
+        session.observe(Candidate(draw=draw, verdict=failed()))
+    second = session.next_wave()
     assert len(second) == 5
     for draw in second:
         assert (draw.turn, draw.member) == (2, first[draw.repairs].member)
 
 
 def test_the_attempt_nearest_to_passing_is_mended_first():
-    one = turned(budget=8, members=frontier(0.0, 1.0), turns=2)
-    for draw, passed in zip(one.next_wave(), (1, 3), strict=True):
-        one.observe(Candidate(draw=draw, verdict=failed(passed)))
-    assert [draw.repairs for draw in one.next_wave()] == [1, 0]
+    session = turned(budget=8, members=frontier(0.0, 1.0), turns=2)
+    for draw, passed in zip(session.next_wave(), (1, 3), strict=True):
+        session.observe(Candidate(draw=draw, verdict=failed(passed)))
+    assert [draw.repairs for draw in session.next_wave()] == [1, 0]
 
 
 def test_where_drawing_again_pays_nothing_is_mended():
@@ -64,13 +64,13 @@ def test_with_one_turn_nothing_is_ever_mended():
 
 @given(NAMES, st.integers(1, 40), st.integers(1, 6), ORDERS, st.integers(1, 3), st.booleans(), st.booleans())
 def test_turns_are_paid_from_the_one_budget(policy, budget, members, order, turns, greedy, reproducible):
-    one = session(
+    session = make_session(
         policy, budget=budget, members=frontier(*range(members)), turns=turns, stop_after_passes=1,
         greedy=greedy, reproducible=reproducible,
     )  # fmt: skip
-    log = drive(one, never, order=order)
-    assert one.stopped is Stop.BUDGET
-    assert len(log.started) == one.drawn.total() <= one.sampling.effective_budget
+    log = drive(session, never, order=order)
+    assert session.stopped is Stop.BUDGET
+    assert len(log.started) == session.drawn.total() <= session.sampling.effective_budget
     assert max(draw.turn for draw in log.started) <= turns
     seeds = [draw.seed for draw in log.started]
     assert len(set(seeds)) == len(seeds)
@@ -86,49 +86,49 @@ def test_turns_are_paid_from_the_one_budget(policy, budget, members, order, turn
 
 @given(st.integers(1, 60), ORDERS, ORDERS, st.sampled_from([0.0, 0.05, 0.3]), st.integers(2, 3))
 def test_a_seeded_request_mends_the_same_whatever_arrives_first(budget, one_order, other_order, share, turns):
-    asked = sampling(budget=budget, turns=turns, stop_after_passes=1, reproducible=True)
+    request = sampling(budget=budget, turns=turns, stop_after_passes=1, reproducible=True)
     runs = []
     for order in (None, one_order, other_order):
-        one = ByHand(asked, POLICIES["uniform"]())
-        drive(one, by_seed(share), order=order)
-        runs.append((one.stopped, one.candidates))
+        session = ByHand(request, POLICIES["uniform"]())
+        drive(session, by_seed(share), order=order)
+        runs.append((session.stopped, session.candidates))
     assert runs[0] == runs[1] == runs[2]
 
 
 def test_at_temperature_0_each_member_mends_its_only_attempt():
-    one = turned(budget=16, greedy=True)
-    log = drive(one, never)
+    session = turned(budget=16, greedy=True)
+    log = drive(session, never)
     assert Counter((draw.member, draw.turn) for draw in log.started) == {
         (member.name, turn): 1 for member in FIVE for turn in (1, 2, 3)
     }
 
 
 def test_a_lost_later_turn_is_tried_again():
-    one = turned(budget=2, members=FIVE[:1], turns=2)
-    (first,) = one.next_wave()
-    one.observe(Candidate(draw=first, verdict=failed()))
-    (second,) = one.next_wave()
-    one.lost(second)
-    one.revive()
-    (again,) = one.next_wave()
+    session = turned(budget=2, members=FIVE[:1], turns=2)
+    (first,) = session.next_wave()
+    session.observe(Candidate(draw=first, verdict=failed()))
+    (second,) = session.next_wave()
+    session.lost(second)
+    session.revive()
+    (again,) = session.next_wave()
     assert (again.turn, again.repairs) == (2, first.index)
 
 
 def test_what_the_judge_could_not_judge_is_not_mended():
-    one = turned(budget=20)
+    session = turned(budget=20)
     verdicts = [None, failed(kind=VerdictKind.JUDGE_ERROR), failed(kind=VerdictKind.TIME_LIMIT), failed(2)]
     candidates = [
         Candidate(draw=draw, verdict=verdict)
-        for draw, verdict in zip(one.next_wave(), verdicts, strict=False)
+        for draw, verdict in zip(session.next_wave(), verdicts, strict=False)
     ]
-    assert [one.draw.index for one in repairable(candidates, 2)] == [3, 2]
+    assert [candidate.draw.index for candidate in repairable(candidates, 2)] == [3, 2]
 
 
 @pytest.mark.parametrize(("mended", "again"), [((40, 100), (10, 100)), ((10, 100), (40, 100))])
 def test_the_better_bet_gets_nearly_all_samples(mended, again):
     kind = VerdictKind.WRONG_ANSWER
-    one = turned(budget=20)
-    candidates = [Candidate(draw=draw, verdict=failed()) for draw in one.next_wave()]
+    session = turned(budget=20)
+    candidates = [Candidate(draw=draw, verdict=failed()) for draw in session.next_wave()]
     rates = TurnRates({kind: mended}, {kind: again})
     shares = [len(to_repair(candidates, 5, rates, Random(seed))) / 5 for seed in range(200)]
     share = sum(shares) / len(shares)
@@ -139,33 +139,33 @@ def test_the_better_bet_gets_nearly_all_samples(mended, again):
 
 
 def test_the_next_wave_starts_while_a_straggler_is_still_out():
-    one = session(budget=20, stop_after_passes=1)
-    straggler, *others = one.next_wave()
+    session = make_session(budget=20, stop_after_passes=1)
+    straggler, *others = session.next_wave()
     for draw in others[:-1]:
-        one.observe(Candidate(draw=draw, verdict=failed()))
-    assert one.next_wave() == ()
-    one.observe(Candidate(draw=others[-1], verdict=failed()))
-    assert len(one.next_wave()) == 5
-    one.observe(Candidate(draw=straggler, verdict=accepted()))
-    assert one.stopped is Stop.PASSES
+        session.observe(Candidate(draw=draw, verdict=failed()))
+    assert session.next_wave() == ()
+    session.observe(Candidate(draw=others[-1], verdict=failed()))
+    assert len(session.next_wave()) == 5
+    session.observe(Candidate(draw=straggler, verdict=accepted()))
+    assert session.stopped is Stop.PASSES
 
 
 def test_a_seeded_request_decides_the_next_wave_after_the_same_draws():
     waves = []
     for first, second in ((3, 4), (4, 3)):
-        one = session("uniform", budget=20, stop_after_passes=1, reproducible=True)
-        wave = one.next_wave()
+        session = make_session("uniform", budget=20, stop_after_passes=1, reproducible=True)
+        wave = session.next_wave()
         for index in (0, 1, 2, first, second):
-            one.observe(Candidate(draw=wave[index], verdict=failed()))
-        waves.append(one.next_wave())
+            session.observe(Candidate(draw=wave[index], verdict=failed()))
+        waves.append(session.next_wave())
     assert waves[0] == waves[1]
     assert len(waves[0]) == 5
 
 
 def test_draws_decided_on_and_not_handed_out_are_not_counted_when_a_pass_comes():
-    one = session(budget=20, stop_after_passes=1, reproducible=True)
-    wave = one.next_wave()
-    one.observe(Candidate(draw=wave[4], verdict=accepted()))
+    session = make_session(budget=20, stop_after_passes=1, reproducible=True)
+    wave = session.next_wave()
+    session.observe(Candidate(draw=wave[4], verdict=accepted()))
     for draw in wave[:4]:
-        one.observe(Candidate(draw=draw, verdict=failed()))
-    assert (one.stopped, one.drawn.total(), one.next_wave()) == (Stop.PASSES, 5, ())
+        session.observe(Candidate(draw=draw, verdict=failed()))
+    assert (session.stopped, session.drawn.total(), session.next_wave()) == (Stop.PASSES, 5, ())
