@@ -38,7 +38,7 @@ def programs() -> list[tuple[str, str, str, str, str | None]]:
     """(row, name, program, tests, entry point)"""
     with gzip.open(DATA / "humaneval" / "HumanEval.jsonl.gz", "rt") as lines:
         problems = [json.loads(line) for line in lines]
-    found: list[tuple[str, str, str, str, str | None]] = [
+    rows: list[tuple[str, str, str, str, str | None]] = [
         ("HumanEval", p["task_id"], p["prompt"] + p["canonical_solution"], p["test"], p["entry_point"])
         for p in problems
     ]
@@ -51,8 +51,8 @@ def programs() -> list[tuple[str, str, str, str, str | None]]:
         head, rest = block.split("\n", maxsplit=1)
         style, name = head.split()
         source, tests = rest.split("\n----\n")
-        found.append((styles[style], name, source, tests, name if "def check(" in tests else None))
-    return found
+        rows.append((styles[style], name, source, tests, name if "def check(" in tests else None))
+    return rows
 
 
 def column(verdict: Verdict) -> str:
@@ -68,9 +68,11 @@ async def report(layer: str) -> str:
     together = []
     async with JudgePool(workers=2, sandbox=layer) as pool:
         for row, name, source, tests, entry_point in programs():
-            given = {"kind": "code", "code": tests} | ({"entry_point": entry_point} if entry_point else {})
+            tests_object = {"kind": "code", "code": tests} | (
+                {"entry_point": entry_point} if entry_point else {}
+            )
             verdict = await pool.judge(
-                parse_tests(given), f"```python\n{source}\n```", limits=Limits(cpu_s=10)
+                parse_tests(tests_object), f"```python\n{source}\n```", limits=Limits(cpu_s=10)
             )
             rows.setdefault(row, Counter())[column(verdict)] += 1
             if column(verdict) == "together":

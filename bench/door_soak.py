@@ -103,10 +103,10 @@ async def single(http: Server, candidates: Candidates, seen: Seen) -> None:
 
 
 async def batch(http: Server, candidates: Candidates, seen: Seen) -> None:
-    asked = [candidates.next() for _ in range(BATCH)]
+    drawn = [candidates.next() for _ in range(BATCH)]
     body = [
-        {"id": str(place), "tests": TESTS[kind], "program": source, "limits": LIMITS}
-        for place, (_, kind, source, _) in enumerate(asked)
+        {"id": str(index), "tests": TESTS[kind], "program": source, "limits": LIMITS}
+        for index, (_, kind, source, _) in enumerate(drawn)
     ]
     missing = set(range(BATCH))
     async with http.stream("POST", "/v1/judge", json={"candidates": body}) as answer:
@@ -115,12 +115,12 @@ async def batch(http: Server, candidates: Candidates, seen: Seen) -> None:
         else:
             async for line in answer.aiter_lines():
                 judged = json.loads(line)
-                place = int(judged["id"])
-                if place not in missing:
+                index = int(judged["id"])
+                if index not in missing:
                     seen.twice += 1
                     continue
-                missing.discard(place)
-                name, _, _, expected = asked[place]
+                missing.discard(index)
+                name, _, _, expected = drawn[index]
                 seen.verdict(name, expected, judged)
     seen.lost += len(missing)
 
@@ -169,7 +169,7 @@ async def look_at_memory(pid: int, seen: Seen) -> None:
 
 def tenths(samples: list[float]) -> Iterator[float]:
     step = max(1, len(samples) // 10)
-    return (max(samples[place : place + step]) for place in range(0, len(samples), step))
+    return (max(samples[start : start + step]) for start in range(0, len(samples), step))
 
 
 async def gauge(http: Server, name: str) -> float:
@@ -236,10 +236,10 @@ async def soak(minutes: float, clients: int, seed: int) -> str:
         processes=len(processes),
         memory=", ".join(f"{each:.0f}" for each in tenths(seen.memory)),
     )
-    told = "\n".join(seen.faults[:5])
+    notes = "\n".join(seen.faults[:5])
     if not answered <= counted <= answered + seen.abandoned:
-        told += f"\nthe server counted {counted:.0f} candidates, clients {answered} and {seen.abandoned} that left"
-    return f"# The judge's door under clients, for minutes\n\n{lines}" + (f"\n{told}\n" if told else "")
+        notes += f"\nthe server counted {counted:.0f} candidates, clients {answered} and {seen.abandoned} that left"
+    return f"# The judge's door under clients, for minutes\n\n{lines}" + (f"\n{notes}\n" if notes else "")
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def _sampled(name, rng, members, rates, latent, earlier, samples):
 def simulated(
     kind: str, rng: np.random.Generator, *, problems=400, earlier=200, samples=64, alphas=ALPHAS
 ) -> Frontier:
-    """smooth: solve chances are a smooth bump along alpha, at a place of each problem's own.
+    """smooth: solve chances are a smooth bump along alpha, at a centre of each problem's own.
     idiosyncratic: besides, every member is better or worse at every single problem by chance.
     dominant: one member solves nearly everything better. similar: all members are the same.
     drifting: halfway through the trial another part of the frontier becomes the better one.
@@ -56,16 +56,16 @@ def simulated(
     members = tuple(Member(name=f"frontier@{alpha:g}", alpha=alpha) for alpha in alphas)
     along = np.array(alphas)
     level = rng.normal(-2.5, 2.0, problems)
-    place = rng.normal(0.7, 0.8, problems)
+    centre = rng.normal(0.7, 0.8, problems)
     sharp = {"smooth": 1.0, "idiosyncratic": 0.5, "dominant": 0.3, "similar": 0.0}.get(kind, 1.5)
     number = np.arange(problems)
     sign = np.ones(problems)
     if kind == "drifting":
-        place = np.where(number < (problems + earlier) // 2, place - 0.9, place + 0.9)
+        centre = np.where(number < (problems + earlier) // 2, centre - 0.9, centre + 0.9)
     if kind == "misleading":
-        place = np.where(number < earlier, place - 1.2, place + 0.8)
+        centre = np.where(number < earlier, centre - 1.2, centre + 0.8)
         sign = np.where(number < earlier, -1.0, 1.0)
-    away = along[None, :] - place[:, None]
+    away = along[None, :] - centre[:, None]
     logit = level[:, None] - sharp * away**2 + sharp * 0.5
     if kind == "idiosyncratic":
         logit = logit + rng.normal(0, 1.6, logit.shape)
@@ -76,7 +76,7 @@ def simulated(
     if kind == "similar":
         slow = np.full_like(solve, 0.4)
     rates = np.stack([solve, (1 - solve) * (1 - slow), (1 - solve) * slow], axis=-1)
-    latent = np.stack([level / 2, place], axis=1)
+    latent = np.stack([level / 2, centre], axis=1)
     return _sampled(kind, rng, members, rates, latent, earlier, samples)
 
 

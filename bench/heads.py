@@ -28,26 +28,26 @@ RESULTS = Path(__file__).parent / "results"
 def problems(rng: np.random.Generator, number: int, source: str) -> tuple[np.ndarray, np.ndarray]:
     """(features [number, 32], chances [number, members])."""
     level = rng.normal(-1.5 - 2.0 * (source == "harder"), 1.5, number)
-    place = rng.normal(0.7, 0.8, number)
-    chances = 1 / (1 + np.exp(-(level[:, None] - (ALPHAS - place[:, None]) ** 2 + 0.5)))
+    centre = rng.normal(0.7, 0.8, number)
+    chances = 1 / (1 + np.exp(-(level[:, None] - (ALPHAS - centre[:, None]) ** 2 + 0.5)))
     x = rng.normal(0, 0.25, (number, 32))
     weight = 0.5 if source == "other source" else 1.0
     x[:, 0] += 0.25 * weight * level
-    x[:, 1] += 0.4 * place
+    x[:, 1] += 0.4 * centre
     x[:, 16:] += 0.6 if source == "other source" else 0.0
     return x, chances
 
 
 def figures(head, x: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Loss in nats a sample; calibration: expected error in points; regret of the choice; pass@K of the choice."""
-    found = np.clip(head.chances(x), 1e-6, 1 - 1e-6)
-    loss = -(truth * np.log(found) + (1 - truth) * np.log(1 - found)).mean()
-    edges = np.clip((found * 10).astype(int), 0, 9)
+    chances = np.clip(head.chances(x), 1e-6, 1 - 1e-6)
+    loss = -(truth * np.log(chances) + (1 - truth) * np.log(1 - chances)).mean()
+    edges = np.clip((chances * 10).astype(int), 0, 9)
     error = sum(
-        (edges == each).mean() * abs(found[edges == each].mean() - truth[edges == each].mean())
+        (edges == each).mean() * abs(chances[edges == each].mean() - truth[edges == each].mean())
         for each in np.unique(edges)
     )
-    chosen = truth[np.arange(len(x)), found.argmax(axis=1)]
+    chosen = truth[np.arange(len(x)), chances.argmax(axis=1)]
     regret = (truth.max(axis=1) - chosen).mean()
     return {
         "log-loss": float(loss),
@@ -112,9 +112,9 @@ def main() -> None:
         lines.append("")
     fits = ", ".join(f"{name} {value / args.seeds:.2f}" for name, value in spent.items())
     bound, close = np.mean(bounds, axis=0)
-    told = f"The state-driven model's certificate is {bound:.0f} logits per unit of a feature: with features known to "
-    told += f"±0.01, {close:.1f} of 5 members cannot be told from the best."
-    lines += [f"Seconds of CPU to fit: {fits}.", "", told, ""]
+    note = f"The state-driven model's certificate is {bound:.0f} logits per unit of a feature: with features known to "
+    note += f"±0.01, {close:.1f} of 5 members cannot be told from the best."
+    lines += [f"Seconds of CPU to fit: {fits}.", "", note, ""]
     text = "\n".join(lines)
     print(text)
     if args.save:

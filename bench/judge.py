@@ -89,7 +89,10 @@ def micro(arguments: argparse.Namespace) -> list[str]:
             "entry_point": "add",
             "cases": [{"args": args, "output": output} for args, output in calls],
         },
-        "stdio": {"kind": "stdio", "cases": [{"input": given, "output": output} for given, output in cases]},
+        "stdio": {
+            "kind": "stdio",
+            "cases": [{"input": input_text, "output": output} for input_text, output in cases],
+        },
     }
     lines = []
     for kind, (programs, per, job, rivals) in kinds.items():

@@ -59,24 +59,26 @@ class Server(httpx.AsyncClient):
 @contextlib.contextmanager
 def measuring(count: int, server: Server | None = None) -> Iterator[list[Measured]]:
     """Yields the list that the measurement comes into."""
-    found: list[Measured] = []
+    results: list[Measured] = []
     here = os.getpid()
     pid = server.pid if server is not None else here
     began, before, ours = time.monotonic(), cpu_s(pid), time.process_time()
-    yield found
+    yield results
     rate, cpu_ms = count / (time.monotonic() - began), (cpu_s(pid) - before) / count * 1e3
     client_ms = 0.0 if server is None else (time.process_time() - ours) / count * 1e3
-    found.append(Measured(rate, cpu_ms, client_ms))
+    results.append(Measured(rate, cpu_ms, client_ms))
 
 
 async def by_pool(programs: list[str]) -> Measured:
     async with JudgePool(2) as pool:
         tests = parse_tests(TESTS)
         await pool.judge(tests, f"```python\n{PROGRAM.format('first')}```")
-        with measuring(len(programs)) as found:
-            verdicts = await asyncio.gather(*(pool.judge(tests, f"```python\n{one}```") for one in programs))
+        with measuring(len(programs)) as results:
+            verdicts = await asyncio.gather(
+                *(pool.judge(tests, f"```python\n{program}```") for program in programs)
+            )
     assert all(verdict.accepted for verdict in verdicts)
-    return found[0]
+    return results[0]
 
 
 @contextlib.asynccontextmanager
@@ -124,13 +126,13 @@ async def subprocess_server() -> AsyncIterator[Server]:
 
 async def by_batches(http: Server, programs: list[str]) -> Measured:
     accepted = 0
-    with measuring(len(programs), http) as found:
+    with measuring(len(programs), http) as results:
         for start in range(0, len(programs), BATCH):
-            candidates = [{"program": one} for one in programs[start : start + BATCH]]
+            candidates = [{"program": program} for program in programs[start : start + BATCH]]
             answer = await http.post("/v1/judge", json={"tests": TESTS, "candidates": candidates})
             accepted += answer.text.count('"accepted"')
     assert accepted == len(programs)
-    return found[0]
+    return results[0]
 
 
 async def by_single_requests(http: Server, programs: list[str]) -> Measured:
@@ -138,9 +140,9 @@ async def by_single_requests(http: Server, programs: list[str]) -> Measured:
         answer = await http.post("/v1/judge", json={"tests": TESTS, "program": program})
         return bool(answer.json()["verdict"] == "accepted")
 
-    with measuring(len(programs), http) as found:
+    with measuring(len(programs), http) as results:
         assert all(await asyncio.gather(*map(ask, programs)))
-    return found[0]
+    return results[0]
 
 
 async def run_code(http: Server, programs: list[str]) -> Measured:
@@ -150,9 +152,9 @@ async def run_code(http: Server, programs: list[str]) -> Measured:
         answer = await http.post("/run_code", json={"code": program, "language": "python", "stdin": "2 3"})
         return bool(answer.json()["run_result"]["stdout"] == "5\n")
 
-    with measuring(len(programs), http) as found:
+    with measuring(len(programs), http) as results:
         assert all(await asyncio.gather(*map(ask, programs)))
-    return found[0]
+    return results[0]
 
 
 async def measured(count: int, rounds: int) -> dict[str, Measured]:
@@ -162,17 +164,17 @@ async def measured(count: int, rounds: int) -> dict[str, Measured]:
         def programs(way: str, turn: int = turn) -> list[str]:
             return [PROGRAM.format(f"{way} {turn} {n}") for n in range(count)]
 
-        found = {"a JudgePool in this process": await by_pool(programs("pool"))}
+        results = {"a JudgePool in this process": await by_pool(programs("pool"))}
         async with door() as http:
             await http.post("/v1/judge", json={"tests": TESTS, "program": PROGRAM.format("first")})
-            found["`/v1/judge`, batches of 1000"] = await by_batches(http, programs("batch"))
-            found[f"`/v1/judge`, {CLIENTS} clients"] = await by_single_requests(http, programs("one"))
-            found[f"`/run_code`, {CLIENTS} clients (1 case)"] = await run_code(http, programs("run"))
+            results["`/v1/judge`, batches of 1000"] = await by_batches(http, programs("batch"))
+            results[f"`/v1/judge`, {CLIENTS} clients"] = await by_single_requests(http, programs("one"))
+            results[f"`/run_code`, {CLIENTS} clients (1 case)"] = await run_code(http, programs("run"))
         async with subprocess_server() as http:
             await run_code(http, programs("first")[:1])
             bare = await run_code(http, programs("bare"))
-            found[f"a bare subprocess server's `/run_code`, {CLIENTS} clients (1 case)"] = bare
-        for name, each in found.items():
+            results[f"a bare subprocess server's `/run_code`, {CLIENTS} clients (1 case)"] = bare
+        for name, each in results.items():
             before = best.get(name, each)
             best[name] = Measured(
                 max(each.rate, before.rate),

@@ -91,8 +91,8 @@ async def judge_all(problems: list[dict[str, Any]], done: IO[str]) -> None:
             line = {
                 "problem": problem["task_id"],
                 "inputs": inputs,
-                "right": told(verdicts[0]),
-                "wrong": told(verdicts[1]),
+                "right": summary(verdicts[0]),
+                "wrong": summary(verdicts[1]),
                 "expected_cpu_s": round(expected_s, 3),
                 "layer": pool.layer,
                 "date": datetime.now(UTC).date().isoformat(),
@@ -102,7 +102,7 @@ async def judge_all(problems: list[dict[str, Any]], done: IO[str]) -> None:
             print(line["problem"], verdicts[0].verdict, verdicts[1].verdict, flush=True)
 
 
-def told(verdict: Verdict) -> dict[str, Any]:
+def summary(verdict: Verdict) -> dict[str, Any]:
     about = {"verdict": verdict.verdict.value, "passed": verdict.passed, "cpu_s": verdict.cpu_s}
     return about if verdict.accepted else {**about, "detail": verdict.detail[:300]}
 

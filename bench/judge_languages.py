@@ -115,23 +115,23 @@ async def of_packages(packages: Path, runs: int) -> list[str]:
     worker.close()
     command = [str(packages / "bin" / "python"), "-c", source]
     alone = statistics.median(bare_ms(command, "/") for _ in range(runs))
-    told = (
+    note = (
         f"`--packages` with numpy: a case that imports it takes {1000 * statistics.median(cpu):.1f} CPU-ms, by itself in a "
         f"process {alone:.0f}. Each sandbox pays that import once, when it starts."
     )
-    return ["", told]
+    return ["", note]
 
 
 async def measure(runs: int, packages: Path | None) -> str:
     worker = await start_safest("auto")
-    told = (
+    note = (
         f"Layer `{worker.layer.name}`, {platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}; CPU-ms, the "
         f"median of {runs} runs of a program that adds two numbers. Load while it was measured: {os.getloadavg()[0]:.0f}."
     )
     lines = [
         "# A case in each language",
         "",
-        told,
+        note,
         "",
         "| language | by | a case | bare | MiB | compiling, once | bare |",
         "| --- | --- | --- | --- | --- | --- | --- |",

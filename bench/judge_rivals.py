@@ -62,9 +62,9 @@ def _livecodebench(source, job, result):
                 ok &= function(*args) == output
         else:
             code = compile(source, "program", "exec")
-            for given, output in job["cases"]:
+            for input_text, output in job["cases"]:
                 signal.alarm(6)
-                sys.stdin, sys.stdout = io.StringIO(given), io.StringIO()
+                sys.stdin, sys.stdout = io.StringIO(input_text), io.StringIO()
                 exec(code, {"__name__": "__main__"})
                 ok &= sys.stdout.getvalue().split() == output.split()
         signal.alarm(0)
@@ -88,9 +88,9 @@ def livecodebench(job):
 
 def _fresh(job, command):
     def check(source):
-        for given, output in job["cases"]:
+        for input_text, output in job["cases"]:
             done = subprocess.run(
-                [*command, "-c", source], input=given.encode(), capture_output=True, check=False
+                [*command, "-c", source], input=input_text.encode(), capture_output=True, check=False
             )
             if done.stdout.split() != output.encode().split():
                 return False

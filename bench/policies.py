@@ -55,8 +55,8 @@ def measured(
     curves = failure_curve(trial.samples, trial.solved, most)
     known = np.stack([chosen.samples, chosen.solved], axis=-1)
     ways: dict[str, Solved] = {}
-    for place, name in enumerate(members):
-        ways[name] = _fixed(curves, {k: _alone(place, len(members), k) for k in ks})
+    for index, name in enumerate(members):
+        ways[name] = _fixed(curves, {k: _alone(index, len(members), k) for k in ks})
     ways["uniform"] = Solved(
         chance={k: 1 - uniform_failure(curves, k) for k in ks},
         drawn={k: _until_a_pass(lambda j: uniform_failure(curves, j), k) for k in ks},
@@ -66,12 +66,15 @@ def measured(
     singles = {k: max(range(len(members)), key=lambda m: _expected(known, m, k)) for k in ks}
     replay = Replay(test, learnt_from=validation)
     for policy in REPLAYED:
-        found = {k: replay.run(policy, k, runs) for k in ks}
+        replays = {k: replay.run(policy, k, runs) for k in ks}
         ways[policy] = Solved(
-            chance={k: one.solved.mean(axis=0) for k, one in found.items()},
-            drawn={k: float(np.where(one.solved, one.first_pass, k).mean()) for k, one in found.items()},
+            chance={k: replayed.solved.mean(axis=0) for k, replayed in replays.items()},
+            drawn={
+                k: float(np.where(replayed.solved, replayed.first_pass, k).mean())
+                for k, replayed in replays.items()
+            },
         )
-    return ways, {k: members[place] for k, place in singles.items()}
+    return ways, {k: members[index] for k, index in singles.items()}
 
 
 def tables(test: Outcomes, validation: Outcomes, *, members: Sequence[str] = SERVED, runs: int = 10) -> str:
@@ -103,13 +106,13 @@ def tables(test: Outcomes, validation: Outcomes, *, members: Sequence[str] = SER
     )
 
 
-def _alone(place: int, members: int, k: int) -> list[int]:
-    return [k if number == place else 0 for number in range(members)]
+def _alone(index: int, members: int, k: int) -> list[int]:
+    return [k if number == index else 0 for number in range(members)]
 
 
-def _expected(known: NDArray[np.int64], place: int, k: int) -> float:
+def _expected(known: NDArray[np.int64], index: int, k: int) -> float:
     """Coverage by k samples of one member, or as many as were recorded."""
-    return coverage(known[:, [place]], [min(k, int(known[:, place, 0].min()))])
+    return coverage(known[:, [index]], [min(k, int(known[:, index, 0].min()))])
 
 
 def _fixed(curves: Floats, splits: dict[int, list[int]]) -> Solved:

@@ -9,11 +9,11 @@ import psutil
 
 def holding(word: str, processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Those whose command line holds that word. One that has ended meanwhile is none of them."""
-    found = []
+    holders = []
     for process in processes:
         try:
             if word in " ".join(process.cmdline()):
-                found.append(process)
+                holders.append(process)
         except psutil.Error:
             continue
-    return found
+    return holders

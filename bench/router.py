@@ -75,8 +75,8 @@ def play(
     frontier: Frontier, problem: int, policy: Policy, router_state: RouterState, budget: int, *, stop=True
 ) -> Session:
     """One request over one problem; draws end in the order in which they began."""
-    places = {member.name: place for place, member in enumerate(frontier.members)}
-    one = Session(
+    columns = {member.name: column for column, member in enumerate(frontier.members)}
+    session = Session(
         SamplingRequest(
             members=frontier.members,
             budget=budget,
@@ -90,18 +90,18 @@ def play(
     )
     waiting: list = []
     events: list = []
-    while not isinstance(draws := one.step(events), Stop):
+    while not isinstance(draws := session.step(events), Stop):
         waiting += draws
         draw = waiting.pop(0)
-        outcome_class = int(frontier.outcomes[problem, places[draw.member], draw.sample])
+        outcome_class = int(frontier.outcomes[problem, columns[draw.member], draw.sample])
         verdict = Verdict(KINDS[outcome_class], int(outcome_class == 0), 1)
         events = [Candidate(draw=draw, verdict=verdict, completion_tokens=100)]
-    return one
+    return session
 
 
-def teach(learner: Learner, frontier: Frontier, problem: int, one: Session) -> None:
+def teach(learner: Learner, frontier: Frontier, problem: int, session: Session) -> None:
     alphas = {member.name: member.alpha for member in frontier.members}
-    for candidate in one.candidates:
+    for candidate in session.candidates:
         row = logged_outcome_of(
             candidate,
             request=str(problem),
@@ -131,10 +131,10 @@ def tried(
     learner.restore(state)
     first, drawn = [], []
     for problem in range(frontier.earlier, len(frontier.rates)):
-        one = play(frontier, problem, policy(), learner.router_state(), budget)
-        first.append(next((number for number, each in enumerate(one.candidates, 1) if each.accepted), 0))
-        drawn.append(one.drawn.total())
-        teach(learner, frontier, problem, one)
+        session = play(frontier, problem, policy(), learner.router_state(), budget)
+        first.append(next((number for number, each in enumerate(session.candidates, 1) if each.accepted), 0))
+        drawn.append(session.drawn.total())
+        teach(learner, frontier, problem, session)
     return np.array(first), np.array(drawn)
 
 
@@ -211,13 +211,13 @@ def regret(explore: str | None, seed: int, rounds: int, *, drift: bool) -> np.nd
             members=frontier.members, budget=1, seed=problem, stop_after_passes=1, rotation=problem,
             router_state=learner.router_state(), features=tuple(frontier.contexts[problem]),
         )  # fmt: skip
-        one = Session(sampling, policy)
-        (draw,) = one.step()
+        session = Session(sampling, policy)
+        (draw,) = session.step()
         gained = chance[problem, names.index(draw.member)]
         lost[problem] = best[problem] - gained
         solved = luck[problem] < gained
-        one.step([Candidate(draw=draw, verdict=Verdict(KINDS[0 if solved else 1], int(solved), 1))])
-        teach(learner, frontier, problem, one)
+        session.step([Candidate(draw=draw, verdict=Verdict(KINDS[0 if solved else 1], int(solved), 1))])
+        teach(learner, frontier, problem, session)
     return lost.cumsum()
 
 
@@ -231,14 +231,14 @@ def recorded(group: str, budget: int) -> dict | None:
     )
     if budget > int(test.counts.samples.min()):
         return None
-    replay, found = Replay(test, learnt_from=validation), {}
+    replay, rows = Replay(test, learnt_from=validation), {}
     for policy in POLICIES:
-        one = replay.run(policy, budget, RUNS)
-        found[policy] = {
-            "solved": one.solved.mean(axis=0).tolist(),
-            "first": float(np.where(one.solved, one.first_pass, budget).mean()),
+        replayed = replay.run(policy, budget, RUNS)
+        rows[policy] = {
+            "solved": replayed.solved.mean(axis=0).tolist(),
+            "first": float(np.where(replayed.solved, replayed.first_pass, budget).mean()),
         }
-    return found
+    return rows
 
 
 def decision_cost(members: int = 16, budget: int = 64) -> dict[str, float]:
@@ -253,8 +253,8 @@ def decision_cost(members: int = 16, budget: int = 64) -> dict[str, float]:
         spent = []
         for problem in range(20):
             began = time.process_time()
-            one = play(frontier, problem, policy(), learner.router_state(), budget)
-            spent.append((time.process_time() - began) / len(one.candidates) * 1e6)
+            session = play(frontier, problem, policy(), learner.router_state(), budget)
+            spent.append((time.process_time() - began) / len(session.candidates) * 1e6)
         costs[name] = float(np.median(spent))
     return costs
 
@@ -282,20 +282,20 @@ def done(job: tuple) -> tuple[tuple, dict | list | None]:
     return job, compared(part, *rest)
 
 
-def assembled(part: str, jobs: list[tuple], found: dict[tuple, dict | list | None]) -> dict:
+def assembled(part: str, jobs: list[tuple], results: dict[tuple, dict | list | None]) -> dict:
     """A part as the report reads it: lists over the seeds."""
     if part == "embedded":
         embedded: dict = {group: {} for group in RECORDED}
         for _, group, k in reversed(jobs):
-            if (row := found[part, group, k]) is not None:
+            if (row := results[part, group, k]) is not None:
                 embedded[group][f"{k}"] = row
         return {part: embedded}
     if part == "regret":
         curves: dict = {}
         for job in jobs:
-            curves.setdefault(f"{job[1]}{', drift' if job[2] else ''}", []).append(found[job])
+            curves.setdefault(f"{job[1]}{', drift' if job[2] else ''}", []).append(results[job])
         return {part: curves}
-    rows = [found[job] for job in jobs]
+    rows = [results[job] for job in jobs]
     policies = {
         name: {key: [row["policies"][name][key] for row in rows] for key in values}
         for name, values in rows[0]["policies"].items()
@@ -315,28 +315,28 @@ def main() -> None:
     args = parser.parse_args()
     parts = args.only or [*SIMULATED, "embedded", "regret", "cost"]
     jobs = {part: jobs_of(part, args.seeds, args.budget) for part in parts if part != "cost"}
-    found: dict[tuple, dict | list | None] = {}
+    finished: dict[tuple, dict | list | None] = {}
     if args.resume and UNFINISHED.exists():
-        found = {tuple(job): row for job, row in map(json.loads, UNFINISHED.read_text().splitlines())}
+        finished = {tuple(job): row for job, row in map(json.loads, UNFINISHED.read_text().splitlines())}
     UNFINISHED.parent.mkdir(exist_ok=True)
     # Alone, and before the others: what is measured here is time.
     cost = decision_cost() if "cost" in parts else None
     # Parts of few long jobs first, so that no core is left with one at the end.
     order = sorted(jobs, key=lambda part: part != "embedded")
-    todo = [job for part in order for job in jobs[part] if job not in found]
+    todo = [job for part in order for job in jobs[part] if job not in finished]
     with (
         get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool,
-        UNFINISHED.open("a" if found else "w") as file,
+        UNFINISHED.open("a" if finished else "w") as file,
     ):
         for job, row in pool.imap_unordered(done, todo):
-            found[job] = row
+            finished[job] = row
             print(json.dumps([job, row]), file=file, flush=True)
     results: dict = {"budget": args.budget, "frontiers": {}}
     kept = RESULTS / "router.json"
     if args.save and args.only and kept.exists():  # these parts anew, the others as they were
         results = json.loads(kept.read_text())
     for part, each in jobs.items():
-        made = assembled(part, each, found)
+        made = assembled(part, each, finished)
         results["frontiers"] |= made.pop("frontiers", {})
         results |= made
     if cost is not None:

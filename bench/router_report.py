@@ -35,8 +35,8 @@ def written(results: dict, figure: Path | None) -> str:
         "where that is reached at all.",
         "",
     ]
-    for kind, found in results["frontiers"].items():
-        lines += _frontier(kind, found, results["budget"])
+    for kind, rows in results["frontiers"].items():
+        lines += _frontier(kind, rows, results["budget"])
     if "embedded" in results:
         lines += _embedded(results["embedded"])
     if "regret" in results:
@@ -55,9 +55,9 @@ def written(results: dict, figure: Path | None) -> str:
     return "\n".join(lines)
 
 
-def _frontier(kind: str, found: dict, budget: int) -> list[str]:
-    policies = found["policies"]
-    seeds = len(found["headroom"])
+def _frontier(kind: str, frontier: dict, budget: int) -> list[str]:
+    policies = frontier["policies"]
+    seeds = len(frontier["headroom"])
     single = np.array(policies["best single"]["solved"])
     uniform = np.array(policies["uniform"]["solved"])
     lines = [
@@ -65,7 +65,7 @@ def _frontier(kind: str, found: dict, budget: int) -> list[str]:
         "",
         (
             f"{seeds} seeds x 100 problems, budget {budget}; oracle headroom over the best single member "
-            f"{100 * np.mean(found['headroom']):.1f} points."
+            f"{100 * np.mean(frontier['headroom']):.1f} points."
         ),
         "",
         "| policy | solved % | against best single | against uniform | samples drawn | to uniform's rate | fewer than uniform |",
@@ -74,18 +74,18 @@ def _frontier(kind: str, found: dict, budget: int) -> list[str]:
     for name, rows in policies.items():
         solved = np.array(rows["solved"])
         against = ["", ""]
-        for place, other in enumerate((single, uniform)):
+        for column, other in enumerate((single, uniform)):
             if other is not single or name != "best single":
-                against[place] = signed(*interval(100 * (solved - other)))
+                against[column] = signed(*interval(100 * (solved - other)))
         reached = [value for value in rows["needed"] if value is not None]
-        told = (
+        needed = (
             f"{np.mean(reached):.1f}"
             + (f" ({len(reached)} of {seeds} seeds)" if len(reached) < seeds else "")
             if reached
             else ""
         )
         lines.append(
-            f"| {name} | {100 * solved.mean():.1f} | {against[0]} | {against[1]} | {np.mean(rows['drawn']):.1f} | {told} | {_fewer(rows['needed'], policies['uniform']['needed'])} |"
+            f"| {name} | {100 * solved.mean():.1f} | {against[0]} | {against[1]} | {np.mean(rows['drawn']):.1f} | {needed} | {_fewer(rows['needed'], policies['uniform']['needed'])} |"
         )
     if kind == "drifting":
         lines += ["", *_recovery(policies)]
@@ -112,7 +112,7 @@ def _recovery(policies: dict) -> list[str]:
     return rows
 
 
-def _embedded(found: dict) -> list[str]:
+def _embedded(results: dict) -> list[str]:
     lines = [
         "## Recorded outcomes of the embedded frontier",
         "",
@@ -122,7 +122,7 @@ def _embedded(found: dict) -> list[str]:
         "| frontier | budget | policy | solved % | against single | against uniform | samples to the first pass |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for seed, budgets in found.items():
+    for seed, budgets in results.items():
         for budget, policies in budgets.items():
             single, uniform = (np.array(policies[name]["solved"]) for name in ("single", "uniform"))
             for name, row in policies.items():
@@ -145,7 +145,7 @@ def _regret(regret: dict) -> list[str]:
     lines = ["## Regret of the bandits", "", "Requests of one sample, 2000 of them; regret against the best linear choice by context.", "",
              "| policy | after 500 | after 2000 | growth: exponent of rounds | per request: before the drift | just after it | at the end |",
              "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
-    for name in [one for one in regret if "drift" not in one]:
+    for name in [policy for policy in regret if "drift" not in policy]:
         runs, drifted = np.array(regret[name]), np.array(regret[f"{name}, drift"])
         steps = 50 * np.arange(1, runs.shape[1] + 1)
         mean = np.maximum(runs.mean(axis=0), 1e-9)
@@ -169,7 +169,7 @@ def _draw(results: dict, path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
     kinds = list(results["frontiers"])
     names = [name for name in next(iter(results["frontiers"].values()))["policies"] if name != "best single"]
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         gains = []
         for kind in kinds:
             policies = results["frontiers"][kind]["policies"]
@@ -178,9 +178,9 @@ def _draw(results: dict, path: Path) -> None:
                     100 * (np.array(policies[name]["solved"]) - np.array(policies["best single"]["solved"]))
                 )
             )
-        where = np.arange(len(kinds)) + (place - len(names) / 2) * 0.12
+        positions = np.arange(len(kinds)) + (index - len(names) / 2) * 0.12
         left.errorbar(
-            where, [mean for mean, _ in gains], [half for _, half in gains], fmt="o", ms=4, label=name
+            positions, [mean for mean, _ in gains], [half for _, half in gains], fmt="o", ms=4, label=name
         )
     left.axhline(0, color="grey", lw=0.8)
     left.set_xticks(range(len(kinds)), kinds, rotation=20)

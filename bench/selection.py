@@ -54,25 +54,25 @@ MOST_INPUTS = 16
 def logprob(model: Llama, prompt: list[int], answer: list[int]) -> float:
     """Mean natural log-probability of the answer's tokens and its end."""
     tokens = torch.tensor([[*prompt, *answer, END_ID]])
-    told = model(tokens)[0, len(prompt) - 1 : -1].log_softmax(-1)
-    return float(told.gather(1, tokens[0, len(prompt) :, None]).mean())
+    logprobs = model(tokens)[0, len(prompt) - 1 : -1].log_softmax(-1)
+    return float(logprobs.gather(1, tokens[0, len(prompt) :, None]).mean())
 
 
 def draw(problems: list[dict], count: int, seed: int) -> list[list[tuple[str, float]]]:
     """Per problem (text, log-probability), `count` in all, the same of every alpha, mixed: `tests` takes the first."""
     tokenizer = Tokenizer.from_file(str(EMBEDDED / "low" / "tokenizer.json"))
     prompts = [encode_prompt(tokenizer, problem["prompt"]) for problem in problems]
-    found: list[list[tuple[str, float]]] = [[] for _ in problems]
+    texts: list[list[tuple[str, float]]] = [[] for _ in problems]
     members = frontier(EMBEDDED, ALPHAS)
     for number, member in enumerate(members):
         model = member.load()
         answers = sample(model, prompts, count // len(members), seed=seed + number)
-        for place, each in enumerate(answers):
-            found[place] += [(tokenizer.decode(ids), logprob(model, prompts[place], ids)) for ids in each]
+        for index, each in enumerate(answers):
+            texts[index] += [(tokenizer.decode(ids), logprob(model, prompts[index], ids)) for ids in each]
     mixing = random.Random(seed)
-    for each in found:
+    for each in texts:
         mixing.shuffle(each)
-    return found
+    return texts
 
 
 def without_outputs(tests: Tests) -> Tests:
@@ -89,19 +89,19 @@ def write_inputs(problem: dict, candidates: list[Candidate], writer: Llama) -> t
     tokenizer = Tokenizer.from_file(str(EMBEDDED / "low" / "tokenizer.json"))
     public = examples(problem["prompt"])
     groups: dict[tuple, list[Candidate]] = {}
-    for one in contenders(candidates):
-        groups.setdefault(one.evidence.behaviour, []).append(one)
+    for candidate in contenders(candidates):
+        groups.setdefault(candidate.evidence.behaviour, []).append(candidate)
     if len(groups) < 2:
         return None, {"asked": 0, "too_long": 0, "written": 0}
     mine, other = (group[0].payload for group in sorted(groups.values(), key=len, reverse=True)[:2])
-    asked = [
+    prompt = [
         *encode_prompt(tokenizer, problem["prompt"]),
         *encode_answer(tokenizer, mine),
         *encode_prompt(tokenizer, question(other, public, "python")),
     ]
-    if len(asked) + LONGEST_ANSWER > CONTEXT:
+    if len(prompt) + LONGEST_ANSWER > CONTEXT:
         return None, {"asked": INPUT_SAMPLES, "too_long": INPUT_SAMPLES, "written": 0}
-    answers = [tokenizer.decode(ids) for ids in sample(writer, [asked], INPUT_SAMPLES, seed=1)[0]]
+    answers = [tokenizer.decode(ids) for ids in sample(writer, [prompt], INPUT_SAMPLES, seed=1)[0]]
     inputs = written_inputs(answers, public, MOST_INPUTS)
     count = 0 if inputs is None else len(inputs.cases)
     return inputs, {"asked": INPUT_SAMPLES, "too_long": 0, "written": count}
@@ -110,12 +110,12 @@ def write_inputs(problem: dict, candidates: list[Candidate], writer: Llama) -> t
 async def extended(candidates: list[Candidate], inputs: Tests, pool: JudgePool) -> list[Candidate]:
     """The candidates with what they give for more inputs."""
 
-    async def one(candidate: Candidate) -> Candidate:
+    async def observed(candidate: Candidate) -> Candidate:
         seen = await pool.judge(inputs, candidate.payload, limits=LIMITS, observe=True, group="more")
         behaviour = candidate.evidence.behaviour + seen.outputs
         return replace(candidate, evidence=replace(candidate.evidence, behaviour=behaviour))
 
-    return list(await asyncio.gather(*map(one, candidates)))
+    return list(await asyncio.gather(*map(observed, candidates)))
 
 
 async def judge(
@@ -124,33 +124,33 @@ async def judge(
     hidden, public = parse_problem(problem).tests, examples(problem["prompt"])
     probes = shared_inputs(public, 12, seed=1)
 
-    async def one(place: int, text: str, likely: float) -> tuple[bool, Candidate]:
+    async def judged(index: int, text: str, likely: float) -> tuple[bool, Candidate]:
         right = await pool.judge(hidden, text, limits=LIMITS, group="hidden")
         shown = await pool.judge(public, text, limits=LIMITS, group="public")
         seen = await pool.judge(probes, text, limits=LIMITS, observe=True, group="probes")
         evidence = Evidence(behaviour=seen.outputs, logprob=likely)
         made = Candidate(
-            draw=Draw(index=place, member="m", sample=place, seed=place),
+            draw=Draw(index=index, member="m", sample=index, seed=index),
             verdict=shown,
             evidence=evidence,
             payload=text,
         )
         return right.accepted, made
 
-    done = await asyncio.gather(*(one(place, *each) for place, each in enumerate(texts)))
+    done = await asyncio.gather(*(judged(index, *each) for index, each in enumerate(texts)))
     return [right for right, _ in done], [candidate for _, candidate in done]
 
 
 def chosen_right(right: list[bool], candidates: list[Candidate]) -> dict[str, float]:
     """Whether each selector's first candidate is right; the chance of it for `chance`."""
-    found = {name: float(right[ranked(candidates, name)[0].draw.index]) for name in CHOSEN}
+    rights = {name: float(right[ranked(candidates, name)[0].draw.index]) for name in CHOSEN}
     # `tests` breaks ties by what candidates do; this is what the example alone is worth.
-    idle = [replace(one, evidence=Evidence()) for one in candidates]
-    found["tests, no inputs"] = float(right[ranked(idle, "tests")[0].draw.index])
-    blind = [Candidate(draw=one.draw, evidence=one.evidence) for one in candidates]
+    idle = [replace(candidate, evidence=Evidence()) for candidate in candidates]
+    rights["tests, no inputs"] = float(right[ranked(idle, "tests")[0].draw.index])
+    blind = [Candidate(draw=candidate.draw, evidence=candidate.evidence) for candidate in candidates]
     for name in ("cluster", "b4", "discriminate", "logprob"):
-        found[f"{name}, no example"] = float(right[ranked(blind, name)[0].draw.index])
-    return found | {"chance": sum(right) / len(right), "oracle": float(any(right))}
+        rights[f"{name}, no example"] = float(right[ranked(blind, name)[0].draw.index])
+    return rights | {"chance": sum(right) / len(right), "oracle": float(any(right))}
 
 
 async def measure(problems: list[dict], drawn: list[list[tuple[str, float]]], until: float) -> None:
@@ -164,16 +164,18 @@ async def measure(problems: list[dict], drawn: list[list[tuple[str, float]]], un
             right, candidates = await judge(problem, texts, pool)
             inputs, counts = write_inputs(problem, candidates, writer)
             written = candidates if inputs is None else await extended(candidates, inputs, pool)
-            told = agreements([one.evidence.behaviour for one in contenders(written)]).discriminating
+            columns = agreements(
+                [candidate.evidence.behaviour for candidate in contenders(written)]
+            ).discriminating
             first = len(candidates[0].evidence.behaviour)
             row = {"problem": problem["id"], "samples": len(texts), **counts}
-            row |= {"discriminating": sum(column >= first for column in told)}
+            row |= {"discriminating": sum(column >= first for column in columns)}
             row |= chosen_right(right, candidates)
             row["discriminate, written inputs"] = float(right[ranked(written, "discriminate")[0].draw.index])
             ideal = await extended(candidates, without_outputs(parse_problem(problem).tests), pool)
             for name in BY_INPUTS:
                 row[f"{name}, hidden inputs"] = float(right[ranked(ideal, name)[0].draw.index])
-                blind = [Candidate(draw=one.draw, evidence=one.evidence) for one in ideal]
+                blind = [Candidate(draw=candidate.draw, evidence=candidate.evidence) for candidate in ideal]
                 row[f"{name}, hidden inputs, no example"] = float(right[ranked(blind, name)[0].draw.index])
             with KEPT.open("a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -194,13 +196,13 @@ def written(rows: list[dict]) -> str:
     shares = sums / sums[:, [names.index("oracle")]]
     base = names.index("tests")
     lines = []
-    for place in np.argsort(-table.sum(axis=0), kind="stable"):
-        share = table[:, place].sum() / table[:, names.index("oracle")].sum()
-        low, high = np.percentile(shares[:, place], [2.5, 97.5])
-        apart = 100 * (table[:, place] - table[:, base]).mean()
-        spread = 100 * np.percentile((sums[:, place] - sums[:, base]) / len(rows), [2.5, 97.5])
+    for index in np.argsort(-table.sum(axis=0), kind="stable"):
+        share = table[:, index].sum() / table[:, names.index("oracle")].sum()
+        low, high = np.percentile(shares[:, index], [2.5, 97.5])
+        apart = 100 * (table[:, index] - table[:, base]).mean()
+        spread = 100 * np.percentile((sums[:, index] - sums[:, base]) / len(rows), [2.5, 97.5])
         lines.append(
-            f"| {names[place]} | {table[:, place].sum():.1f} | {share:.0%} [{low:.0%}, {high:.0%}] "
+            f"| {names[index]} | {table[:, index].sum():.1f} | {share:.0%} [{low:.0%}, {high:.0%}] "
             f"| {apart:+.1f} [{spread[0]:+.1f}, {spread[1]:+.1f}] |"
         )
     return "\n".join(

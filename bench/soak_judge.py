@@ -49,13 +49,13 @@ SLEEPERS = ("sleep", "sigstop", "wait", "h15", "p01", "daemon", "hang")
 
 def hostile() -> list[tuple[str, str, str]]:
     """Name, kind of tests, and source of each."""
-    found = []
+    programs = []
     for folder in (CASES, CASES / "more"):
         for name, entry in json.loads((folder / "expected.json").read_text())["programs"].items():
             if entry["mode"] in ("stdio", "call") and not any(word in name for word in SLEEPERS):
                 source = (folder / "programs" / name).read_text()
-                found.append((name, entry["mode"], source))
-    return found
+                programs.append((name, entry["mode"], source))
+    return programs
 
 
 def honest(number: int) -> tuple[str, str, VerdictKind]:
@@ -113,28 +113,28 @@ async def soak(count: int, workers: int, seed: int, *, calm: bool) -> dict[str, 
         killer = None if calm else asyncio.create_task(kill_now_and_then(dice, killed))
         room = asyncio.Semaphore(8 * workers)
 
-        async def one(number: int) -> None:
+        async def judge_one(number: int) -> None:
             nonlocal answered
             if number % 10 == 0:
                 name, kind, source = next(evil)
                 source, expected = f"{source}\n# {number}", None
             else:
                 name, (kind, source, expected) = "honest", honest(number)
-            found = await pool.judge(
+            verdict = await pool.judge(
                 tests[kind], f"```python\n{source}\n```", limits=LIMITS, group=number % 7
             )
             answered += 1
-            verdicts[found.verdict] += 1
-            if found.verdict is VerdictKind.JUDGE_ERROR:
-                ours.append((name, found.detail))
-            elif expected not in (None, found.verdict):
-                wrong.append((number, found.verdict, found.detail))
+            verdicts[verdict.verdict] += 1
+            if verdict.verdict is VerdictKind.JUDGE_ERROR:
+                ours.append((name, verdict.detail))
+            elif expected not in (None, verdict.verdict):
+                wrong.append((number, verdict.verdict, verdict.detail))
             room.release()
 
         started, tasks = time.monotonic(), set()
         for number in range(count):
             await room.acquire()
-            task = asyncio.create_task(one(number))
+            task = asyncio.create_task(judge_one(number))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             if number % max(1, count // 10) == 0:
@@ -174,24 +174,24 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    found = asyncio.run(soak(arguments.candidates, arguments.workers, arguments.seed, calm=arguments.calm))
-    kinds = ", ".join(f"{count} {kind}" for kind, count in found["verdicts"].items())
-    whose = [f"{name} ({detail})" for name, detail in found["judge errors"]]
+    results = asyncio.run(soak(arguments.candidates, arguments.workers, arguments.seed, calm=arguments.calm))
+    kinds = ", ".join(f"{count} {kind}" for kind, count in results["verdicts"].items())
+    whose = [f"{name} ({detail})" for name, detail in results["judge errors"]]
     lines = [
         "# The judge over many candidates",
         "",
         REPORT.format(
-            **found,
+            **results,
             kinds=kinds,
             workers=arguments.workers,
-            others=len(found["wrong"]),
+            others=len(results["wrong"]),
             whose=f"{len(whose)}: {'; '.join(whose)}" if whose else "0",
-            processes=len(found["processes left"]),
-            files=len(found["files left"]),
-            mib=", ".join(map(str, found["memory"])),
+            processes=len(results["processes left"]),
+            files=len(results["files left"]),
+            mib=", ".join(map(str, results["memory"])),
         ),
     ]
-    print("\n".join([*lines, *map(str, found["wrong"][:10])]))
+    print("\n".join([*lines, *map(str, results["wrong"][:10])]))
     if arguments.out:
         arguments.out.write_text("\n".join(lines))
 

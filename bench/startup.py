@@ -32,7 +32,7 @@ def config(folder: Path, members_per_replica: int) -> Path:
     embedded = Path(str(files("alpharay.serve") / "embedded"))
     text = (embedded / "frontier.yaml").read_text()
     whole = yaml.safe_load(text)
-    whole["checkpoints"] = {name: f"{embedded}/{place}" for name, place in whole["checkpoints"].items()}
+    whole["checkpoints"] = {name: f"{embedded}/{location}" for name, location in whole["checkpoints"].items()}
     whole["router"]["portfolio"] = f"{embedded}/portfolio.yaml"
     whole["engine"]["members_per_replica"] = members_per_replica
     path = folder / f"{members_per_replica}.yaml"
@@ -56,9 +56,9 @@ def start_once(path: Path, cache: Path) -> tuple[float, float, float]:
                 raise SystemExit("the server did not get ready")
         seconds = time.monotonic() - started
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        times = [one.cpu_times() for one in tree]
-        cpu = sum(one.user + one.system for one in times)
-        memory = sum(one.memory_full_info().pss for one in tree) / 2**30
+        times = [child.cpu_times() for child in tree]
+        cpu = sum(child.user + child.system for child in times)
+        memory = sum(child.memory_full_info().pss for child in tree) / 2**30
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(120)

@@ -91,9 +91,9 @@ def _run(arguments: argparse.Namespace, scratch: Path) -> tuple[str, list[str]]:
     finally:
         server.kill()
     findings = [*tally.findings, *damage.findings]
-    findings += [f"answered twice: {one}" for one, times in tally.ids.items() if times > 1]
+    findings += [f"answered twice: {response_id}" for response_id, times in tally.ids.items() if times > 1]
     findings += [] if code == 0 else [f"SIGTERM: exit code {code}"]
-    findings += [f"left behind: {one}" for one in left]
+    findings += [f"left behind: {command}" for command in left]
     return _report(arguments, tally, damage, memory, findings), findings
 
 
@@ -112,7 +112,7 @@ async def _storm(
         for line in (files("alpharay.serve") / "embedded/problems.jsonl").read_text().splitlines()
     ]
     started = psutil.Process(server.pid)
-    everyone = {one.pid: one for one in started.children(recursive=True)}
+    everyone = {process.pid: process for process in started.children(recursive=True)}
     before = _sizes(server.pid)
     ending = asyncio.Event()
     chance = random.Random(arguments.seed)
@@ -131,15 +131,15 @@ async def _storm(
         clients = [asyncio.create_task(one_client(number)) for number in range(arguments.clients)]
         await break_things(server.pid, root, config, store, chance, until, damage, arguments.faults)
         after = _sizes(server.pid)
-        everyone |= {one.pid: one for one in started.children(recursive=True)}
+        everyone |= {process.pid: process for process in started.children(recursive=True)}
         ending.set()
         server.send_signal(signal.SIGTERM)
         code = await asyncio.to_thread(server.wait, 120)
         await asyncio.gather(*clients)
     _, alive = psutil.wait_procs(list(everyone.values()), timeout=20)
-    left = [" ".join(one.cmdline())[:80] or one.name() for one in alive]
-    for one in alive:
-        one.kill()
+    left = [" ".join(process.cmdline())[:80] or process.name() for process in alive]
+    for process in alive:
+        process.kill()
     memory = [
         f"| {name} | {before.get(name, (0, 0))[0]:.0f} | {now[0]:.0f} | {before.get(name, (0, 0))[1]} | {now[1]} |"
         for name, now in after.items()
@@ -151,16 +151,16 @@ def _sizes(server: int) -> dict[str, tuple[float, int]]:
     """Per part of the server its resident MB and open files, summed over its processes."""
     parts = {"ingress": "alpharay:ingress", "hosts": "alpharay:member", "engines": "EngineCore",
              "judge": "alpharay:judge", "cluster-state": "alpharay:cluster-state", "proxy": "ProxyActor"}  # fmt: skip
-    found = {}
+    sizes_of = {}
     for name, word in parts.items():
         sizes = []
-        for one in processes(server, word):
+        for process in processes(server, word):
             try:
-                sizes.append((one.memory_info().rss / 1e6, one.num_fds()))
+                sizes.append((process.memory_info().rss / 1e6, process.num_fds()))
             except psutil.Error:
                 continue
-        found[name] = (sum(size for size, _ in sizes), sum(fds for _, fds in sizes))
-    return found
+        sizes_of[name] = (sum(size for size, _ in sizes), sum(fds for _, fds in sizes))
+    return sizes_of
 
 
 def _report(
@@ -170,14 +170,14 @@ def _report(
     for (kind, outcome), count in tally.outcomes.items():
         kinds[kind][outcome] += count
     rows = [
-        f"| {kind} | {', '.join(f'{outcome} {count}' for outcome, count in sorted(found.items()))} |"
-        for kind, found in sorted(kinds.items())
+        f"| {kind} | {', '.join(f'{outcome} {count}' for outcome, count in sorted(outcomes.items()))} |"
+        for kind, outcomes in sorted(kinds.items())
     ]
     faults = [
         f"| {kind} | {len(times)} | {min(times):.1f} | {max(times):.1f} |"
         for kind, times in sorted(damage.recovered.items())
     ]
-    load = ", ".join(f"{one:.0f}" for one in os.getloadavg())
+    load = ", ".join(f"{value:.0f}" for value in os.getloadavg())
     about = (
         f"`make chaos`: {arguments.minutes:g} minutes, seed {arguments.seed}, {arguments.clients} clients, "
         f"{os.cpu_count()} cores ({platform.machine()}), load average {load} at the end. "
@@ -186,7 +186,7 @@ def _report(
     return _PAGE.format(
         about=about,
         count=len(findings),
-        findings="\n".join(f"- {one}" for one in findings[:40]) or "None.",
+        findings="\n".join(f"- {finding}" for finding in findings[:40]) or "None.",
         rows="\n".join(rows),
         faults="\n".join(faults),
         memory="\n".join(memory),

@@ -129,9 +129,9 @@ async def _checkpoint(client: httpx.AsyncClient, root: str, *, other_than: str) 
             models = (await client.get(f"{root}/v1/models", timeout=10)).json().get("data", [])
         except httpx.HTTPError:
             models = []
-        found = [model["alpharay"]["checkpoint"] for model in models if model["id"] == "frontier@0"]
-        if found and found[0] != other_than:
-            return str(found[0])
+        checkpoints = [model["alpharay"]["checkpoint"] for model in models if model["id"] == "frontier@0"]
+        if checkpoints and checkpoints[0] != other_than:
+            return str(checkpoints[0])
         await asyncio.sleep(0.5)
     return ""
 

@@ -56,7 +56,7 @@ def random_request(chance: random.Random, problems: list[Json]) -> Request:
     )[0]
     dialect, problem, stream = chance.choice(list(PATHS)), chance.choice(problems), chance.random() < 0.5
     seed = chance.randrange(2**31)
-    body = _asked(dialect, problem["prompt"]) | {"stream": stream, "model": "frontier"}
+    body = _body(dialect, problem["prompt"]) | {"stream": stream, "model": "frontier"}
     own: Json = {"path": PATHS[dialect], "stream": stream}
     if kind in {"budget", "leave"}:
         tests = {"tests": problem["tests"], "time_limit_s": 1.0}
@@ -76,7 +76,7 @@ def random_request(chance: random.Random, problems: list[Json]) -> Request:
         body["padding"] = "x" * 3_000_000
     elif kind == "too long":
         own["earns"] = frozenset({400})
-        body = _asked(dialect, "sum " * 4000) | {"stream": stream, "model": "frontier"}
+        body = _body(dialect, "sum " * 4000) | {"stream": stream, "model": "frontier"}
     elif kind == "unknown":
         own["earns"] = frozenset({400, 404})
         body |= chance.choice(
@@ -85,7 +85,7 @@ def random_request(chance: random.Random, problems: list[Json]) -> Request:
     return Request(kind=f"{kind} {dialect}", content=json.dumps(body).encode(), **own)
 
 
-def _asked(dialect: str, prompt: str) -> Json:
+def _body(dialect: str, prompt: str) -> Json:
     if dialect == "completions":
         return {"prompt": prompt, "max_tokens": 80}
     if dialect == "responses":

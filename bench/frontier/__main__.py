@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.frontier.steps import SHARES, Asked, Steps, steps_of
+from bench.frontier.steps import SHARES, Options, Steps, steps_of
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -26,24 +26,33 @@ def tokenizer_step(folder: Path, seed: int, kind: str = "contest") -> None:
     train_tokenizer(texts, learnt.size.vocabulary).save(str(folder / "tokenizer.json"))
 
 
-def sft_step(folder: Path, given: argparse.Namespace) -> None:
+def sft_step(folder: Path, arguments: argparse.Namespace) -> None:
     from tokenizers import Tokenizer
 
     from bench.frontier.curriculum import CURRICULA
     from bench.frontier.sft import RANKS, run
 
-    kind = CURRICULA[given.kind]
+    kind = CURRICULA[arguments.kind]
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    run(given.rank, RANKS, kind.sft, given.seed, tokenizer, folder, teacher=kind.example, size=kind.size)
+    run(
+        arguments.rank,
+        RANKS,
+        kind.sft,
+        arguments.seed,
+        tokenizer,
+        folder,
+        teacher=kind.example,
+        size=kind.size,
+    )
 
 
-def endpoint_step(folder: Path, given: argparse.Namespace) -> None:
+def endpoint_step(folder: Path, arguments: argparse.Namespace) -> None:
     from bench.frontier.curriculum import CURRICULA
     from bench.frontier.grpo import run
 
-    kind = CURRICULA[given.kind]
-    pool = kind.pool(given.endpoint, given.seed)
-    run(given.endpoint, given.seed, folder, kind.plans[given.endpoint], pool, kind.fast)
+    kind = CURRICULA[arguments.kind]
+    pool = kind.pool(arguments.endpoint, arguments.seed)
+    run(arguments.endpoint, arguments.seed, folder, kind.plans[arguments.endpoint], pool, kind.fast)
 
 
 def together(*commands: list[str]) -> None:
@@ -58,33 +67,33 @@ def together(*commands: list[str]) -> None:
         raise SystemExit(f"stopped: exit codes {codes}; the same command goes on where it was")
 
 
-def train(given: argparse.Namespace, folder: Path, same: list[str]) -> None:
+def train(arguments: argparse.Namespace, folder: Path, same: list[str]) -> None:
     """The tokenizer, the start, both endpoints, both adapters; what is there already is left as it is."""
     if not (folder / "tokenizer.json").exists():
-        tokenizer_step(folder, given.seed, given.kind)
+        tokenizer_step(folder, arguments.seed, arguments.kind)
     if not (folder / "init" / "model.safetensors").exists():
         (folder / "ranks").unlink(missing_ok=True)
         together(*(["sft-rank", "--rank", str(rank), *same] for rank in range(2)))
     from bench.frontier.curriculum import CURRICULA
 
-    planned = CURRICULA[given.kind].plans
+    planned = CURRICULA[arguments.kind].plans
     for pair in (("low", "high"), ("lora_low", "lora_high")):
         if pair[0] not in planned:
             return
         left = [name for name in pair if not (folder / name / "done.json").exists()]
-        if given.step == "sft" or (given.step == "endpoints" and pair[0] != "low"):
+        if arguments.step == "sft" or (arguments.step == "endpoints" and pair[0] != "low"):
             return
         together(*(["rl", "--endpoint", name, *same] for name in left))
 
 
-def evaluate(asked: Asked, steps: Steps, same: list[str]) -> None:
+def evaluate(options: Options, steps: Steps, same: list[str]) -> None:
     """Samples and judges one set in two processes; writes its outcomes."""
-    steps.check(asked)  # or both processes would say what is missing
-    more = ["--set", asked.set, "--parts", *map(str, asked.parts)]
-    more += ["--samples", str(asked.samples)] if asked.samples else []
-    more += ["--prompts", str(asked.prompts)] if asked.prompts else []
+    steps.check(options)  # or both processes would say what is missing
+    more = ["--set", options.set, "--parts", *map(str, options.parts)]
+    more += ["--samples", str(options.samples)] if options.samples else []
+    more += ["--prompts", str(options.prompts)] if options.prompts else []
     together(*(["evaluate-share", "--rank", str(rank), *more, *same] for rank in range(SHARES)))
-    steps.gather(asked)
+    steps.gather(options)
 
 
 TRAINING = ("all", "sft", "endpoints")
@@ -117,44 +126,44 @@ def main() -> None:
     )
     parser.add_argument("--rank", type=int, default=0, help="which of the two processes this is")
     parser.add_argument("--endpoint", choices=["low", "high", "lora_low", "lora_high"], default="low")
-    given = parser.parse_args()
-    steps = steps_of(given.kind)
-    wanted = "gate" if given.step == "gate" else given.set
+    arguments = parser.parse_args()
+    steps = steps_of(arguments.kind)
+    wanted = "gate" if arguments.step == "gate" else arguments.set
     if wanted not in steps.sets:
-        parser.error(f"{given.kind} has no set {wanted!r}; its sets are {', '.join(steps.sets)}")
-    if given.step == "gate" and len(given.parts) < 3:
+        parser.error(f"{arguments.kind} has no set {wanted!r}; its sets are {', '.join(steps.sets)}")
+    if arguments.step == "gate" and len(arguments.parts) < 3:
         parser.error("the gate is of all counts of parts: leave out --parts")
-    folder = (given.out or Path("build/frontier") / f"{steps.prefix}seed={given.seed}").resolve()
+    folder = (arguments.out or Path("build/frontier") / f"{steps.prefix}seed={arguments.seed}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    same = ["--kind", given.kind, "--seed", str(given.seed), "--out", str(folder)]
-    asked = Asked(
-        kind=given.kind,
-        seed=given.seed,
+    same = ["--kind", arguments.kind, "--seed", str(arguments.seed), "--out", str(folder)]
+    options = Options(
+        kind=arguments.kind,
+        seed=arguments.seed,
         folder=folder,
         set=wanted,
-        samples=given.samples,
-        prompts=given.prompts,
-        parts=tuple(given.parts),
-        rank=given.rank,
+        samples=arguments.samples,
+        prompts=arguments.prompts,
+        parts=tuple(arguments.parts),
+        rank=arguments.rank,
     )
     began = time.monotonic()
-    if given.step in TRAINING:
-        train(given, folder, same)
-        print(f"{given.step} done in {time.monotonic() - began:.0f} s: {folder}", flush=True)
-    elif given.step == "sft-rank":
-        sft_step(folder, given)
-    elif given.step == "rl":
-        endpoint_step(folder, given)
-    elif given.step in ("evaluate", "gate"):
-        evaluate(asked, steps, same)
+    if arguments.step in TRAINING:
+        train(arguments, folder, same)
+        print(f"{arguments.step} done in {time.monotonic() - began:.0f} s: {folder}", flush=True)
+    elif arguments.step == "sft-rank":
+        sft_step(folder, arguments)
+    elif arguments.step == "rl":
+        endpoint_step(folder, arguments)
+    elif arguments.step in ("evaluate", "gate"):
+        evaluate(options, steps, same)
         print(f"{wanted} done in {time.monotonic() - began:.0f} s", flush=True)
-    elif given.step == "evaluate-share":
-        steps.sample(asked)
-    elif given.step == "report":
-        steps.report(given.seed)
+    elif arguments.step == "evaluate-share":
+        steps.sample(options)
+    elif arguments.step == "report":
+        steps.report(arguments.seed)
     else:
-        {"search": steps.search, "adopt": steps.adopt, "embed": steps.embed}[given.step](asked)
-        print(f"{given.step} done in {time.monotonic() - began:.0f} s", flush=True)
+        {"search": steps.search, "adopt": steps.adopt, "embed": steps.embed}[arguments.step](options)
+        print(f"{arguments.step} done in {time.monotonic() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

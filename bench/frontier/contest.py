@@ -12,7 +12,7 @@ from bench.frontier.embed import EMBEDDED, adopt, embed
 from bench.frontier.evaluate import evaluate, gather, recorded
 from bench.frontier.problems.draw import FAMILIES, HELD_OUT, shuffled
 from bench.frontier.report import write
-from bench.frontier.steps import PAGE, RESULTS, SHARES, Asked
+from bench.frontier.steps import PAGE, RESULTS, SHARES, Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +48,30 @@ class Contest:
     prefix = ""
     sets = SETS
 
-    def check(self, asked: Asked) -> None:
-        _weights(asked)
+    def check(self, options: Options) -> None:
+        _weights(options)
 
-    def sample(self, asked: Asked) -> None:
-        plan = SETS[asked.set]
+    def sample(self, options: Options) -> None:
+        plan = SETS[options.set]
         families = list(HELD_OUT if plan.held_out else FAMILIES)
         raws = shuffled(families, plan.skipped + plan.per_family, plan.split)[plan.skipped * len(families) :]
-        weights = _weights(asked)
+        weights = _weights(options)
         wanted = getattr(members, plan.members)(weights)
-        there = recorded(wanted, _files(asked))
+        there = recorded(wanted, _files(options))
         evaluate(
             raws,
             [member for member in wanted if member.name not in there],
-            _samples(asked),
-            seed=asked.seed,
+            _samples(options),
+            seed=options.seed,
             tokenizer=Tokenizer.from_file(str(weights / "init" / "tokenizer.json")),
-            out=_drawn(asked),
-            share=(asked.rank, SHARES),
+            out=_drawn(options),
+            share=(options.rank, SHARES),
         )
 
-    def gather(self, asked: Asked) -> None:
-        path = RESULTS / f"seed{asked.seed}-{asked.set}.parquet"
-        also = recorded(getattr(members, SETS[asked.set].members)(_weights(asked)), _files(asked))
-        print(f"{gather(_drawn(asked), path, also)} outcomes in {path}", flush=True)
+    def gather(self, options: Options) -> None:
+        path = RESULTS / f"seed{options.seed}-{options.set}.parquet"
+        also = recorded(getattr(members, SETS[options.set].members)(_weights(options)), _files(options))
+        print(f"{gather(_drawn(options), path, also)} outcomes in {path}", flush=True)
 
     def report(self, seed: int) -> None:
         """Of all seeds that were evaluated."""
@@ -79,30 +79,30 @@ class Contest:
         seeds = sorted(int(path.name[4:].split("-")[0]) for path in RESULTS.glob("seed*-test.parquet"))
         write(seeds, RESULTS, PAGE)
 
-    def search(self, asked: Asked) -> None:
+    def search(self, options: Options) -> None:
         problems = EMBEDDED / "problems-validation.jsonl"
-        search.run(_weights(asked), problems, asked.folder / "search", asked.seed)
+        search.run(_weights(options), problems, options.folder / "search", options.seed)
 
-    def adopt(self, asked: Asked) -> None:
-        adopt(asked.folder / "search", EMBEDDED)
+    def adopt(self, options: Options) -> None:
+        adopt(options.folder / "search", EMBEDDED)
 
-    def embed(self, asked: Asked) -> None:
-        embed(asked.folder, EMBEDDED, asked.seed)
-
-
-def _weights(asked: Asked) -> Path:
-    return asked.weights(EMBEDDED, in_package=asked.set != "baselines")  # those are earlier checkpoints
+    def embed(self, options: Options) -> None:
+        embed(options.folder, EMBEDDED, options.seed)
 
 
-def _samples(asked: Asked) -> int:
-    return asked.samples or SETS[asked.set].samples
+def _weights(options: Options) -> Path:
+    return options.weights(EMBEDDED, in_package=options.set != "baselines")  # those are earlier checkpoints
 
 
-def _drawn(asked: Asked) -> Path:
+def _samples(options: Options) -> int:
+    return options.samples or SETS[options.set].samples
+
+
+def _drawn(options: Options) -> Path:
     """Where shares are written. Those of another number of samples are not gone on with."""
-    return asked.folder / f"{asked.set}-{_samples(asked)}"
+    return options.folder / f"{options.set}-{_samples(options)}"
 
 
-def _files(asked: Asked) -> list[Path]:
+def _files(options: Options) -> list[Path]:
     """Of the same problems, the outcomes that are there already."""
-    return [RESULTS / f"seed{asked.seed}-{name}.parquet" for name in SETS[asked.set].recorded]
+    return [RESULTS / f"seed{options.seed}-{name}.parquet" for name in SETS[options.set].recorded]

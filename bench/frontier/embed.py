@@ -40,9 +40,9 @@ def kept_of_the_step(low: Llama, high: Llama, dtype: torch.dtype) -> tuple[float
     The slope is the effective alpha of the stored `high`; the error is the root mean square over all parameters.
     """
     along = step = error = 0.0
-    for one, other in zip(low.parameters(), high.parameters(), strict=True):
-        ideal = (other - one).double()
-        stored = other.to(dtype).double() - one.to(dtype).double()
+    for low_weight, high_weight in zip(low.parameters(), high.parameters(), strict=True):
+        ideal = (high_weight - low_weight).double()
+        stored = high_weight.to(dtype).double() - low_weight.to(dtype).double()
         along += float((stored * ideal).sum())
         step += float((ideal * ideal).sum())
         error += float(((stored - ideal) ** 2).sum())

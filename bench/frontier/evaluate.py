@@ -75,9 +75,9 @@ def _part(
         for problem, raw in enumerate(raws):
             drawn += [(problem, member, number, tokens, text) for tokens, text in by_prompt[raw["prompt"]]]
     verdicts = judge.verdicts([(coverages[problem], text) for problem, *_, text in drawn])
-    place: dict[tuple[int, str], int] = {}
+    last_sample: dict[tuple[int, str], int] = {}
     for (problem, member, number, tokens, text), verdict in zip(drawn, verdicts, strict=True):
-        at = place[problem, member.name] = place.get((problem, member.name), -1) + 1
+        at = last_sample[problem, member.name] = last_sample.get((problem, member.name), -1) + 1
         row = {
             "problem": raws[problem]["id"],
             "member": member.name,

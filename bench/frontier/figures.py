@@ -34,7 +34,7 @@ class Set:
     def problems(self) -> int:
         return self.counts.shape[0]
 
-    def place(self, names: Sequence[str]) -> list[int]:
+    def columns(self, names: Sequence[str]) -> list[int]:
         return [self.names.index(name) for name in names]
 
     def alone(self, name: str, k: int) -> Floats:
@@ -43,7 +43,7 @@ class Set:
 
     def together(self, names: Sequence[str], k: int) -> Floats:
         """[problems], an equal split of k samples."""
-        return 1 - uniform_failure(self.failures[:, :, self.place(names)], k)
+        return 1 - uniform_failure(self.failures[:, :, self.columns(names)], k)
 
     def split(self, split: Sequence[int]) -> Floats:
         """[problems], a split over all members."""
@@ -96,7 +96,7 @@ def best_single(validation: Set, names: Sequence[str], k: int) -> str:
 
 def best_split(validation: Set, test: Set, names: Sequence[str], k: int) -> list[int]:
     """The split of k samples that covers most validation problems, over all of the test's members."""
-    weights = optimal_split(validation.counts[:, validation.place(names)], k, shrunk=True)
+    weights = optimal_split(validation.counts[:, validation.columns(names)], k, shrunk=True)
     whole = [0] * len(test.names)
     for name, samples in zip(names, rounded(weights, k), strict=True):
         whole[test.names.index(name)] = int(samples)

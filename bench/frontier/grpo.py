@@ -123,9 +123,9 @@ def run(
             verdicts = judge.verdicts(texts)
             clock.append(time.monotonic())
             rewards = torch.tensor([float(v.verdict == "accepted") for v in verdicts]).view(plan.problems, -1)
-            told = _update(model, start, optim, trained, plan, step, prompts, groups, advantages(rewards))
+            record = _update(model, start, optim, trained, plan, step, prompts, groups, advantages(rewards))
             clock.append(time.monotonic())
-            told |= {
+            record |= {
                 "step": step + 1,
                 "reward": float(rewards.mean()),
                 "solved": float((rewards.sum(1) > 0).float().mean()),
@@ -133,12 +133,12 @@ def run(
                 "verdicts": dict(collections.Counter(str(v.verdict) for v in verdicts)),
                 "seconds": [round(after - before, 2) for before, after in itertools.pairwise(clock)],
             }
-            log.write(json.dumps(told) + "\n")
+            log.write(json.dumps(record) + "\n")
             log.flush()
             left = (plan.steps - step - 1) * (time.monotonic() - began) / (step + 1 - first)
             print(
-                f"{endpoint} {step + 1}/{plan.steps}: reward {told['reward']:.3f}, solved {told['solved']:.2f}, fast "
-                f"{told['fast']:.2f}, kl {told['kl']:.4f}, entropy {told['entropy']:.3f}, {told['seconds']} s, {left:.0f} s left",
+                f"{endpoint} {step + 1}/{plan.steps}: reward {record['reward']:.3f}, solved {record['solved']:.2f}, fast "
+                f"{record['fast']:.2f}, kl {record['kl']:.4f}, entropy {record['entropy']:.3f}, {record['seconds']} s, {left:.0f} s left",
                 flush=True,
             )  # fmt: skip
             _keep(model, optim, tokenizer, plan, step + 1, out, lora=lora)

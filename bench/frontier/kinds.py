@@ -37,11 +37,11 @@ def kinds_of(*paths: Path) -> dict[str, Kind]:
 
 def by_kind(kinds: dict[str, Kind], problems: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
     """For each of KINDS that is there, which of the problems are of it."""
-    found = {
+    masks = {
         label: np.array([(kinds[name].large, kinds[name].hard) == wanted for name in problems])
         for label, wanted in KINDS.items()
     }
-    return {label: chosen for label, chosen in found.items() if chosen.any()}
+    return {label: chosen for label, chosen in masks.items() if chosen.any()}
 
 
 def by_family(kinds: dict[str, Kind], problems: Sequence[str], values: Floats) -> tuple[list[str], Floats]:
@@ -73,12 +73,12 @@ def best_by_family(
     return np.array([test.alone(chosen[family], k)[at] for at, family in enumerate(families[1])])
 
 
-def solved_by(sorted_on: Set, one: str, other: str) -> dict[str, NDArray[np.bool_]]:
+def solved_by(sorted_on: Set, first: str, second: str) -> dict[str, NDArray[np.bool_]]:
     """Problems by which of two members solved them at least once."""
-    solved = [sorted_on.counts[:, sorted_on.names.index(name), 1] > 0 for name in (one, other)]
+    solved = [sorted_on.counts[:, sorted_on.names.index(name), 1] > 0 for name in (first, second)]
     return {
         "both": solved[0] & solved[1],
-        f"only `{one}`": solved[0] & ~solved[1],
-        f"only `{other}`": ~solved[0] & solved[1],
+        f"only `{first}`": solved[0] & ~solved[1],
+        f"only `{second}`": ~solved[0] & solved[1],
         "neither": ~solved[0] & ~solved[1],
     }

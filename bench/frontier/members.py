@@ -59,8 +59,10 @@ def extrapolated_mean(folder: Path, scale: float) -> Llama:
     start = load_checkpoint(folder / "init")
     low, high = load_checkpoint(folder / "low"), load_checkpoint(folder / "high")
     with torch.no_grad():
-        for ours, one, other in zip(start.parameters(), low.parameters(), high.parameters(), strict=True):
-            ours.add_(scale * ((one + other) / 2 - ours))
+        for target, low_weight, high_weight in zip(
+            start.parameters(), low.parameters(), high.parameters(), strict=True
+        ):
+            target.add_(scale * ((low_weight + high_weight) / 2 - target))
     return start
 
 

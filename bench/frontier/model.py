@@ -214,10 +214,10 @@ def save_checkpoint(model: Llama, folder: Path, dtype: torch.dtype = torch.float
 
 def load_checkpoint(folder: Path) -> Llama:
     """Reads a folder that `save_checkpoint` or transformers wrote; computes in float32."""
-    told = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
     size = Size(
-        told["vocab_size"], told["hidden_size"], told["intermediate_size"], told["num_hidden_layers"],
-        told["num_attention_heads"], told["num_key_value_heads"], told["head_dim"],
+        config["vocab_size"], config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"],
+        config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"],
     )  # fmt: skip
     model = Llama(size)
     model.load_state_dict(

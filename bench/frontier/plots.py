@@ -29,8 +29,8 @@ def frontier_plot(
     lines: other ways to make members at an alpha, by their names in COLOURS.
     """
     figure, axes = plt.subplots(figsize=(6.4, 4.4))
-    places = test.place(names)
-    x, y = (100 * values[:, places].mean(axis=0) for values in (test.incorrect, test.inefficient))
+    columns = test.columns(names)
+    x, y = (100 * values[:, columns].mean(axis=0) for values in (test.incorrect, test.inefficient))
     axes.plot(x, y, "o-", color="#1f4e79", label="weights")
     for name, at, up in zip(names, x, y, strict=True):
         axes.annotate(
@@ -51,8 +51,8 @@ def frontier_plot(
     axes.legend(fontsize=8)
     for name, label in LABELS.items():
         if others is not None and name in others.names:
-            place = others.names.index(name)
-            point = 100 * others.incorrect[:, place].mean(), 100 * others.inefficient[:, place].mean()
+            column = others.names.index(name)
+            point = 100 * others.incorrect[:, column].mean(), 100 * others.inefficient[:, column].mean()
             axes.plot(*point, "s", color="#b5651d", markersize=4)
             axes.annotate(
                 label, point, textcoords="offset points", xytext=(5, -9), fontsize=7, color="#b5651d"
@@ -109,14 +109,14 @@ def ensemble_plot(validation: Set, test: Set, names: Sequence[str], path: Path, 
     for shift, (label, colour) in enumerate(
         (("uniform, five served", "#1f4e79"), ("optimal split", "#b5651d"))
     ):
-        told = []
+        gains = []
         for k in ks:
             alone = test.alone(best_single(validation, names, k), k)
             ours = (
                 test.together(served, k) if not shift else test.split(best_split(validation, test, names, k))
             )
-            told.append(interval(ours - alone))
-        mean, low, high = 100 * np.array(told).T
+            gains.append(interval(ours - alone))
+        mean, low, high = 100 * np.array(gains).T
         axes.errorbar(
             np.arange(len(ks)) + 0.12 * shift,
             mean,

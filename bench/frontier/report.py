@@ -55,11 +55,11 @@ def members_table(data: Set, names: Sequence[str]) -> str:
     head = ["member", *(f"pass@{k}" for k in ks), "wrong or broken", "out of time"]
     rows = []
     for name in names:
-        place = data.names.index(name)
+        column = data.names.index(name)
         rows.append(
             [
                 f"`{name}`", *(points(data.alone(name, k).mean()) for k in ks),
-                points(data.incorrect[:, place].mean()), points(data.inefficient[:, place].mean()),
+                points(data.incorrect[:, column].mean()), points(data.inefficient[:, column].mean()),
             ]
         )  # fmt: skip
     return table(head, rows)
@@ -128,10 +128,10 @@ def _together(line: Set, others: Set, group: Sequence[str], k: int) -> np.ndarra
     """An equal split over members of either file; k that does not divide goes to the first ones."""
     share, rest = divmod(k, len(group))
     failure = np.ones(line.problems)
-    for place, name in enumerate(group):
+    for index, name in enumerate(group):
         source = line if name in line.names else others
         failure = (
-            failure * (1 - source.alone(name, share + (place < rest))) if share + (place < rest) else failure
+            failure * (1 - source.alone(name, share + (index < rest))) if share + (index < rest) else failure
         )
     return 1 - failure
 
@@ -146,8 +146,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _only(outcomes: Outcomes, problems: Sequence[str]) -> Outcomes:
-    place = {name: number for number, name in enumerate(problems)}
-    new = np.array([place.get(name, -1) for name in outcomes.problems])[outcomes.problem]
+    index_of = {name: number for number, name in enumerate(problems)}
+    new = np.array([index_of.get(name, -1) for name in outcomes.problems])[outcomes.problem]
     kept = rows_of(outcomes, new >= 0)
     return replace(kept, problems=tuple(problems), problem=new[new >= 0])
 
@@ -159,12 +159,12 @@ def beside_table(line: Set, others: Set) -> str:
     head += [f"against the weights' line, k = {k}" for k in (1, 50) if k in ks]
     rows = []
     for name, alpha in zip(others.names, others.alphas, strict=True):
-        place = others.names.index(name)
+        column = others.names.index(name)
         same = line.names[line.alphas.index(alpha)]
         rows.append(
             [
                 f"`{name}`", *(points(others.alone(name, k).mean()) for k in ks),
-                points(others.incorrect[:, place].mean()), points(others.inefficient[:, place].mean()),
+                points(others.incorrect[:, column].mean()), points(others.inefficient[:, column].mean()),
                 *(gain(others.alone(name, k) - line.alone(same, k)) for k in (1, 50) if k in ks),
             ]
         )  # fmt: skip

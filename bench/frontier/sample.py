@@ -87,21 +87,21 @@ class _Reader:
             mask = (causal & real[:, None, :] | torch.eye(start, dtype=torch.bool)).unsqueeze(1)
         self._model = model
         self._caches = [Cache(len(prompts), start + longest, model.size) for _ in model.model.layers]
-        self._place = places[:, -1]
+        self._position = places[:, -1]
         self._seen = None if mask is None else real
         self.first = model.head(model.hidden(padded, places, mask, self._caches)[:, -1])
 
     def next(self, parent: Tensor, token: Tensor) -> Tensor:
         """[N, V]: prefix n becomes what stood at parent[n], continued by token[n]; foretells what comes then."""
-        if not torch.equal(parent, torch.arange(len(self._place))):
+        if not torch.equal(parent, torch.arange(len(self._position))):
             for cache in self._caches:
                 cache.keep(parent)
-            self._place = self._place[parent]
+            self._position = self._position[parent]
             self._seen = None if self._seen is None else self._seen[parent]
-        self._place = self._place + 1
+        self._position = self._position + 1
         mask = None
         if self._seen is not None:
             self._seen = torch.cat((self._seen, torch.ones(len(parent), 1, dtype=torch.bool)), 1)
             mask = self._seen[:, None, None, :]
-        hidden = self._model.hidden(token[:, None], self._place[:, None], mask, self._caches)
+        hidden = self._model.hidden(token[:, None], self._position[:, None], mask, self._caches)
         return self._model.head(hidden[:, -1])

@@ -1,4 +1,4 @@
-"""What the steps after training ask of each kind of problems; `contest.py` and `parts/steps.py` answer."""
+"""What the steps after training need of each kind of problems; `contest.py` and `parts/steps.py` implement it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SHARES = 2  # processes that sample and judge a set together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What one command was asked for.
+class Options:
+    """The options of one command.
 
     folder: of what was trained. set: of problems. samples: of each member and problem. prompts: of each count of parts.
     None: the set's own. parts: the counts of parts. rank: which of the `SHARES` processes this is.
@@ -51,25 +51,25 @@ class Steps(Protocol):
     prefix: str
     sets: Collection[str]
 
-    def check(self, asked: Asked) -> None:
+    def check(self, options: Options) -> None:
         """Raises SystemExit: the set cannot be sampled, as weights are missing."""
 
-    def sample(self, asked: Asked) -> None:
+    def sample(self, options: Options) -> None:
         """Samples and judges one process's share of a set."""
 
-    def gather(self, asked: Asked) -> None:
+    def gather(self, options: Options) -> None:
         """Writes the outcomes of all shares."""
 
     def report(self, seed: int) -> None:
         """Writes the tables of docs/results.md."""
 
-    def search(self, asked: Asked) -> None:
+    def search(self, options: Options) -> None:
         """Finds members worth serving on validation problems."""
 
-    def adopt(self, asked: Asked) -> None:
+    def adopt(self, options: Options) -> None:
         """Writes the embedded portfolio of what was found."""
 
-    def embed(self, asked: Asked) -> None:
+    def embed(self, options: Options) -> None:
         """Puts what was trained into the package."""
 
 

@@ -49,9 +49,9 @@ class Judge:
         return self._loop.run_until_complete(self._all(candidates))
 
     async def _all(self, candidates: Sequence[tuple[Coverage, str]]) -> list[Verdict]:
-        return list(await asyncio.gather(*(self._one(covered, text) for covered, text in candidates)))
+        return list(await asyncio.gather(*(self._verdict(covered, text) for covered, text in candidates)))
 
-    async def _one(self, covered: Coverage, text: str) -> Verdict:
+    async def _verdict(self, covered: Coverage, text: str) -> Verdict:
         tests, limits = covered.problem.tests, covered.problem.limits()
         for _ in range(ATTEMPTS):
             verdict = await self._pool.judge(tests, text, limits=limits)

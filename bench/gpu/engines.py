@@ -23,7 +23,7 @@ from alpharay.serve.state.engine_spec import EngineSpec, LoraWeights, MergeOnLoa
 from bench.gpu.pairs import Pair
 
 ALPHAS = (-0.5, 0.5, 1.5)
-PROMPTS = [[3 + (7 * number + 5 * place) % 1400 for place in range(24)] for number in range(4)]
+PROMPTS = [[3 + (7 * number + 5 * index) % 1400 for index in range(24)] for number in range(4)]
 
 
 def on_gpu() -> bool:
@@ -91,21 +91,21 @@ async def complete(
 ) -> list[dict[str, Any]]:
     """The choices of one completion, always of so many tokens. Raises RuntimeError: it was refused."""
     own = {"model": name, "seed": fields.pop("seed", None)}
-    asked = {"prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "temperature": 1, **fields}
-    reply = await engine.sample(name, "/v1/completions", EngineBody(json.dumps(asked), own), {})
+    body = {"prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "temperature": 1, **fields}
+    reply = await engine.sample(name, "/v1/completions", EngineBody(json.dumps(body), own), {})
     if reply.status != 200:
         raise RuntimeError(f"{name}: the engine answered {reply.status}: {reply.body[:500]!r}")
     choices: list[dict[str, Any]] = json.loads(reply.body)["choices"]
     return choices
 
 
-async def said(engine: Any, name: str, tokens: int) -> list[Any]:
+async def answers_of(engine: Any, name: str, tokens: int) -> list[Any]:
     """One after the other, so that nothing else is in the batch: per prompt the text and its log-probabilities."""
-    found = []
+    answers = []
     for seed, prompt in enumerate(PROMPTS):
         (choice,) = await complete(engine, name, prompt, tokens, seed=seed, logprobs=1)
-        found.append([choice["text"], choice["logprobs"]["token_logprobs"]])
-    return found
+        answers.append([choice["text"], choice["logprobs"]["token_logprobs"]])
+    return answers
 
 
 async def one_token(engine: Any, name: str) -> float:
@@ -119,8 +119,8 @@ def memory() -> float:
     """GiB in use: of the GPU, all of it; without one, of this process's children (proportional)."""
     if on_gpu():
         command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        return int(told.split()[0]) / 1024
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return int(output.split()[0]) / 1024
     import psutil
 
     children = psutil.Process().children(recursive=True)

@@ -106,15 +106,17 @@ def _write_qwen(folder: Path, shape: dict[str, int], *, gpu: bool) -> None:
 def _qwen_tensors(shape: dict[str, int]) -> list[tuple[str, tuple[int, ...]]]:
     hidden, inner = shape["hidden_size"], shape["intermediate_size"]
     narrow = hidden * shape["num_key_value_heads"] // shape["num_attention_heads"]
-    found: list[tuple[str, tuple[int, ...]]] = [("model.embed_tokens.weight", (shape["vocab_size"], hidden))]
+    tensors: list[tuple[str, tuple[int, ...]]] = [
+        ("model.embed_tokens.weight", (shape["vocab_size"], hidden))
+    ]
     for layer in range(shape["num_hidden_layers"]):
         at = f"model.layers.{layer}."
         for module, width in (("q_proj", hidden), ("k_proj", narrow), ("v_proj", narrow)):
-            found += [
+            tensors += [
                 (f"{at}self_attn.{module}.weight", (width, hidden)),
                 (f"{at}self_attn.{module}.bias", (width,)),
             ]
-        found += [
+        tensors += [
             (f"{at}self_attn.o_proj.weight", (hidden, hidden)),
             (f"{at}mlp.gate_proj.weight", (inner, hidden)),
             (f"{at}mlp.up_proj.weight", (inner, hidden)),
@@ -122,7 +124,7 @@ def _qwen_tensors(shape: dict[str, int]) -> list[tuple[str, tuple[int, ...]]]:
             (f"{at}input_layernorm.weight", (hidden,)),
             (f"{at}post_attention_layernorm.weight", (hidden,)),
         ]
-    return [*found, ("model.norm.weight", (hidden,))]
+    return [*tensors, ("model.norm.weight", (hidden,))]
 
 
 def _write_tokenizer(folder: Path, size: int) -> None:
@@ -159,6 +161,6 @@ def _write_adapter(shape: dict[str, int], folder: Path, seed: int) -> None:
                 tensors[f"{name}.lora_{side}.weight"] = values
     folder.mkdir()
     save_file(tensors, folder / "adapter_model.safetensors")
-    told = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "low", "r": _RANK,
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "low", "r": _RANK,
             "lora_alpha": _RANK, "target_modules": sorted(widths), "bias": "none", "fan_in_fan_out": False}  # fmt: skip
-    (folder / "adapter_config.json").write_text(json.dumps(told))
+    (folder / "adapter_config.json").write_text(json.dumps(config))

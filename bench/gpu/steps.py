@@ -27,6 +27,7 @@ from bench.gpu.engines import (
     ALPHAS,
     PROMPTS,
     adapted,
+    answers_of,
     complete,
     computed,
     engines,
@@ -34,7 +35,6 @@ from bench.gpu.engines import (
     memory,
     on_gpu,
     one_token,
-    said,
 )
 from bench.gpu.pairs import Pair
 
@@ -158,7 +158,7 @@ async def shift(run: Run) -> None:
             )
             async with engines(run.pair, [on_disk]) as (running,):
                 start = time.monotonic() - began
-                expected[alpha] = await said(running, member(alpha), run.tokens)
+                expected[alpha] = await answers_of(running, member(alpha), run.tokens)
             return {"start_s": start}
 
         await run.row("shift", f"fresh engine at {alpha:g}", fresh)
@@ -170,7 +170,7 @@ async def shift(run: Run) -> None:
             async def move(alpha: float = alpha) -> Values:
                 first = await one_token(running, member(alpha))  # the move is in it
                 moved = first - await one_token(running, member(alpha))
-                answers = await said(running, member(alpha), run.tokens)
+                answers = await answers_of(running, member(alpha), run.tokens)
                 if answers != expected.get(alpha, answers):
                     raise RuntimeError(
                         "its log-probabilities differ from those of an engine that started there"
@@ -212,10 +212,10 @@ async def rate(run: Run) -> None:
     """Tokens a second of one engine, by how its samples are asked for."""
     async with engines(run.pair, [computed(run.pair, ALPHAS[1])]) as (running,):
         name = member(ALPHAS[1])
-        asked = [(running, name)]
+        pairs = [(running, name)]
 
         async def calls(**options: Any) -> Values:
-            return {"tokens_s": await _rate(run, asked, **options)}
+            return {"tokens_s": await _rate(run, pairs, **options)}
 
         async def waves() -> Values:
             began, drawn, wave = time.monotonic(), 0, 1
@@ -243,13 +243,13 @@ async def rate(run: Run) -> None:
         await run.row("rate", "n", at_once)
 
 
-async def _rate(run: Run, asked: Sequence[tuple[Any, str]], *, seeded: bool, **fields: Any) -> float:
+async def _rate(run: Run, pairs: Sequence[tuple[Any, str]], *, seeded: bool, **fields: Any) -> float:
     """Tokens a second of all samples, asked for one by one, by turns of the (engine, member) pairs."""
     began = time.monotonic()
     seeds = ({"seed": sample} if seeded else {} for sample in range(run.samples))
     await asyncio.gather(
         *(
-            complete(*asked[sample % len(asked)], PROMPTS[0], run.tokens, **seed, **fields)
+            complete(*pairs[sample % len(pairs)], PROMPTS[0], run.tokens, **seed, **fields)
             for sample, seed in enumerate(seeds)
         )
     )

@@ -72,7 +72,9 @@ FEW = st.lists(st.sampled_from("ab"), max_size=12)
 @given(FEW, FEW.filter(bool))
 def test_lines_are_found_wherever_they_are(lines, wanted):
     size = len(wanted)
-    assert list(_occurrences(lines, wanted)) == [n for n in range(len(lines)) if lines[n : n + size] == wanted]
+    assert list(_occurrences(lines, wanted)) == [
+        n for n in range(len(lines)) if lines[n : n + size] == wanted
+    ]
 
 
 def test_a_patch_that_would_hold_the_judge_up_is_refused():

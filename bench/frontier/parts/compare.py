@@ -77,11 +77,11 @@ def _weights(prompts: int, rng: np.random.Generator) -> Floats:
 def splits(members: int, k: int) -> Ints:
     """[splits, members]: every member alone, in order, then every two of them in some proportions."""
     rows = [k * np.eye(members, dtype=np.int64)]
-    for one, other in itertools.combinations(range(members), 2):
+    for first, second in itertools.combinations(range(members), 2):
         for share in SHARES:
             row = np.zeros((1, members), dtype=np.int64)
-            row[0, one] = round(share * k)
-            row[0, other] = k - row[0, one]
+            row[0, first] = round(share * k)
+            row[0, second] = k - row[0, first]
             rows.append(row)
     return np.concatenate(rows)
 
@@ -117,7 +117,7 @@ def _at(
     return Compared(
         k=k,
         shares=shares,
-        members={name: float(measured[0, place]) for place, name in enumerate(members)},
+        members={name: float(measured[0, column]) for column, name in enumerate(members)},
         names=(members[single[0]], members[best[0]]),
         split={name: int(n) for name, n in zip(members, tried[split[0]], strict=True) if n},
     )

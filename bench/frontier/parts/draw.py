@@ -75,15 +75,15 @@ class Question:
         return itertools.product(WAYS, repeat=len(self.quantities))
 
 
-def question(count: int, rng: random.Random, *, folded: bool) -> Question:
+def random_question(count: int, rng: random.Random, *, folded: bool) -> Question:
     """A question of `count` parts of different families."""
     layout = rng.choice(array_layouts())
     sentence, step = rng.choice(STEPS)
     quantities = tuple(QUANTITIES[family](rng) for family in rng.sample(list(QUANTITIES), count))
     names = "ABC"[:count]
-    asked = [f"{name} is {quantity.sentence}." for name, quantity in zip(names, quantities, strict=True)]
+    clauses = [f"{name} is {quantity.sentence}." for name, quantity in zip(names, quantities, strict=True)]
     end = f"Print {'the checksum of ' * folded}{'+'.join(names)}."
-    text = " ".join([rng.choice(OPENINGS), *([sentence] if sentence else []), *asked, end, layout.sentence])
+    text = " ".join([rng.choice(OPENINGS), *([sentence] if sentence else []), *clauses, end, layout.sentence])
     return Question(prompt=f"{text}\n", layout=layout, step=step, quantities=quantities, folded=folded)
 
 
@@ -96,50 +96,52 @@ def split_of(prompt: str) -> str:
 def question_for(split: str, count: int, seed: str, *, folded: bool) -> Question:
     """The first question, from this seed on, whose prompt belongs to that set."""
     for attempt in itertools.count():
-        drawn = question(count, random.Random(f"{seed}/{attempt}"), folded=folded)
+        drawn = random_question(count, random.Random(f"{seed}/{attempt}"), folded=folded)
         if split_of(drawn.prompt) == split:
             return drawn
     raise AssertionError
 
 
-def values(asked: Question, rng: random.Random, n: int, *, narrow: bool) -> list[int]:
+def values(question: Question, rng: random.Random, n: int, *, narrow: bool) -> list[int]:
     """n values; narrow: 0 to 99. In short arrays most stand beside one that they count with."""
     if n == LARGE:
         return [rng.randrange(100) for _ in range(n)]
     pool = []
     while len(pool) < max(4, n // 3):
         value = rng.randrange(100) if narrow else rng.choice((-1, 1)) * rng.randint(201, 999)
-        pool += [value, rng.choice(asked.quantities).partner(value)]
+        pool += [value, rng.choice(question.quantities).partner(value)]
     kept = [value for value in pool if not narrow or 0 <= value < 100]
     return [rng.choice(kept) for _ in range(n)]
 
 
-def problem(asked: Question, rng: random.Random, name: str, *, large: bool) -> dict[str, Any]:
+def problem(question: Question, rng: random.Random, name: str, *, large: bool) -> dict[str, Any]:
     """The question in the project's format, under high limits or under low ones.
 
     Raises AssertionError where ways that must agree do not: a bug of a family.
     """
-    code = rng.choice(CODES) if asked.folded else PLAIN
+    code = rng.choice(CODES) if question.folded else PLAIN
     narrow = large or rng.random() < NARROW
-    count = len(asked.quantities)
-    simple, fast = (asked.program([way] * count, code) for way in WAYS)
+    count = len(question.quantities)
+    simple, fast = (question.program([way] * count, code) for way in WAYS)
     cases = []
     for level, times in CASES.items():
         for _ in range(times):
             n = (LARGE if large else LITTLE) if level == 4 else rng.randint(*SIZES[level])
-            given, told = _case(asked, code, rng, n, narrow=narrow, breaking=level == 1)
+            input_text, output = _case(question, code, rng, n, narrow=narrow, breaking=level == 1)
             if narrow:
-                assert answer(fast, given) == told, f"the ways disagree on {given!r}:\n{fast}\n{simple}"
-            cases.append({"input": given, "output": told, "level": level})
+                assert answer(fast, input_text) == output, (
+                    f"the ways disagree on {input_text!r}:\n{fast}\n{simple}"
+                )
+            cases.append({"input": input_text, "output": output, "level": level})
     return {
         "id": name,
-        "prompt": asked.prompt,
+        "prompt": question.prompt,
         "tests": {"kind": "stdio", "cases": cases},
         "time_limit_s": TIME_LIMIT_S,
         "memory_limit_mb": 256,
         "language": "python",
         "parts": count,
-        "families": [quantity.family for quantity in asked.quantities],
+        "families": [quantity.family for quantity in question.quantities],
         "large": large,
         "narrow": narrow,
         "code": code,
@@ -148,22 +150,26 @@ def problem(asked: Question, rng: random.Random, name: str, *, large: bool) -> d
 
 
 def _case(
-    asked: Question, code: str, rng: random.Random, n: int, *, narrow: bool, breaking: bool
+    question: Question, code: str, rng: random.Random, n: int, *, narrow: bool, breaking: bool
 ) -> tuple[str, str]:
     """An input with its output. breaking: with values beyond 0 to 99 every single fast part changes the output."""
-    count = len(asked.quantities)
+    count = len(question.quantities)
     while True:
-        given = asked.layout.render({"a": values(asked, rng, n, narrow=narrow)})
+        input_text = question.layout.render({"a": values(question, rng, n, narrow=narrow)})
         way = "fast" if n == LARGE else "simple"
-        told = answer(asked.program([way] * count, code), given)
+        output = answer(question.program([way] * count, code), input_text)
         mixed = (["simple"] * at + ["fast"] + ["simple"] * (count - at - 1) for at in range(count))
-        if narrow or not breaking or all(_answer(asked.program(ways, code), given) != told for ways in mixed):
-            return given, told
+        if (
+            narrow
+            or not breaking
+            or all(_answer(question.program(ways, code), input_text) != output for ways in mixed)
+        ):
+            return input_text, output
 
 
-def _answer(program: str, given: str) -> str | None:
+def _answer(program: str, input_text: str) -> str | None:
     try:
-        return answer(program, given)
+        return answer(program, input_text)
     except IndexError:  # a table that is too small: what shall happen
         return None
 
@@ -178,8 +184,8 @@ def questions(
     made: dict[str, tuple[str, Question]] = {}
     for attempt in range(_ATTEMPTS * number):
         begin = f"parts/{split}/{seed}/{count}/{folded}/{attempt}"
-        asked = question_for(split, count, begin, folded=folded)
-        made.setdefault(asked.prompt, (begin, asked))
+        drawn = question_for(split, count, begin, folded=folded)
+        made.setdefault(drawn.prompt, (begin, drawn))
         if len(made) == number:
             return list(made.values())
     raise ValueError(
@@ -187,10 +193,10 @@ def questions(
     )
 
 
-def both_limits(asked: Question, seed: str, name: str) -> list[dict[str, Any]]:
+def both_limits(question: Question, seed: str, name: str) -> list[dict[str, Any]]:
     """The question's problem under low limits and the one under high limits."""
     return [
-        problem(asked, random.Random(f"{seed}/{limits}"), f"{name}-{limits}", large=limits == "high")
+        problem(question, random.Random(f"{seed}/{limits}"), f"{name}-{limits}", large=limits == "high")
         for limits in ("low", "high")
     ]
 
@@ -200,8 +206,8 @@ def pairs(count: int, number: int, seed: int, split: str, *, folded: bool = True
     drawn = questions(count, number, seed, split, folded=folded)
     return [
         raw
-        for at, (begin, asked) in enumerate(drawn)
-        for raw in both_limits(asked, begin, f"parts{count}-{split}-{at}")
+        for at, (begin, question) in enumerate(drawn)
+        for raw in both_limits(question, begin, f"parts{count}-{split}-{at}")
     ]
 
 
@@ -222,14 +228,14 @@ PROGRAMS = 3  # for one prompt
 def example(seed: int, number: int) -> tuple[str, list[str]]:
     """The number-th prompt of that seed with programs for it: every part takes its way by itself, half of the time each."""
     rng = random.Random(f"parts/example/{seed}/{number}")
-    asked = question_for(
+    question = question_for(
         "train", rng.choice(COUNTS), f"parts/example/{seed}/{number}", folded=rng.random() < 0.5
     )
     programs = []
     for _ in range(PROGRAMS):
-        ways = [rng.choice(WAYS) for _ in asked.quantities]
-        programs.append(asked.program(ways, rng.choice(CODES) if asked.folded else PLAIN, rng, RIGHT))
-    return asked.prompt, programs
+        ways = [rng.choice(WAYS) for _ in question.quantities]
+        programs.append(question.program(ways, rng.choice(CODES) if question.folded else PLAIN, rng, RIGHT))
+    return question.prompt, programs
 
 
 FAST_LINES = ("c = [", "s = u = l = 0")  # what every fast way begins with, and no simple one has

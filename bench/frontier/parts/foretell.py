@@ -53,8 +53,8 @@ def gain(
 
     def of(pair: tuple[int, ...]) -> float:
         split = [0] * members
-        for place, member in enumerate(pair):
-            split[member] += k // len(pair) + (place < k % len(pair))
+        for index, member in enumerate(pair):
+            split[member] += k // len(pair) + (index < k % len(pair))
         return solved(table, weights, split)
 
     single = max(of((member,)) for member in range(members))
@@ -83,10 +83,10 @@ def main() -> None:
     parser.add_argument("--right", required=True, help="for one, two and three parts")
     parser.add_argument("--ends", default="0,5", help="which two of the members are low and high")
     parser.add_argument("--k", default="5,10,20,50,100")
-    given = parser.parse_args()
-    low, high = map(int, given.ends.split(","))
-    fast, right = ([float(each) for each in text.split(",")] for text in (given.fast, given.right))
-    print(table(fast, right, (low, high), [int(k) for k in given.k.split(",")]))
+    arguments = parser.parse_args()
+    low, high = map(int, arguments.ends.split(","))
+    fast, right = ([float(each) for each in text.split(",")] for text in (arguments.fast, arguments.right))
+    print(table(fast, right, (low, high), [int(k) for k in arguments.k.split(",")]))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def ways(folder: Path, names: Sequence[str], count: int) -> dict[str, tuple[floa
     tokenizer = Tokenizer.from_file(str(folder / "init" / "tokenizer.json"))
     raws = pairs(count, PROMPTS, PROBLEM_SEED, "validation")[::2]
     prompts = [encode_prompt(tokenizer, raw["prompt"]) for raw in raws]
-    told = {}
+    shares = {}
     for point in members.points(folder, {name: members.PARTS_SINGLES[name] for name in names}):
         number = random.Random(f"ways/{point.name}/{count}").getrandbits(40)
         answers = sample(point.load(), prompts, COUNTED, seed=number)
@@ -87,8 +87,8 @@ def ways(folder: Path, names: Sequence[str], count: int) -> dict[str, tuple[floa
         whole = [fast for fast, parts in counted if parts == count and fast <= count]
         share = sum(whole) / max(1, count * len(whole))
         alike = sum(fast in (0, count) for fast in whole) / max(1, len(whole))
-        told[point.name] = (share, alike, share**count + (1 - share) ** count)
-    return told
+        shares[point.name] = (share, alike, share**count + (1 - share) ** count)
+    return shares
 
 
 def gate(weights: Path, outcomes: Path, results: Path, seed: int) -> list[Gate]:
@@ -123,15 +123,15 @@ def gate(weights: Path, outcomes: Path, results: Path, seed: int) -> list[Gate]:
 
 
 def lines(gates: Sequence[Gate]) -> list[str]:
-    said = []
+    text = []
     for each in gates:
         passed = ", ".join(f"{name} {share:.2%}" for name, share in each.passed.items())
         fast = ", ".join(f"{name} {share:.2f}" for name, share in each.fast.items())
         alike = ", ".join(f"{name} {is_:.2f} ({would:.2f})" for name, (is_, would) in each.alike.items())
         figure = f"{each.ratio:.2f} [{each.interval[0]:.2f}, {each.interval[1]:.2f}]"
-        said += [
+        text += [
             f"{each.parts} parts: H(.5) / mean(H(0), H(1)) = {figure} on {each.problems} problems: {'go' if each.go else 'no go'}",
             f"  pass: {passed}",
             f"  fast parts: {fast}; programs of one way (if parts chose independently): {alike}",
         ]
-    return said
+    return text

@@ -48,17 +48,17 @@ def path_of(folder: Path, seed: int, parts: int, name: str) -> Path:
 def read(path: Path) -> Counted:
     """Raises SystemExit: some prompt lacks one of its two problems, or a problem samples of a member."""
     outcomes = read_outcomes(path)
-    place = {name: number for number, name in enumerate(outcomes.problems)}
-    prompts = sorted({name.rpartition("-")[0] for name in place})
+    index_of = {name: number for number, name in enumerate(outcomes.problems)}
+    prompts = sorted({name.rpartition("-")[0] for name in index_of})
     missing = [
         f"{name}-{limits}"
         for name in prompts
         for limits in ("low", "high")
-        if f"{name}-{limits}" not in place
+        if f"{name}-{limits}" not in index_of
     ]
     if missing:
         raise SystemExit(f"{path} lacks {missing[0]}: gather outcomes of whole parts only")
-    rows = np.array([[place[f"{name}-{limits}"] for limits in ("low", "high")] for name in prompts])
+    rows = np.array([[index_of[f"{name}-{limits}"] for limits in ("low", "high")] for name in prompts])
     counts = outcomes.counts
     if counts.samples.min() < 1:
         raise SystemExit(f"{path} has a problem without a sample of some member")

@@ -43,7 +43,7 @@ def best_block(rng: random.Random) -> Draft:
     word, f = rng.choice([("largest", "max"), ("smallest", "min")])
     both = ["max", "min"]
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=rng.choice([f"Find the {word} sum of a non-empty block of consecutive values.", f"What is the {word} sum that consecutive values can have?"]),
         layouts=array_layouts(),
         simple=Way("O(n^2)", f"ans = a[0]\nfor i in range(n):\n    s = 0\n    for j in range({pick('i', 'i+1')}, n):\n        s += a[j]\n        ans = {among(f, both)}(ans, s)"),
@@ -57,7 +57,7 @@ def window_sum(rng: random.Random) -> Draft:
     word, f = rng.choice([("largest", "max"), ("smallest", "min")])
     both = ["max", "min"]
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=f"Find the {word} sum of k consecutive values.",
         layouts=array_layouts("k"),
         simple=Way("O(n^2)", f"ans = {among(f, both)}(sum(a[i:i+k]) for i in range({pick('n-k+1', 'n-k', 'n')}))"),
@@ -69,7 +69,7 @@ def window_sum(rng: random.Random) -> Draft:
 
 def block_equal(rng: random.Random) -> Draft:
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=_count(rng, "add up to k"),
         layouts=array_layouts("k"),
         simple=Way("O(n^2)", _blocks(f"s {pick('==', '<=')} k")),
@@ -81,7 +81,7 @@ def block_equal(rng: random.Random) -> Draft:
 
 def block_remainder(rng: random.Random) -> Draft:
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=_count(rng, "have a sum that leaves remainder r by m"),
         layouts=array_layouts("m", "r"),
         simple=Way("O(n^2)", _blocks(f"s%m == {pick('r', '0')}")),
@@ -97,7 +97,7 @@ def block_limit(rng: random.Random) -> Draft:
     stop = {"<": ">=", "<=": ">", ">": ">", ">=": ">="}[op]
     add = "i-l+1" if low else "l"
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=_count(rng, f"have a sum {words} k"),
         layouts=array_layouts("k"),
         simple=Way("O(n^2)", _blocks(f"s {among(op, list(COMPARISONS))} k")),
@@ -109,7 +109,7 @@ def block_limit(rng: random.Random) -> Draft:
 
 def distinct_block(rng: random.Random) -> Draft:
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=rng.choice(["Find the length of the longest block of consecutive values that are all different.", "How long is the longest block of consecutive values without a repeat?"]),
         layouts=array_layouts(),
         simple=Way("O(n^2)", f"ans = 0\nfor i in range(n):\n    s = set()\n    for j in range(i, n):\n        if a[j] in s:\n            {pick('break', 'continue')}\n        s.add(a[j])\n    ans = max(ans, {pick('len(s)', 'j-i+1', 'j-i')})"),
@@ -122,7 +122,7 @@ def distinct_block(rng: random.Random) -> Draft:
 def longest_limit(rng: random.Random) -> Draft:
     """Held out: the question of `block_limit` put to lengths."""
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task="Find the length of the longest block of consecutive values that have a sum at most k.",
         layouts=array_layouts("k"),
         simple=Way("O(n^2)", _blocks(f"s {pick('<=', '<')} k", "ans = max(ans, j-i+1)")),

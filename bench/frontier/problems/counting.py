@@ -10,7 +10,7 @@ from bench.frontier.problems.draft import Draft, Way, among, array_layouts, numb
 def ordered_sums(rng: random.Random) -> Draft:
     m = rng.choice(["97", "1009"])
     return Draft(
-        given="integers n, a, b, c",
+        inputs="integers n, a, b, c",
         task=f"Count the ordered sequences of a, b and c with sum n, modulo {m}.",
         layouts=number_layouts("n", "a", "b", "c"),
         simple=Way("O(2^n)", f"def f(k):\n    if k < 0:\n        return 0\n    if k == 0:\n        return {pick('1', '0')}\n    return f(k-a)+f(k-b)+f(k-{pick('c', 'a')})\nans = f(n)%{m}"),
@@ -22,7 +22,7 @@ def ordered_sums(rng: random.Random) -> Draft:
 
 def unordered_sums(rng: random.Random) -> Draft:
     return Draft(
-        given="the values a of n coins",
+        inputs="the values a of n coins",
         task=rng.choice(["In how many ways can they pay k, each coin used any number of times?", "Count the ways to pay k with them, each used any number of times."]),
         layouts=array_layouts("k"),
         simple=Way("O(2^n)", f"def f(i, k):\n    if k == 0:\n        return 1\n    if k < 0 or i == n:\n        return 0\n    return f(i+1, k)+f({pick('i', 'i+1', '0')}, k-a[i])\nans = f(0, k)"),
@@ -46,7 +46,7 @@ def grid_paths(rng: random.Random) -> Draft:
         else ("f(i-1, j)+f(i, j-1)", "e[-1]+d[j]")
     )
     return Draft(
-        given="an integer n",
+        inputs="an integer n",
         task=f"On an n by n board you start in the top left cell and move {steps}. Count the ways to reach the bottom right cell, modulo {m}.",
         layouts=number_layouts("n"),
         simple=Way("O(2^n)", f"def f(i, j):\n    if i < 0 or j < 0:\n        return 0\n    if i == 0 and j == 0:\n        return 1\n    return {among(back, ['f(i-1, j)+f(i, j-1)+f(i-1, j-1)', 'f(i-1, j)+f(i, j-1)'])}\nans = f({pick('n-1, n-1', 'n, n')})%{m}"),
@@ -57,7 +57,7 @@ def grid_paths(rng: random.Random) -> Draft:
 
 def apart_sum(rng: random.Random) -> Draft:
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=rng.choice(["Choose values of which no two are neighbours. What is the largest sum?", "Find the largest sum of values of which no two stand side by side."]),
         layouts=array_layouts(),
         simple=Way("O(2^n)", f"def f(i):\n    if i >= n:\n        return 0\n    return {pick('max', 'min')}(f(i+1), a[i]+f({pick('i+2', 'i+1', 'i+3')}))\nans = f(0)"),
@@ -69,7 +69,7 @@ def apart_sum(rng: random.Random) -> Draft:
 
 def subset_sums(rng: random.Random) -> Draft:
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=rng.choice(["How many ways are there to choose positions whose values add up to k?", "Count the sets of positions whose values have the sum k."]),
         layouts=array_layouts("k"),
         simple=Way("O(2^n)", f"def f(i, k):\n    if i == n:\n        return {pick('k == 0', 'k <= 0', 'k > 0')}\n    return f(i+1, k)+f(i+1, k-a[i])\nans = f(0, k)+0"),

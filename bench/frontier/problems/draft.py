@@ -29,8 +29,8 @@ def among(right: str, alternatives: Sequence[str]) -> str:
 def resolve(text: str, rng: random.Random | None = None, right: float = 1.0) -> str:
     """The text with every choice point made: right with that probability, else one of the wrong ones."""
 
-    def choose(found: re.Match[str]) -> str:
-        alternatives = found[1].split("¦")
+    def choose(match: re.Match[str]) -> str:
+        alternatives = match[1].split("¦")
         if rng is None or len(alternatives) == 1 or rng.random() < right:
             return alternatives[0]
         return rng.choice(alternatives[1:])
@@ -60,13 +60,13 @@ class Layout:
 class Draft:
     """One task of a family, before its limits, transform and tests are drawn.
 
-    values: (rng, size) -> the input's values. sizes: of levels 1, 2 and 3, each (least, most). little, large: the
+    inputs: what a program is given, in words. values: (rng, size) -> the input's values. sizes: of levels 1, 2 and 3, each (least, most). little, large: the
     size at level 4 when the limits are low (the simple way passes) and when they are high (it takes 0.4 s or more).
     bounded: the name of what `size` limits. transforms: which changes of the array are allowed, "" for none.
     hard: whether the fast way is the trickier one.
     """
 
-    given: str
+    inputs: str
     task: str
     layouts: Sequence[Layout]
     simple: Way
@@ -124,9 +124,9 @@ def array_layouts(*names: str) -> list[Layout]:
 
 def number_layouts(*names: str) -> list[Layout]:
     """Single numbers, on one line or one a line."""
-    one = f"{', '.join(names)} = map(int, input().split())" if names[1:] else f"{names[0]} = int(input())"
+    code = f"{', '.join(names)} = map(int, input().split())" if names[1:] else f"{names[0]} = int(input())"
     layouts = [
-        Layout("The input is one line.", one, lambda v: f"{numbers([v[name] for name in names])}\n"),
+        Layout("The input is one line.", code, lambda v: f"{numbers([v[name] for name in names])}\n"),
     ]
     if names[1:]:
         layouts.append(

@@ -47,8 +47,8 @@ class Sketch:
 
     @property
     def prompt(self) -> str:
-        given, told = self.sample
-        return f"{self.statement}\nSample input:\n{given}Sample output:\n{told}\n"
+        input_text, output = self.sample
+        return f"{self.statement}\nSample input:\n{input_text}Sample output:\n{output}\n"
 
     def program(self, way: str, rng: random.Random | None = None, right: float = 1.0) -> str:
         """A program of that way, `simple` or `fast`; every choice point right with that probability."""
@@ -77,7 +77,7 @@ def sketch(family: str, rng: random.Random) -> Sketch:
     transform = rng.choice(draft.transforms)
     wrap = rng.choice(["", "", "", *WRAPS]) if draft.wraps else ""
     large = rng.random() < LARGE
-    parts = [f"You are given {draft.given}."]
+    parts = [f"You are given {draft.inputs}."]
     if transform:
         parts.append(rng.choice(TRANSFORMS[transform][0]))
     parts.append(draft.task)
@@ -89,7 +89,7 @@ def sketch(family: str, rng: random.Random) -> Sketch:
         parts.append(f"{name} is at most {top}.")
     parts.append(layout.sentence)
     half = Sketch(family, draft, layout, transform, wrap, large, " ".join(parts), ("", ""))
-    given = layout.render(draft.values(rng, rng.randint(*draft.sizes[0])))
+    input_text = layout.render(draft.values(rng, rng.randint(*draft.sizes[0])))
     return Sketch(
         family,
         draft,
@@ -98,7 +98,7 @@ def sketch(family: str, rng: random.Random) -> Sketch:
         wrap,
         large,
         half.statement,
-        (given, answer(half.program("fast"), given)),
+        (input_text, answer(half.program("fast"), input_text)),
     )
 
 
@@ -116,13 +116,13 @@ def problem(drawn: Sketch, rng: random.Random, name: str) -> dict[str, Any]:
     sizes.append((4, draft.large if drawn.large else draft.little))
     cases = [{"input": drawn.sample[0], "output": drawn.sample[1], "level": 1}]
     for level, size in sizes:
-        given = drawn.layout.render(draft.values(rng, size))
-        told = answer(fast, given)
+        input_text = drawn.layout.render(draft.values(rng, size))
+        output = answer(fast, input_text)
         if size != draft.large:
-            assert answer(simple, given) == told, (
-                f"{family}: the two ways disagree on {given!r}:\n{fast}\n{simple}"
+            assert answer(simple, input_text) == output, (
+                f"{family}: the two ways disagree on {input_text!r}:\n{fast}\n{simple}"
             )
-        cases.append({"input": given, "output": told, "level": level})
+        cases.append({"input": input_text, "output": output, "level": level})
     return {
         "id": name,
         "prompt": drawn.prompt,
@@ -137,16 +137,16 @@ def problem(drawn: Sketch, rng: random.Random, name: str) -> dict[str, Any]:
     }
 
 
-def answer(program: str, given: str) -> str:
+def answer(program: str, input_text: str) -> str:
     """What one of our own reference programs prints; it is run in this process."""
-    told = io.StringIO()
-    previous, sys.stdin = sys.stdin, io.StringIO(given)
+    output = io.StringIO()
+    previous, sys.stdin = sys.stdin, io.StringIO(input_text)
     try:
-        with contextlib.redirect_stdout(told):
+        with contextlib.redirect_stdout(output):
             exec(compile(program, "<reference>", "exec"), {"__name__": "reference"})  # our own text
     finally:
         sys.stdin = previous
-    return told.getvalue().strip()
+    return output.getvalue().strip()
 
 
 def split_of(prompt: str) -> str:

@@ -34,7 +34,7 @@ def crowd(rng: random.Random) -> Draft:
     ends = "from l to r, both included" if closed else "from l to just before r"
     op = "<=" if closed else "<"
     return Draft(
-        given="n intervals",
+        inputs="n intervals",
         task=f"Each guest is in the room {ends}. What is the largest number of guests at one time?",
         layouts=INTERVALS,
         simple=Way("O(n^2)", f"ans = 0\nfor x, y in a:\n    ans = max(ans, sum(1 for l, r in a if l {pick('<=', '<')} x {pick(op, {'<': '<=', '<=': '<'}[op])} r))"),
@@ -48,7 +48,7 @@ def disjoint(rng: random.Random) -> Draft:
     op = "<=" if touch else "<"
     flip = {"<": "<=", "<=": "<"}[op]
     return Draft(
-        given="n intervals",
+        inputs="n intervals",
         task=f"Choose as many as possible such that each ends {'no later than' if touch else 'before'} the next starts. How many can be chosen?",
         layouts=INTERVALS,
         simple=Way("O(n^2)", f"a.sort()\nd = [1]*n\nfor i in range(n):\n    for j in range(i):\n        if a[j][1] {pick(op, flip)} a[i][0]:\n            d[i] = max(d[i], d[j]+1)\nans = {pick('max(d)', 'd[-1]')}"),
@@ -59,7 +59,7 @@ def disjoint(rng: random.Random) -> Draft:
 
 def covered(rng: random.Random) -> Draft:
     return Draft(
-        given="n intervals",
+        inputs="n intervals",
         task=rng.choice(["Each covers all points from l to r. What is the total length that is covered?", "Find the length of their union."]),
         layouts=INTERVALS,
         simple=Way("O(n^2)", f"s = set()\nfor l, r in a:\n    s.update(range(l, {pick('r', 'r+1')}))\nans = len(s)"),
@@ -79,7 +79,7 @@ def _graph(rng: random.Random, n: int) -> dict[str, Any]:
 
 def parts(rng: random.Random) -> Draft:
     return Draft(
-        given="an undirected graph with n nodes and m edges",
+        inputs="an undirected graph with n nodes and m edges",
         task=rng.choice(["How many connected parts does it have?", "Count its connected components."]),
         layouts=EDGES,
         simple=Way("O(nm)", f"c = list(range(n))\nfor u, v in e:\n    x, y = c[u], c[v]\n    for i in range(n):\n        if c[i] == {pick('x', 'u')}:\n            c[i] = {pick('y', 'v')}\nans = len(set(c))"),
@@ -94,7 +94,7 @@ def busy_nodes(rng: random.Random) -> Draft:
     )
     ops = [">= 2", "<= 1", "== 1", "== 0"]
     return Draft(
-        given="an undirected graph with n nodes and m edges",
+        inputs="an undirected graph with n nodes and m edges",
         task=rng.choice([f"How many nodes have {word} edge(s)?", f"Count the nodes with {word} edge(s)."]),
         layouts=EDGES,
         simple=Way("O(nm)", f"ans = 0\nfor x in range(n):\n    if sum(1 for u, v in e if u == x {pick('or', 'and')} v == x) {pick(op, *(o for o in ops if o != op))}:\n        ans += 1"),
@@ -105,7 +105,7 @@ def busy_nodes(rng: random.Random) -> Draft:
 
 def far_steps(rng: random.Random) -> Draft:
     return Draft(
-        given="an undirected graph with n nodes and m edges",
+        inputs="an undirected graph with n nodes and m edges",
         task=rng.choice(["How many nodes can be reached from node 0, itself counted?", "Count the nodes that are connected with node 0, itself counted."]),
         layouts=EDGES,
         simple=Way("O(nm)", f"s = {{0}}\nfor _ in range({pick('n', '1', '2')}):\n    for u, v in e:\n        if u in s {pick('or', 'and')} v in s:\n            s.add(u)\n            s.add(v)\nans = len(s)"),

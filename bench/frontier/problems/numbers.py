@@ -12,7 +12,7 @@ SMALL = ((2, 12), (10, 40), (100, 300))
 def primes(rng: random.Random) -> Draft:
     test, words, wrong = rng.choice([("p%m == r", "leave remainder r by m", "p%r == m"), ("p%m != r", "do not leave remainder r by m", "p%m == r")])  # fmt: skip
     return Draft(
-        given="integers n, m, r",
+        inputs="integers n, m, r",
         task=rng.choice([f"How many primes at most n {words}?", f"Count the primes up to n (included) that {words}."]),
         layouts=number_layouts("n", "m", "r"),
         simple=Way("O(n^2)", f"ans = 0\nfor p in range(2, {pick('n+1', 'n')}):\n    if all(p%d for d in range(2, p)) and {pick(test, wrong)}:\n        ans += 1"),
@@ -31,7 +31,7 @@ def multiples(rng: random.Random) -> Draft:
     )  # fmt: skip
     top, end, m = rng.choice([("less than n", "n", "n-1"), ("at most n", "n+1", "n")])
     return Draft(
-        given="integers n, a, b",
+        inputs="integers n, a, b",
         task=rng.choice([f"Consider the positive integers {top} that are {words}. How many are there?", f"How many positive integers {top} are {words}?"]),
         layouts=number_layouts("n", "a", "b"),
         simple=Way("O(n)", f"ans = 0\nfor x in range(1, {among(end, ['n', 'n+1'])}):\n    if {pick(test, 'x%a == 0 and x%b', 'x%a == 0')}:\n        ans += 1"),
@@ -46,7 +46,7 @@ def power(rng: random.Random) -> Draft:
     sign, words = rng.choice([("+", "plus"), ("-", "minus"), ("*", "times")])
     signs = ["+", "-", "*"]
     return Draft(
-        given="integers n, c, d",
+        inputs="integers n, c, d",
         task=f"What is c to the power n, {words} d, modulo {m}?",
         layouts=number_layouts("n", "c", "d"),
         simple=Way("O(n)", f"ans = 1\nfor i in range(n):\n    ans = ans*c%{among(m, ['97', '1009'])}\nans = (ans{among(sign, signs)}d)%{m}"),
@@ -64,7 +64,7 @@ def series(rng: random.Random) -> Draft:
     )  # fmt: skip
     top, end, m = rng.choice([("(not included)", "n", "n-1"), ("(included)", "n+1", "n")])
     return Draft(
-        given="integers n, c, d",
+        inputs="integers n, c, d",
         task=f"Add up {term} over all i from 1 to n {top}.",
         layouts=number_layouts("n", "c", "d"),
         simple=Way("O(n)", f"ans = 0\nfor i in range({pick('1', '0')}, {among(end, ['n', 'n+1'])}):\n    ans += {among(term, ['c*i+d', 'c*i*i+d', 'c*i*i+d*i'])}"),
@@ -79,7 +79,7 @@ def recurrence(rng: random.Random) -> Draft:
     back = rng.choice(["x*f(k-1)+y*f(k-2)", "x*f(k-1)-y*f(k-2)"])
     step = {"x*f(k-1)+y*f(k-2)": "x*v+y*u", "x*f(k-1)-y*f(k-2)": "x*v-y*u"}
     return Draft(
-        given="integers n, p, q, x, y",
+        inputs="integers n, p, q, x, y",
         task=f"A sequence starts with p, q and goes on with f(k)={back}. Find f(n) modulo {m}, where f(0) is p.",
         layouts=number_layouts("n", "p", "q", "x", "y"),
         simple=Way("O(2^n)", f"def f(k):\n    if k < 2:\n        return (p, q)[k]\n    return {among(back, list(step))}\nans = f(n)%{m}"),
@@ -94,7 +94,7 @@ def smallest_root(rng: random.Random) -> Draft:
     op, words, go = rng.choice([(">", "greater than", "<="), (">=", "at least", "<")])
     g = f.replace("x", "m")
     return Draft(
-        given="integers n, c, d",
+        inputs="integers n, c, d",
         task=rng.choice([f"Find the smallest integer x>=0 such that {f} is {words} n.", f"What is the smallest x>=0 for which {f} is {words} n?"]),
         layouts=number_layouts("n", "c", "d"),
         simple=Way("O(n)", f"x = 0\nwhile {f} {among(go, ['<', '<='])} n:\n    x += 1\nans = {pick('x', 'x-1')}"),
@@ -116,7 +116,7 @@ def divisors(rng: random.Random) -> Draft:
     else:
         fast = f"    if n%d == 0:\n        ans += {among(add, ['1', 'd'])}\n        e = n//d\n        if e {pick('!=', '==')} d:\n            ans += {among(mirror, ['1', 'e'])}"
     return Draft(
-        given="an integer n",
+        inputs="an integer n",
         task=rng.choice([f"What is the {word} of the {kind}positive divisors of n?", f"Find the {word} of all {kind}positive divisors of n."]),
         layouts=number_layouts("n"),
         simple=Way("O(n)", f"ans = 0\nfor d in range(1, {pick('n+1', 'n')}):\n    {simple}"),
@@ -130,7 +130,7 @@ def coprime(rng: random.Random) -> Draft:
     word, add = rng.choice([("How many", "1"), ("What is the sum of the", "x")])
     fast = {"1": "t", "x": "n*t//2 if n > 1 else 1"}[add]
     return Draft(
-        given="an integer n",
+        inputs="an integer n",
         task=f"{word} integers x from 1 to n have no common divisor with n but 1?",
         layouts=number_layouts("n"),
         simple=Way("O(n log n)", f"ans = 0\nfor x in range(1, n+1):\n    if gcd(x, n) {pick('== 1', '> 1')}:\n        ans += {among(add, ['1', 'x'])}", "from math import *"),
@@ -142,7 +142,7 @@ def coprime(rng: random.Random) -> Draft:
 def factorial_power(rng: random.Random) -> Draft:
     p = rng.choice(["2", "3", "5", "7"])
     return Draft(
-        given="an integer n",
+        inputs="an integer n",
         task=rng.choice([f"How often does {p} divide n factorial?", f"What is the largest e such that {p} to the power e divides n factorial?"]),
         layouts=number_layouts("n"),
         simple=Way("O(n)", f"ans = 0\nfor x in range(1, {pick('n+1', 'n')}):\n    {pick('while', 'if')} x%{among(p, list('2357'))} == 0:\n        x //= {p}\n        ans += 1"),
@@ -154,7 +154,7 @@ def factorial_power(rng: random.Random) -> Draft:
 def common_divisor(rng: random.Random) -> Draft:
     word, end = rng.choice([("largest common divisor", "g"), ("smallest common multiple", "a*b//g")])
     return Draft(
-        given="integers a, b",
+        inputs="integers a, b",
         task=rng.choice([f"Find the {word} of a and b.", f"What is the {word} of a and b?"]),
         layouts=number_layouts("a", "b"),
         simple=Way("O(n)", f"g = {pick('min', 'max')}(a, b)\nwhile a%g {pick('or', 'and')} b%g:\n    g -= 1\nans = {among(end, ['g', 'a*b//g'])}"),
@@ -167,7 +167,7 @@ def common_divisor(rng: random.Random) -> Draft:
 def sum_of_multiples(rng: random.Random) -> Draft:
     """Held out: `multiples` and `series` in one."""
     return Draft(
-        given="integers n, a",
+        inputs="integers n, a",
         task="Add up all positive integers at most n that are divisible by a.",
         layouts=number_layouts("n", "a"),
         simple=Way("O(n)", f"ans = 0\nfor x in range(1, {pick('n+1', 'n')}):\n    if x%a == 0:\n        ans += {pick('x', '1')}"),

@@ -33,7 +33,7 @@ def pair_equal(rng: random.Random) -> Draft:
     kinds = {"a[i]+a[j]": "k-v", "a[i]-a[j]": "v+k", "a[j]-a[i]": "v-k"}
     kind = rng.choice(list(kinds))
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=_count(rng, f"{kind} equals k"),
         layouts=array_layouts("k"),
         simple=Way("O(n^2)", ALL_PAIRS.format(test=f"{among(kind, list(kinds))} == k")),
@@ -47,7 +47,7 @@ def pair_remainder(rng: random.Random) -> Draft:
     kinds = {"a[i]+a[j]": "r-v", "a[i]-a[j]": "v+r", "a[j]-a[i]": "v-r"}
     kind = rng.choice(list(kinds))
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=_count(rng, f"({kind}) mod m is r"),
         layouts=array_layouts("m", "r"),
         simple=Way("O(n^2)", ALL_PAIRS.format(test=f"({among(kind, list(kinds))})%m == r")),
@@ -62,7 +62,7 @@ def pair_limit(rng: random.Random) -> Draft:
     after = {"<=": "bisect_right(a, k-a[i], i+1)-i-1", "<": "bisect_left(a, k-a[i], i+1)-i-1",
              ">=": "n-bisect_left(a, k-a[i], i+1)", ">": "n-bisect_right(a, k-a[i], i+1)"}  # fmt: skip
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=_count(rng, f"a[i]+a[j] is {words} k"),
         layouts=array_layouts("k"),
         simple=Way("O(n^2)", ALL_PAIRS.format(test=f"a[i]+a[j] {among(op, list(COMPARISONS))} k")),
@@ -77,7 +77,7 @@ def pair_near(rng: random.Random) -> Draft:
     stop = {"<": ">=", "<=": ">", ">=": ">=", ">": ">"}[op]
     add = "i-l" if op[0] == "<" else "l"
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=rng.choice([f"How many pairs of positions hold values whose distance is {words} k?", f"Count the pairs i<j where |a[i]-a[j]| is {words} k."]),
         layouts=array_layouts("k"),
         simple=Way("O(n^2)", ALL_PAIRS.format(test=f"abs(a[i]-a[j]) {among(op, list(COMPARISONS))} k")),
@@ -91,7 +91,7 @@ def inversions(rng: random.Random) -> Draft:
     op, words = comparison(rng)
     before = {"<": "bisect_left(b, v)", "<=": "bisect_right(b, v)", ">": "len(b)-bisect_right(b, v)", ">=": "len(b)-bisect_left(b, v)"}  # fmt: skip
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=_count(rng, f"a[i] is {words} a[j]"),
         layouts=array_layouts(),
         simple=Way("O(n^2)", ALL_PAIRS.format(test=f"a[i] {among(op, list(COMPARISONS))} a[j]")),
@@ -110,7 +110,7 @@ def best_product(rng: random.Random) -> Draft:
         else ["a[0]*a[1]", "a[0]*a[-1]", "max(a[0]*a[1], a[-1]*a[-2])"]
     )
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=rng.choice([f"Find the {word} product of two values at different positions.", f"What is the {word} value of a[i]*a[j] with i<j?"]),
         layouts=array_layouts(),
         simple=Way("O(n^2)", f"ans = a[0]*a[1]\nfor i in range(n):\n    for j in range({pick('i+1', 'i')}, n):\n        ans = {among(f, ['max', 'min'])}(ans, a[i]*a[j])"),
@@ -122,7 +122,7 @@ def best_product(rng: random.Random) -> Draft:
 
 def closest_values(rng: random.Random) -> Draft:
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=rng.choice(["Find the smallest distance between two values at different positions.", "What is the smallest |a[i]-a[j]| with i<j?"]),
         layouts=array_layouts(),
         simple=Way("O(n^2)", f"ans = 10**9\nfor i in range(n):\n    for j in range({pick('i+1', 'i')}, n):\n        ans = {pick('min', 'max')}(ans, abs(a[i]-a[j]))"),
@@ -138,7 +138,7 @@ def best_gap(rng: random.Random) -> Draft:
     inner = f if sign == "+" else {"max": "min", "min": "max"}[f]
     start = "-10**9" if f == "max" else "10**9"
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=f"Choose i and j with j-i at least k. What is the {word} value of a[j]{sign}a[i]?",
         layouts=array_layouts("k"),
         simple=Way("O(n^2)", f"ans = {start}\nfor i in range(n):\n    for j in range({pick('i+k', 'i+k+1', 'i+1')}, n):\n        ans = {f}(ans, a[j]{pick(sign, {'+': '-', '-': '+'}[sign])}a[i])"),
@@ -151,7 +151,7 @@ def best_gap(rng: random.Random) -> Draft:
 def pair_xor(rng: random.Random) -> Draft:
     """Held out: like `pair_equal`, with an operation that no trained family has."""
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=_count(rng, "a[i] xor a[j] equals k"),
         layouts=array_layouts("k"),
         simple=Way("O(n^2)", ALL_PAIRS.format(test=f"{pick('a[i]^a[j]', 'a[i]+a[j]')} == k")),

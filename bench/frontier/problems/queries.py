@@ -70,7 +70,7 @@ def range_sum(rng: random.Random) -> Draft:
     keep = among(keep, [text for _, text in TOTALS.values()]) if word != "total" else keep
     loop = f"\nans = {start}\nfor _ in range(q):\n    l, r = map(int, input().split())\n    s = "
     return Draft(
-        given="an array a of n integers and q queries",
+        inputs="an array a of n integers and q queries",
         task=f"Each query l r asks for the sum of the values from position l to r (included), positions start at {first}. Find the {word + ' query result' if word != 'total' else 'total of all query results'}.",
         layouts=query_layouts(),
         simple=Way("O(n^2)", f"{loop.strip()} sum(a[{left}:{right}])\n    ans = {keep}"),
@@ -84,7 +84,7 @@ def range_add(rng: random.Random) -> Draft:
     word, f = rng.choice([("largest", "max"), ("smallest", "min")])
     left, right = _ends(first)
     return Draft(
-        given="an array a of n integers and q queries",
+        inputs="an array a of n integers and q queries",
         task=f"Each query l r x adds x to the values from position l to r (included), positions start at {first}. Find the {word} value at the end.",
         layouts=query_layouts(),
         simple=Way("O(n^2)", f"for _ in range(q):\n    l, r, x = map(int, input().split())\n    for i in range({left}, {right}):\n        a[i] += x\nans = {among(f, ['max', 'min'])}(a)"),
@@ -100,7 +100,7 @@ def count_below(rng: random.Random) -> Draft:
     start, keep = TOTALS[word]
     loop = f"ans = {start}\nfor _ in range(q):\n    x = int(input())\n    s = "
     return Draft(
-        given="an array a of n integers and q queries",
+        inputs="an array a of n integers and q queries",
         task=f"Each query x asks how many values are {words} x. Find the {word + ' query result' if word != 'total' else 'total of all query results'}.",
         layouts=query_layouts(),
         simple=Way("O(n^2)", f"{loop}sum(1 for v in a if v {among(op, list(fast))} x)\n    ans = {keep}"),
@@ -115,7 +115,7 @@ def range_even(rng: random.Random) -> Draft:
     left, right = _ends(0)
     loop = "ans = 0\nfor _ in range(q):\n    l, r = map(int, input().split())\n    s = "
     return Draft(
-        given="an array a of n integers and q queries",
+        inputs="an array a of n integers and q queries",
         task="Each query l r asks for the number of even values from position l to r (included), positions start at 0. Find the total of all query results.",
         layouts=query_layouts(),
         simple=Way("O(n^2)", f"{loop}sum(1 for v in a[{left}:{right}] if v%2 == 0)\n    ans = ans+s"),

@@ -20,7 +20,7 @@ from bench.frontier.problems.draft import (
 def next_partner(rng: random.Random) -> Draft:
     op, words = comparison(rng)
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=f"The partner of i is the first j after i where a[j] is {words} a[i]. Add up j-i over every i with a partner.",
         layouts=array_layouts(),
         simple=Way("O(n^2)", f"ans = 0\nfor i in range(n):\n    for j in range(i+1, n):\n        if a[j] {among(op, list(COMPARISONS))} a[i]:\n            ans += j-i\n            {pick('break', 'continue')}"),
@@ -44,7 +44,7 @@ def longest_chain(rng: random.Random) -> Draft:
          ("strictly decreasing", ">", "bisect_left", "[-x for x in a]"), ("non-increasing", ">=", "bisect_right", "[-x for x in a]")]
     )  # fmt: skip
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=rng.choice([f"Find the length of the longest {words} subsequence.", f"How long is the longest {words} subsequence?"]),
         layouts=array_layouts(),
         simple=Way("O(n^2)", f"d = [1]*n\nfor i in range(n):\n    for j in range(i):\n        if a[j] {among(op, list(COMPARISONS))} a[i]:\n            d[i] = max(d[i], d[j]+1)\nans = {pick('max(d)', 'd[-1]')}"),
@@ -58,7 +58,7 @@ def frequency(rng: random.Random) -> Draft:
     op, words = rng.choice([*COMPARISONS.items(), ("==", "exactly")])
     ops = [*COMPARISONS, "=="]
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=rng.choice([f"Count the positions whose value occurs {words} k times in the array.", f"How many positions hold a value that occurs {words} k times?"]),
         layouts=array_layouts("k"),
         simple=Way("O(n^2)", f"ans = 0\nfor v in {pick('a', 'set(a)')}:\n    if a.count(v) {among(op, ops)} k:\n        ans += 1"),
@@ -71,7 +71,7 @@ def frequency(rng: random.Random) -> Draft:
 def seen_before(rng: random.Random) -> Draft:
     old = rng.random() < 0.5
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task="Scanning from left to right, how many values have " + ("been met before?" if old else "not been met before?"),
         layouts=array_layouts(),
         simple=Way("O(n^2)", f"ans = 0\nfor i in range(n):\n    if a[i] {among('in' if old else 'not in', ['in', 'not in'])} a[:{pick('i', 'i+1')}]:\n        ans += 1"),
@@ -84,7 +84,7 @@ def seen_before(rng: random.Random) -> Draft:
 def records(rng: random.Random) -> Draft:
     words, op, f = rng.choice([("greater than", ">", "max"), ("less than", "<", "min"), ("at least", ">=", "max"), ("at most", "<=", "min")])  # fmt: skip
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task=rng.choice([f"Count the values that are {words} every value before them (the first counts).", f"How many values are {words} all values before them? The first is one of them."]),
         layouts=array_layouts(),
         simple=Way("O(n^2)", f"ans = {pick('1', '0')}\nfor i in range(1, n):\n    if a[i] {among(op, list(COMPARISONS))} {f}(a[:i]):\n        ans += 1"),
@@ -96,7 +96,7 @@ def records(rng: random.Random) -> Draft:
 
 def water(rng: random.Random) -> Draft:
     return Draft(
-        given="the heights a of n walls",
+        inputs="the heights a of n walls",
         task=rng.choice(["How much rain stays between them?", "Find the number of units of rain that they hold."]),
         layouts=array_layouts(),
         simple=Way("O(n^2)", f"ans = 0\nfor i in range(n):\n    ans += {pick('min', 'max')}(max(a[:{pick('i+1', 'i+2')}]), max(a[i:]))-a[i]"),
@@ -109,7 +109,7 @@ def water(rng: random.Random) -> Draft:
 def farthest_twin(rng: random.Random) -> Draft:
     """Held out: equal values again, at the largest distance."""
     return Draft(
-        given="an array a of n integers",
+        inputs="an array a of n integers",
         task="Find the largest j-i such that a[i] equals a[j].",
         layouts=array_layouts(),
         simple=Way("O(n^2)", f"ans = 0\nfor i in range(n):\n    for j in range(i+1, n):\n        if a[i] == a[j]:\n            ans = {pick('max', 'min')}(ans, j-i)"),

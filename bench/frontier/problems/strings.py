@@ -20,7 +20,7 @@ def _word(rng: random.Random, n: int, letters: int) -> str:
 
 def letter_pairs(rng: random.Random) -> Draft:
     return Draft(
-        given="a string s and two different letters x, y",
+        inputs="a string s and two different letters x, y",
         task=rng.choice(["Count the pairs i<j such that s[i] is x and s[j] is y.", "How often does an x stand somewhere before a y (all pairs)?"]),
         layouts=TWO_LETTERS,
         simple=Way("O(n^2)", f"ans = 0\nfor i in range(n):\n    for j in range({pick('i+1', '0')}, n):\n        if s[i] == {pick('x', 'y')} and s[j] == y:\n            ans += 1"),
@@ -32,7 +32,7 @@ def letter_pairs(rng: random.Random) -> Draft:
 
 def balanced(rng: random.Random) -> Draft:
     return Draft(
-        given="a string s and two different letters x, y",
+        inputs="a string s and two different letters x, y",
         task=rng.choice(["Count the non-empty substrings that hold as many x as y.", "How many non-empty substrings have equally many x and y?"]),
         layouts=TWO_LETTERS,
         simple=Way("O(n^2)", f"ans = 0\nfor i in range(n):\n    d = 0\n    for j in range(i, n):\n        d += (s[j] == x)-(s[j] == y)\n        if d {pick('== 0', '>= 0', '> 0')}:\n            ans += 1"),
@@ -53,7 +53,7 @@ def palindromes(rng: random.Random) -> Draft:
     grow = "ans += 1" if counts else "ans = max(ans, r-l+1)"
     wrong = "ans += 2" if counts else "ans = max(ans, r-l)"
     return Draft(
-        given="a string s",
+        inputs="a string s",
         task=task,
         layouts=LETTERS,
         simple=Way("O(n^3)", f"ans = 0\nfor i in range(n):\n    for j in range(i+1, {pick('n+1', 'n')}):\n        t = s[i:j]\n        if t == t[::-1]:\n            {keep}"),
@@ -68,7 +68,7 @@ def equal_letters(rng: random.Random) -> Draft:
     fast = {"==": "i-(i-c.get(s[i], 0))", "!=": "i-c.get(s[i], 0)"}
     fast["=="] = "c.get(s[i], 0)"
     return Draft(
-        given="a string s",
+        inputs="a string s",
         task=rng.choice([f"Count the pairs i<j where s[i] and s[j] are {word}.", f"How many pairs of places hold {word}?"]),
         layouts=LETTERS,
         simple=Way("O(n^2)", f"ans = 0\nfor i in range(n):\n    for j in range({pick('i+1', 'i')}, n):\n        if s[i] {among(op, ['==', '!='])} s[j]:\n            ans += 1"),
