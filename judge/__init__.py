@@ -1,4 +1,4 @@
-"""Runs what a model wrote and believes nothing it says: sandboxed judging of programs.
+"""Judges programs that a model wrote, in a sandbox, and trusts nothing that they report.
 
 ::
 

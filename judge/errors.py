@@ -35,7 +35,7 @@ class LanguageUnavailable(JudgeError):
 
 
 class TrialFailed(JudgeError):
-    """The trial of a language's tools came to nothing, for want of time, memory or a sandbox; it is repeated."""
+    """The trial of a language's tools had no result, for want of time, memory or a sandbox; it is repeated."""
 
 
 class QueueFull(JudgeError):
@@ -43,8 +43,8 @@ class QueueFull(JudgeError):
 
 
 class RunRefused(JudgeError):
-    """The kernel gave a sandbox no process for a run: ours to repeat, never the candidate's fault."""
+    """The kernel gave a sandbox no process for a run: the run is repeated, and never the candidate's fault."""
 
 
 class WorkerDied(JudgeError):
-    """A sandbox ended in the middle of a run: ours to repeat, never the candidate's fault."""
+    """A sandbox ended in the middle of a run: the run is repeated, and it is never the candidate's fault."""

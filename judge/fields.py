@@ -14,8 +14,8 @@ LONGEST_NAME = 200
 class Fields:
     """Typed access to one JSON object; every refusal names the field.
 
-    notes: whether it may carry fields of its owner's beside ours (a source, a reference solution). Those are
-    not ours to refuse, unless they look like one of ours misspelled.
+    notes: whether it may have further fields (a source, a reference solution). One that looks like a known field
+    misspelled is refused even so.
     """
 
     def __init__(self, value: object, where: str, known: str, *, notes: bool = False) -> None:

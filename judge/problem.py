@@ -133,7 +133,7 @@ def languages_of(tests: Tests) -> tuple[str, ...]:
 
 
 def check_language(language: str, tests: Tests) -> None:
-    """Raises ProblemError for a language that nobody knows, or one whose programs such tests cannot run."""
+    """Raises ProblemError for an unknown language, or one whose programs such tests cannot run."""
     if language not in LANGUAGES:
         raise ProblemError(f"language must be one of {', '.join(LANGUAGES)}, got {short(language)}")
     if isinstance(tests, RepoTests):

@@ -1,4 +1,4 @@
-"""What became of a candidate."""
+"""Verdicts on candidates."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""From how a run ended to what that says about the candidate."""
+"""Maps how a run ended to the candidate's failure, or to the judge's."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What tests cannot say: the examples in a prompt, and what candidates do on inputs whose answers nobody knows.
+"""Evidence beside the tests: examples in a prompt, and candidates' outputs on inputs whose answers are unknown.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What a statement says about its right answers: several, in any order, within a tolerance, or in a dialogue.
+"""Reads from a statement which answers are right: several, in any order, within a tolerance, or in a dialogue.
 
 Where the text leaves it open, the answer is what makes a test less sure: a wrong test does more harm than none.
 """
@@ -123,7 +123,7 @@ class AnswerRules:
 
 
 def answer_rules(prompt: str) -> AnswerRules:
-    """What the statement says of its answers."""
+    """The rules for answers that a statement gives."""
     # One space between words: statements break lines anywhere.
     sentences = [" ".join(each.split()) for each in _SENTENCE.split(prompt)]
     tolerance = _tolerance(prompt)

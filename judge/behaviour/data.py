@@ -1,4 +1,4 @@
-"""Whether lines of a statement are data, or speak about them."""
+"""Classifies lines of a statement: data, or text about data."""
 
 import re
 

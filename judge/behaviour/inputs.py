@@ -1,7 +1,7 @@
-"""Inputs without known answers, made from given ones, on which candidates that differ may show it.
+"""Inputs without known answers, mutated from the tests' own, on which candidates may differ.
 
 Mutation follows the types of values, as EvalPlus does, and the shape of a text: numbers that count what follows
-stay right, signs and widths stay as they are, so that most of what comes out is still a valid input.
+stay right, signs and widths stay as they are, so that most of the results are still valid inputs.
 """
 
 import json

@@ -40,7 +40,7 @@ OUT_OF_MEMORY = re.compile(
 # As Go's runtime says it, which needs a few.
 NO_THREAD = re.compile(rb"runtime: (?:failed to create new OS thread|pthread_create failed)")
 KEPT_BYTES = 128 << 20
-# By what a block's label ends in; the older ones are what the oldest of ours accepts.
+# By the end of a block's label; older standards than gnu++17 are accepted by it.
 OLDER, NOW = ("c++98", "c++03", "c++0x", "c++11", "c++1y", "c++14", "c++1z", "c++17"), ("c++2a", "c++20")
 STANDARD_OF = dict.fromkeys(OLDER, "gnu++17") | dict.fromkeys(NOW, "gnu++20")
 STANDARD_OF |= dict.fromkeys(("c++2b", "c++23"), NEWEST)
@@ -227,7 +227,7 @@ class Compilation:
         return self._left < LEAST_CPU_S
 
     async def ready(self) -> None:
-        """What its tools read is there, at nobody's cost. Raises JudgeFault."""
+        """Makes the files that its tools read, where they are missing; not counted as the program's CPU time. Raises JudgeFault."""
         if self._toolchain.prepare is not None:
             try:
                 await asyncio.to_thread(self._toolchain.prepare)
@@ -235,7 +235,7 @@ class Compilation:
                 raise JudgeFault(str(error)) from None
 
     async def once(self, *stages: str) -> bytes:
-        """What these stages make of nothing, for all programs alike, at nobody's cost. Raises JudgeFault."""
+        """The output of stages without input, made once for all programs and not counted as a program's CPU time. Raises JudgeFault."""
         key = (self.language, *stages)
         if key not in self._parts:
             own = Compilation(self._runner, self.language, COMPILER, self._parts)

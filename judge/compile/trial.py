@@ -1,4 +1,4 @@
-"""Whether this machine can judge a compiled language: a program that must work, and one that must not get far."""
+"""Whether this machine can judge a compiled language: a program that must run, and one whose every breach must be refused."""
 
 import asyncio
 import platform

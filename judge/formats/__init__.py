@@ -1,4 +1,4 @@
-"""Problems that others already have, as problems of ours: one converter per format, all pure."""
+"""Converters from other problem formats: one module per format, all pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`alpharay import`: problems that others already have, as a problem file."""
+"""`alpharay import`: converts problems of other formats to a problem file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Typed access to a row of somebody else's file."""
+"""Typed access to a row of another format's file."""
 
 from __future__ import annotations
 

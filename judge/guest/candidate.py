@@ -96,7 +96,7 @@ def compiled(program: bytes) -> list[CodeType] | None:
 
 
 def _preamble(text: bytes) -> list[CodeType]:
-    """Nothing for one that is no program by itself: an answer then has to go on with it, or to stand alone."""
+    """Nothing for one that is no program by itself: an answer then has to continue it, or to stand alone."""
     try:
         return [compile(text, PREAMBLE_NAME, "exec", dont_inherit=True)]
     except SyntaxError:
@@ -333,13 +333,13 @@ def _line_writer() -> Any:
 
 
 def hide_ours() -> None:
-    """Takes what is loaded of ours out of a candidate's sight. Nothing of ours can be loaded afterwards."""
+    """Removes alpharay's modules from a candidate's sight. None can be imported afterwards."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "alpharay"]:
         del sys.modules[name]
 
 
 def settle_in() -> None:
-    """The folder of a script is the first to be searched. Not before: of ours, nothing is to be looked for there."""
+    """The folder of a script is the first to be searched. Not before: no module of alpharay may be looked up there."""
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - pathlib would have to be loaded into the server
 
 

@@ -1,4 +1,4 @@
-"""Names that a function may count on without importing them, as on the sites and in the harnesses that ask for functions.
+"""Names that a function may use without importing them, as on the sites and in the harnesses that test functions.
 
 LeetCode's starting code says `List[int]` and `Optional[TreeNode]` and imports nothing; LiveCodeBench's harness puts the
 imports below before an answer.

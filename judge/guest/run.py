@@ -210,7 +210,7 @@ class Run:
             exists = self._scratch.collect(name, answers, order["output"])
             size = os.fstat(answers).st_size - before if exists or not workspace else MISSING
             os.write(answers, size.to_bytes(SIZE_BYTES, "big"))
-        if not workspace:  # which goes on in its folder, and ends with this server
+        if not workspace:  # whose folder stays, and ends with this server
             self._scratch.clean()
 
     def _fork(self) -> list[Child]:

@@ -66,7 +66,7 @@ def workspace_policy(read: list[str], write: list[str], folder: str, *, own: boo
 
 
 def unwatched(policy: SandboxPolicy) -> SandboxPolicy:
-    """For test programs and interactors, whose memory nobody watches."""
+    """For test programs and interactors, whose memory is not watched."""
     return replace(policy, base=policy.base - RESERVED)
 
 

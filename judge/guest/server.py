@@ -80,7 +80,7 @@ def main() -> None:
 def _serve(scratch: str, uid: str = "") -> None:
     control = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, CHILDS))
     settings = json.loads(control.recv(SETTINGS_BYTES))
-    # Everything of ours lies above: what a child gets is put on these numbers.
+    # The server's own descriptors lie above: a child's are put on these numbers.
     nothing = os.open("/dev/null", os.O_RDWR)
     for descriptor in range(CHILDS):
         os.dup2(nothing, descriptor)

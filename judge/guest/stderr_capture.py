@@ -34,7 +34,7 @@ class StderrCapture:
             self._last, self._more = self._last[-KEPT:], True
 
     def close(self) -> None:
-        """To be called when nobody writes any more."""
+        """To be called when the last writer has ended."""
         self.drain()
         os.close(self.send)
         os.close(self.receive)

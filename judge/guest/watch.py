@@ -49,7 +49,7 @@ class Watch:
         self.candidate_first = False
         self.of_candidate: list[int] = []
         self.of_interactor: list[int] = []
-        self._interactor_gone = False  # content, so that the candidate may go on
+        self._interactor_gone = False  # it accepted, so that the candidate may finish
 
     def close(self) -> None:
         close_all(self.of_candidate)
@@ -150,7 +150,7 @@ class Watch:
         if len(children) == 1:
             return "wall"
         if self._order["mode"] == "interactive":
-            # One that waits for nobody any more has itself to blame.
+            # An interactor whose candidate has ended waits for nothing: it hangs by itself.
             return "tests" if children[0].exit_code() is not None else "wall"
         tests = children[1]
         with contextlib.suppress(ProcessLookupError):

@@ -12,7 +12,7 @@ from alpharay.judge.workspace.repo import PATCH, RepoTests, patch_in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One candidate to judge. every_case: go on after a failed case, to count all that pass.
+    """One candidate to judge. every_case: continue after a failed case, to count all that pass.
 
     observe: outputs are reported instead of compared; a program that ran out of time is not run any further.
     capture: the verdict carries all that the last run printed.

@@ -167,7 +167,7 @@ def _inputs(tests: StdioTests, start: int, ahead: int) -> list[bytes]:
 async def _case(
     runner: Runner, job: Job, checking: Checking, index: int, order: Order, ended: Ended, tally: Tally
 ) -> bool:
-    """Adds one run to the tally. order: what would run it again. Returns whether to go on."""
+    """Adds one run to the tally. order: what would run it again. Returns whether to continue."""
     ended = await again_near_the_limit(runner, order, ended, ended.cpu_s)
     tally.ran(ended, ended.cpu_s)
     failure = failure_of(ended, ended.cpu_s, order.limits)

@@ -1,4 +1,4 @@
-"""How long the runs of one candidate may go on: asleep in all no longer than one that hangs, and in vain a few times."""
+"""Bounds the runs of one candidate: time asleep in all as for one that hangs, and a few failed runs."""
 
 from alpharay.judge.limits import Limits
 from alpharay.judge.sandbox.order import Ended

@@ -1,4 +1,4 @@
-"""Tests of kind `repo`: their commands one after another in one folder, which goes when the candidate is judged."""
+"""Tests of kind `repo`: their commands one after another in one folder, which is removed when the candidate is judged."""
 
 import shlex
 from collections.abc import AsyncIterator

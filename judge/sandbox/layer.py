@@ -45,7 +45,7 @@ MORE_MODULES = ("cmath", "dataclasses", "datetime", "decimal", "fractions", "que
 # What a program may start at once. Where it shares our user, the limit counts all that the user has, and others of its
 # processes must have room to grow.
 THREADS, SHARED_THREADS = 64, 4000
-# An ordinary user number that no system hands out.
+# An ordinary user id that no system assigns.
 FIRST_UID, UIDS = 0x60000000, 1 << 24
 
 
@@ -167,7 +167,7 @@ def _own_threads() -> int:
             fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
             total += int(fields["Threads"]) if int(fields["Uid"].split()[0]) == os.getuid() else 0
         except (OSError, KeyError, ValueError):
-            continue  # it has ended, or is none of ours
+            continue  # it has ended, or may not be read
     return total
 
 

@@ -1,4 +1,4 @@
-"""The files of one order: what its runs are given, and what they leave."""
+"""The memory files of one order: inputs of its runs, and their outputs."""
 
 import os
 import struct
@@ -73,7 +73,7 @@ class RunFiles:
         del self.descriptors[1:]
 
     def ended(self, reports: list[dict[str, Any]]) -> Ended:
-        """What became of the runs that were made, by the fork server's report on each."""
+        """How the runs ended, from the fork server's report on each."""
         order = self._order
         first, *rest = (
             self._ended(report, *streams) for report, streams in zip(reports, self._streams, strict=False)

@@ -1,4 +1,4 @@
-"""One fork server and the runs it is given, one at a time."""
+"""The host's end of one fork server, which runs one order at a time."""
 
 import asyncio
 import contextlib
@@ -70,7 +70,7 @@ class Worker:
         return self._socket is not None
 
     async def start(self) -> None:
-        """Raises SandboxUnavailable with what the layer said when it could not start."""
+        """Raises SandboxUnavailable with the layer's error when it could not start."""
         own_end, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own_end.setblocking(False)
         stderr = memory_file.empty("stderr")
@@ -183,7 +183,7 @@ class Worker:
     def drop(self) -> None:
         """Ends what is kept for a further run, compiled or half so. To be called between candidates.
 
-        A sandbox whose candidate had a folder to write in ends: what that left belongs to another user, and is nobody's.
+        A sandbox whose candidate had a folder to write in ends: its files belong to another user, and no later run may see them.
         """
         if self._in_workspace:
             self.close()

@@ -1,4 +1,4 @@
-"""Who pays for the CPU time of the tests' process: the tests' author, or the candidate whose answers it reads."""
+"""Charges the CPU time of the tests' process: to the tests' author, or to the candidate whose answers it reads."""
 
 import signal
 import time

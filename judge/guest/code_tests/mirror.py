@@ -1,4 +1,4 @@
-"""What stands for objects and classes of the other process, by their numbers, on its way out and in.
+"""Stand-ins for objects and classes of the other process, encoded and decoded by their numbers.
 
 A class of the other side becomes a class here, of the same name and with the same bases as far as the library has them, so
 that `isinstance`, `except` and `len` do what they do there; its methods ask the other side (`stand_in`). What is a number, a

@@ -1,4 +1,4 @@
-"""Values of the library's own classes without the class of a program's that they may be of."""
+"""Converts values of a program's classes to plain values of the library's classes that they derive from, and back."""
 
 from typing import Any
 

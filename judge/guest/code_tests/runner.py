@@ -1,4 +1,4 @@
-"""Runs what a test program only defines: `unittest` classes, else functions and classes named as pytest finds them."""
+"""Runs tests that a test program only defines: `unittest` classes, else functions and classes named as pytest finds them."""
 
 import inspect
 import sys

@@ -1,4 +1,4 @@
-"""What travels by value between the tests' process and the candidate's, and which names both know.
+"""Values that are copied between the tests' process and the candidate's, and names that both know.
 
 Everything here builds a value of the standard library from plain data. No class or function is looked up that is not
 listed, so that what a candidate sends can make data in the tests' process and run nothing of its own there.

@@ -2,7 +2,7 @@
 
 The `go` command would start these two, and keep what it makes in a cache that the next build trusts. Candidates' sources never
 meet it. It is called once for a Go of this machine, outside the sandbox and on Go's own sources alone, to compile the standard
-library, which has come without compiled packages since Go 1.20. These lie in a folder of ours, which sandboxes can only read.
+library, which has come without compiled packages since Go 1.20. These lie in alpharay's cache folder, which sandboxes can only read.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ NEEDED = "Go needs go"
 HOW_TO_GET_IT = "install it with: apt-get install golang-go (Go 1.18 or newer)"
 TARGET = "linux_amd64"
 SOURCE, OBJECT, PROGRAM = "program.go", "program.o", "program"
-# Before a program, so that traces and diagnostics name no folder of ours.
+# Before a program, so that traces and diagnostics name no folder of the judge's.
 NAMED = "/program.go"
 HEAD = f"//line {NAMED}:1:1\n".encode()
 COMPILE_CONFIGURATION, LINK_CONFIGURATION = "compile.cfg", "link.cfg"

@@ -1,4 +1,4 @@
-"""The JDK: its compiler, called by a small program of ours that makes a jar file, and its virtual machine."""
+"""The JDK: its compiler, called by a small program of the judge's that makes a jar file, and its virtual machine."""
 
 import re
 import shutil

@@ -48,10 +48,10 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """How one function of a program is called: by a program of ours in the same runtime, laid beside it.
+    """How one function of a program is called: by a program of the judge's in the same runtime, laid beside it.
 
-    file, text: ours; its arguments are the program's path, the function's name and the number of the first case.
-    ending: follows the program's text, so that ours sees names that the program does not export.
+    file, text: that program; its arguments are the program's path, the function's name and the number of the first case.
+    ending: follows the program's text, so that it sees names that the program does not export.
     """
 
     file: str
