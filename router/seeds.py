@@ -11,6 +11,8 @@ do not get neighbouring ranges.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _MEMBER_BITS = 8
 _SAMPLE_BITS = 12
 MAX_MEMBERS = 1 << _MEMBER_BITS
@@ -31,11 +33,19 @@ def draw_seed(request_seed: int, member: int, sample: int) -> int:
 
     member, sample: indices counted from 0, below MAX_MEMBERS and MAX_SAMPLES_PER_MEMBER.
     """
-    if not (0 <= member < MAX_MEMBERS and 0 <= sample < MAX_SAMPLES_PER_MEMBER):
-        raise ValueError(
-            f"no seed is kept for member {member}, sample {sample}: "
-            f"a request has at most {MAX_MEMBERS} members and {MAX_SAMPLES_PER_MEMBER} samples of each"
-        )
+    return draw_seeds(request_seed, [(member, sample)])[0]
+
+
+def draw_seeds(request_seed: int, samples: Iterable[tuple[int, int]]) -> list[int]:
+    """The seeds of several samples of one request. samples: (member, sample) each, as `draw_seed` has them."""
     own_bits = _MEMBER_BITS + _SAMPLE_BITS
-    request_part = mix(request_seed) >> (own_bits + 1)
-    return request_part << own_bits | member << _SAMPLE_BITS | sample
+    request_part = mix(request_seed) >> (own_bits + 1) << own_bits
+    seeds = []
+    for member, sample in samples:
+        if not (0 <= member < MAX_MEMBERS and 0 <= sample < MAX_SAMPLES_PER_MEMBER):
+            raise ValueError(
+                f"no seed is kept for member {member}, sample {sample}: "
+                f"a request has at most {MAX_MEMBERS} members and {MAX_SAMPLES_PER_MEMBER} samples of each"
+            )
+        seeds.append(request_part | member << _SAMPLE_BITS | sample)
+    return seeds

@@ -13,7 +13,7 @@ from alpharay.router.draw import Candidate, Draw, Evidence, Member
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.learn.turns import repairable, to_repair
 from alpharay.router.policies.base import Policy, PolicyState
-from alpharay.router.seeds import draw_seed, mix
+from alpharay.router.seeds import draw_seeds, mix
 from alpharay.router.selection import ranked
 
 
@@ -113,22 +113,34 @@ Event = Candidate | Lost | Down | Revived | Expired
 """What happens to a session. A `Candidate` is a finished draw."""
 
 
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """Evidence of candidates that became known after the last draw, by the index of their draws."""
+
+    evidence: Mapping[int, Evidence]
+
+
 class Session:
     """Decides the draws of one request. No I/O and no clock: its driver has both (`alpharay/driver.py`).
 
     The driver calls `step` with the events since the last call and starts the draws that it returns, until it returns
     a `Stop`.
 
-    drawn: per member name, the samples started and not lost.
-    candidates: the committed candidates, in commit order.
+    drawn: per member name, the samples started and not lost. draws: every draw that was handed out.
+    candidates: the committed candidates, in commit order. passes: how many of them are accepted.
+    history: the events of each step before the stop, and what was learnt after it: enough to replay the session.
     """
 
     def __init__(self, sampling: SamplingRequest, policy: Policy) -> None:
         self.sampling = sampling
         self.stopped: Stop | None = None
         self.drawn: Counter[str] = Counter()
+        self.draws: list[Draw] = []
         self.candidates: list[Candidate] = []
+        self.passes = 0
+        self.history: list[tuple[Event, ...] | Learnt] = []
         self._policy = policy
+        self._budget = sampling.effective_budget
         self._counted: Counter[str] = (
             Counter()
         )  # draws handed out, and those decided on but not handed out yet
@@ -151,6 +163,9 @@ class Session:
         No draws are returned while a wave is under way. If nothing is under way either, every usable member is down:
         wait, then report `Revived`. Events after the stop change nothing.
         """
+        events = tuple(events)
+        if not self.stopped:
+            self.history.append(events)
         for event in events:
             match event:
                 case Candidate():
@@ -169,6 +184,7 @@ class Session:
     def _next_wave(self) -> tuple[Draw, ...]:
         self._decide()
         draws, self._decided = tuple(self._decided), []
+        self.draws += draws
         self.drawn.update(draw.member for draw in draws)
         return draws
 
@@ -193,16 +209,13 @@ class Session:
             self._take(sorted(self._early))
             self._stop(Stop.DEADLINE)
 
-    @property
-    def passes(self) -> int:
-        return sum(candidate.accepted for candidate in self.candidates)
-
     def select(self) -> list[Candidate]:
         """Every candidate that counts, best first."""
         return ranked(self.candidates, self.sampling.selector)
 
     def learn(self, evidence: Mapping[int, Evidence]) -> None:
         """What came to be known of candidates after the last draw, by the index of their draws, in place of what was known."""
+        self.history.append(Learnt(dict(evidence)))
         self.candidates = [
             replace(candidate, evidence=evidence.get(candidate.draw.index, candidate.evidence))
             for candidate in self.candidates
@@ -236,7 +249,7 @@ class Session:
         else:
             chosen = to_repair(failed, samples, self.sampling.router_state.turns, dice)
         self._repairing |= {candidate.draw.index for candidate in chosen}
-        return [self._draw(candidate.draw.member, parent=candidate.draw) for candidate in chosen]
+        return self._new_draws([(candidate.draw.member, candidate.draw) for candidate in chosen])
 
     def _draw_anew(self, samples: int, waiting: int) -> list[Draw]:
         members = [member for member in self._fresh_members() if member.name not in self._down]
@@ -253,7 +266,7 @@ class Session:
             names = [self.sampling.prefer, *names[1:]]
         if self.sampling.greedy:
             names = list(dict.fromkeys(names))
-        return [self._draw(name) for name in names]
+        return self._new_draws([(name, None) for name in names])
 
     def _policy_state(self, members: Sequence[Member]) -> PolicyState:
         return PolicyState(
@@ -261,7 +274,7 @@ class Session:
             everyone=self.sampling.members,
             drawn=self._counted,
             candidates=self.candidates,
-            budget=self.sampling.effective_budget,
+            budget=self._budget,
             router_state=self.sampling.router_state,
             features=self.sampling.features,
             rotation=self.sampling.rotation,
@@ -291,7 +304,7 @@ class Session:
 
     def _left(self) -> int:
         """Samples that may still be drawn: limited by the budget and by what there is to draw."""
-        left = self.sampling.effective_budget - self._counted.total()
+        left = self._budget - self._counted.total()
         fresh = self._fresh_members()
         if self.sampling.greedy:
             return min(left, len(fresh) + len(self._repairable()))
@@ -313,28 +326,38 @@ class Session:
         size = max(math.ceil(spent * self._policy.growth), first, wanted)
         if turns and not spent:
             # Leave part of the budget to repair the first failures.
-            size = min(size, math.ceil(self.sampling.effective_budget / 2))
+            size = min(size, math.ceil(self._budget / 2))
         return min(budget, spent + size)
 
-    def _draw(self, name: str, parent: Draw | None = None) -> Draw:
+    def _new_draws(self, wanted: Sequence[tuple[str, Draw | None]]) -> list[Draw]:
+        """wanted: a member's name each, with the draw that the new one repairs, if any."""
+        samples = [self._next_sample_of(name, parent) for name, parent in wanted]
+        numbers = [self._numbers[name] for name, _ in wanted]
+        seeds = draw_seeds(self.sampling.seed, zip(numbers, samples, strict=True))
+        draws = [
+            Draw(
+                index=index,
+                member=name,
+                sample=sample,
+                seed=seed,
+                turn=parent.turn + 1 if parent else 1,
+                repairs=parent.index if parent else None,
+            )
+            for index, ((name, parent), sample, seed) in enumerate(
+                zip(wanted, samples, seeds, strict=True), self._next_index
+            )
+        ]
+        self._next_index += len(draws)
+        self._pending.update(draw.index for draw in draws)
+        self._counted.update(draw.member for draw in draws)
+        return draws
+
+    def _next_sample_of(self, name: str, parent: Draw | None) -> int:
         if self._lost_samples[name] and parent is None:
             # Draw a lost sample index again, so that a seeded request gets the same candidates.
-            sample = self._lost_samples[name].pop(0)
-        else:
-            sample = self._next_sample[name]
-            self._next_sample[name] += 1
-        draw = Draw(
-            index=self._next_index,
-            member=name,
-            sample=sample,
-            seed=draw_seed(self.sampling.seed, self._numbers[name], sample),
-            turn=parent.turn + 1 if parent else 1,
-            repairs=parent.index if parent else None,
-        )
-        self._next_index += 1
-        self._pending.add(draw.index)
-        self._counted[name] += 1
-        return draw
+            return self._lost_samples[name].pop(0)
+        self._next_sample[name] += 1
+        return self._next_sample[name] - 1
 
     def _undo(self, draw: Draw) -> None:
         self._pending.discard(draw.index)
@@ -356,6 +379,7 @@ class Session:
             if self.stopped:
                 continue
             self.candidates.append(candidate)
+            self.passes += candidate.accepted
             wanted = self.sampling.stop_after_passes
             if wanted is not None and self.passes >= wanted:
                 self._stop(Stop.PASSES)

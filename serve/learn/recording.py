@@ -1,4 +1,4 @@
-"""A session that records its events, so that its decisions can be replayed.
+"""A session's history written down, so that its decisions can be replayed.
 
 A trace is plain JSON: what the request asked, and every call of its driver in order. What was known of the
 members is not in it but in the log: `folded` says how many rows it was learnt from.
@@ -7,7 +7,7 @@ members is not in it but in the log: `folded` says how many rows it was learnt f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -32,6 +32,7 @@ from alpharay.router import (
 )
 from alpharay.router.draw import Evidence
 from alpharay.router.schedule import Recommendation
+from alpharay.router.session import Learnt
 from alpharay.serve.dialects import DIALECTS
 
 _VERSION = 1
@@ -45,26 +46,11 @@ Json = dict[str, Any]
 
 
 class RecordedSession(Session):
-    """A `Session` by the name of its policy, with the trace of its events."""
+    """A `Session` by the name of its policy, which can be written down."""
 
     def __init__(self, sampling: SamplingRequest, policy: str) -> None:
         super().__init__(sampling, POLICIES[policy]())
         self.policy = policy
-        self.draws: list[Draw] = []
-        self._steps: list[list[Any]] = []
-
-    def step(self, events: Iterable[Event] = ()) -> tuple[Draw, ...] | Stop:
-        events = list(events)
-        if not self.stopped:  # later ones change nothing
-            self._steps += [*map(_recorded, events), ["wave"]]
-        draws = super().step(events)
-        if not isinstance(draws, Stop):
-            self.draws += draws
-        return draws
-
-    def learn(self, evidence: Mapping[int, Evidence]) -> None:
-        self._steps.append(["learnt", [[index, asdict(each)] for index, each in evidence.items()]])
-        super().learn(evidence)
 
     def trace(self, checkpoints: Mapping[str, str]) -> Json:
         """checkpoints: per served member's name, what weights it has."""
@@ -79,7 +65,7 @@ class RecordedSession(Session):
             },
             "checkpoints": dict(checkpoints),
             "draws": [asdict(draw) for draw in self.draws],
-            "steps": self._steps,
+            "steps": [entry for step in self.history for entry in _recorded_step(step)],
         }
 
     def experiences(self, request: str, levels: Sequence[int | None] = ()) -> list[LoggedOutcome]:
@@ -203,6 +189,12 @@ def drawn(trace: Mapping[str, Any], index: int) -> Json:
         "completion_tokens": own.get("completion_tokens", 0),
         "repaired": mended["verdict"] if mended else None,
     }
+
+
+def _recorded_step(step: tuple[Event, ...] | Learnt) -> list[list[Any]]:
+    if isinstance(step, Learnt):
+        return [["learnt", [[index, asdict(evidence)] for index, evidence in step.evidence.items()]]]
+    return [*map(_recorded, step), ["wave"]]
 
 
 def _recorded(event: Event) -> list[Any]:
