@@ -34,7 +34,12 @@ _FAILED = frozenset({"lost", "refused"})
 
 
 class RequestTrace:
-    """The trace of one request. This one is off: it records nothing and passes nothing on."""
+    """The trace of one request. This one is off: it records nothing and passes nothing on.
+
+    live: whether anything is recorded, so that what is done for every sample can be left out.
+    """
+
+    live = False
 
     def watch(self, draw: Draw, state: str, verdict: VerdictKind | None = None) -> None:
         """A step of a sample, as `Watch` has them, or `finished`: it is not judged."""
@@ -85,6 +90,8 @@ def is_on(environment: Mapping[str, str]) -> bool:
 
 class LiveTrace(RequestTrace):
     """Spans of one request. Those still open at its end end with it."""
+
+    live = True
 
     def __init__(
         self, tracer: Tracer, endpoint: str, headers: Mapping[str, str], *, waits: bool = True

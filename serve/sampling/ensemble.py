@@ -17,8 +17,10 @@ from alpharay.driver import Sampler, drive
 from alpharay.judge.errors import JudgeError
 from alpharay.judge.problem import Tests
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.router import Candidate, Draw, Evidence, Need, Stop
+from alpharay.router import Candidate, Draw, Need, Stop
+from alpharay.router.draw import NO_EVIDENCE
 from alpharay.serve.dialects.api_request import ApiRequest, Json, engine_headers, prompt_text
+from alpharay.serve.dialects.dialect import Spent
 from alpharay.serve.dialects.refusals import engine_fault, refused
 from alpharay.serve.dialects.structures import unusable
 from alpharay.serve.errors import RequestError, malformed, no_capacity
@@ -166,7 +168,10 @@ class _Candidates(Sampler):
         self.parsed = parsed
         self.outcome = outcome
         self._session = outcome.session
-        self._watches = [*watches, parsed.trace.watch]
+        self._trace = parsed.trace if parsed.trace.live else None
+        self._watches = [*watches, self._trace.watch] if self._trace else list(watches)
+        # Whose turn it takes in the judge's queue: all batches together have one.
+        self._group = "batches" if parsed.background else parsed.request_id
         self._engines = engines
         self._judging = judging
         self._counts = counts
@@ -242,7 +247,7 @@ class _Candidates(Sampler):
         self._tell(draw, "drawn")
         state = "aborted"
         try:
-            response: Json = await self._response(draw, request)
+            response, _ = await self._response(draw, request)
             state = "finished"
         except (SampleLost, RequestError):
             state = "lost"
@@ -250,7 +255,8 @@ class _Candidates(Sampler):
         finally:
             self._counts.samples.labels(draw.member, state).inc()
             self._tell(draw, "sampled" if state == "finished" else state)
-            self.parsed.trace.watch(draw, state)
+            if self._trace:
+                self._trace.watch(draw, state)
             if state == "lost":
                 self.outcome.input_samples[draw.member] -= 1
         return response
@@ -260,18 +266,18 @@ class _Candidates(Sampler):
             watch(draw, state, verdict)
 
     async def _candidate(self, draw: Draw) -> Candidate:
-        candidate = await self._sample(draw)
+        candidate, text = await self._sample(draw)
         self._tell(draw, "sampled")
         if self.parsed.tests is None:
-            self.parsed.trace.watch(draw, "finished")
+            if self._trace:
+                self._trace.watch(draw, "finished")
             return candidate
         self._sampled[draw.index] = candidate
         if self.parsed.probes is None:
-            judged = await self._judged(candidate)
+            judged = await self._judged(candidate, text)
         else:
-            text = self.parsed.dialect.text(candidate.payload, self.parsed.request)
             judged, behaviour = await asyncio.gather(
-                self._judged(candidate), self._behaviour(self.parsed.probes, text)
+                self._judged(candidate, text), self._behaviour(self.parsed.probes, text)
             )
             judged = replace(judged, evidence=replace(judged.evidence, behaviour=behaviour))
         self._sampled[draw.index] = judged
@@ -282,7 +288,7 @@ class _Candidates(Sampler):
         parsed = self.parsed
         limits = evidence.probe_limits(parsed.limits)
         try:
-            seen = await self._judging.observe(inputs, text, limits, parsed.language, parsed.judge_group)
+            seen = await self._judging.observe(inputs, text, limits, parsed.language, self._group)
         except JudgeUnavailable as error:
             log.warning("%s: the judge is unreachable: %s", parsed.request_id, error)
             self.outcome.judge = "unavailable"
@@ -290,54 +296,62 @@ class _Candidates(Sampler):
         self.outcome.judge_cpu_s += seen.total_cpu_s
         return seen.outputs
 
-    async def _sample(self, draw: Draw) -> Candidate:
-        started = time.monotonic()
-        dialect, request = self.parsed.dialect, self._conversation(draw)
+    async def _sample(self, draw: Draw) -> tuple[Candidate, str]:
+        """The draw, not judged yet, and its text; "" where neither judge nor selector reads it."""
+        started, parsed = time.monotonic(), self.parsed
+        request = self._conversation(draw)
         try:
-            response = await self._response(draw, request)
+            response, (prompt, completion) = await self._response(draw, request)
         except RequestError as error:
             if draw.turn == 1 or error.status >= 500:
                 raise
             # The attempt and what it is told are more than the model takes: it is drawn again as it was.
-            request = self.parsed.request
-            response = await self._response(draw, request)
-        prompt, completion = dialect.usage(response)
-        if self.parsed.python:
-            path = await python_tool.follow(request, response, partial(self._response, draw), self._run)
+            request = parsed.request
+            response, (prompt, completion) = await self._response(draw, request)
+        if parsed.python:
+            path = await python_tool.follow(request, response, partial(self._round, draw), self._run)
             response, prompt, completion = path.response, path.prompt_tokens, path.completion_tokens
             self.outcome.ran[draw.index] = path.runs
+        is_read = parsed.tests is not None or Need.ANSWER in parsed.needs
+        text = parsed.dialect.text(response, parsed.request) if is_read else ""
         self.outcome.sample_s += time.monotonic() - started
         self._sampling.discard(draw.index)
         self._counts.samples.labels(draw.member, "finished").inc()
-        self.parsed.trace.set_sample_attributes(
-            draw, {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
-        )
-        gathered = Evidence()
-        if needs := self.parsed.needs:
-            answer = dialect.text(response, self.parsed.request) if Need.ANSWER in needs else ""
-            gathered = evidence.of_response(response, answer, needs, ours=self.parsed.hide_logprobs)
-        return Candidate(
+        if self._trace:
+            self._trace.set_sample_attributes(
+                draw, {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
+            )
+        gathered = NO_EVIDENCE
+        if needs := parsed.needs:
+            gathered = evidence.of_response(response, text, needs, ours=parsed.hide_logprobs)
+        candidate = Candidate(
             draw=draw, prompt_tokens=prompt, completion_tokens=completion, payload=response, evidence=gathered
         )
+        return candidate, text
 
-    async def _response(self, draw: Draw, request: ApiRequest, round_: int = 0) -> Any:
+    async def _round(self, draw: Draw, request: ApiRequest, number: int) -> Json:
+        """The member's answer to a conversation with its tool. number: of the calls of the tool so far."""
+        response, _ = await self._response(draw, request, number)
+        return response
+
+    async def _response(self, draw: Draw, request: ApiRequest, round_: int = 0) -> tuple[Json, Spent]:
         """What the member answers to that conversation, its tokens counted. Raises RequestError: its refusal."""
         number = f"{draw.index}.{round_}" if round_ else f"{draw.index}"
         reply = await self._reply(draw, request, f"{self.parsed.request_id}-{number}")
         if reply.status != 200:
             raise refused(reply.status, reply.body, request)
-        response = json.loads(reply.body)
-        prompt, completion = self.parsed.dialect.usage(response)
+        response: Json = json.loads(reply.body)
+        spent = prompt, completion = self.parsed.dialect.usage(response)
         self.outcome.prompt_tokens += prompt
         self.outcome.completion_tokens += completion
         self._counts.tokens.labels(draw.member, "prompt").inc(prompt)
         self._counts.tokens.labels(draw.member, "completion").inc(completion)
-        return response
+        return response, spent
 
     async def _run(self, program: str) -> Verdict:
         """One call of the tool. Raises SandboxDown."""
         try:
-            verdict = await self._judging.run(program, self.parsed.limits, self.parsed.judge_group)
+            verdict = await self._judging.run(program, self.parsed.limits, self._group)
         except JudgeUnavailable as error:
             log.warning("%s: the sandbox is unreachable: %s", self.parsed.request_id, error)
             self.outcome.judge = "unavailable"
@@ -350,7 +364,8 @@ class _Candidates(Sampler):
         body = dialect.engine_body(request, draw.member, seed=draw.seed, draw=True, request_id=request_id)
         async with self._room:
             headers = engine_headers(request_id, draw.index, background=self.parsed.background)
-            headers |= self.parsed.trace.headers(draw)
+            if self._trace:
+                headers |= self._trace.headers(draw)
             return await self._engines.sample(draw.member, dialect.PATH, body, headers)
 
     def _conversation(self, draw: Draw) -> ApiRequest:
@@ -369,16 +384,12 @@ class _Candidates(Sampler):
         self.outcome.asked[draw.index] = repair.follow_up(before, answer, feedback)
         return self.outcome.asked[draw.index]
 
-    async def _judged(self, candidate: Candidate) -> Candidate:
+    async def _judged(self, candidate: Candidate, text: str) -> Candidate:
         parsed, started = self.parsed, time.monotonic()
         assert parsed.tests is not None
         try:
             verdict = await self._judging.judge(
-                parsed.tests,
-                parsed.dialect.text(candidate.payload, parsed.request),
-                parsed.limits,
-                parsed.language,
-                parsed.judge_group,
+                parsed.tests, text, parsed.limits, parsed.language, self._group
             )
         except JudgeUnavailable as error:
             log.warning("%s: the judge is unreachable: %s", parsed.request_id, error)

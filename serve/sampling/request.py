@@ -85,8 +85,3 @@ class ParsedRequest:
         if self.direct and self.sampling.budget == 1:
             return self.request.choices * self.request.prompts
         return 1
-
-    @property
-    def judge_group(self) -> str:
-        """Whose turn it takes in the judge's queue: all batches together have one."""
-        return "batches" if self.background else self.request_id
