@@ -53,7 +53,7 @@ def request_attributes(asked: ParsedRequest) -> Json:
         "gen_ai.request.stream": asked.request.stream,
         "gen_ai.request.choice.count": asked.request.choices if asked.request.choices > 1 else None,
         "gen_ai.response.id": f"{asked.dialect.ID}{asked.request_id}",
-        "alpharay.budget": asked.asked or None,
+        "alpharay.budget": asked.requested_budget or None,
         "alpharay.policy": asked.policy,
         "alpharay.selector": asked.sampling.selector,
     }

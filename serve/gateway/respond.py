@@ -64,7 +64,7 @@ def summary(parsed: ParsedRequest, outcome: Outcome) -> Json:
     sampling = session.sampling  # of a direct answer with all its choices
     budget = sampling.budget + parsed.input_samples
     fields: Json = {
-        "budget": max(parsed.asked, budget),
+        "budget": max(parsed.requested_budget, budget),
         "effective_budget": sampling.effective_budget + parsed.input_samples,
         "drawn": drawn.total(),
         "members": {
@@ -85,7 +85,7 @@ def summary(parsed: ParsedRequest, outcome: Outcome) -> Json:
         fields["tests"] = "from_prompt"
     if outcome.selection:
         fields["selection"] = outcome.selection
-    if parsed.asked > budget:
+    if parsed.requested_budget > budget:
         fields["clamped"] = "the key's max_budget"
     if parsed.request.changed:
         fields["left_out"] = list(parsed.request.changed)

@@ -8,6 +8,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from alpharay.judge.limits import Limits
+from alpharay.router.seeds import mix
 from alpharay.serve.config import Config
 from alpharay.serve.gateway.admission import Admission
 from alpharay.serve.gateway.cluster_view import EXCHANGE_S, ClusterView
@@ -58,7 +60,12 @@ class Server:
         self.ensemble = Ensemble(engines, judging, self.counts)
         self.door = Door(judging, self.counts, config.judge.max_queued * config.judge.replicas)
         self.conversations = Conversations()
-        self.served = Served(config=config, members=members, is_agent=self.conversations.is_agent)
+        self.served = Served(
+            config=config,
+            members=members,
+            limits=Limits(cpu_s=config.judge.time_limit_s, memory_mb=config.judge.memory_limit_mb),
+            is_agent=self.conversations.is_agent,
+        )
         self.started = int(time.time())
         self._rotation = itertools.count()
         self._looking = asyncio.Lock()
@@ -66,21 +73,23 @@ class Server:
 
     def begin(self, parsed: ParsedRequest) -> RecordedSession:
         """The request's session, with what this replica knows: what was learnt, and whose turn it is."""
-        sampling = parsed.sampling
+        sampling, conversation = parsed.sampling, parsed.conversation
         if sampling.reproducible:
             # What was learnt meanwhile must not change the answer.
-            sampling = replace(sampling, router_state=self.learning.fixed())
+            state, rotation = self.learning.fixed(), mix(sampling.seed)
         else:
-            if parsed.conversation:  # the same member wherever and whenever it goes on
-                rotation = spread(parsed.conversation)
+            state = self.learning.router_state()
+            if conversation:  # the same member wherever and whenever it goes on
+                rotation = spread(conversation)
             else:
-                rotation = sampling.rotation if parsed.pinned else next(self._rotation)
-            sampling = replace(sampling, router_state=self.learning.router_state(), rotation=rotation)
+                rotation = mix(sampling.seed) if parsed.pinned else next(self._rotation)
+        first_wave = 0
         if parsed.policy == "portfolio":
-            names = [member.name for member in sampling.members]
-            sampling = replace(sampling, first_wave=sampling.router_state.portfolio.first_wave(names))
-        if parsed.conversation:
-            sampling = replace(sampling, prefer=self.conversations.member(parsed.conversation))
+            first_wave = state.portfolio.first_wave([member.name for member in sampling.members])
+        prefer = self.conversations.member(conversation) if conversation else ""
+        sampling = replace(
+            sampling, router_state=state, rotation=rotation, first_wave=first_wave, prefer=prefer
+        )
         return RecordedSession(sampling, parsed.policy)
 
     def drain(self, seconds: float) -> None:

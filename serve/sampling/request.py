@@ -21,7 +21,7 @@ class ParsedRequest:
 
     request_id: the id within its answer's own id. model: the name it was asked under. sampling: rotation and learnt
     state are filled in when it is run. deadline_s: wall seconds from its arrival.
-    asked: the budget that was asked for, of which the key's cap may have left less; 0 where none was.
+    requested_budget: the budget that was asked for, of which the key's cap may have left less; 0 where none was.
     needs: what its selector goes by. probes: the inputs on which candidates are compared.
     given_tests: the caller's own tests, as they came. from_prompt: the tests are the prompt's own examples. hide_logprobs: the caller did not ask for them.
     input_form: tests of the kind of which members write inputs, for the selector `discriminate`, and input_samples: samples
@@ -54,7 +54,7 @@ class ParsedRequest:
     tests: Tests | None = None
     given_tests: Mapping[str, Any] | None = None
     language: str = "python"
-    asked: int = 0
+    requested_budget: int = 0
     needs: frozenset[Need] = frozenset()
     probes: Tests | None = None
     input_form: Tests | None = None

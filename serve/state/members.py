@@ -20,6 +20,7 @@ class ServedMember:
 
     alpha: where it lies on the line low..high; None elsewhere. sha256: of what its engine loads. weights: of the named
     checkpoints, those of alpha when left out. effective_alpha, effective_weights: what rounding left of them.
+    as_member: as the router knows it. origin: its fields in every answer.
     """
 
     name: str
@@ -28,26 +29,23 @@ class ServedMember:
     effective_alpha: float | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     effective_weights: Mapping[str, float] = field(default_factory=dict)
+    as_member: Member = field(init=False, repr=False, compare=False)
+    origin: Json = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.weights and self.alpha is not None:
             object.__setattr__(self, "weights", line_weights(self.alpha))
         if not self.effective_weights and self.effective_alpha is not None:
             object.__setattr__(self, "effective_weights", line_weights(self.effective_alpha))
-
-    @property
-    def as_member(self) -> Member:
-        return Member(name=self.name, alpha=self.alpha, weights=tuple(self.weights.items()))
-
-    @property
-    def origin(self) -> Json:
-        """The member's fields in every answer."""
-        return {
+        member = Member(name=self.name, alpha=self.alpha, weights=tuple(self.weights.items()))
+        object.__setattr__(self, "as_member", member)
+        origin = {
             "member": self.name,
             "alpha": self.alpha,
             "weights": dict(self.weights),
             "checkpoint": self.sha256,
         }
+        object.__setattr__(self, "origin", origin)
 
     @property
     def note(self) -> Json:

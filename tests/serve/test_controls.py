@@ -1,7 +1,7 @@
 import pytest
 
 from alpharay.serve.errors import RequestError
-from alpharay.serve.gateway.controls import Controls, read_controls
+from alpharay.serve.gateway.parse import Controls, read_controls
 
 from .fakes import TESTS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from alpharay.serve.gateway.controls import Controls
+from alpharay.serve.gateway.parse import Controls
 
 Json = dict[str, Any]
 
