@@ -76,7 +76,7 @@ def begin_of_batch(endpoint: str, batch: str, custom_id: str) -> RequestTrace:
     if tracer is None:
         return OFF
     trace = LiveTrace(tracer, endpoint, {}, waits=False)
-    trace.tell({"alpharay.batch.id": batch, "alpharay.batch.custom_id": custom_id})
+    trace.set_attributes({"alpharay.batch.id": batch, "alpharay.batch.custom_id": custom_id})
     return trace
 
 

@@ -1,4 +1,4 @@
-"""Who may come in: one ingress replica's room for requests, API keys and their rate limits."""
+"""Who may come in: one ingress replica's room for requests and their bodies, API keys and their rate limits."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Self
 
 from alpharay.serve import logs, tracing
 from alpharay.serve.errors import RequestError, no_capacity
-from alpharay.serve.gateway.http.bodies import Bodies
 from alpharay.serve.sections import Server as ServerConfig
 from alpharay.serve.state.keys import Key, KeyRing
 from alpharay.serve.state.limits import Limits, RateLimitLease
 from alpharay.serve.state.metrics import Counts
+
+# A request that finds no memory for its body may come back then.
+_RETRY_AFTER_S = 2
 
 
 class ClientGone(Exception):
@@ -132,7 +134,7 @@ class RequestContext:
         self.trace = tracing.OFF
         admission.in_flight += 1
         admission.background += background
-        self.body = admission.bodies.share()  # what its body holds of the room for all
+        self.body = Share(admission.bodies)  # what its body holds of the room for all
 
     def __enter__(self) -> Self:
         return self
@@ -167,12 +169,13 @@ class RequestContext:
             if self.direct and outcome not in {"ok", "client_gone"}:
                 self.lease.lost(self.direct)
             self.lease.end()
+        self.body.release()
         seconds = time.monotonic() - self.arrived
         self._admission.counts.requests.labels(self._endpoint, outcome).inc()
         self._admission.counts.duration.labels(self._endpoint).observe(seconds)
-        self.trace.end(outcome)
+        if self.trace.live:
+            self.trace.end(outcome)
         logs.ended(self._endpoint, outcome, seconds, self.answer)
-        self.body.release()
 
 
 def outcome_of(error: BaseException | None) -> str:
@@ -184,3 +187,43 @@ def outcome_of(error: BaseException | None) -> str:
     if isinstance(error, RequestError):
         return "invalid" if error.status < 500 else "unavailable"
     return "fault"
+
+
+class Bodies:
+    """The memory of all bodies that one ingress replica holds, from their arrival to the end of their requests."""
+
+    def __init__(self, limit_mb: float) -> None:
+        self._limit = int(limit_mb * 1e6)
+        self.held = 0
+
+    def take(self, size: int, own: int) -> None:
+        """own: what the request holds already. Raises RequestError: 503, or 413 where it would not fit alone."""
+        if own + size > self._limit:
+            raise RequestError(
+                413,
+                f"the request takes more than the {self._limit / 1e6:g} MB that all bodies may hold; "
+                "raise server.max_held_mb or send less",
+            )
+        if self.held + size > self._limit:
+            raise no_capacity(
+                f"the bodies of the requests under way hold {self.held / 1e6:.0f} of {self._limit / 1e6:g} MB",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        self.held += size
+
+
+class Share:
+    """One request's part of what is held; given back by `release()`, once."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
+        self.size = 0
+
+    def add(self, size: int) -> None:
+        """Raises RequestError: 503, or 413 where it would not fit alone."""
+        self._bodies.take(size, self.size)
+        self.size += size
+
+    def release(self) -> None:
+        self._bodies.held -= self.size
+        self.size = 0

@@ -21,7 +21,6 @@ from alpharay.serve.gateway import answering
 from alpharay.serve.gateway.admission import ClientGone, RequestContext
 from alpharay.serve.gateway.batches import routes as batch_routes
 from alpharay.serve.gateway.batches.service import Batches
-from alpharay.serve.gateway.direct_stream import StreamedAnswer
 from alpharay.serve.gateway.door.routes import DESCRIBED, JudgeRoutes
 from alpharay.serve.gateway.http.body import json_body
 from alpharay.serve.gateway.http.gate import Gate
@@ -37,7 +36,6 @@ from alpharay.serve.gateway.routes import (
 from alpharay.serve.gateway.routes.count_tokens import COUNT_ENDPOINT, COUNT_PATH, count_tokens
 from alpharay.serve.gateway.routes.metrics_page import metrics_page
 from alpharay.serve.gateway.routes.openapi import endpoint
-from alpharay.serve.gateway.selected import SelectedStream
 from alpharay.serve.gateway.server import Server
 from alpharay.serve.gateway.streaming import opened, unless_gone
 from alpharay.serve.sampling.request import ParsedRequest
@@ -49,8 +47,8 @@ Json = dict[str, Any]
 
 # nginx's own status for a client that has gone; nobody reads it.
 _CLIENT_GONE = 499
-# An error may quote the request, and an engine's may do so at any length.
-_MOST_TOLD = 4000
+# Characters of a message: an error may quote the request, and an engine's may do so at any length.
+_LONGEST_MESSAGE = 4000
 
 
 def build_app(server: Server, batches: Batches | None = None) -> FastAPI:
@@ -72,7 +70,7 @@ def build_app(server: Server, batches: Batches | None = None) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def no_such_route(http: Request, error: HTTPException) -> Response:
-        answer = _error(http, RequestError(error.status_code, _told_of_route(http, error)))
+        answer = _error(http, RequestError(error.status_code, _route_message(http, error)))
         answer.headers.update(error.headers or {})
         return answer
 
@@ -83,8 +81,8 @@ def build_app(server: Server, batches: Batches | None = None) -> FastAPI:
     @app.exception_handler(Exception)
     async def fault(http: Request, error: Exception) -> Response:
         log.error("internal error", exc_info=error)
-        told = f"a fault of the server, not of the request: {type(error).__name__}"
-        return _error(http, RequestError(500, told))
+        message = f"a fault of the server, not of the request: {type(error).__name__}"
+        return _error(http, RequestError(500, message))
 
     @app.get("/health", summary="Whether the process is up")
     async def health() -> Json:
@@ -131,8 +129,8 @@ def build_app(server: Server, batches: Batches | None = None) -> FastAPI:
 
     @app.get("/v1/models/{name:path}", summary="The ensemble or one member", dependencies=[Depends(known)])
     async def model(http: Request, name: str) -> Json:
-        found = model_list.model(server, name)
-        return model_list.of_anthropic(found) if model_list.ASKED_BY in http.headers else found
+        entry = model_list.model(server, name)
+        return model_list.of_anthropic(entry) if model_list.ASKED_BY in http.headers else entry
 
     for dialect in DIALECTS:
         _add_dialect(app, server, dialect)
@@ -209,7 +207,8 @@ async def _parsed(server: Server, http: Request, context: RequestContext, dialec
     except RequestError as error:
         server.counts.rejections.labels("bodies_full" if error.status == 503 else "invalid").inc()
         raise
-    answering.charge(server, context, parsed)
+    if context.lease is not None:
+        server.admission.charge(context.lease, parsed.samples)
     if parsed.request.tools and parsed.agent:
         server.conversations.calls_tools(parsed.agent)
     return parsed
@@ -219,10 +218,7 @@ async def _answer(server: Server, http: Request, context: RequestContext, parsed
     """Raises RequestError, and ClientGone."""
     if not parsed.request.stream:
         return JSONResponse(await unless_gone(http, answering.whole(server, context, parsed)))
-    if parsed.direct:
-        context.draws_directly(parsed.samples)
-        return await opened(http, context, StreamedAnswer(server, parsed, context))
-    return await opened(http, context, SelectedStream(server, parsed, context))
+    return await opened(http, context, answering.streamed(server, context, parsed))
 
 
 async def _body(server: Server, http: Request, context: RequestContext) -> Json:
@@ -239,8 +235,8 @@ def _refusal(scope: Scope, error: RequestError) -> Response:
     dialect = next((dialect for dialect in DIALECTS if path.startswith(dialect.PATH)), chat)
     if path.startswith("/v1/models") and model_list.ASKED_BY.encode() in names:
         dialect = messages
-    if len(error.message) > _MOST_TOLD:
-        error.message = f"{error.message[:_MOST_TOLD]} …"
+    if len(error.message) > _LONGEST_MESSAGE:
+        error.message = f"{error.message[:_LONGEST_MESSAGE]} …"
     # Not JSONResponse: a message may quote what is no valid text (lone surrogates), which only escapes can carry.
     return Response(
         json.dumps(dialect.error_body(error)),
@@ -250,7 +246,7 @@ def _refusal(scope: Scope, error: RequestError) -> Response:
     )
 
 
-def _told_of_route(http: Request, error: HTTPException) -> str:
+def _route_message(http: Request, error: HTTPException) -> str:
     if error.status_code == 404:
         return f"there is no {spelling.shown(http.scope['path'])} here; /openapi.json lists what there is"
     return str(error.detail)

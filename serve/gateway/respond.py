@@ -117,23 +117,26 @@ def whole(
 
 def _calls(outcome: Outcome, candidate: Candidate) -> Json:
     """Of a candidate that may call `python`, the programs that it had run and what they gave."""
-    ran = outcome.ran.get(candidate.draw.index)
-    return {} if ran is None else {"python": [{"code": one.code, "output": one.output} for one in ran]}
+    calls = outcome.ran.get(candidate.draw.index)
+    if calls is None:
+        return {}
+    return {"python": [{"code": call.code, "output": call.output} for call in calls]}
 
 
 def record(server: Server, parsed: ParsedRequest, outcome: Outcome, chosen: list[Candidate]) -> None:
     """Counts the finished request, and hands it to what is learnt. chosen: the choices of its answer."""
     count(server.counts, outcome, chosen)
-    parsed.trace.set_attributes(
-        {
-            "gen_ai.response.model": chosen[0].draw.member,
-            "gen_ai.usage.input_tokens": outcome.prompt_tokens,
-            "gen_ai.usage.output_tokens": outcome.completion_tokens,
-            "alpharay.drawn": outcome.drawn.total(),
-            "alpharay.stopped": outcome.session.stopped.value if outcome.session.stopped else None,
-            "alpharay.judge": outcome.judge,
-        }
-    )
+    if parsed.trace.live:
+        parsed.trace.set_attributes(
+            {
+                "gen_ai.response.model": chosen[0].draw.member,
+                "gen_ai.usage.input_tokens": outcome.prompt_tokens,
+                "gen_ai.usage.output_tokens": outcome.completion_tokens,
+                "alpharay.drawn": outcome.drawn.total(),
+                "alpharay.stopped": outcome.session.stopped.value if outcome.session.stopped else None,
+                "alpharay.judge": outcome.judge,
+            }
+        )
     levels = [case.level for case in getattr(parsed.tests, "cases", ())]
     server.learning.record(parsed.request_id, outcome.session, chosen, levels)
     if server.rollouts is not None and parsed.given_tests is not None and not parsed.direct:
@@ -160,6 +163,6 @@ def count(counts: Counts, outcome: Outcome, chosen: list[Candidate]) -> None:
             unfailed = (None, VerdictKind.ACCEPTED, VerdictKind.JUDGE_ERROR)
             reason = "unselected" if verdict in unfailed else "failed"
             counts.wasted_tokens.labels(candidate.draw.member, reason).inc(candidate.completion_tokens)
-    passing = (number for number, one in enumerate(outcome.session.candidates, 1) if one.accepted)
-    if (first := next(passing, None)) is not None:
-        counts.to_first_pass.observe(first)
+    if outcome.session.passes:
+        passing = (number for number, each in enumerate(outcome.session.candidates, 1) if each.accepted)
+        counts.to_first_pass.observe(next(passing))

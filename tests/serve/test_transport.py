@@ -14,7 +14,7 @@ import pytest
 from alpharay.serve import environment
 from alpharay.serve.config import Server
 from alpharay.serve.dialects import chat, completions, messages, responses
-from alpharay.serve.gateway.http.hosts import Hosts, on_loopback
+from alpharay.serve.gateway.http.gate import Hosts, on_loopback
 from alpharay.serve.state.cluster_state import MemberReport, Phase
 from alpharay.serve.transport.asgi import Reply
 

@@ -195,7 +195,8 @@ class BatchRun(ABC, Generic[Item]):
                 context.trace = tracing.begin_of_batch(self._dialect.NAME, self._id, line.custom_id)
                 context.body.add(line.size)
                 parsed = await answering.parsed(server, context, self._dialect, line.body, self._headers)
-                answering.charge(server, context, parsed)
+                if context.lease is not None:
+                    server.admission.charge(context.lease, parsed.samples)
                 body = await answering.whole(server, context, replace(parsed, background=True))
                 if judged and body["alpharay"]["judge"] == "unavailable":
                     raise no_capacity("the judge could not be reached")

@@ -46,7 +46,7 @@ class JudgeRoutes:
         with self._admission.admit("judge", http.headers.items()) as context:
             context.trace = tracing.begin("judge", http.headers)
             request = await self._parsed(http, context, wire.parse)
-            context.trace.tell({"alpharay.candidates": len(request.candidates)})
+            context.trace.set_attributes({"alpharay.candidates": len(request.candidates)})
             requester = _requester(context)
             if request.batch:
                 return await opened(http, context, JudgedBatch(self._door, request, requester), _LINES)

@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from alpharay.serve.errors import RequestError, malformed
-from alpharay.serve.gateway.admission import ClientGone
-from alpharay.serve.gateway.http.bodies import Share
+from alpharay.serve.gateway.admission import ClientGone, Share
 from alpharay.serve.gateway.http.decompress import decompressed, is_known, unknown_encoding
 
 T = TypeVar("T")
@@ -68,14 +67,14 @@ async def _aside(work: Callable[..., T], *arguments: Any) -> T:
 
 def _check_type(http: Request) -> None:
     """A page of strangers may send any other type without asking (CORS's simple requests)."""
-    given = http.headers.get("content-type", "")
-    kind = given.partition(";")[0].strip().lower()
+    content_type = http.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
         return
-    found = f"this is {given[:100]!r}" if given else "this has none"
+    actual = f"this is {content_type[:100]!r}" if content_type else "this has none"
     raise RequestError(
         415,
-        f"the body's Content-Type must be application/json, {found}; send the header `Content-Type: application/json`",
+        f"the body's Content-Type must be application/json, {actual}; send the header `Content-Type: application/json`",
         code="unsupported_media_type",
     )
 
@@ -85,6 +84,8 @@ async def _read(http: Request, share: Share, limit: int) -> bytearray:
     try:
         async with asyncio.timeout(_BODY_S):
             async for chunk in http.stream():
+                if not chunk:  # the last, of some servers
+                    continue
                 share.add(len(chunk))
                 data += chunk
                 if len(data) > limit:
@@ -105,12 +106,12 @@ async def _read(http: Request, share: Share, limit: int) -> bytearray:
 
 def _count_values(data: bytes | bytearray) -> int:
     """About how many JSON values there are. Strings may be full of commas: they are left out where that matters."""
-    found = _separators(data)
-    return found if found < _MANY_VALUES else _separators(_STRING.sub(b"", data))
+    count = _separators(data)
+    return count if count < _MANY_VALUES else _separators(_STRING.sub(b"", data))
 
 
 def _separators(data: bytes | bytearray) -> int:
-    return sum(data.count(one) for one in (b",", b"[", b"{"))
+    return sum(data.count(mark) for mark in (b",", b"[", b"{"))
 
 
 def _loaded(data: bytes | bytearray) -> dict[str, Any]:
