@@ -4,12 +4,19 @@ One request is one `Session`. The server, offline replay and the tests drive the
 outcomes of its draws and returns the next draws, until it returns a `Stop`.
 """
 
-from alpharay.router.draw import Candidate, Decision, Draw, Evidence, Member
+from alpharay.router.draw import (
+    MAX_MEMBERS,
+    MAX_SAMPLES_PER_MEMBER,
+    Candidate,
+    Decision,
+    Draw,
+    Evidence,
+    Member,
+)
 from alpharay.router.learn.learner import Learner
 from alpharay.router.learn.logged_outcome import LoggedOutcome, OutcomeClass, Source, logged_outcome_of
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.policies import POLICIES, Policy, PolicyState
-from alpharay.router.seeds import MAX_MEMBERS, MAX_SAMPLES_PER_MEMBER
 from alpharay.router.selection import SCORER, SELECTORS, Need, needs_of, ranked, selector_names
 from alpharay.router.selection.discriminate import agreements, contenders
 from alpharay.router.session import Down, Event, Expired, Lost, Revived, SamplingRequest, Session, Stop

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from alpharay.router.draw import MAX_SAMPLES_PER_MEMBER
 from alpharay.router.learn.worth import expected_passes, samples_worth
 from alpharay.router.schedule import SCHEDULED, greedy_schedule, next_turns
-from alpharay.router.seeds import MAX_SAMPLES_PER_MEMBER
 
 # What is learnt from the batch itself is recomputed when the outcomes have grown by this factor.
 _CHOSEN_AGAIN = 1 / 8

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpharay.judge.verdict import Verdict, VerdictKind
-from alpharay.router.draw import Candidate, Member
+from alpharay.router.draw import Candidate, Member, mix
 from alpharay.router.learn.learner import Learner
 from alpharay.router.learn.logged_outcome import LoggedOutcome
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.outcomes import CODE, VERDICTS, Outcomes
 from alpharay.router.policies import POLICIES
 from alpharay.router.schedule import SCHEDULED, Recommendation, greedy_schedule
-from alpharay.router.seeds import mix
 from alpharay.router.session import SamplingRequest, Session, Stop
 
 FOLDS = 5

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 
-from alpharay.router.draw import Candidate, Draw, Evidence, Member
+from alpharay.router.draw import Candidate, Draw, Evidence, Member, draw_seeds, mix
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.learn.turns import repairable, to_repair
 from alpharay.router.policies.base import Policy, PolicyState
-from alpharay.router.seeds import draw_seeds, mix
 from alpharay.router.selection import ranked
 
 

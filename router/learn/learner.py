@@ -17,15 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.router.draw import Member
+from alpharay.router.draw import MAX_MEMBERS, Member
 from alpharay.router.learn.arms import Arm, context
 from alpharay.router.learn.foretelling import LEAST_MET, MOST_ASKED, Attempt, Foretelling, gain_over_schedule
 from alpharay.router.learn.latent import Latent, prior, refit
-from alpharay.router.learn.logged_outcome import LoggedOutcome, OutcomeClass
+from alpharay.router.learn.logged_outcome import OUTCOME_CLASSES, LoggedOutcome, OutcomeClass
 from alpharay.router.learn.mixture import Mixture, log_chance, unlearnt
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.learn.turns import TurnRates
-from alpharay.router.seeds import MAX_MEMBERS
 
 VERSION = 4
 # Requests whose outcomes the mixture is learnt from: the latest ones, so that it follows a drift.
@@ -84,7 +83,7 @@ class Learner:
         """
         self.folded += 1
         self._router_state = None
-        outcome_class = logged.outcome_class
+        outcome_class = OUTCOME_CLASSES.get(logged.verdict)
         if outcome_class is None or not self._knows(logged):
             return
         key = (logged.request, logged.draw)
@@ -222,7 +221,7 @@ class Learner:
             self._fit()
 
     def _correct(self, logged: LoggedOutcome, outcome_class: OutcomeClass, before: VerdictKind) -> None:
-        was = OutcomeClass.of(before)
+        was = OUTCOME_CLASSES.get(before)
         if was is None or was is outcome_class:
             return
         solved_more = (outcome_class is OutcomeClass.SOLVED) - (was is OutcomeClass.SOLVED)

@@ -25,11 +25,14 @@ class OutcomeClass(IntEnum):
     @classmethod
     def of(cls, verdict: VerdictKind) -> OutcomeClass | None:
         """None for a judge error: it says nothing about the member."""
-        if verdict is VerdictKind.ACCEPTED:
-            return cls.SOLVED
-        if verdict in CORRECTNESS_FAILURES:
-            return cls.INCORRECT
-        return cls.INEFFICIENT if verdict in EFFICIENCY_FAILURES else None
+        return OUTCOME_CLASSES.get(verdict)
+
+
+OUTCOME_CLASSES: Mapping[VerdictKind, OutcomeClass] = {
+    VerdictKind.ACCEPTED: OutcomeClass.SOLVED,
+    **dict.fromkeys(CORRECTNESS_FAILURES, OutcomeClass.INCORRECT),
+    **dict.fromkeys(EFFICIENCY_FAILURES, OutcomeClass.INEFFICIENT),
+}
 
 
 class Source(StrEnum):
@@ -80,10 +83,6 @@ class LoggedOutcome:
         if not (isinstance(self.request, str) and isinstance(self.member, str)):
             raise TypeError("request and member must be names")
 
-    @property
-    def outcome_class(self) -> OutcomeClass | None:
-        return OutcomeClass.of(self.verdict)
-
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; floats come back exactly."""
         return asdict(self) | {"features": list(self.features), "weights": dict(self.weights)}
@@ -117,7 +116,7 @@ def logged_outcome_of(
 ) -> LoggedOutcome | None:
     """The logged outcome of a candidate; None if it was not judged or the judge failed."""
     verdict = candidate.verdict
-    if verdict is None or OutcomeClass.of(verdict.verdict) is None:
+    if verdict is None or verdict.verdict not in OUTCOME_CLASSES:
         return None
     return LoggedOutcome(
         request=request,

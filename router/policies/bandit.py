@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from random import Random
 
+from alpharay.router.draw import mix
 from alpharay.router.learn.arms import Arm, context
 from alpharay.router.learn.logged_outcome import OutcomeClass
 from alpharay.router.policies.base import PolicyState
-from alpharay.router.seeds import mix
 
 # Assumed standard deviation of a single outcome, and UCB's number of standard deviations above the mean.
 _NOISE = 0.35

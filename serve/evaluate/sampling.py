@@ -14,7 +14,7 @@ from alpharay.judge.limits import Limits
 from alpharay.judge.problem import CodeTests, Problem, Tests
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.judge.workspace.repo import RepoTests
-from alpharay.router.seeds import draw_seed
+from alpharay.router.draw import draw_seed
 from alpharay.serve.dialects import chat
 from alpharay.serve.dialects.api_request import EngineBody
 from alpharay.serve.errors import OutcomesError

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alpharay.judge.limits import Limits
-from alpharay.router.seeds import mix
+from alpharay.router.draw import mix
 from alpharay.serve.config import Config
 from alpharay.serve.gateway.admission import Admission
 from alpharay.serve.gateway.cluster_view import EXCHANGE_S, ClusterView

@@ -4,28 +4,37 @@ Every replica writes what its own requests taught and, about once a second, fold
 order of the log: all come to the same state. Nothing of it is in a request's way. While the store is down
 requests are answered all the same; what they would have taught waits, up to a bound, and is then dropped and
 counted.
+
+Where a fold begins is written into the store by whoever is first, so that all replicas of the same members fold the
+same rows. It begins at the newest rows of the members' checkpoints, not at the log's start: what is older weighs next to
+nothing, and there may be years of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
-from alpharay.router import Candidate, RouterState
+from alpharay.router import Candidate, Learner, LoggedOutcome, RouterState
+from alpharay.router.learn.learner import VERSION
 from alpharay.router.schedule import Recommendation
-from alpharay.serve.learn.folding import Fold, folded_to
 from alpharay.serve.learn.recording import RecordedSession
-from alpharay.serve.learn.store import Feedback, Record, Store, StoreDown, UnknownRequest
+from alpharay.serve.learn.store import Feedback, Logged, Record, Store, StoreDown, UnknownRequest
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.state.metrics import Counts
 
 log = logging.getLogger("ray.serve")
 
+# The bandit forgets a row within 2000 others, the mixture looks at the latest 256 requests.
+NEWEST_ROWS = 20_000
+SNAPSHOT_EVERY = 2000
 # Requests whose records may wait for the store, and draws of them all: a draw is about a kilobyte.
 _MOST_WAITING, _MOST_DRAWS = 2000, 64_000
 _BATCH = 200
@@ -34,6 +43,92 @@ _EVERY_S = 1.0
 _FORGET_EVERY_S, _BETWEEN_S = 600.0, 0.05
 # Another replica writes its records about once a second: feedback that is quicker waits for them.
 _PATIENCE_S = 3.0
+
+
+def view_of(checkpoints: Mapping[str, str]) -> str:
+    """What servers of the same members, which can read each other's snapshots, have in common."""
+    return hashlib.sha256(repr((VERSION, sorted(checkpoints.items()))).encode()).hexdigest()
+
+
+class Fold:
+    """What is learnt of these checkpoints (by member name), up to the row `seq`.
+
+    skipped: called for each row that could not be learnt from.
+    """
+
+    def __init__(self, checkpoints: Mapping[str, str], skipped: Callable[[], None] = lambda: None) -> None:
+        self._checkpoints = checkpoints
+        self.view = view_of(checkpoints)
+        self._skipped = skipped
+        self._reported = False
+        self._since_snapshot = 0
+        self.learner = Learner()
+        self.seq = 0
+
+    def open(self, store: Store) -> None:
+        """Goes on from the newest snapshot that can be read; else begins with the newest rows."""
+        if not any(self._restored(*snapshot) for snapshot in store.snapshots(self.view)):
+            start = store.start_of_newest(list(self._checkpoints.values()), NEWEST_ROWS)
+            self._restored(*store.begin(self.view, start, Learner().snapshot()))
+
+    def open_before(self, store: Store, folded: int) -> None:
+        """Goes on from the newest snapshot that had learnt from at most so many rows, all later ones being kept.
+
+        Raises UnknownRequest: there is none.
+        """
+        start = store.pruned_through()
+        for seq, state in store.snapshots(self.view):
+            if seq >= start and state.get("folded", 0) <= folded and self._restored(seq, state):
+                return
+        if start:
+            raise UnknownRequest("the rows from which that was learnt are not kept any more")
+
+    def next_rows(self, store: Store) -> list[Logged]:
+        """Rows of these checkpoints only: other checkpoints may have years of rows in the log."""
+        return store.log(self.seq, checkpoints=list(self._checkpoints.values()))
+
+    def learn(self, rows: Sequence[Logged]) -> None:
+        """Takes the next rows; one that cannot be learnt from is passed over."""
+        for row in rows:
+            self.seq = row.seq
+            if row.logged is None:
+                self._pass_over(row.seq, row.fault)
+                continue
+            # Another member may have had the same checkpoint; its rows carry its own name.
+            if self._checkpoints.get(row.logged.member) != row.checkpoint:
+                continue
+            self._since_snapshot += 1
+            self.take([row.logged])
+
+    def take(self, rows: Sequence[LoggedOutcome]) -> None:
+        """Learns from rows of these checkpoints; passes over those that cannot be learnt from."""
+        for logged in rows:
+            try:
+                self.learner.learn(logged)
+            except Exception as error:
+                self._pass_over(self.seq, f"{type(error).__name__}: {error}")
+
+    def keep(self, store: Store) -> None:
+        """Writes a snapshot when one is due."""
+        if self._since_snapshot >= SNAPSHOT_EVERY:
+            store.keep_snapshot(self.view, self.seq, self.learner.snapshot())
+            self._since_snapshot = 0
+
+    def _restored(self, seq: int, state: Mapping[str, Any]) -> bool:
+        learner = Learner()
+        try:
+            learner.restore(state)
+        except Exception as error:
+            log.warning("a snapshot of what was learnt cannot be read: %s: %s", type(error).__name__, error)
+            return False
+        self.seq, self.learner = seq, learner
+        return True
+
+    def _pass_over(self, seq: int, fault: str) -> None:
+        self._skipped()
+        if not self._reported:  # the others are counted
+            log.error("row %d of the store's log cannot be learnt from and is passed over: %s", seq, fault)
+        self._reported = True
 
 
 class Learning:
@@ -91,8 +186,7 @@ class Learning:
         """
         rows = session.experiences(request, levels)
         if self._store is None:
-            for row in rows:
-                self._fold.take(row)
+            self._fold.take(rows)
             self._publish()
             return
         if len(self._waiting) >= _MOST_WAITING or self._draws >= _MOST_DRAWS:
@@ -227,6 +321,23 @@ class Learning:
 
     def _publish(self) -> None:
         self._router_state = replace(self._fold.learner.router_state(), portfolio=self._portfolio)
+
+
+def folded_to(store: Store, checkpoints: Mapping[str, str], folded: int) -> Learner:
+    """What a replica knew when it had learnt from that many rows.
+
+    checkpoints: per member name, what it served. Raises UnknownRequest: those rows are not in the store (any more).
+    """
+    fold = Fold(checkpoints)
+    fold.open_before(store, folded)
+    while fold.learner.folded < folded:
+        rows = fold.next_rows(store)
+        if not rows:
+            raise UnknownRequest(f"the log has {fold.learner.folded} rows of these members, not {folded}")
+        for row in rows:
+            if fold.learner.folded < folded:
+                fold.learn([row])
+    return fold.learner
 
 
 def router_state_at(

@@ -16,7 +16,7 @@ from typing import TypeVar
 from alpharay.judge.behaviour import written_inputs
 from alpharay.judge.problem import CallTests, StdioTests, Tests
 from alpharay.router import Candidate, Draw, Evidence, agreements, contenders, ranked
-from alpharay.router.seeds import draw_seed
+from alpharay.router.draw import draw_seed
 from alpharay.serve.dialects.api_request import ApiRequest, Json
 from alpharay.serve.errors import RequestError
 from alpharay.serve.learn.recording import RecordedSession

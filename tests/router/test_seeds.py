@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpharay.router import MAX_SAMPLES_PER_MEMBER
-from alpharay.router.seeds import MAX_MEMBERS, draw_seed, mix
+from alpharay.router.draw import MAX_MEMBERS, draw_seed, mix
 
 REQUESTS = st.integers(min_value=-(2**70), max_value=2**70)
 MEMBERS = st.integers(0, MAX_MEMBERS - 1)

@@ -175,7 +175,7 @@ async def test_replicas_learn_what_the_others_wrote(serve, url):
 
 
 async def test_a_new_replica_goes_on_from_a_snapshot_to_the_same_state(serve, url, monkeypatch):
-    monkeypatch.setattr("alpharay.serve.learn.folding.SNAPSHOT_EVERY", 10)
+    monkeypatch.setattr("alpharay.serve.learn.learning.SNAPSHOT_EVERY", 10)
     first = await serve(store=Store(url))
     for _ in range(4):
         await first.answer(alpharay={"tests": TESTS, "budget": 7})

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from alpharay.serve.dialects import chat_input, responses_input
+from alpharay.serve.dialects import chat, responses_input
 from alpharay.serve.transport.clients import SampleLost
 
 from . import engine_answers
@@ -244,7 +244,7 @@ def test_an_earlier_message_reaches_the_engine_as_it_reads_it(item, content):
     ],
 )
 def test_an_earlier_answer_reaches_the_engine_without_its_empty_fields(message, sent):
-    fields, _ = chat_input.tidied({"messages": [{"role": "assistant", **message}]})
+    fields, _ = chat.tidied({"messages": [{"role": "assistant", **message}]})
     assert fields["messages"] == [{"role": "assistant", **sent}]
 
 

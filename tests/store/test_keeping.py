@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from alpharay.router import Learner
-from alpharay.serve.learn import folding
-from alpharay.serve.learn.folding import Fold, folded_to, view_of
+from alpharay.serve.learn import learning
+from alpharay.serve.learn.learning import Fold, folded_to, view_of
 from alpharay.serve.learn.store import Feedback, Record, RecordRefused, Store, UnknownRequest, schema
 from alpharay.serve.learn.store.schema import experiences, feedback, requests, snapshots
 
@@ -98,7 +98,7 @@ def test_snapshots_of_members_that_nobody_serves_any_more_go_too(store):
 
 
 def test_a_fold_begins_at_the_newest_rows_of_its_own_checkpoints(store, monkeypatch):
-    monkeypatch.setattr(folding, "NEWEST_ROWS", 6)
+    monkeypatch.setattr(learning, "NEWEST_ROWS", 6)
     store.append([record(f"a{number}") for number in range(5)])
     store.append([of(record(f"b{number}"), OTHERS) for number in range(9)])
     read = []
@@ -114,7 +114,7 @@ def test_a_fold_begins_at_the_newest_rows_of_its_own_checkpoints(store, monkeypa
 
 
 def test_replicas_that_begin_at_different_times_come_to_the_same(store, monkeypatch):
-    monkeypatch.setattr(folding, "NEWEST_ROWS", 4)
+    monkeypatch.setattr(learning, "NEWEST_ROWS", 4)
     store.append([record(f"r{number}") for number in range(4)])
     early = folded(store)
     store.append([record(f"s{number}") for number in range(4)])
@@ -125,7 +125,7 @@ def test_replicas_that_begin_at_different_times_come_to_the_same(store, monkeypa
 
 
 def test_what_was_known_at_a_time_is_told_from_what_is_kept_or_not_at_all(store, monkeypatch):
-    monkeypatch.setattr(folding, "SNAPSHOT_EVERY", 4)
+    monkeypatch.setattr(learning, "SNAPSHOT_EVERY", 4)
     fold = Fold(CHECKPOINTS)
     fold.open(store)
     for number in range(4):
