@@ -8,10 +8,9 @@ from alpharay.router.learn.router_state import RouterState
 from alpharay.router.plugins import Registry
 from alpharay.router.policies.adaptive import Adaptive
 from alpharay.router.policies.bandit import Bandit
-from alpharay.router.policies.base import Policy, PolicyState
+from alpharay.router.policies.base import Policy, PolicyState, Uniform
 from alpharay.router.policies.portfolio import Portfolio
 from alpharay.router.policies.single import Single
-from alpharay.router.policies.uniform import Uniform
 
 # Other policies are plug-ins: a package registers its class in this entry point group (docs/python.md).
 POLICIES: Registry[Callable[[], Policy]] = Registry(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from alpharay.router.learn.belief import Belief
-from alpharay.router.policies.base import PolicyState
-from alpharay.router.policies.uniform import Uniform
+from alpharay.router.policies.base import PolicyState, Uniform
 from alpharay.router.schedule import next_turns
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from alpharay.serve.dialects.api_request import ApiRequest, Json
-from alpharay.serve.dialects.chunks import CHOICE_FIELDS, ChunkDialect, ChunkStream, total
+from alpharay.serve.dialects.chat import CHOICE_FIELDS, ChunkDialect, ChunkStream, total
 from alpharay.serve.dialects.dialect import Origin
 from alpharay.serve.dialects.openai import COMMENT, DONE, event
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from alpharay.router import Draw
 from alpharay.serve.dialects.api_request import Json, engine_headers
-from alpharay.serve.dialects.chunks import MergedChunks
+from alpharay.serve.dialects.chat import MergedChunks
 from alpharay.serve.dialects.dialect import Closing, EngineError, Passage, Spent
 from alpharay.serve.dialects.openai import events_of, one_line
 from alpharay.serve.dialects.refusals import refused

@@ -18,7 +18,7 @@ from alpharay.judge.pool.tally import STDOUT_BYTES
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.dialects import chat
 from alpharay.serve.dialects.api_request import ApiRequest, EngineBody, Json, for_the_engine
-from alpharay.serve.dialects.chunks import total
+from alpharay.serve.dialects.chat import total
 from alpharay.serve.dialects.dialect import Call, Dialect
 from alpharay.serve.errors import RequestError, malformed
 
