@@ -18,7 +18,6 @@ from alpharay.serve.errors import RequestError
 from alpharay.serve.gateway import respond
 from alpharay.serve.gateway.admission import RequestContext, outcome_of
 from alpharay.serve.gateway.direct import WholeAnswer
-from alpharay.serve.gateway.direct_stream import StreamedAnswer
 from alpharay.serve.gateway.http.body import apart
 from alpharay.serve.gateway.parse import parse_request
 from alpharay.serve.gateway.server import Server
@@ -74,14 +73,6 @@ async def whole(server: Server, context: RequestContext, parsed: ParsedRequest) 
         context.draws_directly(parsed.samples)
         return await WholeAnswer(server, parsed).answer()
     return await selected(server, parsed, context)
-
-
-def streamed(server: Server, context: RequestContext, parsed: ParsedRequest) -> EventSource:
-    """The events of the answer to a request that is streamed."""
-    if parsed.direct:
-        context.draws_directly(parsed.samples)
-        return StreamedAnswer(server, parsed, context)
-    return SelectedStream(server, parsed, context)
 
 
 async def selected(

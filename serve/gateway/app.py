@@ -21,6 +21,7 @@ from alpharay.serve.gateway import answering
 from alpharay.serve.gateway.admission import ClientGone, RequestContext
 from alpharay.serve.gateway.batches import routes as batch_routes
 from alpharay.serve.gateway.batches.service import Batches
+from alpharay.serve.gateway.direct_stream import StreamedAnswer
 from alpharay.serve.gateway.door.routes import DESCRIBED, JudgeRoutes
 from alpharay.serve.gateway.http.body import json_body
 from alpharay.serve.gateway.http.gate import Gate
@@ -218,7 +219,10 @@ async def _answer(server: Server, http: Request, context: RequestContext, parsed
     """Raises RequestError, and ClientGone."""
     if not parsed.request.stream:
         return JSONResponse(await unless_gone(http, answering.whole(server, context, parsed)))
-    return await opened(http, context, answering.streamed(server, context, parsed))
+    if parsed.direct:
+        context.draws_directly(parsed.samples)
+        return await opened(http, context, StreamedAnswer(server, parsed, context))
+    return await opened(http, context, answering.SelectedStream(server, parsed, context))
 
 
 async def _body(server: Server, http: Request, context: RequestContext) -> Json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from alpharay.judge.verdict import Verdict, VerdictKind
@@ -64,7 +64,7 @@ class RecordedSession(Session):
                 "standing": {"folded": router_state.folded, "portfolio": router_state.portfolio.as_json()},
             },
             "checkpoints": dict(checkpoints),
-            "draws": [asdict(draw) for draw in self.draws],
+            "draws": [_fields_of(draw) for draw in self.draws],
             "steps": [entry for step in self.history for entry in _recorded_step(step)],
         }
 
@@ -193,8 +193,13 @@ def drawn(trace: Mapping[str, Any], index: int) -> Json:
 
 def _recorded_step(step: tuple[Event, ...] | Learnt) -> list[list[Any]]:
     if isinstance(step, Learnt):
-        return [["learnt", [[index, asdict(evidence)] for index, evidence in step.evidence.items()]]]
+        return [["learnt", [[index, _fields_of(evidence)] for index, evidence in step.evidence.items()]]]
     return [*map(_recorded, step), ["wave"]]
+
+
+def _fields_of(value: Draw | Evidence) -> Json:
+    """As `dataclasses.asdict`, of values that hold nothing to be copied."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _recorded(event: Event) -> list[Any]:
@@ -224,7 +229,7 @@ def _candidate(candidate: Candidate) -> Json:
         },
         "prompt_tokens": candidate.prompt_tokens,
         "completion_tokens": candidate.completion_tokens,
-        "evidence": asdict(candidate.evidence),
+        "evidence": _fields_of(candidate.evidence),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import zlib
+from dataclasses import replace
 
 import pytest
 
@@ -250,14 +251,10 @@ async def test_other_checkpoints_of_the_same_name_teach_nothing(serve, url):
     first = await serve(store=Store(url))
     await first.answer(alpharay={"tests": TESTS, "budget": 7})
     await first.server.learning.exchange()
-    others = [member.__class__(**{**_fields(member), "sha256": "f" * 64}) for member in served_members()]
+    others = [replace(member, sha256="f" * 64) for member in served_members()]
     later = Learning(Store(url), others, Counts())
     await later.exchange()
     assert not later.router_state().judged
-
-
-def _fields(member):
-    return {name: getattr(member, name) for name in member.__dataclass_fields__}
 
 
 @pytest.mark.parametrize("policy", ["uniform", "single", "portfolio", "bandit", "adaptive"])
