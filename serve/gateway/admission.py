@@ -89,10 +89,10 @@ class Admission:
         """Raises RequestError: 401 for an unknown key; 403 for one that is no admin's, or on a server without keys."""
         key = self.key_of(headers)
         if key is None or not key.admin:
-            told = f"the key {key.name!r} is none" if key else "this server has no `server.api_keys_file`"
+            reason = f"the key {key.name!r} is none" if key else "this server has no `server.api_keys_file`"
             raise RequestError(
                 403,
-                f"this needs an admin key, and {told}; make one with `alpharay keys NAME --admin`",
+                f"this needs an admin key, and {reason}; make one with `alpharay keys NAME --admin`",
                 code="admin_key_required",
             )
 

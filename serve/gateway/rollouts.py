@@ -27,15 +27,15 @@ def rollouts_of(parsed: ParsedRequest, outcome: Outcome, members: Mapping[str, S
     Reads programs and hashes tests: not for the event loop.
     """
     tests = tests_hash(parsed.given_tests)
-    asked: Json = json.loads(parsed.request.rest)
-    messages = _messages(asked)
+    fields: Json = json.loads(parsed.request.rest)
+    messages = _messages(fields)
     problem = hashlib.sha256(json.dumps([messages, tests]).encode()).hexdigest()[:32]
     levels = [case.level for case in getattr(parsed.tests, "cases", ())]
     rows = []
     for candidate in outcome.session.candidates:
         if candidate.verdict is None or candidate.verdict.verdict == VerdictKind.JUDGE_ERROR:
             continue
-        further = outcome.asked.get(candidate.draw.index)
+        further = outcome.repairs.get(candidate.draw.index)
         sent = _messages(json.loads(further.rest)) if further is not None else messages
         text = parsed.dialect.text(candidate.payload, parsed.request)
         row = _outcome(candidate, members[candidate.draw.member], problem, text, levels)
@@ -45,7 +45,7 @@ def rollouts_of(parsed: ParsedRequest, outcome: Outcome, members: Mapping[str, S
             checkpoint=members[candidate.draw.member].sha256,
             language=parsed.language,
             messages=sent,
-            options={name: asked[name] for name in _OPTIONS if name in asked},
+            options={name: fields[name] for name in _OPTIONS if name in fields},
             tests_sha256=tests,
         )
         ran = outcome.ran.get(candidate.draw.index)
@@ -100,10 +100,10 @@ def _messages(fields: Json) -> list[dict[str, str]]:
         if isinstance(fields.get(name), list):
             turns = [turn for turn in objects(fields[name]) if "role" in turn]
             return [*head, *(_message(turn["role"], turn.get("content")) for turn in turns)]
-    given = fields.get("input", fields.get("prompt"))
-    if isinstance(given, list) and given and isinstance(given[0], str):
-        given = given[0]  # a completion's only prompt, in a list
-    return [*head, _message("user", given)]
+    prompt = fields.get("input", fields.get("prompt"))
+    if isinstance(prompt, list) and prompt and isinstance(prompt[0], str):
+        prompt = prompt[0]  # a completion's only prompt, in a list
+    return [*head, _message("user", prompt)]
 
 
 def _message(role: Any, content: Any) -> dict[str, str]:

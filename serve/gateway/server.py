@@ -105,9 +105,9 @@ class Server:
 
     async def look_again(self) -> None:
         """What the cluster state says now. One exchange serves all who ask while the one before it is under way."""
-        asked = time.monotonic()
+        called_at = time.monotonic()
         async with self._looking:
-            if self._looked < asked:
+            if self._looked < called_at:
                 self._looked = time.monotonic()
                 await self.exchange()
 

@@ -54,7 +54,8 @@ class Discriminated:
     dropped: int = 0
     evidence: dict[int, Evidence] | None = None
 
-    def told(self, samples: int) -> Json:
+    def summary(self, samples: int) -> Json:
+        """What the answer says of the written inputs. samples: in which they were written."""
         inputs = {
             "written": self.written,
             "discriminating": self.discriminating,
@@ -94,9 +95,9 @@ async def discriminate(
 
     async def answer(number: int, draw: Draw) -> str:
         mine, other = pairs[number % len(pairs)]
-        asked = question(programs[other], form, parsed.language)
+        prompt = question(programs[other], form, parsed.language)
         try:
-            request = repair.follow_up(parsed.request, texts[mine], asked)
+            request = repair.follow_up(parsed.request, texts[mine], prompt)
             return parsed.dialect.text(await ask(draw, request))
         except (SampleLost, RequestError):
             return ""  # the candidates are there: a request is not ended by what would tell them apart
@@ -134,7 +135,7 @@ async def _awaited(work: Awaitable[T]) -> T:
 
 def _draws(parsed: ParsedRequest, session: RecordedSession, chosen: Sequence[Candidate]) -> list[Draw]:
     """Samples beyond those of the session, of the members that the contenders came from, most contenders first."""
-    names = [name for name, _ in Counter(one.draw.member for one in chosen).most_common()]
+    names = [name for name, _ in Counter(candidate.draw.member for candidate in chosen).most_common()]
     numbers = {member.name: number for number, member in enumerate(parsed.sampling.members)}
     used = Counter(dict.fromkeys(names, 0))
     for draw in session.draws:
@@ -189,12 +190,12 @@ def _evidence(
     shared = 0
     if isinstance(parsed.probes, StdioTests | CallTests):
         shared = len(parsed.probes.cases)
-    found = {}
+    evidence = {}
     for candidate in chosen:
         before = _filled(candidate.evidence.behaviour, shared)
         after = _filled(outputs.get(programs[candidate.draw.index], ()), inputs)
-        found[candidate.draw.index] = replace(candidate.evidence, behaviour=before + after)
-    return found
+        evidence[candidate.draw.index] = replace(candidate.evidence, behaviour=before + after)
+    return evidence
 
 
 def _filled(behaviour: tuple[str | None, ...], length: int) -> tuple[str | None, ...]:

@@ -46,7 +46,7 @@ class Outcome:
     judge_cpu_s: CPU seconds of all that the judge ran for it, the runs of a tool and of inputs included.
     selection: what the selector asked for after the last candidate, and what came of it; empty where it asks for nothing.
     input_samples: by member, samples in which inputs were written.
-    ran: of each draw that called the tool, its calls. asked: of each draw of a further turn, the conversation so far.
+    ran: of each draw that called the tool, its calls. repairs: of each draw of a further turn, the request that its member was sent.
     """
 
     session: RecordedSession
@@ -60,7 +60,7 @@ class Outcome:
     selection: Json = field(default_factory=dict)
     input_samples: Counter[str] = field(default_factory=Counter)
     ran: dict[int, tuple[python_tool.Ran, ...]] = field(default_factory=dict)
-    asked: dict[int, ApiRequest] = field(default_factory=dict)
+    repairs: dict[int, ApiRequest] = field(default_factory=dict)
 
     @property
     def drawn(self) -> Counter[str]:
@@ -123,7 +123,7 @@ class Ensemble:
         assert parsed.scorer is not None
         session = outcome.session
         scored = await self._scorers.score(parsed, session.candidates, left_s)
-        outcome.selection = scored.told(parsed.scorer.url if parsed.selector_named else None)
+        outcome.selection = scored.summary(parsed.scorer.url if parsed.selector_named else None)
         session.learn(
             {
                 candidate.draw.index: replace(
@@ -230,7 +230,7 @@ class _Candidates(Sampler):
             # An internal error, and the candidates are there: they are selected as without it.
             log.exception("%s: the inputs that tell candidates apart could not be made", parsed.request_id)
             result = discriminate.Discriminated(ended="failed")
-        outcome.selection = result.told(outcome.input_samples.total())
+        outcome.selection = result.summary(outcome.input_samples.total())
         agreed = result.written - result.discriminating - result.dropped
         for kind, inputs in (
             ("discriminating", result.discriminating),
@@ -305,7 +305,7 @@ class _Candidates(Sampler):
         except RequestError as error:
             if draw.turn == 1 or error.status >= 500:
                 raise
-            # The attempt and what it is told are more than the model takes: it is drawn again as it was.
+            # The attempt and its feedback exceed the model's context: it is drawn again as it was.
             request = parsed.request
             response, (prompt, completion) = await self._response(draw, request)
         if parsed.python:
@@ -376,13 +376,13 @@ class _Candidates(Sampler):
         failed = next(each for each in self._session.candidates if each.draw.index == draw.repairs)
         assert parsed.tests is not None
         assert failed.verdict is not None
-        before = self.outcome.asked.get(draw.repairs, parsed.request)
+        before = self.outcome.repairs.get(draw.repairs, parsed.request)
         feedback = repair.feedback(
             failed.verdict, parsed.tests, prompt_text(parsed.request.body), all_public=parsed.from_prompt
         )
         answer = parsed.dialect.text(failed.payload, parsed.request)
-        self.outcome.asked[draw.index] = repair.follow_up(before, answer, feedback)
-        return self.outcome.asked[draw.index]
+        self.outcome.repairs[draw.index] = repair.follow_up(before, answer, feedback)
+        return self.outcome.repairs[draw.index]
 
     async def _judged(self, candidate: Candidate, text: str) -> Candidate:
         parsed, started = self.parsed, time.monotonic()

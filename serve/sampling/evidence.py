@@ -91,13 +91,15 @@ def of_response(response: Json, text: str, needs: frozenset[Need], *, ours: bool
     return Evidence(logprob=logprob, answer=normalised(text) if Need.ANSWER in needs else None)
 
 
-def mean_logprob(told: Any) -> float | None:
+def mean_logprob(logprobs: Any) -> float | None:
     """Of chat's `{"content": [{"logprob": …}]}` or completions' `{"token_logprobs": […]}`; None: it tells nothing."""
-    if not isinstance(told, dict):
+    if not isinstance(logprobs, dict):
         return None
-    content = told.get("content")
+    content = logprobs.get("content")
     values = (
-        [one.get("logprob") for one in content] if isinstance(content, list) else told.get("token_logprobs")
+        [token.get("logprob") for token in content]
+        if isinstance(content, list)
+        else logprobs.get("token_logprobs")
     )
     numbers = [value for value in values or [] if isinstance(value, int | float) and math.isfinite(value)]
     return math.fsum(numbers) / len(numbers) if numbers else None

@@ -60,7 +60,7 @@ class SandboxDown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One call: the program, and what the member was told of it."""
+    """One call: the program, and the output that the member got."""
 
     code: str
     output: str
@@ -110,19 +110,19 @@ async def follow(
     """
     responses, runs = [first], list[Ran]()
     while (calls := chat.calls(responses[-1])) and len(runs) < MOST_CALLS:
-        told, down = [], False
+        outputs, down = [], False
         for call in calls:
             if down or len(runs) >= MOST_CALLS:
-                told.append("not run: " + ("the sandbox is unreachable" if down else "no calls are left"))
+                outputs.append("not run: " + ("the sandbox is unreachable" if down else "no calls are left"))
                 continue
             try:
                 code, output = await _output(call, run)
             except SandboxDown:
                 down, code, output = True, call.arguments, "not run: the sandbox is unreachable"
-            told.append(output)
+            outputs.append(output)
             runs.append(Ran(code, output))
         more = not down and len(runs) < MOST_CALLS
-        request = _continued(request, responses[-1], told, more=more)
+        request = _continued(request, responses[-1], outputs, more=more)
         try:
             responses.append(await sampling(request, len(responses)))
         except RequestError as error:
@@ -135,21 +135,21 @@ async def follow(
 
 
 async def _output(call: Call, run: Callable[[str], Awaitable[Verdict]]) -> tuple[str, str]:
-    """(the program, what is told of it). A call that cannot be run counts like one that was."""
+    """(the program, the tool's output). A call that cannot be run counts like one that was."""
     if call.name != "python":
         return call.arguments, f"not run: there is no tool {call.name!r}, only 'python'"
     code = _code(call.arguments)
     if code is None:
         return call.arguments, 'not run: the arguments must be an object {"code": string}'
-    return code, told(await run(fenced(code)))
+    return code, report(await run(fenced(code)))
 
 
 def _code(arguments: str) -> str | None:
     try:
-        found = json.loads(arguments)
+        value = json.loads(arguments)
     except (ValueError, RecursionError):
         return None
-    code = found.get("code") if isinstance(found, dict) else None
+    code = value.get("code") if isinstance(value, dict) else None
     # Half a surrogate pair is no text, and could not be told in an answer.
     return code.encode("utf-8", "replace").decode() if isinstance(code, str) else None
 
@@ -160,7 +160,7 @@ def fenced(code: str) -> str:
     return f"{fence}python\n{code}\n{fence}\n"
 
 
-def told(verdict: Verdict) -> str:
+def report(verdict: Verdict) -> str:
     """What the program printed, cut, and how it ended where it did not end well: the last line of its error."""
     printed = verdict.stdout or ""
     if len(printed.encode()) >= STDOUT_BYTES:

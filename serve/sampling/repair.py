@@ -21,7 +21,7 @@ from alpharay.serve.dialects.api_request import ApiRequest, for_the_engine
 # Of an input, an output or a message, in characters: a few lines tell what a page would not.
 _MOST_SHOWN = 1500
 
-_TOLD = {
+_REASONS = {
     VerdictKind.WRONG_ANSWER: "it gave a wrong answer",
     VerdictKind.RUNTIME_ERROR: "it crashed",
     VerdictKind.COMPILE_ERROR: "it does not compile",
@@ -40,20 +40,20 @@ def feedback(verdict: Verdict, tests: Tests, prompt: str, *, all_public: bool = 
 
     prompt: the text of the request, for the examples that it shows. all_public: the tests are from there.
     """
-    said = f"Your program was run and failed: {_TOLD.get(verdict.verdict, 'it did not pass')}."
+    text = f"Your program was run and failed: {_REASONS.get(verdict.verdict, 'it did not pass')}."
     if verdict.verdict in _OF_ITS_TEXT:
         if verdict.detail:
-            said += f"\n{_cut(verdict.detail)}"
+            text += f"\n{_cut(verdict.detail)}"
     elif (case := _public_case(verdict, tests, prompt, all_public=all_public)) is not None:
-        said += f"\nThe test that failed:\n{_shown(case)}"
+        text += f"\nThe test that failed:\n{_shown(case)}"
         if verdict.detail:
-            said += f"\nWhat was seen: {_cut(verdict.detail)}"
+            text += f"\nWhat was seen: {_cut(verdict.detail)}"
     else:
-        said += " The test that failed is hidden."
-    return f"{said}\nCorrect it, and answer with the whole program."
+        text += " The test that failed is hidden."
+    return f"{text}\nCorrect it, and answer with the whole program."
 
 
-def follow_up(request: ApiRequest, answer: str, told: str) -> ApiRequest:
+def follow_up(request: ApiRequest, answer: str, feedback: str) -> ApiRequest:
     """The request that continues the conversation: the member's answer, then what it is told.
 
     Works for every dialect, by the field that holds its conversation. A completion has none: there its text
@@ -63,20 +63,22 @@ def follow_up(request: ApiRequest, answer: str, told: str) -> ApiRequest:
     turns = [
         # Some templates refuse an empty message.
         {"role": "assistant", "content": answer or "(no answer)"},
-        {"role": "user", "content": told},
+        {"role": "user", "content": feedback},
     ]
     if isinstance(fields.get("messages"), list):
         fields["messages"] = [*fields["messages"], *turns]
     elif "input" in fields:
-        given = fields["input"]
-        before = given if isinstance(given, list) else [{"role": "user", "content": given}]
+        conversation = fields["input"]
+        before = (
+            conversation if isinstance(conversation, list) else [{"role": "user", "content": conversation}]
+        )
         fields["input"] = [*before, *turns]
     else:
         prompt = fields.get("prompt")
         text = prompt[0] if isinstance(prompt, list) and prompt and isinstance(prompt[0], str) else prompt
         if not isinstance(text, str):
             return request  # token ids: nothing can be added to them here, so it is drawn again as it was
-        comment = "\n".join(f"# {line}" for line in told.splitlines())
+        comment = "\n".join(f"# {line}" for line in feedback.splitlines())
         fields["prompt"] = f"{text}{answer}\n{comment}\n"
     return replace(request, rest=for_the_engine(fields))
 
@@ -84,25 +86,25 @@ def follow_up(request: ApiRequest, answer: str, told: str) -> ApiRequest:
 def _public_case(
     verdict: Verdict, tests: Tests, prompt: str, *, all_public: bool
 ) -> StdioCase | CallCase | None:
-    place = verdict.failed_case
-    if isinstance(tests, CodeTests | RepoTests) or place is None or not 0 <= place < len(tests.cases):
+    index = verdict.failed_case
+    if isinstance(tests, CodeTests | RepoTests) or index is None or not 0 <= index < len(tests.cases):
         return None
-    case: StdioCase | CallCase = tests.cases[place]
+    case: StdioCase | CallCase = tests.cases[index]
     if all_public or case.level == 0:
         return case
-    found = shown(prompt)
+    examples = shown(prompt)
     cases: tuple[StdioCase | CallCase, ...] = (
-        () if found is None or isinstance(found, CodeTests | RepoTests) else found.cases
+        () if examples is None or isinstance(examples, CodeTests | RepoTests) else examples.cases
     )
     return case if any(_same(case, other) for other in cases) else None
 
 
-def _same(one: StdioCase | CallCase, other: StdioCase | CallCase) -> bool:
-    if isinstance(one, StdioCase) and isinstance(other, StdioCase):
-        return one.input.split() == other.input.split() and one.output.split() == other.output.split()
-    if isinstance(one, CallCase) and isinstance(other, CallCase):
+def _same(case: StdioCase | CallCase, other: StdioCase | CallCase) -> bool:
+    if isinstance(case, StdioCase) and isinstance(other, StdioCase):
+        return case.input.split() == other.input.split() and case.output.split() == other.output.split()
+    if isinstance(case, CallCase) and isinstance(other, CallCase):
         # As JSON, where true is not 1.
-        return json.dumps([one.args, one.kwargs, one.output]) == json.dumps(
+        return json.dumps([case.args, case.kwargs, case.output]) == json.dumps(
             [other.args, other.kwargs, other.output]
         )
     return False
@@ -111,9 +113,9 @@ def _same(one: StdioCase | CallCase, other: StdioCase | CallCase) -> bool:
 def _shown(case: StdioCase | CallCase) -> str:
     if isinstance(case, StdioCase):
         return f"input:\n{_cut(case.input.rstrip())}\nexpected output:\n{_cut(case.output.rstrip())}"
-    given = [*(json.dumps(value) for value in case.args)]
-    given += [f"{name}={json.dumps(value)}" for name, value in case.kwargs.items()]
-    return f"called with ({_cut(', '.join(given))})\nexpected: {_cut(json.dumps(case.output))}"
+    arguments = [*(json.dumps(value) for value in case.args)]
+    arguments += [f"{name}={json.dumps(value)}" for name, value in case.kwargs.items()]
+    return f"called with ({_cut(', '.join(arguments))})\nexpected: {_cut(json.dumps(case.output))}"
 
 
 def _cut(text: str) -> str:

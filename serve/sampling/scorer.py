@@ -41,8 +41,8 @@ class Scored:
     ended: str
     decisions: dict[int, Decision]
 
-    def told(self, url: str | None) -> Json:
-        """url: None where the configuration named the scorer, whose address is then not the caller's to know."""
+    def summary(self, url: str | None) -> Json:
+        """What the answer says of the scorer. url: None where the configuration named the scorer, whose address is then not the caller's to know."""
         counts = Counter(decision.value for decision in self.decisions.values())
         return {"selector": {"url": url}, "ended": self.ended, "decisions": dict(counts)}
 
@@ -143,8 +143,8 @@ def _body(parsed: ParsedRequest, candidates: list[Candidate], texts: Mapping[int
         rows.append(row)
     if not rows:
         return None
-    asked = {"id": parsed.request_id, "prompt": prompt, "language": parsed.language, "candidates": rows}
-    return json.dumps(asked, ensure_ascii=False).encode(errors="replace")  # half a surrogate pair is "?"
+    question = {"id": parsed.request_id, "prompt": prompt, "language": parsed.language, "candidates": rows}
+    return json.dumps(question, ensure_ascii=False).encode(errors="replace")  # half a surrogate pair is "?"
 
 
 def _read(body: bytes) -> dict[int, Decision]:

@@ -33,25 +33,25 @@ def ranked(
     candidates: Sequence[Candidate], calls: Callable[[Any], list[Call]], offered: Schemas
 ) -> list[Candidate]:
     """Best first. calls: of a candidate's payload."""
-    forms = {one.draw.index: form(calls(one.payload), offered) for one in candidates}
-    votes = Counter(found for found in forms.values() if found is not None)
+    forms = {candidate.draw.index: form_of(calls(candidate.payload), offered) for candidate in candidates}
+    votes = Counter(form for form in forms.values() if form is not None)
 
-    def rank(one: Candidate) -> tuple[bool, int, bool, int]:
-        found = forms[one.draw.index]
-        return found is None, -votes[found] if found is not None else 0, not found, one.draw.index
+    def rank(candidate: Candidate) -> tuple[bool, int, bool, int]:
+        form = forms[candidate.draw.index]
+        return form is None, -votes[form] if form is not None else 0, not form, candidate.draw.index
 
     return sorted(candidates, key=rank)
 
 
-def form(calls: Sequence[Call], offered: Schemas) -> Form | None:
+def form_of(calls: Sequence[Call], offered: Schemas) -> Form | None:
     """The calls in a form in which equal ones are equal; None when one of them cannot be made."""
-    found = []
+    form = []
     for call in calls:
         if call.name not in offered:
             return None
         schema = offered[call.name]
         if schema is None:
-            found.append((call.name, call.arguments.strip()))
+            form.append((call.name, call.arguments.strip()))
             continue
         try:
             arguments = json.loads(call.arguments or "{}")
@@ -59,15 +59,15 @@ def form(calls: Sequence[Call], offered: Schemas) -> Form | None:
             return None
         if not isinstance(arguments, dict) or not fits(arguments, schema):
             return None
-        found.append((call.name, json.dumps(_plain(arguments), sort_keys=True)))
-    return tuple(found)
+        form.append((call.name, json.dumps(_plain(arguments), sort_keys=True)))
+    return tuple(form)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value.strip() if isinstance(value, str) else value
@@ -90,12 +90,12 @@ def fits(value: Any, schema: Any, depth: int = 0) -> bool:
     if isinstance(schema.get("enum"), list) and value not in schema["enum"]:
         return False
     some = next((schema[word] for word in ("anyOf", "oneOf") if isinstance(schema.get(word), list)), None)
-    if some is not None and not any(fits(value, one, depth + 1) for one in some):
+    if some is not None and not any(fits(value, branch, depth + 1) for branch in some):
         return False
     if isinstance(value, dict):
         return _object_fits(value, schema, depth)
     if isinstance(value, list):
-        return all(fits(one, schema.get("items"), depth + 1) for one in value)
+        return all(fits(item, schema.get("items"), depth + 1) for item in value)
     return True
 
 
@@ -107,7 +107,7 @@ def _object_fits(value: dict[str, Any], schema: dict[str, Any], depth: int) -> b
     others = schema.get("additionalProperties")
     if others is False and "patternProperties" not in schema and not value.keys() <= known.keys():
         return False
-    return all(fits(one, known.get(name, others), depth + 1) for name, one in value.items())
+    return all(fits(item, known.get(name, others), depth + 1) for name, item in value.items())
 
 
 def _is(value: Any, name: object) -> bool:

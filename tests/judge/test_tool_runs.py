@@ -6,7 +6,7 @@ import pytest
 
 from alpharay.judge import Limits
 from alpharay.serve.engine.judge_replica import Judge
-from alpharay.serve.sampling.python_tool import fenced, told
+from alpharay.serve.sampling.python_tool import fenced, report
 
 # The sandboxes of `pool` live in the session's event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -15,7 +15,7 @@ LIMITS = Limits(cpu_s=1.0, memory_mb=256)
 
 
 async def ran(pool, code):
-    return told(await Judge.run(SimpleNamespace(_pool=pool), fenced(code), LIMITS, "a request"))
+    return report(await Judge.run(SimpleNamespace(_pool=pool), fenced(code), LIMITS, "a request"))
 
 
 @pytest.mark.parametrize(

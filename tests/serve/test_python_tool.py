@@ -5,7 +5,7 @@ import pytest
 from alpharay.judge.program import extract_program
 from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.serve.dialects import completions, messages, responses
-from alpharay.serve.sampling.python_tool import MOST_CALLS, fenced, told
+from alpharay.serve.sampling.python_tool import MOST_CALLS, fenced, report
 from alpharay.serve.transport.clients import SampleLost
 
 from .clock import pass_time
@@ -330,13 +330,13 @@ async def test_a_model_without_a_parser_for_calls_says_how_to_give_it_one():
     ],
 )
 def test_what_is_told_of_a_run(verdict, said):
-    assert told(verdict) == said
+    assert report(verdict) == said
 
 
 def test_a_long_output_is_cut_and_says_so():
-    said = told(Verdict(VerdictKind.ACCEPTED, 1, 1, stdout="x" * 4096))
+    said = report(Verdict(VerdictKind.ACCEPTED, 1, 1, stdout="x" * 4096))
     assert said.endswith("(the first 4096 bytes)")
-    assert len(told(Verdict(VerdictKind.RUNTIME_ERROR, 0, 1, stdout="x" * 4096, detail="e" * 2000))) < 4700
+    assert len(report(Verdict(VerdictKind.RUNTIME_ERROR, 0, 1, stdout="x" * 4096, detail="e" * 2000))) < 4700
 
 
 @pytest.mark.parametrize(

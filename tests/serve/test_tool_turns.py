@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpharay.serve.dialects.dialect import Call
-from alpharay.serve.sampling.tool_turns import fits, form
+from alpharay.serve.sampling.tool_turns import fits, form_of
 from alpharay.serve.transport.clients import SampleLost
 
 from . import engine_answers
@@ -237,16 +237,16 @@ async def test_with_tests_the_verdicts_decide_as_ever(serving, monkeypatch):
 
 @pytest.mark.parametrize("arguments", BAD)
 def test_a_call_that_cannot_be_made_has_no_form(arguments):
-    assert form([Call("read", arguments)], {"read": SCHEMA}) is None
+    assert form_of([Call("read", arguments)], {"read": SCHEMA}) is None
 
 
 def test_equal_calls_have_one_form_and_their_order_counts():
     offered = {"read": SCHEMA, "patch": None}
-    assert form([Call("read", GOOD)], offered) == form([Call("read", SAME)], offered)
-    assert form([Call("patch", "x\n")], offered) == form([Call("patch", "x")], offered)
+    assert form_of([Call("read", GOOD)], offered) == form_of([Call("read", SAME)], offered)
+    assert form_of([Call("patch", "x\n")], offered) == form_of([Call("patch", "x")], offered)
     two = [Call("read", GOOD), Call("read", OTHER)]
-    assert form(two, offered) != form(two[::-1], offered)
-    assert form([], offered) == ()
+    assert form_of(two, offered) != form_of(two[::-1], offered)
+    assert form_of([], offered) == ()
 
 
 @pytest.mark.parametrize(

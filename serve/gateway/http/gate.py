@@ -161,7 +161,11 @@ class _Answering:
             headers = MutableHeaders(scope=message)
             headers.setdefault("request-id", self._id)
             headers.setdefault("X-Content-Type-Options", "nosniff")
-            if self._format and message["status"] == 200 and (load := orca.told(self._format, self._load)):
+            if (
+                self._format
+                and message["status"] == 200
+                and (load := orca.load_header(self._format, self._load))
+            ):
                 headers[orca.HEADER] = load
         elif self._head and message["type"] == "http.response.body":
             message = {**message, "body": b""}

@@ -84,10 +84,10 @@ class BoundedHead(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _close_with(self, status: int, told: str) -> None:
+    def _close_with(self, status: int, message: str) -> None:
         if self.transport is None or self.transport.is_closing():
             return
-        body = json.dumps(openai.error_body(RequestError(status, told))).encode()
+        body = json.dumps(openai.error_body(RequestError(status, message))).encode()
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"

@@ -1,4 +1,4 @@
-"""ORCA: how loaded the server is, told in the header of an answer to a balancer that asks for it (as vLLM tells it)."""
+"""ORCA: the load of the server, in the header of an answer to a balancer that asks for it, in vLLM's format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ASKED_BY = "endpoint-load-metrics-format"
 HEADER = "endpoint-load-metrics"
 
 
-def told(wanted: str, load: Callable[[], Mapping[str, float]]) -> str | None:
+def load_header(wanted: str, load: Callable[[], Mapping[str, float]]) -> str | None:
     """The header's value. wanted: `TEXT` or `JSON`; None for another format."""
     wanted = wanted.strip().upper()
     if wanted == "TEXT":
