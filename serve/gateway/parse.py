@@ -91,7 +91,7 @@ def parse_request(
         )
     if not passes_through:
         _check_room(dialect, request, controls, budget)
-    tests = _tests(controls)
+    tests, limits = _tests(controls), _limits(served, controls)
     text = prompt_text(request.body)
     public = None
     if tests is None and budget is not None and not request.tools:
@@ -139,7 +139,7 @@ def parse_request(
         ),
         policy=controls.policy or router.policy,
         deadline_s=controls.deadline_s or router.deadline_s,
-        limits=_limits(served, controls),
+        limits=limits,
         tests=tests or public,
         given_tests=controls.tests,
         language=controls.language or "python",
