@@ -99,7 +99,7 @@ _BACKGROUND = 64
 
 
 def engine_headers(request_id: str, drawn: int = 0, *, background: bool = False) -> dict[str, str]:
-    """What an engine is told of a request beside its body. drawn: samples that the request had before this one.
+    """The headers of an engine's request. drawn: samples that the request had before this one.
 
     background: of a batch: every other request's samples go first, and where the engine's cache is full, take its place.
 

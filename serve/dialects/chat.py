@@ -3,7 +3,7 @@
 What real agents send to chat completions and vLLM's validator would refuse, left out or converted before it.
 
 An empty list of tools is none. An assistant's message comes back as client libraries give it out: with every field
-that it has no value for as null, and a refusal beside its content. What is left out is said in `alpharay.left_out`.
+that it has no value for as null, and a refusal beside its content. `alpharay.left_out` names what is left out.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class ChunkDialect(Dialect):
     ) -> EngineBody:
         own: Json = {"model": member, "seed": seed, "n": 1 if draw else request.choices, "stream": False}
         if request.stream and not draw:
-            # The spend is told and counted whether or not the caller asked for it; in every event only if he did.
+            # The usage is sent and counted whether or not the caller asked for it; in every event only if he did.
             usage = {"include_usage": True, "continuous_usage_stats": request.continuous_usage}
             own |= {"stream": True, "stream_options": request.stream_options | usage}
         return EngineBody(request.rest, own)

@@ -141,7 +141,7 @@ class SelectedStream(EventSource):
         try:
             whole = self._work.result()
         except RequestError as error:
-            # The headers are out: the error can only be told as the stream's last event.
+            # The headers are sent: the error can only be the stream's last event.
             self._context.end(outcome_of(error))
             yield from self._replay.fail(error)
             return

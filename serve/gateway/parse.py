@@ -209,9 +209,9 @@ def _caller(headers: Mapping[str, str], key: Key | None) -> str:
 
 
 def _agent(request: ApiRequest, headers: Mapping[str, str], key: Key | None) -> str:
-    """What tells one agent from another: its key, else the session that it names in the body.
+    """The identity of an agent: its key, else the session that it names in the body.
 
-    "": nothing does. A `User-Agent` alone is shared by everybody who uses the same client library.
+    "": it has none. A `User-Agent` alone is shared by everybody who uses the same client library.
     """
     if key is not None:
         return _caller(headers, key)

@@ -1,4 +1,4 @@
-"""What alpharay tells beside an answer: where each choice came from, and what the whole request spent."""
+"""The `alpharay` objects of an answer: where each choice came from, and what the whole request spent."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _outcome(
 
 
 def _of_answer(payload: Json) -> Row:
-    """What only dialects with choices tell, and how the answer ended."""
+    """Fields of answers with choices (tokens, reasoning), and the finish reason."""
     if not payload.get("choices"):
         return {"finish_reason": payload.get("stop_reason") or payload.get("status")}
     choice = payload["choices"][0]

@@ -99,7 +99,7 @@ class EventStream(Response):
                 raise ClientGone
             sending.result()
         except ClientGone as gone:
-            error = gone  # nobody is left to tell
+            error = gone  # nobody is left to answer
         except BaseException as raised:
             error = raised
             raise

@@ -34,7 +34,7 @@ class Conversations:
 
 
 def digest(*parts: str) -> str:
-    """A conversation or a caller in a few bytes that tell nothing of it."""
+    """A conversation or a caller as a hash of a few bytes."""
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]
 
 

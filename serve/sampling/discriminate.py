@@ -100,7 +100,7 @@ async def discriminate(
             request = repair.follow_up(parsed.request, texts[mine], prompt)
             return parsed.dialect.text(await ask(draw, request))
         except (SampleLost, RequestError):
-            return ""  # the candidates are there: a request is not ended by what would tell them apart
+            return ""  # the candidates are there: a request does not end for want of further inputs
 
     answers = await _all(answer(number, draw) for number, draw in enumerate(draws))
     inputs = written_inputs(answers, parsed.probes or form, _MOST_INPUTS, parsed.language)

@@ -44,7 +44,7 @@ class Outcome:
 
     sample_s, judge_s: summed over candidates, which overlap; the runs of a tool belong to sampling.
     judge_cpu_s: CPU seconds of all that the judge ran for it, the runs of a tool and of inputs included.
-    selection: what the selector asked for after the last candidate, and what came of it; empty where it asks for nothing.
+    selection: what the selector did after the last candidate, as the answer says it; empty where it did nothing.
     input_samples: by member, samples in which inputs were written.
     ran: of each draw that called the tool, its calls. repairs: of each draw of a further turn, the request that its member was sent.
     """
@@ -369,7 +369,7 @@ class _Candidates(Sampler):
             return await self._engines.sample(draw.member, dialect.PATH, body, headers)
 
     def _conversation(self, draw: Draw) -> ApiRequest:
-        """The request as it came, or for a further turn with the failed attempts and what was told of them."""
+        """The request as it came, or for a further turn with the failed attempts and the feedback on them."""
         parsed = self.parsed
         if draw.repairs is None:
             return parsed.request

@@ -1,4 +1,4 @@
-"""What selectors want to know of candidates beside verdicts: asked of the engine and of the judge where it is needed."""
+"""What selectors need of candidates beside verdicts, from the engine and from the judge."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from alpharay.serve.dialects.dialect import Dialect
 from alpharay.serve.errors import malformed
 from alpharay.serve.sampling.request import ParsedRequest
 
-# Inputs on which candidates are compared, and CPU seconds that a candidate may take for each: many short runs tell
-# more candidates apart than few long ones.
+# Inputs on which candidates are compared, and CPU seconds that a candidate may take for each: many short runs
+# distinguish more candidates than few long ones.
 SHARED_INPUTS, SHARED_CPU_S = 12, 2.0
 
-# What a request must say to be told log-probabilities, by its path.
+# The fields that ask an engine for log-probabilities, by path.
 _ASKS_LOGPROBS: dict[str, Json] = {
     "/v1/chat/completions": {"logprobs": True},
     "/v1/completions": {"logprobs": 1},
@@ -51,7 +51,7 @@ def probe_limits(limits: Limits) -> Limits:
 
 
 def check_selector(selector: str, needs: frozenset[Need], dialect: Dialect, tests: Tests | None) -> None:
-    """Raises RequestError (400): what the selector goes by cannot be had for this request."""
+    """Raises RequestError (400): the request has not what the selector goes by."""
     if Need.INPUTS in needs:
         if tests is not None and not hasattr(tests, "cases"):
             raise malformed(
@@ -83,7 +83,7 @@ def asking(request: ApiRequest, dialect: Dialect, needs: frozenset[Need]) -> tup
 
 
 def of_response(response: Json, text: str, needs: frozenset[Need], *, ours: bool) -> Evidence:
-    """What the response itself tells. ours: its log-probabilities were not asked for by the caller, and are removed."""
+    """The evidence in the response itself. ours: its log-probabilities were not asked for by the caller, and are removed."""
     choice = response["choices"][0] if "choices" in response else {}
     logprob = mean_logprob(choice.get("logprobs")) if Need.LOGPROBS in needs else None
     if ours:
@@ -92,7 +92,7 @@ def of_response(response: Json, text: str, needs: frozenset[Need], *, ours: bool
 
 
 def mean_logprob(logprobs: Any) -> float | None:
-    """Of chat's `{"content": [{"logprob": …}]}` or completions' `{"token_logprobs": […]}`; None: it tells nothing."""
+    """Of chat's `{"content": [{"logprob": …}]}` or completions' `{"token_logprobs": […]}`; None: there are none."""
     if not isinstance(logprobs, dict):
         return None
     content = logprobs.get("content")

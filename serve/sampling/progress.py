@@ -1,4 +1,4 @@
-"""What a request's samples are going through, told to a streamed caller while it waits.
+"""The progress of a request's samples, sent to a streamed caller while it waits.
 
 It travels as comment lines of the event stream, which every client of the OpenAI dialects skips and a reader
 of its own can parse: `: {"alpharay":{"sample":3,"member":"frontier@1","state":"judged","verdict":"accepted"}}`.

@@ -55,7 +55,7 @@ _ENDED = {
 
 
 class SandboxDown(Exception):
-    """The sandbox cannot be reached: the member is told so, and answers without it."""
+    """The sandbox is unreachable. The call's output says so, and the member answers without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """What a member came to. response: its last, whose usage is that of all rounds. Tokens: of all rounds."""
+    """A member's rounds with the tool. response: its last, whose usage is that of all rounds. Tokens: of all rounds."""
 
     response: Json
     runs: tuple[Ran, ...]
@@ -150,7 +150,7 @@ def _code(arguments: str) -> str | None:
     except (ValueError, RecursionError):
         return None
     code = value.get("code") if isinstance(value, dict) else None
-    # Half a surrogate pair is no text, and could not be told in an answer.
+    # Half a surrogate pair is no text, which no answer can carry.
     return code.encode("utf-8", "replace").decode() if isinstance(code, str) else None
 
 

@@ -1,6 +1,6 @@
 """A further turn: the member sees its own failed attempt and what failed, and writes another.
 
-What it is told is terse, and never anything of a hidden test: the verdict, and the first case that failed if that
+The feedback is terse, and has nothing of a hidden test: the verdict, and the first case that failed if that
 case is public. A case is public when the prompt itself shows it as an example (`judge.behaviour.shown`), when
 all tests came from the prompt, or when the caller marked it with `"level": 0`. Cases without a level and
 of any other level are hidden, and of those the member only learns that one failed.
@@ -18,7 +18,7 @@ from alpharay.judge.verdict import Verdict, VerdictKind
 from alpharay.judge.workspace.repo import RepoTests
 from alpharay.serve.dialects.api_request import ApiRequest, for_the_engine
 
-# Of an input, an output or a message, in characters: a few lines tell what a page would not.
+# Of an input, an output or a message, in characters: a few lines help more than a page.
 _MOST_SHOWN = 1500
 
 _REASONS = {
@@ -36,7 +36,7 @@ _OF_ITS_TEXT = frozenset({VerdictKind.COMPILE_ERROR, VerdictKind.NO_PROGRAM})
 
 
 def feedback(verdict: Verdict, tests: Tests, prompt: str, *, all_public: bool = False) -> str:
-    """What the member is told of its failed attempt.
+    """The feedback on a member's failed attempt.
 
     prompt: the text of the request, for the examples that it shows. all_public: the tests are from there.
     """
@@ -54,10 +54,10 @@ def feedback(verdict: Verdict, tests: Tests, prompt: str, *, all_public: bool = 
 
 
 def follow_up(request: ApiRequest, answer: str, feedback: str) -> ApiRequest:
-    """The request that continues the conversation: the member's answer, then what it is told.
+    """The request that continues the conversation: the member's answer, then the feedback on it.
 
     Works for every dialect, by the field that holds its conversation. A completion has none: there its text
-    goes on, with what is told as a comment.
+    goes on, with the feedback as a comment.
     """
     fields: dict[str, Any] = json.loads(request.rest)
     turns = [

@@ -27,7 +27,7 @@ class ParsedRequest:
     input_form: tests of the kind of which members write inputs, for the selector `discriminate`, and input_samples: samples
     of the budget that are kept for it. scorer: whose decisions select. selector_named: the caller named the selector.
     python: members may call the tool of `python_tool.py`, which is in the request already.
-    returns: `best`, `passing` or `all`. detailed: the answer tells more of a candidate than its verdict.
+    returns: `best`, `passing` or `all`. detailed: the answer has more of a candidate than its verdict.
 
     direct: engines answer by themselves, without budget and tests. Their answers pass through as they are: one draw for
     the whole request, or one a choice where several choices of the ensemble are streamed.
@@ -39,7 +39,7 @@ class ParsedRequest:
 
     key: the name of its API key; "" on a server without keys.
 
-    agent: what tells one coding agent from another; "" where nothing does. conversation: the same for every
+    agent: the identity of a coding agent; "" where it has none. conversation: the same for every
     turn of one conversation with tools; "" elsewhere.
     """
 

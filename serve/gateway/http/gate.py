@@ -250,7 +250,7 @@ class Origins:
         self._listed = frozenset(config.cors)
 
     def admits(self, origin: str, host: str, fetch_site: str) -> bool:
-        """fetch_site: `Sec-Fetch-Site`, which a page cannot set: behind a proxy that changes `Host` it alone tells."""
+        """fetch_site: `Sec-Fetch-Site`, which a page cannot set: behind a proxy that changes `Host` it alone decides."""
         if self.lists(origin) or fetch_site == "same-origin":
             return True
         scheme, _, authority = origin.lower().partition("://")
