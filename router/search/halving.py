@@ -61,6 +61,12 @@ class SearchPlan:
         return 2 + math.ceil(math.log2(max(1, len(self.points) / self.finalists)))
 
     @property
+    def reachable(self) -> tuple[Point, ...]:
+        """Every point that a round may draw: the first ones, and their neighbours, which the first round adds."""
+        near = (other for point in self.points for other in neighbours(point, self.step, self.bounds))
+        return tuple(dict.fromkeys((*self.points, *near)))
+
+    @property
     def least(self) -> int:
         return (len(self.points) + len(self.baselines)) * self.problems * self.rounds
 

@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import selectors
-import signal
 import subprocess
 import sys
 import time
@@ -87,10 +86,10 @@ class RunningServer:
         self.seen |= {process.pid: process for process in tree}
         return holding(word, tree)
 
-    def stop(self) -> int:
-        """SIGTERM, then the exit code; everything it started must be gone."""
+    def stop(self, end: Callable[[], object] | None = None) -> int:
+        """SIGTERM, or `end()` in its place, then the exit code; everything it started must be gone."""
         self.processes("")
-        self.process.send_signal(signal.SIGTERM)
+        (end or self.process.terminate)()
         try:
             code = self.process.wait(PATIENCE_S)
         finally:

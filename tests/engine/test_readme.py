@@ -1,27 +1,38 @@
-"""The README's request, as it is written there."""
+"""The README's request and the server of docs/python.md, as they are written there."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
 import pytest
 
+import alpharay
 from alpharay.serve.config import load
 from alpharay.serve.portfolio_file import read_portfolio
+
+from .blocks import blocks
+from .conftest import RunningServer
 
 pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def default(start_server, tmp_path_factory):
-    """The embedded frontier, as `alpharay serve` without a configuration serves it."""
-    running = start_server(tmp_path_factory.mktemp("embedded"))
-    yield running
-    assert running.stop() == 0
+def default(tmp_path_factory):
+    """The embedded frontier, as `alpharay serve` without a configuration and `alpharay.Server()` serve it."""
+    folder = tmp_path_factory.mktemp("embedded")
+    log = folder / "serve.log"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ALPHARAY_CACHE", str(folder / "cache"))
+        server = alpharay.Server(log=log)
+        with server:
+            running = RunningServer(server._process, server.url, log)
+            yield running
+            assert running.stop(server.stop) == 0
 
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -57,3 +68,15 @@ def test_the_default_frontier_follows_the_schedule_that_a_search_found(default):
     assert {name: member["drawn"] for name, member in told.items() if member["drawn"]} == Counter(
         schedule[:16]
     )
+
+
+def test_the_documented_server_of_python_answers(default, monkeypatch, capsys):
+    """With the server that runs already: the fixture starts and stops it in the same way."""
+    (script,) = [
+        block.text
+        for block in blocks()
+        if block.page == "docs/python.md" and "alpharay.Server(" in block.text
+    ]
+    monkeypatch.setattr(alpharay, "Server", lambda: nullcontext(default))
+    exec(compile(script, "docs", "exec"), {})
+    assert capsys.readouterr().out.strip() == "frontier"

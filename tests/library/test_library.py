@@ -231,13 +231,6 @@ def test_the_documented_merge_runs(tmp_path, monkeypatch):
     assert (tmp_path / "frontier" / "manifest.json").exists()
 
 
-@pytest.mark.engine
-def test_the_documented_server_starts_answers_and_stops(capsys):
-    block = next(block for block in PAGE if by(block, "Server"))
-    exec(compile(block.text, "docs", "exec"), {})
-    assert capsys.readouterr().out.strip() == "frontier"
-
-
 def test_a_server_that_does_not_start_says_why():
     with pytest.raises(StartFailed, match="budgett"):
         alpharay.Server({"router": {"budgett": 3}}).start()

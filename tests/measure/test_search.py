@@ -29,6 +29,7 @@ from alpharay.serve.evaluate.search.picture import draw
 from alpharay.serve.evaluate.search.report import PICTURE, write_report
 from alpharay.serve.evaluate.search.rounds import Searched, run_search
 from alpharay.serve.portfolio_file import read_portfolio
+from alpharay.serve.span import AdapterCheckpoint
 from alpharay.serve.state.members import ServedMember
 from alpharay.serve.transport.asgi import Reply
 
@@ -44,10 +45,10 @@ class Killed(Exception):
 
 
 class Engines:
-    """Answers with `member seed`; after `most` samples it is killed."""
+    """Answers with `member seed`; after `most` samples it is killed. starts: how often engines were started."""
 
     def __init__(self, most=None):
-        self.most, self.drawn = most, []
+        self.most, self.drawn, self.starts = most, [], 0
 
     async def sample(self, member, _path, body, _headers):
         if len(self.drawn) == self.most:
@@ -106,6 +107,7 @@ def run(monkeypatch, asked, engines=None, fails_at=None):
 
     @contextmanager
     def hosted(config, *_):
+        engines.starts += 1
         points = {f"{config.name}@{point.name}": point.weights for point in config.points}
         members = tuple(
             ServedMember(
@@ -135,6 +137,24 @@ def test_a_search_that_was_killed_draws_the_rest_and_comes_to_the_same(monkeypat
     assert set(killed.drawn) | set(rest.drawn) == set(engines.drawn)
     assert measured(again) == measured(whole)
     assert len(read_outcomes(tmp_path / "b/outcomes.parquet")) == whole.recorded
+
+
+def test_engines_start_once_although_the_first_round_adds_points(monkeypatch, tmp_path):
+    asked = searched(tmp_path / "a")
+    search, engines = run(monkeypatch, asked)
+    assert search.samples.keys() > {*asked.plan.points, *asked.plan.baselines}
+    assert engines.starts == 1
+
+
+def test_adapters_take_room_in_the_engine_and_are_added_by_a_second_start(monkeypatch, tmp_path):
+    asked = searched(tmp_path / "a", baselines=())
+    checkpoints = {"init": Path("init")} | {
+        name: AdapterCheckpoint(adapter=Path(name), base="init") for name in ("low", "high")
+    }
+    config = Config(checkpoints=checkpoints, members=(0.5,), hosting="adapters")
+    search, engines = run(monkeypatch, replace(asked, config=config, checkpoints=checkpoints))
+    assert search.samples.keys() > set(asked.plan.points)
+    assert engines.starts == 2
 
 
 def test_samples_that_the_judge_failed_at_count_neither_way_and_are_drawn_again_by_the_next_search(

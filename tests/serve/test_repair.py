@@ -145,7 +145,7 @@ async def test_a_failed_attempt_is_mended_by_the_member_that_made_it(turn):
 
 async def test_the_member_sees_its_attempt_and_no_hidden_test():
     serving = await serving_that_mends(at=2)
-    await serving.answer(alpharay={"tests": TESTS, "turns": 2, "budget": 60})
+    await serving.answer(alpharay={"tests": TESTS, "turns": 2, "budget": 60}, seed=4)
     member, body, _ = next(call for call in serving.engines.calls if len(call[1]["messages"]) > 1)
     _, attempt, told = body["messages"]
     assert attempt == {"role": "assistant", "content": f"attempt 1 of {member}"}

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from alpharay.judge.limits import Limits
 from alpharay.judge.problem import Problem
+from alpharay.router import MAX_MEMBERS
 from alpharay.router.search.halving import Draw, Search, SearchPlan, Subject
 from alpharay.serve.config import Config
 from alpharay.serve.evaluate.hosting import Hosting, hosted
@@ -88,9 +89,10 @@ def run_search(searched: Searched, say: Say, show: Show) -> Search:
 
 
 class _Engines:
-    """The engines of a search: started again only for points that those at hand do not have.
+    """The engines of a search: restarted only for points that those at hand do not have.
 
-    A round drops points and adds none, but for the first: so they are started twice.
+    An engine that moves over the span has every point that the search may reach, where so many can be served: it starts
+    once. Under `adapters` each point takes room in the engine, so it starts twice: the first round adds points.
     """
 
     def __init__(self, searched: Searched, say: Say) -> None:
@@ -113,7 +115,7 @@ class _Engines:
             self._stack.close()
             self._hosting = self._stack.enter_context(self._hosted(subjects))
             served = {member.name: member for member in self._hosting.members}
-            self._keep_settings(served.values())
+        self._keep_settings(served[name] for name in names)
         return [
             Drawn(served=name, name=name, alpha=served[name].alpha, weights=served[name].weights)
             for name in names
@@ -127,7 +129,11 @@ class _Engines:
 
     def _hosted(self, subjects: Sequence[Subject]) -> AbstractContextManager[Hosting]:
         searched = self._searched
-        members = [searched.member(subject) for subject in subjects]
+        plan = searched.plan
+        reachable: tuple[Subject, ...] = tuple(dict.fromkeys((*subjects, *plan.reachable, *plan.baselines)))
+        if searched.config.hosting == "adapters" or len(reachable) > MAX_MEMBERS:
+            reachable = tuple(subjects)
+        members = [searched.member(subject) for subject in reachable]
         config = with_members(searched.config, searched.checkpoints, members)
         return hosted(config, searched.address, self._say)
 
