@@ -48,7 +48,9 @@ class StreamedAnswer(DirectSampler, EventSource):
         self._sample_s = 0.0
         self._ready: list[bytes] = []  # to be sent
         self._taken = False  # whether an engine has taken the request
-        self._waiter: asyncio.Future[None] | None = None  # of `open` or `__anext__`: woken by all that happens
+        self._waiter: asyncio.Future[None] | None = (
+            None  # of `open` or `__anext__`: woken by all that happens
+        )
         self._opened = False
         self._working: asyncio.Task[None] | None = None
 
