@@ -195,13 +195,15 @@ def _row(load: Load, clients: int, rounds: Sequence[Heard]) -> str:
     first = [second for heard in rounds for second in heard.first]
     whole = [second for heard in rounds for second in heard.whole]
     samples = sum(len(heard.whole) for heard in rounds) * load.drawn or 1
-    engine = sum(heard.cpu_s["engine"] for heard in rounds) / samples * 1000
-    rest = sum(heard.cpu_s.total() for heard in rounds) / samples * 1000 - engine
+    spent = sum((heard.cpu_s for heard in rounds), Counter())
+    serving = spent["host"] + spent["ingress"] or spent["other"]
+    rest = spent.total() - spent["engine"] - serving
+    cpu = " | ".join(f"{seconds / samples * 1000:.1f}" for seconds in (spent["engine"], serving, rest))
     spread = f" ({min(rates):.2f}-{max(rates):.2f})" if len(rates) > 1 else ""
     return (
         f"| {load.name} | {clients} | {middle(rates):.2f}{spread} | {middle(rates) * load.drawn * _TOKENS:.0f} | "
         f"{_ms(first, 50)} | {_ms(first, 99)} | {_ms(whole, 50)} | {_ms(whole, 99)} | "
-        f"{engine:.1f} | {rest:.1f} | {sum(heard.failed for heard in rounds)} |"
+        f"{cpu} | {sum(heard.failed for heard in rounds)} |"
     )
 
 
@@ -424,12 +426,12 @@ def _report(
 load average before, between and after: {", ".join(f"{value:.1f}" for value in load)}. All servers up at once, asked in turn,
 {rounds} rounds: requests a second are the median of rounds (with their range), the rest is over all rounds. Every sample
 has {_TOKENS} tokens; tok/s counts all that was drawn. Milliseconds are wall time at the client, which shares the cores.
-CPU milliseconds a sample are those of the server's own processes: its engine, and all others. What LiteLLM and optillm
-ask of vLLM's own server is not in them. alpharay runs its 8 samples on the examples of the prompt before it answers;
+CPU milliseconds a sample are those of the server's own processes: its engine; what serves HTTP, of alpharay the host and
+the ingress; all others. What LiteLLM and optillm ask of vLLM's own server is not in them. alpharay runs its 8 samples on the examples of the prompt before it answers;
 vLLM's `n` only draws, and optillm has them rated by the model. At rest: {"; ".join(idle)}.
 
-| server and load | clients | requests/s | tok/s | first text p50 | p99 | whole p50 | p99 | engine CPU | other CPU | failed |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| server and load | clients | requests/s | tok/s | first text p50 | p99 | whole p50 | p99 | engine CPU | serving CPU | other CPU | failed |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
 Requests of {_BIG} samples over all members, each judged on {_CASES} stdio cases: seconds alone (range), CPU milliseconds a

@@ -15,7 +15,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass, replace
-from inspect import isasyncgen
 from typing import Any
 
 from fastapi import Request
@@ -149,7 +148,7 @@ class Samples:
             log.debug("a stream's handler failed; vLLM's HTTP application answers the request", exc_info=True)
             return None
         _raise_if_cancelled()
-        return events if isasyncgen(events) else None
+        return events if isinstance(events, AsyncGenerator) else None
 
 
 class _Shared:

@@ -40,7 +40,7 @@ class DirectSampler(Sampler):
         self._server = server
         self._started = time.monotonic()
         self._lost = "no member is up"
-        self._asked: set[str] = set()  # members
+        self._members_tried: set[str] = set()
 
     async def run(self) -> None:
         """Raises RequestError: the engine's own refusal, or 503 where no member can answer."""
@@ -68,7 +68,7 @@ class DirectSampler(Sampler):
         return 0
 
     def start(self, draw: Draw) -> Coroutine[Any, Any, Candidate]:
-        self._asked.add(draw.member)
+        self._members_tried.add(draw.member)
         if self.parsed.conversation:
             self._server.conversations.stay(self.parsed.conversation, draw.member)
         return self._candidate(draw)
@@ -164,7 +164,7 @@ class DirectSampler(Sampler):
 
     def _others(self) -> bool:
         """Whether a member is left that was not asked yet and can answer."""
-        names = {member.name for member in self.parsed.sampling.members} - self._asked
+        names = {member.name for member in self.parsed.sampling.members} - self._members_tried
         return any(not self._server.cluster.is_down(name) for name in names)
 
     def _down(self) -> tuple[str, ...]:

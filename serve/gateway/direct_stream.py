@@ -165,11 +165,10 @@ class StreamedAnswer(DirectSampler, EventSource):
         # An earlier draw's, in whose place this one answers. Several choices hold nothing: chunks begin at once.
         self._held = b""
         async for events in events_of(parts):
-            if renamed:
-                # The text of an answer cannot hold the engine's name of the model: its quotes are escaped.
-                events = [event.replace(engine_name, name) for event in events]
+            # The text of an answer cannot hold the engine's name of the model: its quotes are escaped.
+            named = [event.replace(engine_name, name) for event in events] if renamed else events
             passed: list[bytes] = []
-            for event in events:
+            for event in named:
                 passed += passage.through(event)
                 self._texts[draw.index] += passage.texted
             self._held += b"".join(passed)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
 
 from alpharay.serve.engine.text_chunks import text_chunks
+
+from .fakes import until
 
 pytest.importorskip("vllm")
 
@@ -119,7 +122,7 @@ async def both(made, body, monkeypatch):
     ],
 )
 async def test_every_event_is_vllms_own(body, monkeypatch):
-    texts = ODD + ["x"] + ODD
+    texts = [*ODD, "x", *ODD]
     told = await both(lambda: outputs(texts, logprobs="logprobs" in body), body, monkeypatch)
     assert len(told) >= len(texts) + 2
 
@@ -145,38 +148,32 @@ async def test_a_stream_that_breaks_off_without_an_end_is_vllms_own(monkeypatch)
 async def test_each_text_goes_out_before_the_next_is_asked_for():
     engine = Counted(outputs(["a", "b", "c", "d"]))
     stream = events(engine, PLAIN, text_chunks)
-    asked = []
-    async for event in stream:
-        if '"content":"' in event and '"role"' not in event:
-            asked.append(engine.asked)
+    asked = [engine.asked async for event in stream if '"content":"' in event and '"role"' not in event]
     assert asked == [1, 2, 3, 4]
 
 
+class Endless(Counted):
+    """After its outputs it waits for ever."""
+
+    async def stream(self):
+        try:
+            for output in self.outputs:
+                yield output
+            self.asked = len(self.outputs)
+            await asyncio.Event().wait()
+        finally:
+            self.closed = True
+
+
 async def test_who_leaves_in_the_middle_closes_the_engines_stream():
-    import asyncio
-
-    never = asyncio.Event()
-
-    class Waiting(Counted):
-        async def stream(self):
-            try:
-                for output in self.outputs[:-1]:
-                    yield output
-                await never.wait()
-            finally:
-                self.closed = True
-
-    engine = Waiting(outputs(["a", "b", "c"]))
-    seen = []
+    engine = Endless(outputs(["a", "b", "c"], finish=None))
 
     async def read():
-        async for event in events(engine, PLAIN, text_chunks):
-            seen.append(event)
+        return [event async for event in events(engine, PLAIN, text_chunks)]
 
-    task = asyncio.ensure_future(read())
-    while len(seen) < 3:
-        await asyncio.sleep(0)
-    task.cancel()
+    reading = asyncio.ensure_future(read())
+    await until(lambda: engine.asked)
+    reading.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await reading
     assert engine.closed
