@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from alpharay.judge.verdict import VerdictKind
+from alpharay.serve.gateway.batches.shared_budget import SharedBudget
 from tests.serve.fakes import completion, until
 
 from .conftest import line, with_tests
@@ -65,6 +66,28 @@ async def test_requests_share_the_budget_and_each_ends_at_its_pass(batching):
         "never": "wrong_answer",
     }
     assert batch.usage.output_tokens == 30 * 3
+
+
+async def test_a_request_with_several_passes_is_completed_once_and_all_with_an_answer_are_in_the_end(
+    batching,
+):
+    serving = await batching(alphas=MEMBERS)
+    echoing(serving)
+    # Samples that are under way at a pass are answered too, and pass.
+    serving.judging.verdict = passing_at(a=9, b=7)
+    seen = []
+    count = SharedBudget.counts
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SharedBudget, "counts", lambda run, **how: seen.append(count(run, **how)) or seen[-1])
+        names = ("a", "b", "never")
+        batch = await serving.ended(
+            await serving.begin([with_tests(name, name) for name in names], **spend(80))
+        )
+    drawn = Counter(body["messages"][0]["content"] for _, body, _ in serving.engines.calls)
+    assert drawn["a"] > 9
+    assert batch.alpharay["solved"] == 2
+    assert max(counts["request_counts"]["completed"] for counts in seen[:-1]) <= 2
+    assert batch.request_counts.model_dump() == {"completed": 3, "failed": 0, "total": 3}
 
 
 async def test_no_sample_is_drawn_twice_with_one_seed(batching):

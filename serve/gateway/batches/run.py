@@ -108,8 +108,8 @@ class BatchRun(ABC, Generic[Item]):
     def results(self) -> Iterator[tuple[int, str, bytes | None]]:
         """Per request (its place, OK or FAILED, its line of the output or error file); None: it never came to an end. Blocking."""
 
-    def counts(self) -> Json:
-        """Fields of the batch's object that say how far it is."""
+    def counts(self, *, ended: bool = False) -> Json:  # noqa: ARG002 - for subclasses
+        """Fields of the batch's object that say how far it is. ended: nothing more is asked."""
         prompt, completion = self.tokens
         return {
             "request_counts": {

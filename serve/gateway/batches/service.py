@@ -308,7 +308,13 @@ class Batches:
             status = "cancelled" if known["status"] == "cancelling" else how
             files = {name: file.id for name, file in written.items()}
             now = int(time.time())
-            return {"status": status, "finalizing_at": now, f"{status}_at": now, **files, **run.counts()}
+            return {
+                "status": status,
+                "finalizing_at": now,
+                f"{status}_at": now,
+                **files,
+                **run.counts(ended=True),
+            }
 
         self.tables.change(batch.id, batch.key, ended, over=True, written=tuple(written.values()))
         self.folder.end(batch.id)

@@ -33,6 +33,7 @@ class SharedBudget(BatchRun[BatchDraw]):
         super().__init__(*arguments, **options)
         self._batch = Batch(plan)
         self._spent = [_Spent() for _ in range(plan.problems)]
+        self._solved: set[int] = set()
         self._best: dict[int, int] = {}  # of each request that has an answer, the offset of its entry
         for entry in self.outcomes:
             match entry.kind:
@@ -78,10 +79,12 @@ class SharedBudget(BatchRun[BatchDraw]):
         self._batch.record(item, _passed(draw))
         self._count(item.problem, draw, answered.tokens)
 
-    def counts(self) -> Json:
+    def counts(self, *, ended: bool = False) -> Json:
+        """Until it has ended, requests that have passed are completed; then all that have an answer."""
+        self.completed = len(self._best if ended else self._solved)
         plan = self._batch.plan
         drawn = self._batch.spent - self._batch.under_way
-        return super().counts() | {
+        return super().counts(ended=ended) | {
             "alpharay": {"budget": plan.budget, "drawn": drawn, "solved": self._batch.solved}
         }
 
@@ -119,7 +122,8 @@ class SharedBudget(BatchRun[BatchDraw]):
             spent.verdicts.setdefault(draw["member"], Counter())[draw["verdict"]] += 1
         spent.tokens = (spent.tokens[0] + tokens[0], spent.tokens[1] + tokens[1])
         spent.score = max(spent.score, _score(draw))
-        self.completed += bool(_passed(draw))
+        if _passed(draw):
+            self._solved.add(index)
         self.spent(tokens)
 
     def _close(self, index: int) -> None:
