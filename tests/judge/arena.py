@@ -106,14 +106,14 @@ class Canaries:
 
 def descendants(pid: int | None = None) -> set[int]:
     """Every process below this one; orphans come back to it, because it is their reaper."""
-    found = set()
+    below = set()
     for task in Path(f"/proc/{pid or os.getpid()}/task").glob("*/children"):
         try:
             children = {int(child) for child in task.read_text().split()}
         except OSError:
             continue
-        found |= children.union(*(descendants(child) for child in children))
-    return found
+        below |= children.union(*(descendants(child) for child in children))
+    return below
 
 
 async def try_program(worker: Worker, name: str, mode: str, source: str, repeat: int) -> dict[str, object]:
@@ -170,7 +170,7 @@ async def try_checked(worker: Worker, problem: dict[str, Any], binaries: Binarie
             problem["tests"][role]["source"] = canaries.lay(problem["tests"][role]["source"])
     tests, language = parse_tests(problem["tests"]), problem.get("language", "python")
     limits = Limits(cpu_s=0.5)
-    for place, submission in enumerate(problem["submissions"]):
+    for index, submission in enumerate(problem["submissions"]):
         answer = f"```{language}\n{canaries.lay(submission['program'])}\n```"
         job = Job(tests=tests, completion=answer, limits=limits, language=language)
         verdict = await judge(worker, job, binaries)
@@ -182,7 +182,7 @@ async def try_checked(worker: Worker, problem: dict[str, Any], binaries: Binarie
         problems += ["it tells the answer"] if "SECRET" in verdict.detail else []
         control = await judge(worker, Job(tests=TESTS["stdio"], completion=CONTROL, limits=PATIENT))
         problems += [] if control.accepted else [f"the control after it: {control}"]
-        report = {"name": f"{problem['id']}/{place}", "verdict": verdict.verdict, "detail": verdict.detail}
+        report = {"name": f"{problem['id']}/{index}", "verdict": verdict.verdict, "detail": verdict.detail}
         reports.append({**report, "problems": problems})
     canaries.remove()
     return reports
@@ -195,10 +195,12 @@ def language_programs(file: Path) -> list[tuple[str, list[str], str, str, str]]:
         head, _, source = block.partition("\n")
         head, _, streams = head.partition(" < ")
         name, _, verdicts = head.rpartition(": ")
-        given, expected = (json.loads(text) for text in streams.split(" > ")) if streams else ("2 3", "5")
+        input_text, expected = (
+            (json.loads(text) for text in streams.split(" > ")) if streams else ("2 3", "5")
+        )
         if isinstance(expected, dict):
             expected = "\n".join(map(str, range(expected["lines"])))
-        programs.append((name, verdicts.split(", "), given, expected, source))
+        programs.append((name, verdicts.split(", "), input_text, expected, source))
     return programs
 
 
@@ -217,7 +219,7 @@ async def try_languages(worker: Worker, folder: Path) -> AsyncIterator[dict[str,
 
 
 async def main(layer_name: str, variant: str, folders: list[Path]) -> None:
-    layer = next(one for one in candidates(layer_name) if one.variant == variant)
+    layer = next(candidate for candidate in candidates(layer_name) if candidate.variant == variant)
     worker = Worker(layer)
     await worker.start()
     print(json.dumps({"misjudged": await misjudged(worker)}), flush=True)

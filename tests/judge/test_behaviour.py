@@ -15,15 +15,15 @@ DATA = Path(__file__).parent / "data"
 
 
 def pairs(prompt):
-    found = examples(prompt)
-    assert isinstance(found, StdioTests), found
-    return [(case.input, case.output) for case in found.cases]
+    tests = examples(prompt)
+    assert isinstance(tests, StdioTests), tests
+    return [(case.input, case.output) for case in tests.cases]
 
 
 def calls(prompt):
-    found = examples(prompt)
-    assert isinstance(found, CallTests), found
-    return found.entry_point, [(list(case.args), case.kwargs, case.output) for case in found.cases]
+    tests = examples(prompt)
+    assert isinstance(tests, CallTests), tests
+    return tests.entry_point, [(list(case.args), case.kwargs, case.output) for case in tests.cases]
 
 
 DOCTEST = '''def add(a, b):
@@ -103,8 +103,8 @@ def test_json_literals_are_values_too():
     ],
 )
 def test_contest_samples_are_found_in_the_usual_forms(prompt):
-    found = pairs(prompt)
-    assert [(given.split(), output) for given, output in found] == [(["2", "3"], "5")]
+    samples = pairs(prompt)
+    assert [(input_text.split(), output) for input_text, output in samples] == [(["2", "3"], "5")]
 
 
 def test_samples_of_many_lines_stay_whole_and_in_order():
@@ -142,29 +142,29 @@ PROMPTS = [json.loads(line) for line in (DATA / "prompts.jsonl").read_text().spl
 
 @pytest.mark.parametrize("row", PROMPTS, ids=[row["name"] for row in PROMPTS])
 def test_an_example_is_taken_only_where_it_is_the_one_right_answer(row):
-    found = examples(row["prompt"])
-    if found is None:
+    tests = examples(row["prompt"])
+    if tests is None:
         taken = None
-    elif isinstance(found, StdioTests):
-        taken = [[case.input.rstrip("\n"), case.output] for case in found.cases]
-        assert found.comparison.case_sensitive is row.get("case_sensitive", True)
+    elif isinstance(tests, StdioTests):
+        taken = [[case.input.rstrip("\n"), case.output] for case in tests.cases]
+        assert tests.comparison.case_sensitive is row.get("case_sensitive", True)
     else:
         taken = {
-            "entry_point": found.entry_point,
-            "calls": [[list(case.args), case.output] for case in found.cases],
+            "entry_point": tests.entry_point,
+            "calls": [[list(case.args), case.output] for case in tests.cases],
         }
     assert taken == row["want"]
-    assert getattr(found, "float_tolerance", None) == row.get("float_tolerance")
+    assert getattr(tests, "float_tolerance", None) == row.get("float_tolerance")
 
 
 def test_every_embedded_problem_shows_its_first_case():
     path = Path(alpharay.serve.__file__).parent / "embedded" / "problems.jsonl"
     for line in path.read_text().splitlines():
         problem = parse_problem(json.loads(line))
-        found = examples(problem.prompt)
-        assert isinstance(found, StdioTests), problem.id
-        assert found.cases[0].input.split() == problem.tests.cases[0].input.split()
-        assert found.cases[0].output.split() == problem.tests.cases[0].output.split()
+        tests = examples(problem.prompt)
+        assert isinstance(tests, StdioTests), problem.id
+        assert tests.cases[0].input.split() == problem.tests.cases[0].input.split()
+        assert tests.cases[0].output.split() == problem.tests.cases[0].output.split()
 
 
 @given(st.text(max_size=300))

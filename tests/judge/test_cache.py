@@ -45,27 +45,27 @@ def test_many_programs_of_many_tests_stay_within_the_bound():
 
 
 def test_what_is_asked_for_stays_and_the_least_recently_used_goes_first():
-    cache, one = ResultCache(4 * 1700), case_of("")
+    cache, tests = ResultCache(4 * 1700), case_of("")
     for number in range(4):
-        add(cache, one, number)
-    assert known(cache, one, 0)
-    add(cache, one, 4)
-    assert [number for number in range(5) if known(cache, one, number)] == [0, 2, 3, 4]
+        add(cache, tests, number)
+    assert known(cache, tests, 0)
+    add(cache, tests, 4)
+    assert [number for number in range(5) if known(cache, tests, number)] == [0, 2, 3, 4]
 
 
 def test_it_goes_with_its_tests_and_with_being_dropped():
-    cache, one, other = ResultCache(MOST), case_of("a"), case_of("b")
+    cache, first, second = ResultCache(MOST), case_of("a"), case_of("b")
     for number in range(3):
-        add(cache, one, number)
-        add(cache, other, number)
-    cache.drop(other, digest("print(0)"))
-    cache.drop(other, digest("never seen"))
-    assert not known(cache, other, 0)
-    assert known(cache, other, 1)
-    del one
+        add(cache, first, number)
+        add(cache, second, number)
+    cache.drop(second, digest("print(0)"))
+    cache.drop(second, digest("never seen"))
+    assert not known(cache, second, 0)
+    assert known(cache, second, 1)
+    del first
     gc.collect()
     assert len(cache) == 2
-    del other
+    del second
     gc.collect()
     assert (len(cache), cache.bytes) == (0, 0)
 

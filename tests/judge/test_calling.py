@@ -119,15 +119,15 @@ OTHER = [
 ]
 
 
-@pytest.mark.parametrize(("function", "given", "expected"), SAME)
-async def test_values_that_are_the_same(call, function, given, expected):
-    verdict = await call(f"const f = {function};", [([given], expected)])
+@pytest.mark.parametrize(("function", "argument", "expected"), SAME)
+async def test_values_that_are_the_same(call, function, argument, expected):
+    verdict = await call(f"const f = {function};", [([argument], expected)])
     assert verdict.accepted, verdict
 
 
-@pytest.mark.parametrize(("function", "given", "expected"), OTHER)
-async def test_values_that_are_not_the_same(call, function, given, expected):
-    verdict = await call(f"const f = {function};", [([given], expected)])
+@pytest.mark.parametrize(("function", "argument", "expected"), OTHER)
+async def test_values_that_are_not_the_same(call, function, argument, expected):
+    verdict = await call(f"const f = {function};", [([argument], expected)])
     assert verdict.verdict is VerdictKind.WRONG_ANSWER, verdict
 
 
@@ -139,7 +139,7 @@ async def test_numbers_may_differ_by_the_tolerance(call):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "description"),
     [
         ("() => 1", "a function"),
         ("[Symbol()]", "a symbol"),
@@ -153,14 +153,14 @@ async def test_numbers_may_differ_by_the_tolerance(call):
         ("{ toJSON() { throw new Error('no'); } }", "Error: no"),
     ],
 )
-async def test_a_result_that_is_no_value_says_what_it_is(call, value, said):
+async def test_a_result_that_is_no_value_says_what_it_is(call, value, description):
     verdict = await call(f"const f = () => ({value});")
     assert verdict.verdict is VerdictKind.WRONG_ANSWER
-    assert f"returned what is no JSON value: {said}" in verdict.detail
+    assert f"returned what is no JSON value: {description}" in verdict.detail
 
 
 @pytest.mark.parametrize(
-    ("source", "verdict", "said"),
+    ("source", "verdict", "detail"),
     [
         ("const g = 1;", "runtime_error", "the program defines no 'f'"),
         ("const f = 1;", "runtime_error", "'f' is not a function but number"),
@@ -183,11 +183,11 @@ async def test_a_result_that_is_no_value_says_what_it_is(call, value, said):
         ("const f = () => require('fs').readFileSync('/etc/passwd', 'utf8');", ("security_violation", "runtime_error"), ""),
     ],
 )  # fmt: skip
-async def test_what_goes_wrong_is_said(call, source, verdict, said):
+async def test_what_goes_wrong_is_said(call, source, verdict, detail):
     got = await call(source, limits=Limits(cpu_s=0.4, memory_mb=128))
     assert got.verdict in verdict, got
     assert got.passed == 0
-    assert said in got.detail
+    assert detail in got.detail
 
 
 @pytest.mark.parametrize("name", ["parseInt", "toString", "delete"])
@@ -276,7 +276,7 @@ async def test_cases_may_together_take_much_longer_than_one(call, language, sour
 
 
 @pytest.mark.parametrize(
-    ("phase", "said", "verdict"),
+    ("phase", "stderr", "verdict"),
     [
         ("SL", b"node: cannot load its data", VerdictKind.JUDGE_ERROR),
         ("SL", b"FATAL ERROR: invalid size, JavaScript heap out of memory", VerdictKind.MEMORY_LIMIT),
@@ -284,11 +284,11 @@ async def test_cases_may_together_take_much_longer_than_one(call, language, sour
     ],
 )
 async def test_a_runtime_that_ends_before_it_reads_the_program_is_no_fault_of_the_programs(
-    monkeypatch, phase, said, verdict
+    monkeypatch, phase, stderr, verdict
 ):
     class Ends:
         async def run(self, _):
-            return replace(ENDED, phase=phase, code=1, stderr=said)
+            return replace(ENDED, phase=phase, code=1, stderr=stderr)
 
     class Compiled:
         async def get(self, *_):

@@ -14,8 +14,8 @@ TELLING = "import sys\nprint('expected', open(sys.argv[3]).read(), file=sys.stde
 
 
 def checked_by(cases=1, **checker):
-    given = [{"input": str(place), "output": "HIDDEN"} for place in range(cases)]
-    return parse_tests({"kind": "stdio", "cases": given, "checker": {"language": "python", **checker}})
+    inputs = [{"input": str(number), "output": "HIDDEN"} for number in range(cases)]
+    return parse_tests({"kind": "stdio", "cases": inputs, "checker": {"language": "python", **checker}})
 
 
 def answer(program):

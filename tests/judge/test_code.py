@@ -383,17 +383,17 @@ async def test_what_tests_do_on_their_own_costs_the_candidate_nothing(pool):
     assert (await pool.judge(tests, answer("def f(g, n): return g(n)"), limits=Limits(cpu_s=0.1))).accepted
 
 
-@pytest.mark.parametrize("said", ["B", "N", "F", "C"])
-async def test_a_candidate_beside_its_tests_cannot_call_them_broken(pool, said):
+@pytest.mark.parametrize("kind", ["B", "N", "F", "C"])
+async def test_a_candidate_beside_its_tests_cannot_call_them_broken(pool, kind):
     tests = parse_tests({"kind": "code", "code": "import gc\nassert f() == 2"})
-    forged = f"import os\nos.write(3, b'{said}\"x\"\\n')\nos._exit(1)"
+    forged = f"import os\nos.write(3, b'{kind}\"x\"\\n')\nos._exit(1)"
     verdict = await pool.judge(tests, answer(forged))
     assert verdict.verdict is VerdictKind.RUNTIME_ERROR, verdict
     assert "own process" in verdict.detail
 
 
 @pytest.mark.parametrize(
-    ("tests", "said"),
+    ("tests", "detail"),
     [
         ("import tempfile\nwith tempfile.TemporaryDirectory() as d: assert f(d) == 5", "temporary files"),
         (
@@ -403,10 +403,10 @@ async def test_a_candidate_beside_its_tests_cannot_call_them_broken(pool, said):
         ("open('in.txt', 'w').write('5')\nassert f('in.txt') == 5", "refused by the sandbox"),
     ],
 )
-async def test_what_the_sandbox_refuses_to_tests_is_not_the_candidates_fault(pool, tests, said):
+async def test_what_the_sandbox_refuses_to_tests_is_not_the_candidates_fault(pool, tests, detail):
     verdict = await pool.judge(parse_tests({"kind": "code", "code": tests}), answer("def f(x): return 5"))
     assert verdict.verdict is VerdictKind.JUDGE_ERROR, verdict
-    assert said in verdict.detail
+    assert detail in verdict.detail
 
 
 async def test_a_file_that_the_candidate_named_and_did_not_write_is_its_own_fault(pool):

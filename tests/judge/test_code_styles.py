@@ -57,9 +57,9 @@ async def test_honest_programs_of_three_styles_are_accepted(worker_pool):
     verdicts = await asyncio.gather(*judged)
     named = [name for _, name, _, _ in everything]
     assert {n: (v.verdict, v.detail) for n, v in zip(named, verdicts, strict=True) if not v.accepted} == {}
-    told = {n: v.detail for n, v in zip(named, verdicts, strict=True) if v.detail}
-    assert told.keys() == TOGETHER.keys()
-    assert all(f"own process: {TOGETHER[name]}" in detail for name, detail in told.items())
+    details = {n: v.detail for n, v in zip(named, verdicts, strict=True) if v.detail}
+    assert details.keys() == TOGETHER.keys()
+    assert all(f"own process: {TOGETHER[name]}" in detail for name, detail in details.items())
 
 
 def test_plain_python_passes_the_honest_programs_too(tmp_path):

@@ -73,7 +73,7 @@ def test_no_out_file_is_left_when_judging_fails(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("problems", "candidates", "said"),
+    ("problems", "candidates", "message"),
     [
         (["{"], [], "p, line 1: not JSON"),
         ([PROBLEM, PROBLEM], [], "p, line 2: a second problem has the id 'add'"),
@@ -86,10 +86,10 @@ def test_no_out_file_is_left_when_judging_fails(tmp_path, monkeypatch):
         ([PROBLEM], ["[" * 100_000], "c, line 1: not JSON"),
     ],
 )
-def test_a_bad_file_is_named_with_its_line(tmp_path, problems, candidates, said):
+def test_a_bad_file_is_named_with_its_line(tmp_path, problems, candidates, message):
     with pytest.raises(JudgeError) as caught:
         judge(jsonl(tmp_path / "p", *problems), jsonl(tmp_path / "c", *candidates))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -206,20 +206,20 @@ def test_a_package_that_comparison_cannot_judge_is_left_out_with_its_reason(
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
     kept = [problem["id"] for problem in convert("kattis", tmp_path)]
-    told = capsys.readouterr().err
+    errors = capsys.readouterr().err
     assert kept == (["a"] if reason else ["a", "b"])
-    assert not reason or ("such as b: " in told and reason in told)
+    assert not reason or ("such as b: " in errors and reason in errors)
 
 
 def test_what_was_left_out_is_counted_by_reason(convert, tmp_path, capsys):
     for name in "abcd":
         kattis(tmp_path / name, settings="type: interactive" if name > "b" else "", answer=name != "b")
     convert("kattis", tmp_path)
-    told = capsys.readouterr().err
-    assert "1 problems written" in told
-    assert ", 3 left out" in told
-    assert "left out: 2, such as c: it is interactive" in told
-    assert "left out: 1, such as b: a test case has no answer file: 1.ans" in told
+    errors = capsys.readouterr().err
+    assert "1 problems written" in errors
+    assert ", 3 left out" in errors
+    assert "left out: 2, such as c: it is interactive" in errors
+    assert "left out: 1, such as b: a test case has no answer file: 1.ans" in errors
 
 
 @pytest.mark.parametrize(
@@ -301,10 +301,10 @@ def test_what_cannot_be_judged_is_left_out_and_told(convert, capsys):
         APPS,
     ]
     assert [problem["id"] for problem in convert("apps", rows)] == ["77"]
-    told = capsys.readouterr().err
-    assert "row 2: it has no tests" in told
-    assert "row 3: input_output is not JSON" in told
-    assert "row 4: its id is there twice: '77'" in told
+    errors = capsys.readouterr().err
+    assert "row 2: it has no tests" in errors
+    assert "row 3: input_output is not JSON" in errors
+    assert "row 4: its id is there twice: '77'" in errors
 
 
 @pytest.mark.parametrize(
@@ -333,8 +333,8 @@ async def test_every_canonical_solution_of_a_few_humaneval_problems_is_accepted_
         rows = [json.loads(line) for line in lines][:3]
     inputs = [[[[1.0, 2.0, 3.9], 0.3]], [["( ) (( ))"]], [[3.5]]]
     plus = [
-        {**row, "base_input": given, "plus_input": [], "atol": 0}
-        for row, given in zip(rows, inputs, strict=True)
+        {**row, "base_input": argument_lists, "plus_input": [], "atol": 0}
+        for row, argument_lists in zip(rows, inputs, strict=True)
     ]
     async with JudgePool(workers=1) as pool:
         for row, problem in zip(rows, convert("humaneval", plus), strict=True):

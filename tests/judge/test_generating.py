@@ -118,7 +118,7 @@ def test_codecontests_has_its_public_tests_at_level_0_and_the_others_by_size(con
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         ({"input_file": "in.txt"}, "its programs use a file instead of standard streams"),
         ({"description": "See <image>."}, "its statement has images"),
@@ -126,9 +126,9 @@ def test_codecontests_has_its_public_tests_at_level_0_and_the_others_by_size(con
         ({name: {"input": [], "output": []} for name in ("public_tests", "private_tests", "generated_tests")}, "it has no tests"),
     ],
 )  # fmt: skip
-def test_what_of_codecontests_cannot_be_judged_is_left_out_and_said(convert, capsys, change, said):
+def test_what_of_codecontests_cannot_be_judged_is_left_out_and_said(convert, capsys, change, reason):
     assert len(convert("codecontests", [CODECONTESTS, {**CODECONTESTS, "name": "other", **change}])) == 1
-    assert f"left out: 1, such as row 2: {said}" in capsys.readouterr().err
+    assert f"left out: 1, such as row 2: {reason}" in capsys.readouterr().err
 
 
 def test_tests_that_a_row_brings_are_judged_by_its_checker(convert):
@@ -143,9 +143,9 @@ def test_a_row_without_tests_has_them_made_and_they_are_the_same_each_time(conve
     (problem,) = convert("codecontests+", [ROW], "--testlib", TESTLIB, parquet=True)
     (again,) = convert("codecontests+", [ROW], "--testlib", TESTLIB)
     assert problem == again
-    inputs = [given for given, _, _ in cases(problem)]
+    inputs = [input_text for input_text, _, _ in cases(problem)]
     assert len(inputs) == len(set(inputs)) == len(inputs)
-    assert all(output.split() == [given.strip(), "0"] for given, output, _ in cases(problem))
+    assert all(output.split() == [input_text.strip(), "0"] for input_text, output, _ in cases(problem))
     assert (verdict_of(problem, "print(int(input()), 0)")).accepted
     assert (verdict_of(problem, "print(int(input()), 1)")).verdict == "wrong_answer"
 
@@ -176,7 +176,7 @@ def test_what_was_made_before_is_taken_from_the_cache(convert, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "options", "said"),
+    ("change", "options", "message"),
     [
         ({}, (), "its checker includes testlib.h, which is not in the data; give it with --testlib FILE"),
         ({"generator": ""}, ("--testlib", TESTLIB), "nothing that makes them (generator)"),
@@ -189,10 +189,10 @@ def test_what_was_made_before_is_taken_from_the_cache(convert, tmp_path):
          "its correct submissions fail or disagree on every input"),
     ],
 )  # fmt: skip
-def test_a_row_of_which_no_tests_can_be_made_says_what_is_missing(convert, change, options, said):
+def test_a_row_of_which_no_tests_can_be_made_says_what_is_missing(convert, change, options, message):
     with pytest.raises(JudgeError) as error:
         convert("codecontests+", [{**ROW, **change}], *options)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 TWO_IN_PYTHON = [

@@ -35,9 +35,9 @@ EXPECTED[LANGUAGES] = {
 }
 EXPECTED |= {
     folder: {
-        f"{problem['id']}/{place}": [submission["expect"]]
+        f"{problem['id']}/{index}": [submission["expect"]]
         for problem in json.loads((folder / "problems.json").read_text())
-        for place, submission in enumerate(problem["submissions"])
+        for index, submission in enumerate(problem["submissions"])
     }
     for folder in CHECKED
 }
@@ -87,7 +87,7 @@ def room():
 
 def interpreter_for_anyone():
     """A Python that a plain user can start: the tests' own may lie in a closed home."""
-    for path in (sys._base_executable, *(f"{place}/python3" for place in ("/usr/local/bin", "/usr/bin"))):
+    for path in (sys._base_executable, *(f"{folder}/python3" for folder in ("/usr/local/bin", "/usr/bin"))):
         try:
             check = "import sys; sys.exit(sys.version_info < (3, 11))"
             subprocess.run([path, "-c", check], check=True, cwd="/", capture_output=True, **identity("plain"))
@@ -140,12 +140,12 @@ def reports(room):
             text=True,
             **identity(arena.user),
         )
-    found = {}
+    by_arena = {}
     for arena, process in running.items():
         out, err = process.communicate(timeout=600)
         lines = [json.loads(line) for line in out.splitlines()]
-        found[arena] = ({line["name"]: line for line in lines if "name" in line}, lines[:2], err)
-    return found
+        by_arena[arena] = ({line["name"]: line for line in lines if "name" in line}, lines[:2], err)
+    return by_arena
 
 
 def rooms(room, arena):

@@ -96,8 +96,8 @@ def test_nothing_on_the_lists_holds_installed_packages():
     packages = [Path(path).resolve() for path in sys.path if path.endswith(readable.PACKAGES)]
     packages += [folder / name for folder in readable.stdlib_folders() for name in readable.PACKAGES]
     listed = [*readable.for_programs()]
-    for found in toolchains.present().values():
-        listed += [*found.read, *(found.runtime.read if found.runtime else ())]
+    for toolchain in toolchains.present().values():
+        listed += [*toolchain.read, *(toolchain.runtime.read if toolchain.runtime else ())]
     assert [
         entry for entry in listed for path in packages if path.is_relative_to(Path(entry).resolve())
     ] == []
@@ -122,13 +122,13 @@ def test_no_program_finds_hidden_tests_among_the_packages(installed, layer):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    verdicts = {name: verdict for name, (verdict, _, _) in found.items()}
+    results = json.loads(done.stdout)
+    verdicts = {name: verdict for name, (verdict, _, _) in results.items()}
     expected = {
         "by path": "accepted",
         "library": "accepted",
         "incbin": "compile_error",
         "include": "compile_error",
     }
-    assert verdicts == expected, found
+    assert verdicts == expected, results
     assert "the expected output" not in done.stdout

@@ -10,9 +10,9 @@ ECHO = "import sys\nfor line in sys.stdin:\n    print(line, end='', flush=True)\
 
 
 def talking_with(source, cases=1, **interactor):
-    given = [{"input": str(place), "output": "HIDDEN"} for place in range(cases)]
+    inputs = [{"input": str(number), "output": "HIDDEN"} for number in range(cases)]
     program = {"language": "python", "source": source, **interactor}
-    return parse_tests({"kind": "stdio", "cases": given, "interactor": program})
+    return parse_tests({"kind": "stdio", "cases": inputs, "interactor": program})
 
 
 def answer(program):
@@ -73,7 +73,7 @@ async def test_the_memory_of_an_interactor_is_not_the_candidate_s(pool):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"float_tolerance": 0.1}, "tests.float_tolerance says how to compare, and the interactor decides"),
         ({"checker": "lines"}, "tests.checker says how to compare, and the interactor decides"),
@@ -87,9 +87,9 @@ async def test_the_memory_of_an_interactor_is_not_the_candidate_s(pool):
         ),
     ],
 )
-async def test_what_would_have_no_effect_beside_an_interactor_is_refused(more, said):
+async def test_what_would_have_no_effect_beside_an_interactor_is_refused(more, message):
     tests = {"kind": "stdio", "cases": [{"input": ""}], "interactor": {"language": "python", "source": "x"}}
-    with pytest.raises(ProblemError, match=said):
+    with pytest.raises(ProblemError, match=message):
         parse_tests(tests | more)
 
 

@@ -50,10 +50,10 @@ def answer(language, source):
     return f"```{language}\n{source}\n```"
 
 
-@pytest.mark.parametrize(("language", "name", "verdicts", "given", "expected", "source"), PROGRAMS)
-async def test_a_program_gets_its_verdict(pool, language, name, verdicts, given, expected, source):
+@pytest.mark.parametrize(("language", "name", "verdicts", "input_text", "expected", "source"), PROGRAMS)
+async def test_a_program_gets_its_verdict(pool, language, name, verdicts, input_text, expected, source):
     available(language)
-    tests = parse_tests({"kind": "stdio", "cases": [{"input": given, "output": expected}]})
+    tests = parse_tests({"kind": "stdio", "cases": [{"input": input_text, "output": expected}]})
     verdict = await pool.judge(tests, answer(language, source), limits=LIMITS, language=language)
     assert verdict.verdict in verdicts, (name, verdict)
 

@@ -35,6 +35,6 @@ async def test_every_submission_gets_its_label(pool, package):
         )
     )
     expected = {str(path): LABELS[path.parent.name] for path in submissions}
-    found = {str(path): verdict.verdict for path, verdict in zip(submissions, verdicts, strict=True)}
-    assert found == expected, [verdict for verdict in verdicts if not verdict.accepted]
+    actual = {str(path): verdict.verdict for path, verdict in zip(submissions, verdicts, strict=True)}
+    assert actual == expected, [verdict for verdict in verdicts if not verdict.accepted]
     assert set(LABELS.values()) - set(expected.values()) <= {VerdictKind.TIME_LIMIT}

@@ -48,7 +48,7 @@ def test_numbers_that_a_model_miscounted_do_not_matter():
 
 
 @pytest.mark.parametrize(
-    ("patch", "said"),
+    ("patch", "message"),
     [
         ("nothing", "changes nothing"),
         ("--- a/f\n+++ b/f\n@@ -1 +1 @@\n-two\n+2\n", "hunk 1 of f does not fit"),
@@ -60,10 +60,10 @@ def test_numbers_that_a_model_miscounted_do_not_matter():
         ("diff --git a/f b/g\nrename from f\nrename to g\n", "'rename', which is not supported"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_applied_says_why(patch, said):
+def test_what_cannot_be_applied_says_why(patch, message):
     with pytest.raises(PatchError) as error:
         apply({"f": b"one\n"}, patch)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 FEW = st.lists(st.sampled_from("ab"), max_size=12)

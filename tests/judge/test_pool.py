@@ -143,9 +143,9 @@ async def test_who_starts_threads_takes_none_from_a_neighbour(pool):
         "import threading, time\nthreads = [threading.Thread(target=time.sleep, args=(0.02,)) for _ in range(8)]\n"
         f"for each in threads: each.start()\nfor each in threads: each.join()\n{GOOD}"
     )
-    one = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": "5"}]})
+    single = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": "5"}]})
     many = parse_tests({"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}] * 40})
-    verdicts = await asyncio.gather(pool.judge(one, answer(flood)), pool.judge(many, answer(neighbour)))
+    verdicts = await asyncio.gather(pool.judge(single, answer(flood)), pool.judge(many, answer(neighbour)))
     assert [verdict.verdict for verdict in verdicts] == [VerdictKind.ACCEPTED] * 2, verdicts
 
 
@@ -153,8 +153,8 @@ async def test_a_run_that_gets_no_process_is_repeated(monkeypatch):
     """As on a machine that has no process left for a moment."""
     real, refusals = Worker._wait, iter([{"runs": [{"refused": "fork: no room"}]}] * 2)
 
-    async def wait(self, *given):
-        reply = await real(self, *given)
+    async def wait(self, *arguments):
+        reply = await real(self, *arguments)
         return next(refusals, reply)
 
     async with JudgePool(workers=1) as own:
@@ -401,8 +401,8 @@ async def test_a_detail_is_at_most_two_kibibytes(pool):
 
 
 async def test_output_is_kept_only_when_asked_for(pool):
-    asked = await pool.judge(ADD, answer("print('x' * 9000)"), keep_output=True)
-    assert asked.stdout == "x" * 4096
+    verdict = await pool.judge(ADD, answer("print('x' * 9000)"), keep_output=True)
+    assert verdict.stdout == "x" * 4096
     assert (await pool.judge(ADD, answer(GOOD))).stdout is None
 
 

@@ -42,7 +42,7 @@ def test_a_problem_sets_its_own_limits_and_leaves_the_others():
 
 
 @pytest.mark.parametrize(
-    ("tests", "said"),
+    ("tests", "message"),
     [
         (None, "tests must be an object, got null"),
         ({}, 'tests.kind must be "stdio", "call", "code" or "repo"'),
@@ -74,14 +74,14 @@ def test_a_problem_sets_its_own_limits_and_leaves_the_others():
         ({"kind": "code", "code": 5}, "tests.code must be a string"),
     ],
 )
-def test_malformed_tests_are_named_by_field(tests, said):
+def test_malformed_tests_are_named_by_field(tests, message):
     with pytest.raises(ProblemError) as caught:
         parse_tests(tests)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"id": 5}, "id must be a string"),
         ({"prompt": None}, "prompt must be a string, got null"),
@@ -95,14 +95,14 @@ def test_malformed_tests_are_named_by_field(tests, said):
         ({"tests": {"kind": "code", "code": "x"}, "language": "cpp"}, "need language python"),
     ],
 )
-def test_malformed_problems_are_named_by_field(change, said):
+def test_malformed_problems_are_named_by_field(change, message):
     with pytest.raises(ProblemError) as caught:
         parse_problem({"id": "a", "prompt": "p", "tests": STDIO, **change})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("checker", "said"),
+    ("checker", "message"),
     [
         ("token", "tests.checker must be a program or one of tokens, lines, float"),
         ("float(x)", "'x' in float\\(x\\) is no number; write float\\(1e-6\\)"),
@@ -121,9 +121,9 @@ def test_malformed_problems_are_named_by_field(change, said):
         ({"language": "cpp", "source": "x", "sauce": 1}, "tests.checker.sauce is not known"),
     ],
 )
-def test_a_checker_that_cannot_be_used_is_refused_with_the_way_out(checker, said):
+def test_a_checker_that_cannot_be_used_is_refused_with_the_way_out(checker, message):
     case = {"input": "", "output": "5"}
-    with pytest.raises(ProblemError, match=said):
+    with pytest.raises(ProblemError, match=message):
         parse_tests({"kind": "stdio", "cases": [case], "checker": checker})
 
 

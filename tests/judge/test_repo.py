@@ -75,7 +75,7 @@ async def test_hidden_files_lie_over_what_the_candidate_wrote_there(pool):
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "said"),
+    ("answer", "kind", "detail"),
     [
         ("no patch at all", "no_program", "holds no patch"),
         (PATCH.replace("items[0]", "items[7]"), "compile_error", "hunk 1 of stack/core.py does not fit"),
@@ -83,10 +83,10 @@ async def test_hidden_files_lie_over_what_the_candidate_wrote_there(pool):
         (PATCH.replace("b/stack/core.py", "b/../../core.py"), "compile_error", "leaves the folder"),
     ],
 )
-async def test_a_patch_that_cannot_be_applied_says_why(pool, answer, kind, said):
+async def test_a_patch_that_cannot_be_applied_says_why(pool, answer, kind, detail):
     verdict = await pool.judge(repo(), answer, limits=ROOMY)
     assert verdict.verdict == kind
-    assert said in verdict.detail
+    assert detail in verdict.detail
 
 
 async def test_each_command_counts_and_the_first_that_fails_ends_it(pool):

@@ -212,7 +212,7 @@ async def test_a_preamble_is_python_text():
 
 
 @pytest.mark.parametrize(
-    ("task", "given", "restored_to"),
+    ("task", "arguments", "restored_to"),
     [
         ("Mbpp/2", [[1, 2], [3]], [(1, 2), (3,)]),
         ("Mbpp/63", [[[1, 2], [3, 4]]], [[(1, 2), (3, 4)]]),
@@ -229,8 +229,8 @@ async def test_a_preamble_is_python_text():
         ("Mbpp/3", [[1]], [[1]]),
     ],
 )
-async def test_inputs_of_mbpp_are_what_their_harness_makes_of_them(task, given, restored_to):
-    assert repr(restored(task, [given])) == repr([restored_to])
+async def test_inputs_of_mbpp_are_what_their_harness_makes_of_them(task, arguments, restored_to):
+    assert repr(restored(task, [arguments])) == repr([restored_to])
 
 
 async def test_inputs_that_are_not_those_of_their_task_are_left_out():

@@ -39,14 +39,14 @@ def environment(tmp_path_factory):
 def _copy(source, target):
     """By hard links where that can be done: it is 60 MB."""
     for folder, _, names in os.walk(source):
-        place = target / Path(folder).relative_to(source)
-        place.mkdir()
+        destination = target / Path(folder).relative_to(source)
+        destination.mkdir()
         for name in names:
             file = Path(folder) / name
             try:
-                (place / name).hardlink_to(file)
+                (destination / name).hardlink_to(file)
             except OSError:
-                (place / name).write_bytes(file.read_bytes())
+                (destination / name).write_bytes(file.read_bytes())
 
 
 @pytest_asyncio.fixture(params=["full", "landlock"], scope="module", loop_scope="module")

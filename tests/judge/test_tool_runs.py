@@ -19,7 +19,7 @@ async def ran(pool, code):
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "output"),
     [
         ("print(6 * 7)", "42\n"),
         ("x = 1", "(it printed nothing)"),
@@ -35,13 +35,13 @@ async def ran(pool, code):
         ("print('`' * 3)\nprint('''\n```\n''')", "```\n\n```\n\n"),
     ],
 )
-async def test_a_member_is_told_what_its_program_printed_and_how_it_ended(pool, code, said):
-    assert await ran(pool, code) == said
+async def test_a_member_is_told_what_its_program_printed_and_how_it_ended(pool, code, output):
+    assert await ran(pool, code) == output
 
 
 async def test_what_a_run_prints_is_cut(pool):
-    said = await ran(pool, "print('x' * 100_000)")
-    assert said == "x" * 4096 + "\n… (the first 4096 bytes)"
+    output = await ran(pool, "print('x' * 100_000)")
+    assert output == "x" * 4096 + "\n… (the first 4096 bytes)"
     assert "printed far too much" in await ran(pool, "while True: print('x' * 10_000)")
 
 

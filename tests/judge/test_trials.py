@@ -54,24 +54,24 @@ def trying(monkeypatch, *outcomes):
 async def test_a_trial_that_failed_is_repeated_after_a_pause_and_what_passed_is_not(
     monkeypatch, clock, fault
 ):
-    one = trying(monkeypatch, fault, None, fault)
+    languages = trying(monkeypatch, fault, None, fault)
     for _ in range(2):  # the second is told the same, without another trial
         with pytest.raises(type(fault)):
-            await one.passed("cpp")
+            await languages.passed("cpp")
     clock[0] += trials.FIRST_PAUSE_S
     for _ in range(3):
-        await one.passed("cpp")
+        await languages.passed("cpp")
         clock[0] += 1e6
 
 
 async def test_the_pauses_grow_while_it_fails(monkeypatch, clock):
-    one = trying(monkeypatch, TrialFailed("busy"))
+    languages = trying(monkeypatch, TrialFailed("busy"))
     begun = 0
     for _ in range(2000):
-        before = one._trials.get("cpp")
+        before = languages._trials.get("cpp")
         with pytest.raises(TrialFailed):
-            await one.passed("cpp")
-        begun += one._trials["cpp"] is not before
+            await languages.passed("cpp")
+        begun += languages._trials["cpp"] is not before
         clock[0] += 1.0
     assert 2000 / trials.LONGEST_PAUSE_S < begun < 20
 
@@ -85,8 +85,8 @@ async def test_who_asks_at_the_same_time_shares_one_trial_and_may_leave_it(monke
         await gate.wait()
 
     monkeypatch.setattr(trials, "try_language", tried)
-    one = trials.Trials(Idle)
-    asking = [asyncio.create_task(one.passed("cpp")) for _ in range(3)]
+    languages = trials.Trials(Idle)
+    asking = [asyncio.create_task(languages.passed("cpp")) for _ in range(3)]
     await asyncio.sleep(0)
     asking[0].cancel()
     await asyncio.wait({asking[0]})

@@ -10,7 +10,7 @@ TESTS = {"kind": "repo", "files": {"stack/core.py": ""}, "verify": ["pytest -q"]
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"files": {"/etc/passwd": "x"}}, "is absolute"),
         ({"files": {"a/../../b": "x"}}, "leaves the folder"),
@@ -33,10 +33,10 @@ TESTS = {"kind": "repo", "files": {"stack/core.py": ""}, "verify": ["pytest -q"]
         ({"setup": "python x.py"}, "tests.setup must be a list"),
     ],
 )  # fmt: skip
-def test_malformed_tests_name_the_field(fields, said):
+def test_malformed_tests_name_the_field(fields, message):
     with pytest.raises(ProblemError) as error:
         parse_tests({**TESTS, **fields})
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_the_folder_of_a_sandbox_s_own_is_the_layer_s():

@@ -28,8 +28,8 @@ def test_calls_stand_in_one_block_or_in_one_each_and_are_literals_only():
 
 
 def test_answers_are_taken_in_turn_each_input_once_and_no_more_than_asked_for():
-    one, other = "```\n1\n```\n```\n2\n```\n```\n3\n```", "```\n1\n```\n```\n4\n```"
-    assert texts(written_inputs([one, other], STDIO, 3)) == ["1\n", "2\n", "4\n"]
+    first, second = "```\n1\n```\n```\n2\n```\n```\n3\n```", "```\n1\n```\n```\n4\n```"
+    assert texts(written_inputs([first, second], STDIO, 3)) == ["1\n", "2\n", "4\n"]
 
 
 def test_an_input_that_is_shared_already_is_not_taken_again():
