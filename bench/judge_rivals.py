@@ -105,8 +105,8 @@ def fresh(job):
 
 def bubblewrap(job):
     python = os.path.realpath(sys.executable)
-    cage = ["--unshare-all", "--die-with-parent", "--clearenv", "--ro-bind", "/", "/"]
-    return _fresh(job, [job["bwrap"], *cage, python, "-I", "-S"])
+    options = ["--unshare-all", "--die-with-parent", "--clearenv", "--ro-bind", "/", "/"]
+    return _fresh(job, [job["bwrap"], *options, python, "-I", "-S"])
 
 
 def main():

@@ -62,7 +62,7 @@ class Worker:
         self._watched: tuple[int, asyncio.TimerHandle] | None = None
         self._scratch: str | None = None
         self._program: _Program | None = None
-        self._shelved = False
+        self._holds_compiled = False
         self._in_workspace = False
 
     @property
@@ -126,7 +126,7 @@ class Worker:
         cases = order.input.count(b"\n") if order.mode == "call" else 1
         text = order.preamble + SEPARATOR + order.program
         program, same = self._put(text, limits, checker=order.mode == "checker")
-        self._shelved = True  # whatever ends this run early
+        self._holds_compiled = True  # whatever ends this run early
         self._in_workspace |= order.mode == "workspace"
         message: dict[str, Any] = {
             "lines": cases - order.start,
@@ -170,7 +170,7 @@ class Worker:
             if "refused" in reports[0]:
                 raise RunRefused(f"the sandbox could not start a process: {reports[0]['refused']}")
             unlinked = order.mode == "tool" and not order.last
-            self._shelved = order.more or unlinked or len(reports) <= len(order.rest)
+            self._holds_compiled = order.more or unlinked or len(reports) <= len(order.rest)
             ended = files.ended(reports)
         finally:
             self._stop_watching()
@@ -187,10 +187,10 @@ class Worker:
         """
         if self._in_workspace:
             self.close()
-        if self._shelved and self._socket is not None:
+        if self._holds_compiled and self._socket is not None:
             with contextlib.suppress(OSError):  # it has ended, and what it kept with it
                 self._socket.send(b'{"drop": true}')
-        self._shelved = False
+        self._holds_compiled = False
 
     def _command_line(self, order: Order) -> str:
         """In one text, the folder first: it is the program's own name."""

@@ -28,7 +28,7 @@ OutcomeClass = Callable[[Draw], Verdict | None]
 
 
 class Lost(Exception):
-    """Raised by a fate: the draw's engine died."""
+    """Raised by an outcome class: the draw's engine died."""
 
 
 def frontier(*alphas: float) -> tuple[Member, ...]:

@@ -32,12 +32,12 @@ def row(request="r", draw=0, member=0, verdict=VerdictKind.ACCEPTED, **rest):
 
 def log(rows, seed=0):
     """As a server would write it: requests interleaved, draws counted per request, turns and feedback among them."""
-    dice, experiences, drawn = Random(seed), [], {}
+    dice, outcomes, drawn = Random(seed), [], {}
     for number in range(rows):
         request = f"r{max(0, number // 6 - dice.randrange(4))}"
         draw = drawn[request] = drawn.get(request, -1) + 1
         later = draw > 2 and dice.random() < 0.2
-        experiences.append(
+        outcomes.append(
             row(
                 request,
                 draw,
@@ -51,14 +51,14 @@ def log(rows, seed=0):
             )
         )
         if dice.random() < 0.1:
-            corrected = dice.choice(experiences)
-            experiences.append(replace(corrected, verdict=dice.choice(KINDS), source=Source.FEEDBACK))
-    return experiences
+            corrected = dice.choice(outcomes)
+            outcomes.append(replace(corrected, verdict=dice.choice(KINDS), source=Source.FEEDBACK))
+    return outcomes
 
 
-def folded(experiences, learner=None):
+def folded(outcomes, learner=None):
     learner = learner or Learner()
-    for logged in experiences:
+    for logged in outcomes:
         learner.learn(logged)
     return learner
 
@@ -74,14 +74,14 @@ def test_two_replicas_that_fold_the_same_log_come_to_the_same_state():
 @settings(max_examples=6)
 @given(st.integers(0, 200), st.integers(0, 99))
 def test_a_snapshot_and_the_rows_after_it_come_to_what_the_whole_log_comes_to(cut, seed):
-    experiences = log(200, seed)
-    kept = json.loads(json.dumps(folded(experiences[:cut]).snapshot()))
+    outcomes = log(200, seed)
+    kept = json.loads(json.dumps(folded(outcomes[:cut]).snapshot()))
     fresh = Learner()
     fresh.restore(kept)
-    assert state(folded(experiences[cut:], fresh)) == state(folded(experiences))
+    assert state(folded(outcomes[cut:], fresh)) == state(folded(outcomes))
 
 
-def test_a_standing_never_changes_once_it_is_handed_out():
+def test_a_router_state_never_changes_once_it_is_handed_out():
     learner = folded(log(300))
     router_state = learner.router_state()
     first, second = Session(sampling(budget=20, router_state=router_state), POLICIES["adaptive"]()), None
@@ -94,11 +94,11 @@ def test_a_standing_never_changes_once_it_is_handed_out():
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_a_recorded_request_is_decided_again_as_it_was(policy):
-    experiences = log(300)
-    features = experiences[7].features
+    outcomes = log(300)
+    features = outcomes[7].features
     runs = []
     for _ in range(2):
-        router_state = folded(experiences[:200]).router_state()
+        router_state = folded(outcomes[:200]).router_state()
         request = sampling(
             budget=30, stop_after_passes=2, router_state=router_state, features=features, turns=2, price=1e-6
         )

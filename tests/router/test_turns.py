@@ -13,7 +13,7 @@ from .driver import FIVE, ByHand, accepted, by_seed, drive, failed, frontier, ma
 
 NAMES = st.sampled_from(sorted(POLICIES))
 ORDERS = st.integers(0, 2**32).map(Random)
-MENDING_PAYS = TurnRates(
+REPAIRING_PAYS = TurnRates(
     repaired={VerdictKind.WRONG_ANSWER: (900, 1000)}, again={VerdictKind.WRONG_ANSWER: (0, 1000)}
 )
 DRAWING_PAYS = TurnRates(
@@ -21,15 +21,15 @@ DRAWING_PAYS = TurnRates(
 )
 
 
-def turned(rates=MENDING_PAYS, turns=3, **request):
-    return make_session(turns=turns, stop_after_passes=1, router_state=RouterState(turns=rates), **request)
+def turned(rates=REPAIRING_PAYS, turns=3, **options):
+    return make_session(turns=turns, stop_after_passes=1, router_state=RouterState(turns=rates), **options)
 
 
 def never(_):
     return failed()
 
 
-def test_a_failed_attempt_is_mended_by_its_own_member_in_the_next_turn():
+def test_a_failed_attempt_is_repaired_by_its_own_member_in_the_next_turn():
     session = turned(budget=10)
     first = {draw.index: draw for draw in session.next_wave()}
     for draw in first.values():
@@ -40,14 +40,14 @@ def test_a_failed_attempt_is_mended_by_its_own_member_in_the_next_turn():
         assert (draw.turn, draw.member) == (2, first[draw.repairs].member)
 
 
-def test_the_attempt_nearest_to_passing_is_mended_first():
+def test_the_attempt_nearest_to_passing_is_repaired_first():
     session = turned(budget=8, members=frontier(0.0, 1.0), turns=2)
     for draw, passed in zip(session.next_wave(), (1, 3), strict=True):
         session.observe(Candidate(draw=draw, verdict=failed(passed)))
     assert [draw.repairs for draw in session.next_wave()] == [1, 0]
 
 
-def test_where_drawing_again_pays_nothing_is_mended():
+def test_where_drawing_again_pays_nothing_is_repaired():
     log = drive(turned(DRAWING_PAYS, budget=60), never)
     assert {draw.turn for draw in log.started} == {1}
 
@@ -57,7 +57,7 @@ def test_while_nothing_is_known_both_are_tried():
     assert {1, 2} <= {draw.turn for draw in log.started}
 
 
-def test_with_one_turn_nothing_is_ever_mended():
+def test_with_one_turn_nothing_is_ever_repaired():
     log = drive(turned(turns=1, budget=60), never)
     assert {(draw.turn, draw.repairs) for draw in log.started} == {(1, None)}
 
@@ -74,8 +74,8 @@ def test_turns_are_paid_from_the_one_budget(policy, budget, members, order, turn
     assert max(draw.turn for draw in log.started) <= turns
     seeds = [draw.seed for draw in log.started]
     assert len(set(seeds)) == len(seeds)
-    mended = Counter(draw.repairs for draw in log.started if draw.repairs is not None)
-    assert not mended or max(mended.values()) == 1
+    repaired = Counter(draw.repairs for draw in log.started if draw.repairs is not None)
+    assert not repaired or max(repaired.values()) == 1
     by_index = {draw.index: draw for draw in log.started}
     assert all(draw.turn == by_index[draw.repairs].turn + 1 for draw in log.started if draw.turn > 1)
     if not greedy:
@@ -85,7 +85,9 @@ def test_turns_are_paid_from_the_one_budget(policy, budget, members, order, turn
 
 
 @given(st.integers(1, 60), ORDERS, ORDERS, st.sampled_from([0.0, 0.05, 0.3]), st.integers(2, 3))
-def test_a_seeded_request_mends_the_same_whatever_arrives_first(budget, one_order, other_order, share, turns):
+def test_a_seeded_request_repairs_the_same_whatever_arrives_first(
+    budget, one_order, other_order, share, turns
+):
     request = sampling(budget=budget, turns=turns, stop_after_passes=1, reproducible=True)
     runs = []
     for order in (None, one_order, other_order):
@@ -95,7 +97,7 @@ def test_a_seeded_request_mends_the_same_whatever_arrives_first(budget, one_orde
     assert runs[0] == runs[1] == runs[2]
 
 
-def test_at_temperature_0_each_member_mends_its_only_attempt():
+def test_at_temperature_0_each_member_repairs_its_only_attempt():
     session = turned(budget=16, greedy=True)
     log = drive(session, never)
     assert Counter((draw.member, draw.turn) for draw in log.started) == {
@@ -114,7 +116,7 @@ def test_a_lost_later_turn_is_tried_again():
     assert (again.turn, again.repairs) == (2, first.index)
 
 
-def test_what_the_judge_could_not_judge_is_not_mended():
+def test_what_the_judge_could_not_judge_is_not_repaired():
     session = turned(budget=20)
     verdicts = [None, failed(kind=VerdictKind.JUDGE_ERROR), failed(kind=VerdictKind.TIME_LIMIT), failed(2)]
     candidates = [
@@ -124,15 +126,15 @@ def test_what_the_judge_could_not_judge_is_not_mended():
     assert [candidate.draw.index for candidate in repairable(candidates, 2)] == [3, 2]
 
 
-@pytest.mark.parametrize(("mended", "again"), [((40, 100), (10, 100)), ((10, 100), (40, 100))])
-def test_the_better_bet_gets_nearly_all_samples(mended, again):
+@pytest.mark.parametrize(("repaired", "again"), [((40, 100), (10, 100)), ((10, 100), (40, 100))])
+def test_the_better_bet_gets_nearly_all_samples(repaired, again):
     kind = VerdictKind.WRONG_ANSWER
     session = turned(budget=20)
     candidates = [Candidate(draw=draw, verdict=failed()) for draw in session.next_wave()]
-    rates = TurnRates({kind: mended}, {kind: again})
+    rates = TurnRates({kind: repaired}, {kind: again})
     shares = [len(to_repair(candidates, 5, rates, Random(seed))) / 5 for seed in range(200)]
     share = sum(shares) / len(shares)
-    assert share > 0.95 if mended > again else share < 0.05
+    assert share > 0.95 if repaired > again else share < 0.05
 
 
 # Rolling waves

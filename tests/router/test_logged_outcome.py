@@ -26,7 +26,7 @@ EXPERIENCES = st.builds(
 
 
 @given(EXPERIENCES)
-def test_an_experience_comes_back_from_json_exactly(logged):
+def test_a_logged_outcome_comes_back_from_json_exactly(logged):
     assert LoggedOutcome.from_json(json.loads(json.dumps(logged.to_json()))) == logged
 
 
