@@ -3,8 +3,7 @@
     python -m bench.solve recorded --save                                  # both embedded frontiers, minutes
     python -m bench.solve served --server http://127.0.0.1:8000 --save     # real engines, about 8 minutes
 
-Percent of problems solved, and in brackets the samples that reach what `uniform` solves with a total, in parts of that
-total, with 95 % intervals by the paired bootstrap over problems. Writes bench/results/solve.md, a part each.
+Writes bench/results/solve.md, a part each.
 """
 
 from __future__ import annotations
@@ -15,6 +14,11 @@ from pathlib import Path
 from bench.solve import recorded, served
 
 RESULTS = Path(__file__).parents[1] / "results" / "solve.md"
+FIGURES = (
+    "Percent of problems solved with so many samples a problem in all and, in brackets, the samples that reach what `uniform` solves with "
+    "them, in parts of these, with 95 % intervals by the paired bootstrap over problems. What is under way counts as spent. A "
+    "batch draws the recorded samples in several random orders, requests in others."
+)
 PARTS = {"recorded": "## Recorded outcomes", "served": "## Real engines"}
 
 
@@ -27,7 +31,7 @@ def save(name: str, text: str) -> None:
             parts[part] = rest.partition("\n## ")[0].strip()
     parts[name] = text
     sections = [f"{title}\n\n{parts[part]}" for part, title in PARTS.items() if parts[part]]
-    head = "# One budget over a batch\n\nMade by `python -m bench.solve`, which says what the figures are."
+    head = f"# One budget over a batch\n\nMade by `python -m bench.solve`. {FIGURES}"
     RESULTS.write_text("\n\n".join([head, *sections]) + "\n")
 
 
@@ -38,7 +42,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", choices=PARTS)
-    parser.add_argument("--runs", type=int, default=8, help="random orders of the recorded samples")
+    parser.add_argument("--runs", type=int, default=16, help="random orders of the recorded samples")
     parser.add_argument("--server", default="http://127.0.0.1:8000", metavar="URL")
     parser.add_argument("--problems", type=int, default=96, help="on a server; fewer are evenly from all")
     parser.add_argument("--out", type=Path, default=Path("solve-bench"), help="where the runs on a server go")

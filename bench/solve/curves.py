@@ -1,6 +1,6 @@
 """Solved problems against total samples, and how many samples one way takes for what another solves.
 
-A *level* is the number of samples that every problem has had which was not solved before.
+A *level* is a time of a batch, the samples that every unsolved problem has had, or the budget of a request.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alpharay.router.batch import Batch, BatchPlan
+from alpharay.router.batch import Batch, BatchDraw, BatchPlan
 from alpharay.router.learn.learner import Learner
 from alpharay.router.learn.router_state import RouterState
 from alpharay.router.outcomes import Outcomes
@@ -25,6 +25,7 @@ EMBEDDED = Path(__file__).parents[2] / "serve" / "embedded"
 TOTALS = (1, 2, 5, 10, 20, 50)
 # Budgets of single requests, between which their curve is a straight line.
 BUDGETS = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 56, 80, 110, 150, 200, 250)
+STEP = 1 / 8
 UNDER_WAY = 128  # the command's own `--in-flight`
 
 
@@ -122,8 +123,11 @@ class Samples:
         return bool(self._passed[problem][member][sample])
 
 
-def batch(samples: Samples, schedule: Sequence[str], levels: int, at_once: int) -> Ints:
-    """[problems]: how many samples of each had begun at its first pass. schedule: empty: learnt from the batch."""
+def batch(samples: Samples, schedule: Sequence[str], levels: int, at_once: int) -> tuple[Ints, Ints]:
+    """([times, problems] samples begun, [times, problems] whether solved), at each `STEP` of a sample a problem.
+
+    schedule: empty: learnt from the batch. at_once: samples under way; the longest under way ends first.
+    """
     problems = len(samples.problems)
     plan = BatchPlan(
         members=samples.names,
@@ -133,19 +137,34 @@ def batch(samples: Samples, schedule: Sequence[str], levels: int, at_once: int) 
         most_per_problem=levels,
     )
     allocation, number = Batch(plan), {name: index for index, name in enumerate(samples.names)}
-    begun, first = np.zeros(problems, dtype=np.int64), np.full(problems, NEVER)
-    under_way = deque(allocation.draws(at_once))
-    np.add.at(begun, [draw.problem for draw in under_way], 1)
-    while under_way:
-        draw = under_way.popleft()  # the longest under way ends first
+    begun, solved = np.zeros(problems, dtype=np.int64), np.zeros(problems, dtype=np.int64)
+    times = [(begun.copy(), solved.copy())]
+    under_way: deque[BatchDraw] = deque()
+    while True:
+        for draw in allocation.draws(at_once):
+            under_way.append(draw)
+            begun[draw.problem] += 1
+        if begun.sum() >= len(times) * STEP * problems or not under_way:
+            times.append((begun.copy(), solved.copy()))
+        if not under_way:
+            return np.stack([time[0] for time in times]), np.stack([time[1] for time in times])
+        draw = under_way.popleft()
         passed = samples.passed(draw.problem, number[draw.member], draw.sample)
         allocation.record(draw, passed)
-        if passed and first[draw.problem] == NEVER:
-            first[draw.problem] = begun[draw.problem]
-        for new in allocation.draws(at_once):
-            under_way.append(new)
-            begun[new.problem] += 1
-    return first
+        solved[draw.problem] |= passed
+
+
+def batches(drawn: Sequence[Samples], schedule: Sequence[str], levels: int, at_once: int) -> Curves:
+    """The means over runs; one that is over early stays as it ended."""
+    runs = [batch(samples, schedule, levels, at_once) for samples in drawn]
+    longest = max(len(begun) for begun, _ in runs)
+    begun, solved = (
+        np.mean(
+            [np.pad(run[part], ((0, longest - len(run[part])), (0, 0)), mode="edge") for run in runs], axis=0
+        )
+        for part in (0, 1)
+    )
+    return Curves(solved=solved, samples=begun)
 
 
 def uniform(samples: Samples, levels: int, run: int) -> Ints:
@@ -190,15 +209,9 @@ def table(recorded: Recorded, runs: int) -> str:
     levels = min(BUDGETS[-1], drawn[0].fewest)
     even = of_first_passes(np.stack([uniform(s, levels, run) for run, s in enumerate(drawn)]), levels)
     ways = {
-        "`solve`, the schedule": of_first_passes(
-            np.stack([batch(s, schedule, levels, 1) for s in drawn]), levels
-        ),
-        f"the same, {UNDER_WAY} under way": of_first_passes(
-            np.stack([batch(s, schedule, levels, UNDER_WAY) for s in drawn]), levels
-        ),
-        "`solve`, a schedule learnt from the batch": of_first_passes(
-            np.stack([batch(s, (), levels, 1) for s in drawn]), levels
-        ),
+        "`solve`, the schedule": batches(drawn, schedule, levels, 1),
+        f"the same, {UNDER_WAY} under way": batches(drawn, schedule, levels, UNDER_WAY),
+        "`solve`, a schedule learnt from the batch": batches(drawn, (), levels, 1),
         "each request by `portfolio`": Requests(outcomes, schedule).curves(levels, runs),
     }
     base = [compared(even, even, total) for total in TOTALS]
