@@ -11,6 +11,7 @@ from importlib.resources import files
 import httpx
 import pytest
 
+from alpharay.serve.cli.main import main
 from alpharay.serve.state import keys
 
 pytestmark = pytest.mark.engine
@@ -201,8 +202,12 @@ def test_a_configuration_that_cannot_be_used_changes_nothing_and_is_said_so(repl
     assert replicas.post(sampling(model="two", tests=False)).status_code == 200
 
 
-def test_a_trainer_pushes_weights_and_what_does_not_fit_leaves_those_before(replicas, sampling):
+def test_a_trainer_pushes_weights_and_what_does_not_fit_leaves_those_before(replicas, sampling, tmp_path):
     embedded = files("alpharay.serve") / "embedded"
+    assert (
+        main(["merge", f"{embedded}/low", f"{embedded}/high", "--alpha", "0.5", "--out", f"{tmp_path}"]) == 0
+    )
+    trained = tmp_path / "alpha=0.5"
 
     def push(folder) -> httpx.Response:
         body = {"high": str(folder)}
@@ -216,7 +221,7 @@ def test_a_trainer_pushes_weights_and_what_does_not_fit_leaves_those_before(repl
     wrong = push(embedded / "parts" / "high")
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "checkpoints_refused"), wrong.text
     assert {name: drawn(name) for name in before} == before
-    pushed = push(embedded / "low")
+    pushed = push(trained)
     assert pushed.status_code == 202, pushed.text
     with httpx.stream(
         "GET",
@@ -233,7 +238,7 @@ def test_a_trainer_pushes_weights_and_what_does_not_fit_leaves_those_before(repl
     assert after["two@wide"][0] != before["two@wide"][0]
     assert after["two@wide"][1] != before["two@wide"][1]
     served = httpx.get(f"{replicas.url}/checkpoints", headers=replicas.headers, timeout=30).json()
-    assert served["checkpoints"]["high"] == str(embedded / "low")
+    assert served["checkpoints"]["high"] == str(trained)
     assert served["members"] == {name: checkpoint for name, (checkpoint, _) in after.items()}
     assert [change["state"] for change in served["changes"]][-2:] == ["refused", "done"]
 
