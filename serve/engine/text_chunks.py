@@ -7,6 +7,7 @@ a third of what the host does for a token.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from pydantic_core import to_json
@@ -16,7 +17,7 @@ _END = ',"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
 
 
 async def text_chunks(
-    write: Callable[[AsyncIterator[Any]], AsyncGenerator[str, None]], outputs: AsyncIterator[Any]
+    write: Callable[[AsyncIterator[Any]], AsyncGenerator[str, None]], outputs: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[str, None]:
     """The events that `write` makes of the outputs, with the same bytes.
 
@@ -26,19 +27,20 @@ async def text_chunks(
     feed = _Feed(outputs)
     events = write(feed)
     head = tail = ""
-    async for event in events:
-        yield event
-        if feed.last is None:
-            continue
-        text = f'"delta":{{"content":{_quoted(feed.last)}}}{_END}'
-        if event.endswith(text):
-            head, tail = event.removesuffix(text) + '"delta":{"content":', "}" + _END
-            break
-    if head:
-        async for text in feed.texts():
-            yield f"{head}{text}{tail}"
-    async for event in events:
-        yield event
+    async with aclosing(outputs):  # which aborts the request in the engine
+        async for event in events:
+            yield event
+            if feed.last is None:
+                continue
+            text = f'"delta":{{"content":{_quoted(feed.last)}}}{_END}'
+            if event.endswith(text):
+                head, tail = event.removesuffix(text) + '"delta":{"content":', "}" + _END
+                break
+        if head:
+            async for text in feed.texts():
+                yield f"{head}{text}{tail}"
+        async for event in events:
+            yield event
 
 
 class _Feed:

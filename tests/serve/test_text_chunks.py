@@ -177,3 +177,13 @@ async def test_who_leaves_in_the_middle_closes_the_engines_stream():
     with pytest.raises(asyncio.CancelledError):
         await reading
     assert engine.closed
+
+
+@pytest.mark.parametrize("seen", [1, 2, 3])
+async def test_who_closes_the_stream_between_two_events_closes_the_engines(seen):
+    engine = Endless(outputs(["a", "b", "c"], finish=None))
+    stream = events(engine, PLAIN, text_chunks)
+    for _ in range(seen):
+        await anext(stream)
+    await stream.aclose()
+    assert engine.closed
