@@ -49,10 +49,13 @@ TESTS = {
     ),
 }
 TESTS["cpp"] = TESTS["stdio"]
-# Compilers get less than they usually do, so that bombs end soon.
+# Compilers get less than they usually do, and those that get a bomb still less: it takes all that there is.
 COMPILER = Limits(cpu_s=2.0, memory_mb=1024, output_bytes=16 << 20)
+BINARIES = {"honest": Binaries(compiler=COMPILER), "bomb": Binaries(compiler=replace(COMPILER, cpu_s=0.5))}
+BOMBS = ("cpp03", "b46", "b51", "b56", "rust b04", "rust b05", "rust b07", "java b02")
 # Programs that wait or loop until they are stopped need not be waited for long.
 PATIENT, IMPATIENT = Limits(cpu_s=2.0), Limits(cpu_s=0.5)
+ENDLESS = ("x01", "x03", "o27", "o42")
 
 
 class Canaries:
@@ -119,10 +122,11 @@ def descendants(pid: int | None = None) -> set[int]:
 async def try_program(worker: Worker, name: str, mode: str, source: str, repeat: int) -> dict[str, object]:
     canaries = Canaries()
     kind = name.removeprefix(f"{mode} ")[0]
-    limits = IMPATIENT if kind in "tph" or name.startswith(("x01", "x03")) else PATIENT
+    limits = IMPATIENT if kind in "tph" or name.startswith(ENDLESS) else PATIENT
     before = descendants()
     language = "python" if mode in ("stdio", "call", "code") else mode
-    answer, binaries = f"```{language}\n{canaries.lay(source)}\n```", Binaries(compiler=COMPILER)
+    answer = f"```{language}\n{canaries.lay(source)}\n```"
+    binaries = BINARIES["bomb" if name.startswith(BOMBS) else "honest"]
     problems: list[str] = []
     for _ in range(repeat):
         job = Job(
