@@ -60,7 +60,7 @@ def test_the_first_pass_stops_the_drawing(server, sampling):
 
 def test_a_streamed_budget_ends_with_the_winner_and_its_spend(server, sampling):
     stream = server.client().chat.completions.create(
-        stream=True, stream_options={"include_usage": True}, **extra(sampling(controls={"budget": 16}))
+        stream=True, stream_options={"include_usage": True}, **extra(sampling(12, controls={"budget": 16}))
     )
     chunks = list(stream)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)

@@ -38,7 +38,7 @@ QUERIES = [
 
 @needs_prometheus
 def test_a_real_prometheus_scrapes_every_metric(server, sampling, wait_until, tmp_path: Path):
-    server.post(sampling(controls={"budget": 10, "stop_after_passes": 10}))
+    server.post(sampling(12, controls={"budget": 10, "stop_after_passes": 10}))
     server.post(sampling(stream=True))
     server.post(sampling(controls={"budget": 0}))
     config = tmp_path / "prometheus.yml"
