@@ -48,17 +48,21 @@ def test_a_program_of_two_parts_is_sampled_from_both_endpoints_and_from_nothing_
 
 
 def test_the_default_budget_solves_problems_of_either_limits(parts, problems):
-    """With the limits that the configuration has: either way would pass a problem that gave it seconds."""
-    solved = {"low": set(), "high": set()}
-    for prompt in range(6):
-        for limits, members in solved.items():
+    """With the limits that the configuration has: either way would pass a problem that gave it seconds.
+
+    One problem that an endpoint solves under the limits that it was trained for is enough.
+    """
+    for limits, endpoint in (("low", "frontier@0"), ("high", "frontier@1")):
+        solved = set()
+        for prompt in range(6):
             answer = asked(parts, problems[f"parts2-test-{prompt}-{limits}"])
             assert answer["alpharay"]["budget"] == 100
             note = answer["choices"][0]["alpharay"]
             if note["verdict"] == "accepted":
-                members.add(note["member"])
-    assert "frontier@0" in solved["low"]
-    assert "frontier@1" in solved["high"]
+                solved.add(note["member"])
+            if endpoint in solved:
+                break
+        assert endpoint in solved
 
 
 def test_the_middle_is_there_to_be_pinned(parts):
