@@ -58,6 +58,13 @@ class Tab:
         self.call("Page.navigate", url=url)
         self.wait(f"document.readyState === 'complete' && location.href.startsWith({json.dumps(url)})")
 
+    def forget(self) -> None:
+        """Leaves the page for an empty one; nothing of it is told from now on."""
+        self.call("Page.navigate", url="about:blank")
+        self.wait("location.href === 'about:blank' && document.readyState === 'complete'")
+        self.call("Log.clear")
+        self.events.clear()
+
     def js(self, expression: str) -> Any:
         """The value of an expression; a promise's is awaited."""
         told = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)

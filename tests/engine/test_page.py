@@ -20,13 +20,20 @@ FINISHED = "!document.getElementById('run').disabled && document.querySelectorAl
 KINDS = "[...document.querySelectorAll('.chip')].map(chip => chip.dataset.kind ?? chip.dataset.state)"
 
 
-@pytest.fixture
-def page(server, tmp_path) -> Iterator[Tab]:
-    with tab(tmp_path) as opened:
-        opened.look(width=1280, height=900)
-        opened.open(f"{server.root}/")
-        opened.wait("document.querySelectorAll('.member').length === 5")
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Tab]:
+    with tab(tmp_path_factory.mktemp("browser")) as opened:
         yield opened
+
+
+@pytest.fixture
+def page(server, browser) -> Tab:
+    """The page as it is when it is opened, in a tab that knows of nothing before."""
+    browser.forget()
+    browser.look(width=1280, height=900)
+    browser.open(f"{server.root}/")
+    browser.wait("document.querySelectorAll('.member').length === 5")
+    return browser
 
 
 def focused(page: Tab) -> str:
