@@ -138,20 +138,66 @@ engine:
 """
 
 
+class SharedServer:
+    """The line between the embedded endpoints, which most tests of the package share: started by the first of them."""
+
+    def __init__(self, new_folder: Callable[[str], Path]) -> None:
+        self._new_folder = new_folder
+        self._running: RunningServer | None = None
+
+    def running(self) -> RunningServer:
+        if self._running is None:
+            folder = self._new_folder("line")
+            config = folder / "frontier.yaml"
+            config.write_text(_LINE.format(embedded=files("alpharay.serve") / "embedded"))
+            self._running = _start_server(folder, str(config))
+        return self._running
+
+    def stop(self) -> None:
+        running, self._running = self._running, None
+        assert running is None or running.stop() == 0
+
+
 @pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The line between the embedded endpoints, which all tests of the package share."""
-    folder = tmp_path_factory.mktemp("line")
-    config = folder / "frontier.yaml"
-    config.write_text(_LINE.format(embedded=files("alpharay.serve") / "embedded"))
-    running = _start_server(folder, str(config))
-    yield running
-    assert running.stop() == 0
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
+    shared = SharedServer(tmp_path_factory.mktemp)
+    yield shared
+    shared.stop()
 
 
-@pytest.fixture(scope="session")
-def start_server() -> Callable[..., RunningServer]:
+@pytest.fixture(scope="module")
+def server(shared_server: SharedServer) -> RunningServer:
+    return shared_server.running()
+
+
+@pytest.fixture(scope="module")
+def alone(shared_server: SharedServer) -> None:
+    """For tests that start engines of their own: an idle server takes a quarter of a core from them."""
+    shared_server.stop()
+
+
+@pytest.fixture(scope="module")
+def start_server(alone: None) -> Callable[..., RunningServer]:
     return _start_server
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that use the shared server come first, so that it starts once; then those that use it before they start
+    their own; then those that do not use it, which are marked `own_server`.
+    """
+    used: dict[Path, set[str]] = {}
+    for item in items:
+        used.setdefault(item.path, set()).update(getattr(item, "fixturenames", ()))
+
+    def turn(item: pytest.Item) -> int:
+        names = used[item.path]
+        return 0 if "alone" not in names else 1 if "server" in names else 2
+
+    items.sort(key=turn)
+    for item in items:
+        if turn(item) == 2:
+            item.add_marker("own_server")
 
 
 @pytest.fixture(scope="session")
@@ -166,7 +212,7 @@ def problems() -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sampling(problems) -> Callable[..., dict]:
     """The body of a request for one of the problems, with its tests unless told otherwise."""
 

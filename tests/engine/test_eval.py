@@ -18,7 +18,7 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture
-def alpharay(tmp_path):
+def alpharay(alone, tmp_path):
     def run(*arguments):
         return subprocess.run(
             [sys.executable, "-m", "alpharay.serve.cli.main", *map(str, arguments)],

@@ -18,7 +18,7 @@ STEPS = ("engine", "shift", "three", "rate", "adapters")
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory):
+def measured(alone, tmp_path_factory):
     """The rows of all steps, from one process: vLLM's imports cost more than the steps do."""
     rows = tmp_path_factory.mktemp("gpu") / "rows.jsonl"
     command = [sys.executable, "-m", "bench.gpu", *STEPS, "--dry", "--minutes", "40", "--rows", str(rows)]

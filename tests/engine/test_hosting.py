@@ -51,87 +51,99 @@ def content(response) -> str:
 
 
 @pytest.fixture(scope="module")
-def shifting(start_server, tmp_path_factory) -> Iterator:
-    folder = tmp_path_factory.mktemp("shifting")
-    checkpoints = {name: str(EMBEDDED / name) for name in ("init", "low", "high")}
-    running = start_server(folder, configured(folder, "init", checkpoints=checkpoints, hosting="shift"))
+def hosted(request, start_server, tmp_path_factory) -> Iterator:
+    """A server of that hosting; pytest asks all of one before it starts the other. For adapters: the endpoints that were
+    trained as adapters of the same start.
+    """
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "shift":
+        checkpoints = {name: str(EMBEDDED / name) for name in ("init", "low", "high")}
+        config = configured(folder, "init", checkpoints=checkpoints, hosting="shift")
+    else:
+        adapters = {
+            "base": str(EMBEDDED / "init"),
+            "low": str(EMBEDDED / "lora_low"),
+            "high": str(EMBEDDED / "lora_high"),
+        }
+        config = configured(folder, "base", adapters=adapters, hosting="adapters")
+    running = start_server(folder, config)
     yield running
     assert running.stop() == 0
+
+
+shifting = pytest.mark.parametrize("hosted", ["shift"], indirect=True)
+adapted = pytest.mark.parametrize("hosted", ["adapters"], indirect=True)
+either = pytest.mark.parametrize("hosted", ["shift", "adapters"], indirect=True)
+
+
+def asked(sampling, name: str, number: int) -> dict:
+    """A request for a member, by turns; name: of the frontier."""
+    return sampling(model=f"{name}@{('-0.5', '0', '1.5')[number % 3]}", tests=False, seed=number)
 
 
 @pytest.fixture(scope="module")
-def adapted(start_server, tmp_path_factory) -> Iterator:
-    """The endpoints that were trained as adapters of the same start."""
-    folder = tmp_path_factory.mktemp("adapted")
-    adapters = {
-        "base": str(EMBEDDED / "init"),
-        "low": str(EMBEDDED / "lora_low"),
-        "high": str(EMBEDDED / "lora_high"),
-    }
-    running = start_server(folder, configured(folder, "base", adapters=adapters, hosting="adapters"))
-    yield running
-    assert running.stop() == 0
+def stayed(server, sampling) -> list[str]:
+    """What engines that stay answer, by the number of the request."""
+    with ThreadPoolExecutor(12) as pool:
+        bodies = [asked(sampling, "frontier", number) for number in range(24)]
+        return [content(reply) for reply in pool.map(server.post, bodies)]
 
 
-def test_an_engine_that_moves_answers_as_engines_that_stay_do(server, shifting, sampling):
+@shifting
+def test_an_engine_that_moves_answers_as_engines_that_stay_do(stayed, hosted, sampling):
     """Members asked all at once, by turns, by name and by a whole budget: every text is the very same."""
-
-    def both(number: int) -> tuple[str, str]:
-        alpha, fields = ("-0.5", "0", "1.5")[number % 3], {"tests": False, "seed": number}
-        return (
-            content(shifting.post(sampling(model=f"one@{alpha}", **fields))),
-            content(server.post(sampling(model=f"frontier@{alpha}", **fields))),
-        )
-
     with ThreadPoolExecutor(12) as pool:
         budget = pool.submit(
-            shifting.post, sampling(model="one", controls={"budget": 16, "stop_after_passes": 16})
+            hosted.post, sampling(model="one", controls={"budget": 16, "stop_after_passes": 16})
         )
-        pairs = list(pool.map(both, range(24)))
+        bodies = [asked(sampling, "one", number) for number in range(24)]
+        moved = [content(reply) for reply in pool.map(hosted.post, bodies)]
         told = budget.result().json()["alpharay"]
-    assert [moved for moved, _ in pairs] == [stayed for _, stayed in pairs]
-    assert len({moved for moved, _ in pairs}) > 6
+    assert moved == stayed
+    assert len(set(moved)) > 6
     assert {name: one["drawn"] for name, one in told["members"].items()} == {
         f"one@{name}": 4 for name in NAMES
     }
 
 
-def test_answers_of_a_moved_engine_carry_the_member_as_their_model(shifting, sampling):
+@shifting
+def test_answers_of_a_moved_engine_carry_the_member_as_their_model(hosted, sampling):
     for name in ("1.5", "wide", "-0.5", "0"):
-        body = shifting.post(sampling(model=f"one@{name}", tests=False)).json()
+        body = hosted.post(sampling(model=f"one@{name}", tests=False)).json()
         assert body["model"] == body["choices"][0]["alpharay"]["member"] == f"one@{name}"
 
 
-@pytest.mark.parametrize(("hosted", "start"), [("shifting", "init"), ("adapted", "base")])
-def test_a_member_of_three_checkpoints_tells_its_weights_and_no_alpha(hosted, start, request, sampling):
-    running = request.getfixturevalue(hosted)
+@pytest.mark.parametrize(("hosted", "start"), [("shift", "init"), ("adapters", "base")], indirect=["hosted"])
+def test_a_member_of_three_checkpoints_tells_its_weights_and_no_alpha(hosted, start, sampling):
     weights = {start if name == "start" else name: weight for name, weight in WEIGHTS.items()}
-    note = running.post(sampling(model="one@wide", tests=False)).json()["choices"][0]["alpharay"]
+    note = hosted.post(sampling(model="one@wide", tests=False)).json()["choices"][0]["alpharay"]
     assert (note["alpha"], note["weights"]) == (None, weights)
-    listed = {m["id"]: m["alpharay"] for m in running.client().models.list().model_dump()["data"]}
+    listed = {m["id"]: m["alpharay"] for m in hosted.client().models.list().model_dump()["data"]}
     assert listed["one"]["alphas"] == [-0.5, 0, 1.5, None]
     assert listed["one@wide"]["effective_weights"] == pytest.approx(weights, abs=1e-3)
     assert listed["one@wide"]["checkpoint"] == note["checkpoint"]
-    assert running.metric("alpharay_checkpoint_info", member="one@wide") == 1
-    drawn = running.post(sampling(model="one", controls={"budget": 4, "members": ["wide", 0]})).json()
+    assert hosted.metric("alpharay_checkpoint_info", member="one@wide") == 1
+    drawn = hosted.post(sampling(model="one", controls={"budget": 4, "members": ["wide", 0]})).json()
     assert drawn["alpharay"]["members"].keys() <= {"one@wide", "one@0"}
 
 
-def test_every_adapter_answers_from_one_engine(adapted, sampling):
-    assert len(adapted.processes("EngineCore")) == 1
+@adapted
+def test_every_adapter_answers_from_one_engine(hosted, sampling):
+    assert len(hosted.processes("EngineCore")) == 1
     seeds = range(6)
     with ThreadPoolExecutor(6) as pool:
         bodies = [sampling(model=f"one@{alpha}", tests=False, seed=seed) for alpha in NAMES for seed in seeds]
-        answers = [reply.json() for reply in pool.map(adapted.post, bodies)]
+        answers = [reply.json() for reply in pool.map(hosted.post, bodies)]
     assert [one["model"] for one in answers] == [body["model"] for body in bodies]
     texts = {one["choices"][0]["message"]["content"] for one in answers}
     assert len(texts) > len(seeds)  # as many at most, if all adapters said the same under the same seed
-    models = {model["id"]: model["alpharay"] for model in adapted.client().models.list().model_dump()["data"]}
+    models = {model["id"]: model["alpharay"] for model in hosted.client().models.list().model_dump()["data"]}
     assert [models[f"one@{alpha}"]["alpha"] for alpha in ("-0.5", "0", "1.5")] == [-0.5, 0, 1.5]
     assert len({models[f"one@{name}"]["checkpoint"] for name in NAMES}) == len(NAMES)
 
 
-def test_a_member_runs_programs_in_the_sandbox_while_it_answers(shifting):
+@shifting
+def test_a_member_runs_programs_in_the_sandbox_while_it_answers(hosted):
     """The embedded model knows no tools: what it writes is forced; its parsing, running and going on are not."""
     call = '<tool_call>{"name": "python", "arguments": {"code": "print(6 * 7)"}}</tool_call>'
     body = {
@@ -140,7 +152,7 @@ def test_a_member_runs_programs_in_the_sandbox_while_it_answers(shifting):
         "structured_outputs": {"choice": [call]},
         "alpharay": {"tools": ["python"], "budget": 3, "return": "all"},
     }
-    response = shifting.post(body)
+    response = hosted.post(body)
     assert response.status_code == 200, response.text
     answer = response.json()
     assert answer["alpharay"]["drawn"] == 3
@@ -150,16 +162,13 @@ def test_a_member_runs_programs_in_the_sandbox_while_it_answers(shifting):
     assert answer["alpharay"]["usage"]["completion_tokens"] == answer["usage"]["completion_tokens"]
 
 
-@pytest.mark.parametrize("hosted", ["shifting", "adapted"])
-def test_an_engine_that_died_comes_back_with_all_its_members(hosted, request, sampling, wait_until):
-    running = request.getfixturevalue(hosted)
-    before = [content(running.post(sampling(model=f"one@{alpha}", tests=False, seed=5))) for alpha in NAMES]
-    (engine,) = running.processes("EngineCore")
+@either
+def test_an_engine_that_died_comes_back_with_all_its_members(hosted, sampling, wait_until):
+    before = [content(hosted.post(sampling(model=f"one@{alpha}", tests=False, seed=5))) for alpha in NAMES]
+    (engine,) = hosted.processes("EngineCore")
     engine.send_signal(signal.SIGKILL)
-    wait_until(
-        lambda: running.metric("alpharay_replica_restarts_total", member="one@1.5") == 1, "its restart"
-    )
-    wait_until(running.ready, "its members back")
-    after = [content(running.post(sampling(model=f"one@{alpha}", tests=False, seed=5))) for alpha in NAMES]
+    wait_until(lambda: hosted.metric("alpharay_replica_restarts_total", member="one@1.5") == 1, "its restart")
+    wait_until(hosted.ready, "its members back")
+    after = [content(hosted.post(sampling(model=f"one@{alpha}", tests=False, seed=5))) for alpha in NAMES]
     assert after == before
-    wait_until(running.idle, "no place in the engine held")
+    wait_until(hosted.idle, "no place in the engine held")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def default(tmp_path_factory):
+def default(alone, tmp_path_factory):
     """The embedded frontier, as `alpharay serve` without a configuration and `alpharay.Server()` serve it."""
     folder = tmp_path_factory.mktemp("embedded")
     log = folder / "serve.log"
