@@ -34,8 +34,9 @@ buildah $store rm "$base" >/dev/null
 # What pip is told on this machine holds within the build as well, and so does every file and folder that it names.
 { echo "[global]"; python3 -m pip config list | sed -n "s/^global\.\([a-z-]*\)='\(.*\)'$/\1 = \2/p"; } > "$work/pip.conf"
 lent="--volume $PWD/$work/pip.conf:/etc/pip.conf:ro"
-for path in /etc/ssl/certs $(grep -o "file://[^ ]*\|[ =]/[^ ]*" "$work/pip.conf" | sed "s#^file://##; s#^[ =]*##; s#/simple\$##"); do
-    case "$path" in /etc/ssl/certs/*) continue ;; esac # lent with their folder
+# The bundle alone of the certificates: Java's package writes beside it.
+named=$(grep -o "file://[^ ]*\|[ =]/[^ ]*" "$work/pip.conf" | sed "s#^file://##; s#^[ =]*##; s#/simple\$##")
+for path in $(printf '%s\n' /etc/ssl/certs/ca-certificates.crt $named | sort -u); do
     [ ! -e "$path" ] || lent="$lent --volume $path:$path:ro"
 done
 # The health check is of Docker's image format; OCI's has none.
