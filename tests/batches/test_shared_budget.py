@@ -7,8 +7,7 @@ from collections import Counter
 
 import pytest
 
-from alpharay.judge.verdict import VerdictKind
-from alpharay.serve.gateway.batches.shared_budget import SharedBudget
+from alpharay.judge.verdict import Verdict, VerdictKind
 from tests.serve.fakes import completion, until
 
 from .conftest import line, with_tests
@@ -73,26 +72,26 @@ async def test_a_request_with_several_passes_is_completed_once_and_all_with_an_a
 ):
     serving = await batching(alphas=MEMBERS)
     echoing(serving)
-    # Samples that are under way at a pass are answered too, and pass.
-    serving.judging.verdict = passing_at(a=9, b=7)
-    completed: list[int] = []  # after each sample
-    count = SharedBudget._count
+    gate, held = asyncio.Event(), []
 
-    def counted(run, *arguments):
-        count(run, *arguments)
-        completed.append(run.counts()["request_counts"]["completed"])
+    async def judge(_tests, text, *_):
+        """From its ninth sample on `a` passes, but no sooner than three samples of it are there to pass."""
+        prompt, _, _, number = text.split()
+        if prompt != "a" or int(number) < 9:
+            return Verdict(VerdictKind.WRONG_ANSWER, 0, 2)
+        held.append(number)
+        if len(held) > 2:
+            gate.set()
+        await gate.wait()
+        return Verdict(VerdictKind.ACCEPTED, 2, 2)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SharedBudget, "_count", counted)
-        names = ("a", "b", "never")
-        batch = await serving.ended(
-            await serving.begin([with_tests(name, name) for name in names], **spend(80))
-        )
-    drawn = Counter(body["messages"][0]["content"] for _, body, _ in serving.engines.calls)
-    assert drawn["a"] > 9
-    assert batch.alpharay["solved"] == 2
-    assert max(completed) <= 2
-    assert batch.request_counts.model_dump() == {"completed": 3, "failed": 0, "total": 3}
+    serving.judging.judge = judge
+    batch = await serving.ended(
+        await serving.begin([with_tests(name, name) for name in ("a", "never")], **spend(80))
+    )
+    assert len(held) > 2
+    assert batch.alpharay["solved"] == 1
+    assert batch.request_counts.model_dump() == {"completed": 2, "failed": 0, "total": 2}
 
 
 async def test_no_sample_is_drawn_twice_with_one_seed(batching):
