@@ -101,8 +101,8 @@ class RunningServer:
         return code
 
 
-def _start_server(folder: Path, *arguments: str) -> RunningServer:
-    """Starts `alpharay serve` on a free port and waits for its `ready` line."""
+def _start_server(folder: Path, *arguments: str, **environment: str) -> RunningServer:
+    """Starts `alpharay serve` on a free port and waits for its `ready` line. environment: beside this process's own."""
     log = folder / "serve.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
@@ -111,7 +111,7 @@ def _start_server(folder: Path, *arguments: str) -> RunningServer:
             stderr=errors,
             stdin=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "ALPHARAY_CACHE": str(folder / "cache")},
+            env={**os.environ, "ALPHARAY_CACHE": str(folder / "cache"), **environment},
         )
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:

@@ -22,7 +22,8 @@ def alpharay(alone, tmp_path):
     def run(*arguments):
         return subprocess.run(
             [sys.executable, "-m", "alpharay.serve.cli.main", *map(str, arguments)],
-            env={**os.environ, "ALPHARAY_CACHE": str(tmp_path / "cache")},
+            # One thread: beside other work the threads of an engine wait for each other.
+            env={**os.environ, "ALPHARAY_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False,
         )  # fmt: skip
 

@@ -55,7 +55,7 @@ def hosted(request, start_server, tmp_path_factory) -> Iterator:
     """A server of that hosting; pytest asks all of one before it starts the other. For adapters: the endpoints that were
     trained as adapters of the same start.
     """
-    folder = tmp_path_factory.mktemp(request.param)
+    folder, environment = tmp_path_factory.mktemp(request.param), {}
     if request.param == "shift":
         checkpoints = {name: str(EMBEDDED / name) for name in ("init", "low", "high")}
         config = configured(folder, "init", checkpoints=checkpoints, hosting="shift")
@@ -66,7 +66,9 @@ def hosted(request, start_server, tmp_path_factory) -> Iterator:
             "high": str(EMBEDDED / "lora_high"),
         }
         config = configured(folder, "base", adapters=adapters, hosting="adapters")
-    running = start_server(folder, config)
+        # An engine alone has a thread for each core, and beside other work they wait for each other. Moving has them all.
+        environment["OMP_NUM_THREADS"] = "1"
+    running = start_server(folder, config, **environment)
     yield running
     assert running.stop() == 0
 
