@@ -26,6 +26,12 @@ CLUSTER_STATE = "cluster-state"
 # what may come in at all is bounded at the ingress.
 _UNBOUNDED = 100_000
 
+# How long a replica that is to stop waits before it first looks whether anything is under way in it: Ray Serve's own 2 s,
+# once for each tier of deployments, are most of a server's stop. Nobody sends ours anything by then: requests are drained
+# first, and an engine stops when no ingress answers with its revision. Only a replica that autoscaling ends may still get
+# requests from an ingress that has not heard of it.
+_LOOK_S, _LOOK_AUTOSCALED_S = 0.2, 2.0
+
 # The node without which there is no cluster. What others lose when a node is lost must not be on theirs: the counts
 # of the cluster state, and the requests under way in the ingress. Ray gives that node this resource, one unit of it.
 _ON_HEAD = {"resources": {"node:__internal_head__": 0.001}}
@@ -72,6 +78,7 @@ def _deployment(cls: Any, name: str, **options: Any) -> Any:
         name=name,
         max_ongoing_requests=_UNBOUNDED,
         ray_actor_options=actor,
+        graceful_shutdown_wait_loop_s=options.pop("graceful_shutdown_wait_loop_s", _LOOK_S),
         # Ray would take every application that it is given for new code, and restart all of the one that runs.
         # What changes while we serve changes its name: a deployment of a name stays as it is.
         version="1",
@@ -114,7 +121,7 @@ def handles(revision: Revision) -> tuple[dict[str, Any], Any]:
 
 
 def _scale(config: Config) -> dict[str, Any]:
-    """How many replicas there are."""
+    """How many replicas there are, and how one of many ends."""
     engine = config.engine
     if engine.autoscale is None:
         return {"num_replicas": engine.replicas}
@@ -123,4 +130,4 @@ def _scale(config: Config) -> dict[str, Any]:
         "max_replicas": engine.autoscale.max,
         "target_ongoing_requests": engine.autoscale.target,
     }
-    return {"autoscaling_config": scale}
+    return {"autoscaling_config": scale, "graceful_shutdown_wait_loop_s": _LOOK_AUTOSCALED_S}
