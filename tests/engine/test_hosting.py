@@ -115,8 +115,9 @@ def test_answers_of_a_moved_engine_carry_the_member_as_their_model(hosted, sampl
         assert body["model"] == body["choices"][0]["alpharay"]["member"] == f"one@{name}"
 
 
-@pytest.mark.parametrize(("hosted", "start"), [("shift", "init"), ("adapters", "base")], indirect=["hosted"])
-def test_a_member_of_three_checkpoints_tells_its_weights_and_no_alpha(hosted, start, sampling):
+@either
+def test_a_member_of_three_checkpoints_tells_its_weights_and_no_alpha(hosted, request, sampling):
+    start = {"shift": "init", "adapters": "base"}[request.node.callspec.params["hosted"]]
     weights = {start if name == "start" else name: weight for name, weight in WEIGHTS.items()}
     note = hosted.post(sampling(model="one@wide", tests=False)).json()["choices"][0]["alpharay"]
     assert (note["alpha"], note["weights"]) == (None, weights)
