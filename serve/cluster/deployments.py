@@ -29,8 +29,8 @@ _UNBOUNDED = 100_000
 # How long a replica that is to stop waits before it first looks whether anything is under way in it: Ray Serve's own 2 s,
 # once for each tier of deployments, are most of a server's stop. Nobody sends ours anything by then: requests are drained
 # first, and an engine stops when no ingress answers with its revision. Only a replica that autoscaling ends may still get
-# requests from an ingress that has not heard of it.
-_LOOK_S, _LOOK_AUTOSCALED_S = 0.2, 2.0
+# requests from an ingress that has not heard of it, and an ingress those of a proxy that has not, where Ray Serve ends it.
+_LOOK_S, _LOOK_LATE_S = 0.2, 2.0
 
 # The node without which there is no cluster. What others lose when a node is lost must not be on theirs: the counts
 # of the cluster state, and the requests under way in the ingress. Ray gives that node this resource, one unit of it.
@@ -63,6 +63,7 @@ def application(revision: Revision, *beside: Revision) -> Any:
         ray_serve.ingress()(Ingress),
         "ingress",
         num_replicas=config.server.replicas,
+        graceful_shutdown_wait_loop_s=_LOOK_LATE_S,
         ray_actor_options={**_ON_HEAD, "runtime_env": {"env_vars": one_loop()}},
     )
     return ingress.bind(config, members, hosts, judge, cluster_state, arrive, idle)
@@ -130,4 +131,4 @@ def _scale(config: Config) -> dict[str, Any]:
         "max_replicas": engine.autoscale.max,
         "target_ongoing_requests": engine.autoscale.target,
     }
-    return {"autoscaling_config": scale, "graceful_shutdown_wait_loop_s": _LOOK_AUTOSCALED_S}
+    return {"autoscaling_config": scale, "graceful_shutdown_wait_loop_s": _LOOK_LATE_S}
