@@ -124,7 +124,8 @@ class Batch:
         passed = np.array([state.passes > 0 for state in self._states], dtype=np.bool_)
         is_open = np.array([self._is_open(state) for state in self._states], dtype=np.bool_)
         left = self.plan.budget - self.spent + self.under_way
-        return self.solved + expected_passes(failures, passed, is_open & ~passed, left)
+        most = min(self.plan.most_per_problem or math.inf, self._worth)
+        return self.solved + expected_passes(failures, passed, is_open & ~passed, left, most)
 
     @property
     def worth(self) -> float:

@@ -76,7 +76,9 @@ def begin_of_batch(endpoint: str, batch: str, custom_id: str) -> RequestTrace:
     if tracer is None:
         return OFF
     trace = LiveTrace(tracer, endpoint, {}, waits=False)
-    trace.set_attributes({"alpharay.batch.id": batch, "alpharay.batch.custom_id": custom_id})
+    trace.set_attributes(
+        {"alpharay.batch.id": batch, "alpharay.batch.custom_id": custom_id.encode(errors="replace").decode()}
+    )
     return trace
 
 
@@ -143,6 +145,8 @@ class LiveTrace(RequestTrace):
             span.set_attributes(attributes)
 
     def ran(self, index: int, language: str, result: str, started_ns: int) -> None:
+        if not self._root.is_recording():  # the client has left
+            return
         attributes: dict[str, Any] = {
             "alpharay.candidate": index,
             "alpharay.language": language,

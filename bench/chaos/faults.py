@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -92,18 +93,21 @@ def _signal(server: int, word: str, number: int, chance: random.Random) -> psuti
     """Sends it to one of these processes, and returns that one; None: there is none."""
     alive = processes(server, word)
     process = chance.choice(alive) if alive else None
-    if process is not None:
-        process.send_signal(number)
-    return process
+    with suppress(psutil.NoSuchProcess):
+        if process is not None:
+            process.send_signal(number)
+            return process
+    return None
 
 
 async def _ended(process: psutil.Process) -> bool:
     """Whether it ends in time: killed here, or by the host that found it hung."""
     until = time.monotonic() + _ENDED_S
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        if time.monotonic() > until:
-            return False
-        await asyncio.sleep(0.2)
+    with suppress(psutil.NoSuchProcess):
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > until:
+                return False
+            await asyncio.sleep(0.2)
     return True
 
 

@@ -6,6 +6,8 @@ pass: after f failures its chance is a / (a + b + f).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,17 +36,21 @@ def samples_worth(failures: Ints, passed: NDArray[np.bool_], cost: float) -> flo
 
 
 def expected_passes(
-    failures: Ints, passed: NDArray[np.bool_], drawable: NDArray[np.bool_], samples: int
+    failures: Ints,
+    passed: NDArray[np.bool_],
+    drawable: NDArray[np.bool_],
+    samples: int,
+    most: float = math.inf,
 ) -> float:
     """Problems that `samples` further ones are expected to solve, if those with the fewest failures come first.
 
-    failures, passed: as above. drawable: [problems], which may have them; none of these has passed.
+    failures, passed: as above. drawable: [problems], which may have them; none of these has passed. most: samples of a problem.
     """
     likeliest = int(_likelihood(failures, passed).argmax())
     a, total = float(_A[likeliest]), float(_SUMS[likeliest])
     level, unsolved, solved, left = int(failures[drawable].min(initial=0)), 0.0, 0.0, float(samples)
     joins = np.bincount(failures[drawable]) if drawable.any() else np.zeros(1, dtype=np.int64)
-    while left > _NONE_LEFT and (level < len(joins) or unsolved > _NONE_LEFT):
+    while left > _NONE_LEFT and level < most and (level < len(joins) or unsolved > _NONE_LEFT):
         unsolved += joins[level] if level < len(joins) else 0
         spent = min(left, unsolved)
         passes = spent * a / (total + level)

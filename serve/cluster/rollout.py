@@ -170,7 +170,7 @@ class Rolling:
         while not self._settled(announced):
             self._unless_over()
             time.sleep(_SETTLE_S)
-        deploy(new, self._tell)
+        deploy(new, self._tell, watch=False)  # which ends the old ones; the new ones have answered
 
     def _unless_over(self) -> None:
         """Raises StartFailed, which is not reported: the server is stopping, and the rest stays unchanged."""

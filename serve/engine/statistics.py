@@ -20,21 +20,21 @@ class _Pending:
     def __init__(self) -> None:
         self.gauges: dict[_Gauge, float] = {}
         self.counters: dict[_Counter, float] = {}
-        self._planned = False
+        self._planned: asyncio.AbstractEventLoop | None = None  # the loop that ends the second
 
     def plan(self) -> bool:
         """Plans the end of the second. False: no loop runs in this thread, which starts an engine."""
-        if not self._planned:
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:
-                return False
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        if self._planned is not loop:
             loop.call_later(_EVERY_S, self._flush)
-            self._planned = True
+            self._planned = loop
         return True
 
     def _flush(self) -> None:
-        self._planned = False
+        self._planned = None
         gauges, self.gauges = self.gauges, {}
         counters, self.counters = self.counters, {}
         for gauge, value in gauges.items():

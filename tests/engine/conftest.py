@@ -191,6 +191,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         used.setdefault(item.path, set()).update(getattr(item, "fixturenames", ()))
 
     def turn(item: pytest.Item) -> int:
+        if Path(__file__).parent not in item.path.parents:
+            return 3  # leaving the package would end its server
         names = used[item.path]
         return 0 if "alone" not in names else 1 if "server" in names else 2
 

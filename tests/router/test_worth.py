@@ -43,4 +43,8 @@ def test_what_further_samples_solve_is_expected_as_it_comes():
         )
         comes = int(((first >= level) & (first < level + further)).sum())
         assert expected_passes(failures, passed, ~passed, samples) == pytest.approx(comes, rel=0.15)
+        # As many samples as there may be, of which a problem gets no more than those.
+        assert expected_passes(failures, passed, ~passed, 10**6, level + further) == pytest.approx(
+            comes, rel=0.15
+        )
     assert expected_passes(failures, passed, np.zeros(2000, dtype=bool), 100) == 0

@@ -162,13 +162,26 @@ async def test_a_change_is_followed_as_an_event_stream_to_its_end(guarded):
     await pass_time(60)
     assert everybody.text.count("data: ") == 4
     assert not everybody.task.done()
-    everybody.leave()
-    await everybody.end()
+    await pass_time(600)
+    assert everybody.task.done()  # after ten minutes a client connects again
     unknown = await guarded.http.get(f"{PATH}?change=none", headers=headers)
     assert unknown.status_code == 404
     assert (
         await guarded.http.get(PATH, headers={**guarded.alice, "Accept": headers["Accept"]})
     ).status_code == 403
+
+
+async def test_a_stream_of_a_change_that_was_lost_with_the_cluster_state_ends(guarded):
+    asking = post(guarded, {"high": "/new"}, wait=True)
+    order = await begun(guarded.cluster_state)
+    headers = {**guarded.root, "Accept": "text/event-stream"}
+    following = asyncio.ensure_future(guarded.http.get(f"{PATH}?change={order.id}", headers=headers))
+    await pass_time(60)
+    assert not following.done()
+    guarded.cluster_state._changes._changes.clear()
+    await pass_time(60)
+    assert (await following).text.count("data: ") == 1
+    assert (await asking).status_code == 503
 
 
 @pytest.mark.parametrize(

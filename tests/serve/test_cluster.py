@@ -118,5 +118,5 @@ def test_a_change_of_checkpoints_fails_for_an_engine_of_its_own_and_for_no_other
     else:
         with pytest.raises(StartFailed, match="the engine of frontier@0 did not start: no memory"):
             bring_up.deploy(served, print, started)
-    with pytest.raises(StartFailed, match="frontier@0"):  # the first start, or the end of a change
+    with pytest.raises(StartFailed, match="frontier@0"):  # the first start
         bring_up.deploy(served if failed == "served" else started, print)

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 _LOOK_S = 0.5
 _TIMEOUT_S = 5.0
 # A cluster state that was restarted knows a change again from its next report.
-_MISSES = 40
+MISSES = 40
 _BEFORE_IT_BEGINS = frozenset({ChangePhase.WAITING, ChangePhase.CHECKING})
 
 _WAIT: Json = {
@@ -140,7 +140,7 @@ async def move(server: Server, folders: Mapping[str, Path], *, wait: bool) -> Js
             latest = {known.id: known for known in await latest_changes(server)}
         misses = 0 if order.id in latest else misses + 1
         change = latest.get(order.id, change)
-        if misses > _MISSES:
+        if misses > MISSES:
             raise no_capacity(
                 f"the order was lost with the cluster state, or that cannot be reached; GET {PATH} tells what is served"
             )
