@@ -49,9 +49,9 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     if sys.version_info < (3, 11):
-        found = ".".join(map(str, sys.version_info[:3]))
+        running = ".".join(map(str, sys.version_info[:3]))
         print(
-            f"error: Python 3.11 or newer is needed, this is {found}; "
+            f"error: Python 3.11 or newer is needed, this is {running}; "
             "name another one with `make PYTHON=python3.12 ...`",
             file=sys.stderr,
         )
@@ -99,12 +99,12 @@ def prepare(folder: Path, extras: list[str]) -> None:
 def has_pip(folder: Path) -> bool:
     """Whether the environment is whole: one whose making was interrupted has a Python, but no pip."""
     try:
-        asked = subprocess.run(
+        pip = subprocess.run(
             [folder / "bin" / "python", "-m", "pip", "--version"], capture_output=True, check=False
         )
     except OSError:
         return False
-    return asked.returncode == 0
+    return pip.returncode == 0
 
 
 def has_other_engine(folder: Path, extras: list[str]) -> bool:
@@ -151,15 +151,15 @@ def constraints(extras: list[str]) -> Path:
 
 def pip_setting(python: Path, name: str) -> list[str]:
     """The words of one of pip's settings, wherever it was made; empty when it was not."""
-    found = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
-    if found is None:
+    words = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
+    if words is None:
         # Not `config get`, which does not find what is also an option of pip's own, such as `cert`.
         listed = subprocess.run(
             [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
         ).stdout
         lines = [line.partition("=") for line in listed.splitlines()]
-        found = next((value.strip("'\"") for key, _, value in lines if key == f"global.{name}"), "")
-    return found.split()
+        words = next((value.strip("'\"") for key, _, value in lines if key == f"global.{name}"), "")
+    return words.split()
 
 
 def from_pip(python: Path) -> list[str]:

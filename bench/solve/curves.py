@@ -87,11 +87,12 @@ def samples_for(goal: float, solved: Floats, samples: Floats) -> float:
     return float(samples[level - 1] + part * (samples[level] - samples[level - 1]))
 
 
-def cell(found: Compared | None) -> str:
+def cell(compared: Compared | None) -> str:
     """`solved % (ratio [low, high])`"""
-    if found is None:
+    if compared is None:
         return ""
     low, high, ratio = (
-        f"{value:.2f}" if np.isfinite(value) else "∞" for value in (found.low, found.high, found.ratio)
+        f"{value:.2f}" if np.isfinite(value) else "∞"
+        for value in (compared.low, compared.high, compared.ratio)
     )
-    return f"{100 * found.solved:.1f} ({ratio} [{low}, {high}])"
+    return f"{100 * compared.solved:.1f} ({ratio} [{low}, {high}])"

@@ -68,7 +68,7 @@ def measured(server: str, out: Path, number: int) -> str:
         seconds[name] = time.monotonic() - since
     for policy in ("uniform", "portfolio"):
         since = time.monotonic()
-        answered = [asyncio.run(_asked(server, problems, policy, budget, members)) for budget in BUDGETS]
+        answered = [asyncio.run(_answered(server, problems, policy, budget, members)) for budget in BUDGETS]
         curves[f"each request by `{policy}`"] = _curves(answered, ids)
         seconds[policy] = time.monotonic() - since
     even = curves.pop("each request by `uniform`")
@@ -127,7 +127,7 @@ def _first_passes(folder: Path, ids: Sequence[str]) -> Ints:
     return np.array([drawn[name] if name in passed else NEVER for name in ids], dtype=np.int64)
 
 
-async def _asked(
+async def _answered(
     server: str, problems: Sequence[Json], policy: str, budget: int, members: Sequence[str]
 ) -> list[Answered]:
     room = asyncio.Semaphore(AT_ONCE)

@@ -57,8 +57,8 @@ def quantile(q: float, histogram: str, by: str = "le") -> str:
 def share(part: str, window: str = WINDOW) -> str:
     """By member, the share of judged samples that are `part` (a label matcher); our own faults left out."""
     judged = f'sum by (member) (increase(alpharay_verdicts_total{{verdict!="judge_error"}}[{window}]))'
-    found = f"sum by (member) (increase(alpharay_verdicts_total{{{part}}}[{window}]))"
-    return f"({found} or 0 * {judged}) / ({judged} > 0) {SERVED}"
+    matching = f"sum by (member) (increase(alpharay_verdicts_total{{{part}}}[{window}]))"
+    return f"({matching} or 0 * {judged}) / ({judged} > 0) {SERVED}"
 
 
 def portion(metric: str) -> str:

@@ -90,7 +90,9 @@ def _check_config(first: Checkpoint, other: Checkpoint, allow_config: Collection
     differences = config_differences(first.config, other.config)
     refused = [difference for difference in differences if not difference.allowed_by(allow_config)]
     if refused:
-        listed = "; ".join(difference.told(first.path, other.path) for difference in refused[:_MOST_TOLD])
+        listed = "; ".join(
+            difference.described(first.path, other.path) for difference in refused[:_MOST_TOLD]
+        )
         more = f"; and {len(refused) - _MOST_TOLD} more" if len(refused) > _MOST_TOLD else ""
         raise ConfigMismatch(
             f"{CONFIG}: {listed}{more}; the weights would not mean the same: give two checkpoints of one model, or "

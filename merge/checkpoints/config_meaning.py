@@ -55,7 +55,7 @@ class ConfigDifference:
         own = {".".join(parts[:n]) for n in range(1, len(parts) + 1)} | {parts[-1]}
         return not own.isdisjoint(fields)
 
-    def told(self, left: object, right: object) -> str:
+    def described(self, left: object, right: object) -> str:
         """In words, with the names of both sides."""
         return f"{self.field} is {json.dumps(self.left)} in {left} but {json.dumps(self.right)} in {right}"
 

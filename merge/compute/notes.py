@@ -18,7 +18,7 @@ def input_notes(plan: Plan) -> tuple[str, ...]:
         other = source.checkpoint
         if plan.settings.allow_config and first.config is not None and other.config is not None:
             lines += [
-                f"{CONFIG}: {difference.told(first.path, other.path)}, which is allowed; the outputs have that of {taken}"
+                f"{CONFIG}: {difference.described(first.path, other.path)}, which is allowed; the outputs have that of {taken}"
                 for difference in config_differences(first.config, other.config)
             ]
         lines += prompting_differences(first.path, other.path, taken)

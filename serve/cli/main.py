@@ -81,7 +81,7 @@ def _fail(error: Exception, code: int) -> int:
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Knows every command's name, and the arguments of the one that is asked for."""
+    """Knows every command's name, and the arguments of the one that is requested for."""
     parser = argparse.ArgumentParser(
         prog="alpharay",
         description="Serves the frontier between and beyond two checkpoints of a code model as one "
@@ -90,12 +90,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"alpharay {version('alpharay')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    asked = next((word for word in arguments if not word.startswith("-")), None)
+    requested = next((word for word in arguments if not word.startswith("-")), None)
     for name, (module_name, summary) in COMMANDS.items():
         command = commands.add_parser(
             name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        if name == asked:
+        if name == requested:
             module = import_module(module_name)
             module.add_arguments(command)
             command.set_defaults(run=module.run)

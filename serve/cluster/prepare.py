@@ -134,9 +134,9 @@ def _replicas(config: Config, say: Say) -> Prepared:
     for group in grouped(config):
         plan = plan_of(config, group, paths)
         sources = [f"{name}={hashes[name]}" for name in group.checkpoints]
-        out = _place("members", *sources, plan.dtype_name, *group.shown)
+        out = _folder_of("members", *sources, plan.dtype_name, *group.shown)
         result = _afresh(out, partial(run_plan, plan, out))
-        _tell(result, "checkpoints", say)
+        _say_result(result, "checkpoints", say)
         for point, name in group.outputs.items():
             output = next(output for output in result.outputs if output.name == name)
             member = _member(config, group.point(point), output.sha256, output.effective_weights)
@@ -160,7 +160,7 @@ def _adapters(config: Config, say: Say) -> Prepared:
     paths: dict[str, Path] = {}
     for group in grouped(config):
         parts = {name: adapters[name] for name in group.checkpoints if name in adapters} or adapters
-        out = _place("adapters", base_name, *(f"{name}={hashes[name]}" for name in parts), *group.shown)
+        out = _folder_of("adapters", base_name, *(f"{name}={hashes[name]}" for name in parts), *group.shown)
 
         def written(group: Group = group, parts: Mapping[str, Path] = parts, out: Path = out) -> MergeResult:
             if group.line and parts.keys() == {"low", "high"}:
@@ -172,7 +172,7 @@ def _adapters(config: Config, say: Say) -> Prepared:
             )
 
         result = _afresh(out, written)
-        _tell(result, "adapters", say)
+        _say_result(result, "adapters", say)
         for point, name in group.outputs.items():
             output = next(output for output in result.outputs if output.name == name)
             weights = output.effective_weights
@@ -263,7 +263,7 @@ def _full_checkpoints(config: Config, say: Say) -> tuple[dict[str, Path], dict[s
             continue
         base = named[value.base]
         assert isinstance(base, Path)
-        out = _place("adapted", sha256(base), sha256(value.adapter))
+        out = _folder_of("adapted", sha256(base), sha256(value.adapter))
         if not out.is_dir():
             say(f"writing the checkpoint {name}, what {value.adapter} makes of {value.base}, to {out}")
         paths[name] = apply_adapter(base=base, adapter=value.adapter, out=out)
@@ -274,7 +274,7 @@ def _rank(adapter: Path) -> int:
     return max(int(factors.a.shape[0]) for factors in open_adapter(adapter).modules.values())
 
 
-def _place(kind: str, *identity: str) -> Path:
+def _folder_of(kind: str, *identity: str) -> Path:
     """The folder of one merge in the cache, by what determines it."""
     out = cache_folder() / kind / hashlib.sha256(" ".join(identity).encode()).hexdigest()[:24]
     try:
@@ -295,7 +295,7 @@ def _afresh(out: Path, run: Callable[[], MergeResult]) -> MergeResult:
         return run()
 
 
-def _tell(result: MergeResult, kind: str, say: Say) -> None:
+def _say_result(result: MergeResult, kind: str, say: Say) -> None:
     for warning in result.warnings:
         say(f"warning: {warning}")
     say(f"{len(result.outputs)} {kind} {'merged into' if result.written else 'found in'} {result.out}")

@@ -71,7 +71,7 @@ class Rolling:
                 config = changed(self.configured, wanted, self.revision.config)
             check_checkpoints(config)
             self._report(phase=ChangePhase.PREPARING)
-            members, specs = prepare(config, self._tell)
+            members, specs = prepare(config, self._say_and_report)
             new = Revision(config=config, members=members, specs=specs)
             if new == self.revision and not self._unfinished:
                 self._report(phase=ChangePhase.DONE, message="nothing has changed")
@@ -96,7 +96,7 @@ class Rolling:
             if not self.over:
                 self.say(f"error: {source}: {kind}{error}; {served}")
 
-    def _tell(self, line: str) -> None:
+    def _say_and_report(self, line: str) -> None:
         self.say(line)
         self._report(message=line)
 
@@ -153,12 +153,12 @@ class Rolling:
         names = [name for group in fresh for spec in new.groups()[group] for name in spec.members]
         if fresh:
             check_spare_gpus(new.config)
-            self._tell(f"starting engines of {', '.join(names)} beside those that serve")
+            self._say_and_report(f"starting engines of {', '.join(names)} beside those that serve")
             try:
-                deploy(old, self._tell, new)
+                deploy(old, self._say_and_report, new)
             except StartFailed:
                 # The failed revision still reports for a while.
-                deploy(old, self._tell, watch=False)
+                deploy(old, self._say_and_report, watch=False)
                 raise
         self._number += 1
         hosts, _ = handles(new)
@@ -166,11 +166,11 @@ class Rolling:
             number=self._number, config=new.config, members=new.members, hosts=hosts
         )
         self.revision, self._unfinished = new, True
-        self._tell("new requests are answered with it; waiting for those under way")
+        self._say_and_report("new requests are answered with it; waiting for those under way")
         while not self._settled(announced):
             self._unless_over()
             time.sleep(_SETTLE_S)
-        deploy(new, self._tell, watch=False)  # which ends the old ones; the new ones have answered
+        deploy(new, self._say_and_report, watch=False)  # which ends the old ones; the new ones have answered
 
     def _unless_over(self) -> None:
         """Raises StartFailed, which is not reported: the server is stopping, and the rest stays unchanged."""

@@ -37,7 +37,7 @@ def check(body: Mapping[str, Any]) -> None:
 
 def unusable(body: Mapping[str, Any]) -> RequestError | None:
     """400 for a request that asks for a structure; None where it asks for none."""
-    field = _asked(body)
+    field = _requested_field(body)
     if field is None:
         return None
     return malformed(
@@ -46,7 +46,7 @@ def unusable(body: Mapping[str, Any]) -> RequestError | None:
     )
 
 
-def _asked(body: Mapping[str, Any]) -> str | None:
+def _requested_field(body: Mapping[str, Any]) -> str | None:
     if body.get("structured_outputs"):
         return "structured_outputs"
     for field, kind in (

@@ -183,7 +183,7 @@ class _Candidates(Sampler):
         self._room = asyncio.Semaphore(1 + _BYTES_UNDER_WAY // (1 + len(parsed.request.rest)))
 
     def start(self, draw: Draw) -> Coroutine[Any, Any, Candidate]:
-        self._tell(draw, "drawn")
+        self._notify(draw, "drawn")
         self._sampling.add(draw.index)
         return self._candidate(draw)
 
@@ -191,13 +191,13 @@ class _Candidates(Sampler):
         self._sampling.discard(draw.index)
         if not isinstance(error, SampleLost):
             if isinstance(error, RequestError):
-                self._tell(draw, "refused")
+                self._notify(draw, "refused")
             return False
         log.warning("%s: sample %d is lost: %s", self.parsed.request_id, draw.index, error)
         blame = unusable(self.parsed.request.body) if isinstance(error, EngineFault) else None
         if blame is None:
             self._counts.samples.labels(draw.member, "lost").inc()
-        self._tell(draw, "lost")
+        self._notify(draw, "lost")
         if isinstance(error, EngineFault):
             self._faulty.add(draw.member)
             self._faults += 1
@@ -211,7 +211,7 @@ class _Candidates(Sampler):
         if isinstance(error, RequestError):
             # The engine's own refusal is of the request, and so of every draw that is still under way.
             state = "refused" if error.status < 500 else "lost"
-        self._tell(draw, state)
+        self._notify(draw, state)
         if draw.index in self._sampling:
             self._counts.samples.labels(draw.member, "aborted").inc()
 
@@ -244,7 +244,7 @@ class _Candidates(Sampler):
     async def _inputs(self, draw: Draw, request: ApiRequest) -> Json:
         """One sample in which inputs are written; it is of the budget, and its tokens count."""
         self.outcome.input_samples[draw.member] += 1
-        self._tell(draw, "drawn")
+        self._notify(draw, "drawn")
         state = "aborted"
         try:
             response, _ = await self._response(draw, request)
@@ -254,20 +254,20 @@ class _Candidates(Sampler):
             raise
         finally:
             self._counts.samples.labels(draw.member, state).inc()
-            self._tell(draw, "sampled" if state == "finished" else state)
+            self._notify(draw, "sampled" if state == "finished" else state)
             if self._trace:
                 self._trace.watch(draw, state)
             if state == "lost":
                 self.outcome.input_samples[draw.member] -= 1
         return response
 
-    def _tell(self, draw: Draw, state: str, verdict: VerdictKind | None = None) -> None:
+    def _notify(self, draw: Draw, state: str, verdict: VerdictKind | None = None) -> None:
         for watch in self._watches:
             watch(draw, state, verdict)
 
     async def _candidate(self, draw: Draw) -> Candidate:
         candidate, text = await self._sample(draw)
-        self._tell(draw, "sampled")
+        self._notify(draw, "sampled")
         if self.parsed.tests is None:
             if self._trace:
                 self._trace.watch(draw, "finished")
@@ -394,7 +394,7 @@ class _Candidates(Sampler):
         except JudgeUnavailable as error:
             log.warning("%s: the judge is unreachable: %s", parsed.request_id, error)
             self.outcome.judge = "unavailable"
-            self._tell(candidate.draw, "judged")
+            self._notify(candidate.draw, "judged")
             return candidate
         seconds = time.monotonic() - started
         self.outcome.judge_s += seconds
@@ -402,5 +402,5 @@ class _Candidates(Sampler):
         kind = VerdictKind(verdict.verdict)
         self._counts.judge_duration.labels(kind.value).observe(seconds)
         self._counts.verdicts.labels(candidate.draw.member, kind.value).inc()
-        self._tell(candidate.draw, "judged", kind)
+        self._notify(candidate.draw, "judged", kind)
         return replace(candidate, verdict=verdict)

@@ -71,8 +71,8 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         self.lost = True
-        for tell in list(self.when_lost):
-            tell()
+        for callback in list(self.when_lost):
+            callback()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

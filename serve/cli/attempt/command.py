@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from alpharay.merge.errors import UsageError
     from alpharay.progress import timed_lines
     from alpharay.serve.cli.attempt.runs import Runs, Wanted, interruptible
-    from alpharay.serve.cli.attempt.table import told
+    from alpharay.serve.cli.attempt.table import outcome_table
     from alpharay.serve.cli.attempt.worktrees import Worktrees
     from alpharay.serve.errors import RequestError
     from alpharay.serve.evaluate.solve.over_http import OverHttp
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
             runs = await Runs(wanted, worktrees, say).run()
             best = runs[0]
             branch = worktrees.offer(best.commit) if best.commit else None
-            print(told(runs, branch))
+            print(outcome_table(runs, branch))
         return 0 if best.passed else 1
 
     return asyncio.run(interruptible(attempt()))

@@ -9,7 +9,7 @@ from alpharay.serve.cli.attempt.runs import Attempt, outcome_of
 _HEAD = ("attempt", "member", "agent", "changed", "verification", "seconds")
 
 
-def told(runs: Sequence[Attempt], branch: str | None) -> str:
+def outcome_table(runs: Sequence[Attempt], branch: str | None) -> str:
     """runs: the best first. branch: where that one is; None: it has changed nothing."""
     rows = [_HEAD, *(_row(attempt) for attempt in sorted(runs, key=lambda attempt: attempt.number))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]

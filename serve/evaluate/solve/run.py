@@ -68,7 +68,7 @@ class SolveRun(Run):
         self.tally: Progress = Progress(
             total=max(batch.plan.budget, batch.spent), done=batch.spent, problems=len(plan.problems)
         )
-        self._tell()
+        self._report()
 
     async def solve(self, show: Callable[[Tally], None], deadline_s: float = math.inf) -> None:
         """Until the batch is over. show: called about once a second.
@@ -77,11 +77,11 @@ class SolveRun(Run):
         Raises OutcomesError: an engine refuses a problem, or one cannot be reached again and again.
         """
 
-        def told(_: Tally) -> None:
-            self._tell()
+        def reported(_: Tally) -> None:
+            self._report()
             show(self.tally)
 
-        keeper = asyncio.create_task(self._keep(told))
+        keeper = asyncio.create_task(self._keep(reported))
         running: dict[asyncio.Task[Row], BatchDraw] = {}
         until = asyncio.get_running_loop().time() + deadline_s
         try:
@@ -105,7 +105,7 @@ class SolveRun(Run):
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
             self._journal.publish()
-            told(self.tally)
+            reported(self.tally)
 
     def _take(self, draw: BatchDraw, row: Row) -> None:
         self._journal.add(row)
@@ -119,7 +119,7 @@ class SolveRun(Run):
         self.tally.drawn += 1
         self.tally.verdicts[verdict] += 1
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         batch = self._batch
         self.tally.done = batch.spent - batch.under_way
         self.tally.solved, self.tally.left = batch.solved, batch.open

@@ -215,7 +215,7 @@ class Batches:
             if (active := self._active.get(batch.id)) is not None:
                 self._check(active, batch)
         for active in list(self._active.values()):
-            await self._tell(active)
+            await self._report(active)
         self._begin(batches)
 
     def _check(self, active: _Active, batch: StoredBatch) -> None:
@@ -224,7 +224,7 @@ class Batches:
             active.ending = ending
             active.running.cancel()
 
-    async def _tell(self, active: _Active) -> None:
+    async def _report(self, active: _Active) -> None:
         if active.run is None or active.ending or (counts := active.run.counts()) == active.reported:
             return
         with suppress(RequestError):

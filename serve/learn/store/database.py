@@ -281,18 +281,21 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction, of which there is one at a time in all processes."""
-        with self._told(), self._engine.begin() as connection:
+        with self._store_errors(), self._engine.begin() as connection:
             if self._postgres:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self._told(), self._engine.connect().execution_options(alpharay_reads=True) as connection:
+        with (
+            self._store_errors(),
+            self._engine.connect().execution_options(alpharay_reads=True) as connection,
+        ):
             yield connection
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _store_errors(self) -> Iterator[None]:
         try:
             yield
         except (DataError, IntegrityError) as error:
