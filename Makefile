@@ -84,7 +84,7 @@ bench-serve: $(STAMP)
 test: $(STAMP)
 	@deploy/system_packages.sh test
 	@$(BIN)/python -m compileall -q alpharay merge judge router serve  # once, for all servers that tests start
-	$(BIN)/python tests/side_by_side.py
+	$(BIN)/pytest
 
 # Four Ray nodes on four addresses of the loopback, one of them lost under load: minutes.
 .PHONY: test-nodes

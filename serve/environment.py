@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import sysconfig
+from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 
@@ -86,10 +89,19 @@ def cpu_environment(cores: int, engines: int) -> dict[str, str]:
         # the time that the thread they wait for lacks: small layers on two busy cores took 100 times as long.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
+    if not _compiles():
+        # vLLM compiles part of its sampler when logprobs are first asked for, which would end the engine.
+        wanted["TORCH_COMPILE_DISABLE"] = "1"
     if threads == 1:
         # With one thread an engine on a CPU needs no worker process beside its own: half the processes.
         wanted["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return _unless_set(wanted)
+
+
+def _compiles() -> bool:
+    """Whether torch.compile can compile for the CPU here: it needs a C++ compiler and this Python's headers."""
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    return compiler is not None and (Path(sysconfig.get_path("include")) / "Python.h").is_file()
 
 
 def _unless_set(wanted: dict[str, str]) -> dict[str, str]:

@@ -16,7 +16,6 @@ from alpharay.judge.problem import parse_problem
 from alpharay.serve.config import load
 from alpharay.serve.frontiers import embedded_config
 from alpharay.serve.portfolio_file import read_portfolio
-from tests.side_by_side import FOLDERS
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("merge", "judge", "router", "serve")
@@ -282,9 +281,3 @@ def test_what_runs_for_ever_is_supervised():
         and "_forever" in ast.unparse(node)
     }
     assert not bare
-
-
-def test_make_test_looks_for_tests_that_start_engines_in_all_folders_that_have_them():
-    written = "mark." + "engine"
-    files = [path for path in (ROOT / "tests").rglob("*/test_*.py") if written in path.read_text()]
-    assert {path.relative_to(ROOT / "tests").parts[0] for path in files} == set(FOLDERS)

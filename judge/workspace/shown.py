@@ -20,7 +20,6 @@ _ROOT = "pytest"
 _LEFT_OUT = re.compile(
     r"pygments/(?:lexers/(?!__init__|_mapping|python|diff)|styles/(?!__init__|_mapping|default))"
 )
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @functools.cache
@@ -32,18 +31,22 @@ def pytest_files() -> Tree:
         name = waiting.pop()
         try:
             package = importlib.metadata.distribution(name)
+            from packaging.requirements import Requirement  # which pytest brings
         except importlib.metadata.PackageNotFoundError:
             if name == _ROOT:
                 raise LanguageUnavailable(
                     "tests that run pytest need it beside alpharay; install it with: pip install pytest"
                 ) from None
-            continue  # only for another system or Python
+            continue
         tree |= _modules(package)
         for required in package.requires or []:
-            requirement = _NAME.match(required)
-            if requirement and "extra ==" not in required and requirement[0].lower() not in seen:
-                seen.add(requirement[0].lower())
-                waiting.append(requirement[0])
+            requirement = Requirement(required)
+            name = requirement.name.lower()
+            # Not what is only for another system: Ray has such a package within its own, in parts.
+            needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if needed and name not in seen:
+                seen.add(name)
+                waiting.append(name)
     return tree
 
 

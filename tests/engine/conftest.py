@@ -181,10 +181,9 @@ def start_server(alone: None) -> Callable[..., RunningServer]:
     return _start_server
 
 
-@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Modules that use the shared server come first, so that it starts once; then those that use it before they start
-    their own; then those that do not use it, which are marked `own_server`.
+    their own; then those that do not use it.
     """
     used: dict[Path, set[str]] = {}
     for item in items:
@@ -197,9 +196,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 0 if "alone" not in names else 1 if "server" in names else 2
 
     items.sort(key=turn)
-    for item in items:
-        if turn(item) == 2:
-            item.add_marker("own_server")
 
 
 @pytest.fixture(scope="session")

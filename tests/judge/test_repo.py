@@ -1,5 +1,8 @@
 """Tests of kind `repo`: a small repository, a candidate's change, and pytest or a script that decides."""
 
+import subprocess
+import sys
+
 import pytest
 
 from alpharay.judge import Limits, Program, parse_tests
@@ -178,3 +181,12 @@ async def test_setup_makes_files_for_what_is_verified_where_the_sandbox_has_a_fo
 async def test_where_the_folder_is_the_machine_s_nothing_is_made_in_it(pool):
     verdict = await pool.judge(*script("open('main.py', 'a').write('x')\nopen('new', 'w').write('x')"))
     assert verdict.verdict == ("accepted" if pool.layer == "full" else "wrong_answer")
+
+
+def test_pytest_is_shown_whole_where_ray_has_parts_of_what_it_needs_elsewhere():
+    shown = "import ray; from alpharay.judge.workspace.shown import pytest_files; print(*pytest_files())"
+    paths = subprocess.run(
+        [sys.executable, "-c", shown], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert any(path.endswith("/_pytest/main.py") for path in paths)
+    assert not any("colorama" in path for path in paths)

@@ -10,7 +10,7 @@ from alpharay.serve import config as configuration
 from alpharay.serve.cluster import bring_up, deployments
 from alpharay.serve.cluster.local_ray import free_ports, why_ray_failed
 from alpharay.serve.cluster.ray_cluster import HeadWatch, check_resources, fit_gpus
-from alpharay.serve.environment import one_machine
+from alpharay.serve.environment import cpu_environment, one_machine
 from alpharay.serve.errors import StartFailed
 from alpharay.serve.state.cluster_state import Overview
 
@@ -120,3 +120,12 @@ def test_a_change_of_checkpoints_fails_for_an_engine_of_its_own_and_for_no_other
             bring_up.deploy(served, print, started)
     with pytest.raises(StartFailed, match="frontier@0"):  # the first start
         bring_up.deploy(served if failed == "served" else started, print)
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "true"])
+def test_without_a_compiler_engines_on_the_cpu_compile_nothing(monkeypatch, compiler):
+    monkeypatch.setattr("sysconfig.get_path", lambda _: "/headers")
+    monkeypatch.setattr("pathlib.Path.is_file", lambda path: str(path) == "/headers/Python.h")
+    monkeypatch.setenv("CXX", compiler)
+    disabled = cpu_environment(2, 1).get("TORCH_COMPILE_DISABLE")
+    assert disabled == (None if compiler == "true" else "1")
