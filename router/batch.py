@@ -14,9 +14,11 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alpharay.router.draw import MAX_SAMPLES_PER_MEMBER
 from alpharay.router.learn.worth import expected_passes, samples_worth
@@ -117,11 +119,9 @@ class Batch:
 
     def expected(self) -> float:
         """Problems that will be solved in the end, by what samples after as many failures came to in this batch."""
-        tried = [state for state in self._states if state.failures or state.passes]
-        if not tried:
+        if not self._judged:
             return 0.0
-        failures = np.array([state.failures for state in self._states], dtype=np.int64)
-        passed = np.array([state.passes > 0 for state in self._states], dtype=np.bool_)
+        failures, passed = _first_passes(self._states)
         is_open = np.array([self._is_open(state) for state in self._states], dtype=np.bool_)
         left = self.plan.budget - self.spent + self.under_way
         most = min(self.plan.most_per_problem or math.inf, self._worth)
@@ -248,9 +248,7 @@ class Batch:
         if self._judged < max(len(self._states) / 2, self._priced * (1 + _CHOSEN_AGAIN)):
             return
         self._priced = self._judged
-        tried = [state for state in self._states if state.failures or state.passes]
-        failures = np.array([state.failures for state in tried], dtype=np.int64)
-        passed = np.array([state.passes > 0 for state in tried], dtype=np.bool_)
+        failures, passed = _first_passes([state for state in self._states if state.failures or state.passes])
         cost = self.plan.price * self._tokens / sum(state.finished for state in self._states)
         before, self._worth = self._worth, samples_worth(failures, passed, cost) if cost else math.inf
         if self._worth > before:
@@ -263,3 +261,9 @@ class Batch:
             self._known = known
             turns = greedy_schedule(self._samples, self._passed, SCHEDULED)
             self._schedule = tuple(self.plan.members[number] for number in turns)
+
+
+def _first_passes(states: Sequence[_State]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """[states] each: samples that failed before the first pass, or so far; and whether one passed."""
+    failures = np.array([state.failures for state in states], dtype=np.int64)
+    return failures, np.array([state.passes > 0 for state in states], dtype=np.bool_)

@@ -101,7 +101,12 @@ def cpu_environment(cores: int, engines: int) -> dict[str, str]:
 def _compiles() -> bool:
     """Whether torch.compile can compile for the CPU here: it needs a C++ compiler and this Python's headers."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
-    return compiler is not None and (Path(sysconfig.get_path("include")) / "Python.h").is_file()
+    return compiler is not None and python_header().is_file()
+
+
+def python_header() -> Path:
+    """Where this Python's headers are, if they are installed: what is compiled at run time includes it."""
+    return Path(sysconfig.get_path("include")) / "Python.h"
 
 
 def _unless_set(wanted: dict[str, str]) -> dict[str, str]:

@@ -31,13 +31,14 @@ def pytest_files() -> Tree:
         name = waiting.pop()
         try:
             package = importlib.metadata.distribution(name)
-            from packaging.requirements import Requirement  # which pytest brings
         except importlib.metadata.PackageNotFoundError:
             if name == _ROOT:
                 raise LanguageUnavailable(
                     "tests that run pytest need it beside alpharay; install it with: pip install pytest"
                 ) from None
             continue
+        from packaging.requirements import Requirement  # which pytest brings
+
         tree |= _modules(package)
         for required in package.requires or []:
             requirement = Requirement(required)

@@ -8,7 +8,6 @@ import os
 import runpy
 import shutil
 import subprocess
-import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from alpharay.serve.arguments import add_config, config_path
 from alpharay.serve.cluster.checks import HOW_TO_INSTALL, check_libraries, check_port
 from alpharay.serve.engine.build import engine_build, installed
+from alpharay.serve.environment import python_header
 from alpharay.serve.errors import EngineMissing, ServeError
 from alpharay.serve.frontiers import DEFAULT
 
@@ -103,7 +103,7 @@ def _cuda_build() -> Iterator[Finding]:
         else "no C compiler: Triton compiles its kernels' launchers at run time",
         way_out="install gcc (Debian, Ubuntu: `apt-get install gcc`), or name a compiler by CC",
     )
-    header = Path(sysconfig.get_path("include")) / "Python.h"
+    header = python_header()
     yield Finding(
         "Python.h",
         header.is_file(),
