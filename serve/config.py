@@ -8,7 +8,14 @@ from types import NoneType
 from typing import Any, Literal, cast, get_args
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    ByteSize,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES, SELECTORS, selector_names
 from alpharay.serve.errors import ConfigError
@@ -181,7 +188,8 @@ class Config(Section):
     hosting: `replicas`, one engine a member; `shift`, one engine that moves between the members' weights;
         `adapters`, one engine that holds every member as a LoRA adapter of one base.
     store_keep: how long the store keeps a request and what was learnt from it: hours, days or weeks, such as `36h`, `30d` or
-        `8w`; null keeps all for ever.
+        `8w`; null sets no limit.
+    store_size: how many bytes of requests the store keeps, such as `500MB` or `10GB`: the oldest go first; null sets no limit.
     """
 
     name: str = Field("frontier", min_length=1, pattern=r"^[^@\s]+$")
@@ -197,6 +205,7 @@ class Config(Section):
     server: Server = Server()
     store: str | None = Field(None, pattern=r"^[a-z0-9+_]+://")
     store_keep: str | None = "90d"
+    store_size: ByteSize | None = Field(ByteSize(10_000_000_000), ge=1_000_000)
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -235,6 +244,14 @@ class Config(Section):
         if value is not None and not re.fullmatch(r"[1-9][0-9]{0,5}[hdw]", value):
             raise ValueError(f"must be hours, days or weeks, such as 36h, 30d or 8w, or null, got {value!r}")
         return value
+
+    @field_validator("store_size", mode="wrap")
+    @classmethod
+    def _valid_store_size(cls, value: Any, parsed: ValidatorFunctionWrapHandler) -> ByteSize | None:
+        try:
+            return cast("ByteSize | None", parsed(value))
+        except ValidationError:
+            raise ValueError(f"must be at least 1MB, such as 500MB or 10GB, or null, got {value!r}") from None
 
     @property
     def replica_count(self) -> int:

@@ -15,7 +15,7 @@ from alpharay.serve.gateway.admission import Admission
 from alpharay.serve.gateway.cluster_view import EXCHANGE_S, ClusterView
 from alpharay.serve.gateway.door.judging import Door
 from alpharay.serve.gateway.parse import Served
-from alpharay.serve.learn.learning import Learning
+from alpharay.serve.learn.learning import Learning, Retention
 from alpharay.serve.learn.recording import RecordedSession
 from alpharay.serve.learn.store import Store
 from alpharay.serve.portfolio_file import read_portfolio
@@ -55,7 +55,8 @@ class Server:
         self.cluster = ClusterView(cluster_state, self.admission, revision)
         file = config.router.portfolio
         portfolio = read_portfolio(file, self.by_name) if file is not None else None
-        self.learning = Learning(store, members, self.counts, portfolio=portfolio, keep_s=config.store_keep_s)
+        kept = Retention(seconds=config.store_keep_s, size=config.store_size)
+        self.learning = Learning(store, members, self.counts, portfolio=portfolio, retention=kept)
         self.rollouts = _rollouts(config, self.counts)
         self.ensemble = Ensemble(engines, judging, self.counts)
         self.door = Door(judging, self.counts, config.judge.max_queued * config.judge.replicas)

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alpharay.router import Candidate, Learner, LoggedOutcome, RouterState
@@ -43,6 +43,22 @@ _EVERY_S = 1.0
 _FORGET_EVERY_S, _BETWEEN_S = 600.0, 0.05
 # Another replica writes its records about once a second: feedback that is quicker waits for them.
 _PATIENCE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """Which requests the store keeps. seconds: for how long; size: bytes of the newest ones. None: no limit."""
+
+    seconds: float | None = None
+    size: int | None = None
+
+    def start(self, store: Store) -> float:
+        """The Unix time before which requests are deleted."""
+        oldest = 0.0 if self.seconds is None else time.time() - self.seconds
+        return oldest if self.size is None else max(oldest, store.start_within(self.size))
+
+
+_NO_LIMITS = Retention()
 
 
 def view_of(checkpoints: Mapping[str, str]) -> str:
@@ -135,8 +151,7 @@ class Learning:
     """One ingress replica's part.
 
     store: None keeps what is learnt in memory, for this replica alone.
-    portfolio: the schedule that an audit recommends. keep_s: how long the store keeps a
-        request; None: for ever.
+    portfolio: the schedule that an audit recommends. retention: what the store keeps.
     """
 
     def __init__(
@@ -146,13 +161,13 @@ class Learning:
         counts: Counts,
         *,
         portfolio: Recommendation | None = None,
-        keep_s: float | None = None,
+        retention: Retention = _NO_LIMITS,
     ) -> None:
         self._store = store
         self._counts = counts
         self._checkpoints = {member.name: member.sha256 for member in members}
         self._fold = Fold(self._checkpoints, counts.skipped_rows.inc)
-        self._keep_s = keep_s
+        self._retention = retention
         self._portfolio = portfolio or Recommendation()
         self._router_state = RouterState(portfolio=self._portfolio)
         self._waiting: deque[Record] = deque()
@@ -310,11 +325,12 @@ class Learning:
             log.exception("a snapshot of what was learnt could not be kept")
 
     async def forget_forever(self) -> None:
-        """Deletes rows beyond the retention period, a batch at a time."""
-        while self._store is not None and self._keep_s is not None:
+        """Deletes what the retention does not keep, a batch at a time. Returns only where everything is kept."""
+        while self._store is not None and self._retention != _NO_LIMITS:
             await asyncio.sleep(_FORGET_EVERY_S)
-            before, more = time.time() - self._keep_s, self._opened
+            more = self._opened
             with suppress(StoreDown):  # reported elsewhere
+                before = await asyncio.to_thread(self._retention.start, self._store) if more else 0.0
                 while more:
                     more = await asyncio.to_thread(self._store.prune, before, self._fold.view)
                     await asyncio.sleep(_BETWEEN_S)

@@ -7,11 +7,11 @@ import logging
 import time
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, text, update
 
 from alpharay.router import Learner
 from alpharay.serve.learn import learning
-from alpharay.serve.learn.learning import Fold, folded_to, view_of
+from alpharay.serve.learn.learning import Fold, Retention, folded_to, view_of
 from alpharay.serve.learn.store import Feedback, Record, RecordRefused, Store, UnknownRequest, schema
 from alpharay.serve.learn.store.schema import experiences, feedback, requests, snapshots
 
@@ -84,6 +84,60 @@ def test_old_requests_that_taught_nothing_keep_nothing(store):
     prune(store, 30)
     assert store.log(0) == []
     assert store.pruned_through() == 2
+
+
+def test_the_size_of_a_store_is_that_of_its_requests_and_their_rows(store):
+    store.append([record("r0"), record("r1", judged=False)])
+    with store.reading() as connection:
+        texts = [
+            *connection.scalars(select(requests.c.trace)),
+            *connection.scalars(select(requests.c.choices)),
+            *connection.scalars(select(experiences.c.row)),
+        ]
+    assert store.size() == sum(len(text.encode()) for text in texts)
+
+
+@pytest.mark.parametrize(("room", "kept"), [(7.0, 7), (6.9, 6), (3.5, 3), (1.0, 1), (0.5, 0)])
+def test_a_store_of_a_given_size_keeps_the_newest_requests_that_have_room(store, room, kept):
+    names = [f"r{number}" for number in range(7)]
+    store.append([record(name) for name in names])
+    for number, name in enumerate(names):
+        aged(store, 40 - number, name)
+    limit = int(room * store.size() / 7)
+    before = Retention(size=limit).start(store)
+    while store.prune(before, "mine", most=2):
+        pass
+    with store.reading() as connection:
+        assert set(connection.scalars(select(requests.c.id))) == set(names[7 - kept :])
+    assert store.size() <= limit
+    assert {row.logged.request for row in store.log(0)} == set(names[7 - kept :])
+
+
+def test_of_age_and_size_the_stricter_counts(store):
+    store.append([record("r0")])
+    store.append([record("r1")])
+    aged(store, 3, "r0")
+    aged(store, 1, "r1")
+    now, size = time.time(), store.size()
+    assert Retention().start(store) == 0.0
+    assert Retention(seconds=2 * DAY, size=size).start(store) == pytest.approx(now - 2 * DAY, abs=60)
+    assert Retention(seconds=4 * DAY, size=size - 1).start(store) == pytest.approx(now - 3 * DAY, abs=60)
+    assert Retention(seconds=4 * DAY, size=1).start(store) == pytest.approx(now - DAY, abs=60)
+
+
+def test_a_store_of_the_third_version_gets_the_size_of_its_requests(url, monkeypatch):
+    monkeypatch.setattr(schema, "STEPS", schema.STEPS[:3])
+    third = Store(url)
+    third.open()
+    third.append([record("r0"), record("r1", judged=False)])
+    expected = third.size()
+    with third.writing() as connection:
+        connection.execute(text("DROP INDEX alpharay_requests_size"))
+        connection.execute(text("ALTER TABLE alpharay_requests DROP COLUMN size"))
+    monkeypatch.undo()
+    third.open()
+    assert third.size() == expected > 0
+    third.close()
 
 
 def test_snapshots_of_members_that_nobody_serves_any_more_go_too(store):

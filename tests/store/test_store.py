@@ -174,7 +174,7 @@ def test_an_older_store_is_brought_up_to_date_once_and_keeps_its_rows(store, url
 def test_a_store_of_a_later_version_is_refused(store, url, monkeypatch):
     monkeypatch.setattr(schema, "STEPS", [])
     earlier = Store(url)
-    with pytest.raises(StartFailed, match="schema version 3, this alpharay knows 0"):
+    with pytest.raises(StartFailed, match="schema version 4, this alpharay knows 0"):
         earlier.open()
     earlier.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, select, text, update
+from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, text, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from alpharay.judge.verdict import VerdictKind
@@ -124,21 +125,18 @@ class Store:
             if not new:
                 return
             at = time.time()
-            connection.execute(
-                insert(requests),
-                [
-                    {
-                        "id": record.request,
-                        "at": at,
-                        "trace": json.dumps(record.trace),
-                        "choices": json.dumps(list(record.choices)),
-                    }
-                    for record in new
-                ],
-            )
-            rows = [
-                _row(row, record.checkpoints.get(row.member, "")) for record in new for row in record.rows
-            ]
+            written = []
+            rows: list[dict[str, Any]] = []
+            for record in new:
+                own = [_row(row, record.checkpoints.get(row.member, "")) for row in record.rows]
+                trace, choices = json.dumps(record.trace), json.dumps(list(record.choices))
+                # JSON is ASCII here, so that characters are bytes.
+                size = len(trace) + len(choices) + sum(len(row["row"]) for row in own)
+                written.append(
+                    {"id": record.request, "at": at, "trace": trace, "choices": choices, "size": size}
+                )
+                rows += own
+            connection.execute(insert(requests), written)
             if rows:
                 connection.execute(insert(experiences), rows)
 
@@ -197,12 +195,28 @@ class Store:
             return max(connection.scalar(query) or 0, _pruned_through(connection))
 
     def pruned_through(self) -> int:
-        """The last row that was deleted for its age; 0: none was."""
+        """The last row that was deleted; 0: none was."""
         with self.reading() as connection:
             return _pruned_through(connection)
 
+    def size(self) -> int:
+        """Bytes of all requests that are kept, with the rows of their draws, without the database's own indexes."""
+        with self.reading() as connection:
+            return _size(connection)
+
+    def start_within(self, size: int) -> float:
+        """The time from which the newest requests may be kept if they are to have at most so many bytes; 0: all may."""
+        with self.reading() as connection:
+            if _size(connection) <= size:
+                return 0.0
+            # Requests of the same time, one replica's batch, go or stay together.
+            total = func.sum(requests.c.size).over(order_by=requests.c.at.desc())
+            sums = select(requests.c.at, total.label("total")).subquery()
+            newest_too_old = connection.scalar(select(func.max(sums.c.at)).where(sums.c.total > size))
+            return math.nextafter(newest_too_old or 0.0, math.inf)
+
     def prune(self, before: float, view: str, most: int = 500) -> bool:
-        """Deletes a batch of the requests that are older than that time, with what they taught and were told.
+        """Deletes a batch of the requests that are older than that time, with what they taught and the feedback on them.
 
         view: of whom asks: the snapshots of others go with their age. Returns whether there may be more.
         """
@@ -340,6 +354,10 @@ def _logged(row: Any) -> Logged:
         fault = f"{type(error).__name__}: {error}"
         return Logged(seq=row.seq, checkpoint=row.checkpoint, logged=None, fault=fault)
     return Logged(seq=row.seq, checkpoint=row.checkpoint, logged=logged)
+
+
+def _size(connection: Connection) -> int:
+    return int(connection.scalar(select(func.coalesce(func.sum(requests.c.size), 0))) or 0)
 
 
 def _pruned_through(connection: Connection) -> int:

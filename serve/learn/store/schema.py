@@ -21,8 +21,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    func,
     insert,
+    inspect,
     select,
+    text,
     update,
 )
 
@@ -36,7 +39,7 @@ _COUNTER = BigInteger().with_variant(Integer, "sqlite")
 versions = Table("alpharay_schema", metadata, Column("version", Integer, primary_key=True))
 
 # trace: the request and every event of its session, as JSON (serve/learn/recording.py).
-# choices: the returned draws, best first, as a JSON list.
+# choices: the returned draws, best first, as a JSON list. size: bytes of the trace, the choices and the rows of its draws.
 requests = Table(
     "alpharay_requests",
     metadata,
@@ -44,7 +47,9 @@ requests = Table(
     Column("at", Float, nullable=False),
     Column("trace", Text, nullable=False),
     Column("choices", Text, nullable=False),
+    Column("size", BigInteger, nullable=False, server_default="0"),
     Index("alpharay_requests_at", "at"),
+    Index("alpharay_requests_size", "at", "size"),
 )
 
 # The log, in the order in which everything is learnt. checkpoint: what weights the member had.
@@ -80,7 +85,7 @@ snapshots = Table(
 )
 
 
-# The last row of the log that was deleted for its age; no row when none was.
+# The last row of the log that was deleted; no row when none was.
 pruned = Table(
     "alpharay_pruned", metadata, Column("through", _COUNTER, primary_key=True, autoincrement=False)
 )
@@ -121,8 +126,8 @@ def _first(connection: Connection) -> None:
 def _second(connection: Connection) -> None:
     """What old rows are found and deleted by."""
     metadata.create_all(connection, tables=[pruned])
-    for table in (requests, experiences):
-        for index in table.indexes:
+    for index in (*requests.indexes, *experiences.indexes):
+        if index.name != "alpharay_requests_size":
             index.create(connection, checkfirst=True)
 
 
@@ -130,8 +135,23 @@ def _third(connection: Connection) -> None:
     metadata.create_all(connection, tables=[files, batches])
 
 
+def _fourth(connection: Connection) -> None:
+    """The size of a request, for a store that is bounded by size."""
+    if "size" not in {column["name"] for column in inspect(connection).get_columns(requests.name)}:
+        connection.execute(text(f"ALTER TABLE {requests.name} ADD COLUMN size BIGINT DEFAULT 0 NOT NULL"))
+    rows = (
+        select(func.coalesce(func.sum(func.length(experiences.c.row)), 0))
+        .where(experiences.c.request == requests.c.id)
+        .scalar_subquery()
+    )
+    own = func.length(requests.c.trace) + func.length(requests.c.choices)
+    connection.execute(update(requests).values(size=own + rows))
+    for index in requests.indexes:
+        index.create(connection, checkfirst=True)
+
+
 # Never changed once released, only added to. A step sees the tables as the one before left them.
-STEPS: list[Callable[[Connection], None]] = [_first, _second, _third]
+STEPS: list[Callable[[Connection], None]] = [_first, _second, _third, _fourth]
 
 
 def bring_up_to_date(connection: Connection) -> None:
