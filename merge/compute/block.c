@@ -16,7 +16,7 @@
 #error "float64 arithmetic must be IEEE 754's, numbers little-endian"
 #endif
 
-#define STEP 512
+#define STEP 256
 #define LANES 8
 #define MOST 8 /* checkpoints */
 #define INLINE static inline __attribute__((always_inline))
@@ -25,12 +25,16 @@ enum { BF16, F16, F32, F64 };
 enum { DONE, ASK_NUMPY };
 
 /* What one instruction works on. */
-#ifdef __AVX__
+#ifdef __AVX512F__
+#define WIDTH 8
+#elif defined(__AVX__)
 #define WIDTH 4
 #else
 #define WIDTH 2
 #endif
 typedef double vector __attribute__((vector_size(8 * WIDTH)));
+typedef float singles __attribute__((vector_size(4 * WIDTH)));
+typedef int64_t words __attribute__((vector_size(8 * WIDTH)));
 typedef double lanes[LANES];
 typedef double step[STEP] __attribute__((aligned(64)));
 
@@ -49,9 +53,13 @@ INLINE void widen(const char *stored, int code, int size, double *restrict out)
     const uint16_t *half = (const uint16_t *)stored;
     switch (code) {
     case BF16:
-        for (int i = 0; i < STEP; i++) words[i] = (uint32_t)half[i] << 16;
-        memcpy(single, words, sizeof single);
-        break;
+        for (int i = 0; i < STEP; i++) {
+            const uint32_t word = (uint32_t)half[i] << 16;
+            float number;
+            memcpy(&number, &word, 4);
+            out[i] = number;
+        }
+        return;
     case F16:
         for (int i = 0; i < STEP; i++) words[i] = (uint32_t)(half[i] & 0x7fff) << 13;
         memcpy(single, words, sizeof single);
@@ -72,28 +80,36 @@ INLINE void widen(const char *stored, int code, int size, double *restrict out)
     for (int i = 0; i < STEP; i++) out[i] = single[i];
 }
 
-/* `size` numbers that the target has, bit for bit. */
-INLINE void narrow(const double *restrict rounded, int code, int size, char *out)
+/* `size` numbers that the target has, bit for bit. Whether any does not fit, or is NaN. */
+INLINE int narrow(const float *restrict rounded, int code, int size, char *out)
 {
     float single[STEP];
     uint32_t words[STEP];
-    uint16_t half[STEP];
-    for (int i = 0; i < STEP; i++) single[i] = (float)rounded[i];
-    if (code == F32) {
-        memcpy(out, single, (size_t)size * sizeof(float));
-        return;
-    }
-    memcpy(words, single, sizeof words);
+    uint16_t half[STEP], beyond = 0;
     if (code == BF16) {
-        for (int i = 0; i < STEP; i++) half[i] = words[i] >> 16;
-    } else {
-        uint32_t signs[STEP];
-        for (int i = 0; i < STEP; i++) signs[i] = words[i] >> 16 & 0x8000;
-        for (int i = 0; i < STEP; i++) single[i] = fabsf(single[i]) * 0x1p-112f;
-        memcpy(words, single, sizeof words);
-        for (int i = 0; i < STEP; i++) half[i] = words[i] >> 13 | signs[i];
+        for (int i = 0; i < STEP; i++) {
+            uint32_t word;
+            memcpy(&word, rounded + i, 4);
+            half[i] = word >> 16;
+            beyond |= -(uint16_t)((half[i] & 0x7f80) == 0x7f80);
+        }
+        memcpy(out, half, (size_t)size * sizeof(uint16_t));
+        return beyond;
     }
+    const float limit = code == F16 ? 0x1p16f : INFINITY;
+    for (int i = 0; i < STEP; i++) beyond |= -(uint16_t)!(fabsf(rounded[i]) < limit);
+    if (code == F32) {
+        memcpy(out, rounded, (size_t)size * sizeof(float));
+        return beyond;
+    }
+    memcpy(words, rounded, sizeof words);
+    uint32_t signs[STEP];
+    for (int i = 0; i < STEP; i++) signs[i] = words[i] >> 16 & 0x8000;
+    for (int i = 0; i < STEP; i++) single[i] = fabsf(rounded[i]) * 0x1p-112f;
+    memcpy(words, single, sizeof words);
+    for (int i = 0; i < STEP; i++) half[i] = words[i] >> 13 | signs[i];
     memcpy(out, half, (size_t)size * sizeof(uint16_t));
+    return beyond;
 }
 
 /* Adds sum(left * right) to `sum`, lane by lane. */
@@ -115,28 +131,61 @@ static double total(const double *sum)
     return all;
 }
 
-/* Rounds to multiples of the spacing, see Rounder. Whether any does not fit. */
-INLINE int round_to(const double *restrict exact, int code, double *restrict rounded)
+/* What one output is made of: `exact` where it is there, else anchor * scale + delta * weight. */
+typedef struct {
+    const double *anchor, *delta, *exact;
+    double scale, weight;
+} recipe;
+
+/* Rounds an output to multiples of the spacing, see Rounder, and adds up its error along its direction (`delta`, or
+ * else its own move from the anchor), the error squared, and the move squared. One pass: what is constant where it is called is
+ * compiled away. */
+INLINE void round_step(recipe from, int code, int ready, int along_delta, float *restrict rounded, double *restrict error,
+                      double *sum_along, double *sum_error, double *sum_move)
 {
-    const double least = code == F16 ? 0x1p-14 : 0x1p-126;
+    const vector zero = {0};
+    const words exponent = (words)zero + 0x7ff0000000000000, sign = (words)zero + INT64_MIN;
+    const vector least = zero + (code == F16 ? 0x1p-14 : 0x1p-126);
     const double steps = 1.5 * (code == BF16 ? 0x1p45 : code == F16 ? 0x1p42 : 0x1p29);
-    const double limit = code == F16 ? 0x1p16 : 0x1p128;
-    int64_t beyond = 0;
-    for (int i = 0; i < STEP; i++) {
-        int64_t word;
-        double power;
-        memcpy(&word, exact + i, 8);
-        word &= 0x7ff0000000000000;
-        memcpy(&power, &word, 8);
-        power = power > least ? power : least;
-        power *= steps;
-        double value = exact[i] + power;
-        value -= power;
-        value = copysign(value, exact[i]);
-        rounded[i] = value;
-        beyond |= -(int64_t)!(fabs(value) < limit);
-    }
-    return beyond != 0;
+    vector along[LANES / WIDTH], squared[LANES / WIDTH], moved[LANES / WIDTH];
+    memcpy(along, sum_along, sizeof along);
+    memcpy(squared, sum_error, sizeof squared);
+    memcpy(moved, sum_move, sizeof moved);
+    for (int i = 0; i < STEP; i += LANES)
+#pragma GCC unroll 4
+        for (int v = 0; v < LANES / WIDTH; v++) {
+            const int at = i + v * WIDTH;
+            const vector anchor = *(const vector *)(from.anchor + at), delta = *(const vector *)(from.delta + at);
+            const vector exact = ready ? *(const vector *)(from.exact + at) : anchor * from.scale + delta * from.weight;
+            /* Powers of two are ordered as their words are. */
+            words power = (words)exact & exponent;
+            const words large = power > (words)least;
+            power = (power & large) | ((words)least & ~large);
+            const vector spacing = (vector)power * steps;
+            vector value = exact + spacing;
+            value -= spacing;
+            value = (vector)(((words)value & ~sign) | ((words)exact & sign));
+            const vector off = value - exact, direction = along_delta ? delta : exact - anchor;
+            *(singles *)(rounded + at) = __builtin_convertvector(value, singles);
+            if (ready) *(vector *)(error + at) = off; /* one direction has no further use for it */
+            along[v] += off * direction;
+            squared[v] += off * off;
+            if (!along_delta) moved[v] += direction * direction;
+        }
+    memcpy(sum_along, along, sizeof along);
+    memcpy(sum_error, squared, sizeof squared);
+    memcpy(sum_move, moved, sizeof moved);
+}
+
+INLINE void round_output(recipe from, int code, int along_delta, float *restrict rounded, double *restrict error,
+                          double *sum_along, double *sum_error, double *sum_move)
+{
+#define STEP_OF(ready, along) round_step(from, code, ready, along, rounded, error, sum_along, sum_error, sum_move)
+    if (from.exact)
+        along_delta ? STEP_OF(1, 1) : STEP_OF(1, 0);
+    else
+        along_delta ? STEP_OF(0, 1) : STEP_OF(0, 0);
+#undef STEP_OF
 }
 
 /* One block. gram: (sources - 1) ** 2. sums: a row an output: error along each direction, error squared, the length of
@@ -146,7 +195,8 @@ static int one_block(int size, int start, int sources, const char *const *stored
                      const int *from, int along_delta, double *gram, double *sums)
 {
     const int deltas = sources - 1, directions = along_delta ? deltas : 1, row = directions + 2;
-    step wide[MOST], delta[MOST - 1], exact, rounded, move;
+    step wide[MOST], delta[MOST - 1], exact, error;
+    float rounded[STEP] __attribute__((aligned(64)));
     lanes lengths[MOST - 1][MOST - 1];
     lanes along[outputs][MOST + 1];
     memset(lengths, 0, sizeof lengths);
@@ -165,28 +215,36 @@ static int one_block(int size, int start, int sources, const char *const *stored
                 memcpy(outs[k] + first * BYTES[target], stored[from[k]] + first * BYTES[target], (size_t)count * BYTES[target]);
                 continue;
             }
+            recipe made = {wide[0], delta[0], 0, scales[k], coefficients[k * deltas]};
             if (from[k] >= 0) {
-                memcpy(exact, wide[from[k]], sizeof exact);
-            } else {
-                const double scale = scales[k], *weights = coefficients + k * deltas;
-                const double weight = weights[0];
+                made.exact = wide[from[k]];
+            } else if (deltas > 1) {
+                const double scale = made.scale, weight = made.weight, *weights = coefficients + k * deltas;
                 for (int i = 0; i < STEP; i++) exact[i] = wide[0][i] * scale + delta[0][i] * weight;
                 for (int j = 1; j < deltas; j++) {
                     const double other = weights[j];
                     for (int i = 0; i < STEP; i++) exact[i] += delta[j][i] * other;
                 }
+                made.exact = exact;
             }
-            if (round_to(exact, target, rounded)) return ASK_NUMPY;
-            narrow(rounded, target, count, outs[k] + first * BYTES[target]);
-            for (int i = 0; i < STEP; i++) rounded[i] -= exact[i];
-            add_dot(along[k][directions], rounded, rounded);
-            if (along_delta) {
-                for (int j = 0; j < deltas; j++) add_dot(along[k][j], rounded, delta[j]);
-            } else {
-                for (int i = 0; i < STEP; i++) move[i] = exact[i] - wide[0][i];
-                add_dot(along[k][0], rounded, move);
-                add_dot(along[k][directions + 1], move, move);
+            double *sum = along[k][0], *squared = along[k][directions], *length = along[k][directions + 1];
+            char *out = outs[k] + first * BYTES[target];
+            int beyond;
+            switch (target) {
+            case BF16:
+                round_output(made, BF16, along_delta, rounded, error, sum, squared, length);
+                beyond = narrow(rounded, BF16, count, out);
+                break;
+            case F16:
+                round_output(made, F16, along_delta, rounded, error, sum, squared, length);
+                beyond = narrow(rounded, F16, count, out);
+                break;
+            default:
+                round_output(made, F32, along_delta, rounded, error, sum, squared, length);
+                beyond = narrow(rounded, F32, count, out);
             }
+            if (beyond) return ASK_NUMPY;
+            for (int j = 1; along_delta && j < deltas; j++) add_dot(along[k][j], error, delta[j]);
         }
     }
     int moved = 0;

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,12 @@ def _agrees(kernel: NativeKernel) -> bool:
     """Whether a compiler made of block.c what numpy computes, on any bits of every dtype that are not too large."""
     random = np.random.default_rng(0)
     weights = [(1.0, 0.0), (1.0, 0.3), (1.0, 0.5), (1.0, 1.0), (1.0, -1.7), (0.3, 0.3)]
-    combinations = [Combination(scale=scale, coefficients=(value,)) for scale, value in weights]
     size = 4099
-    for target in WRITABLE.values():
+    # One direction and several are different loops.
+    for target, sources in product(WRITABLE.values(), (2, 3)):
+        combinations = [Combination(scale=s, coefficients=(c,) * (sources - 1)) for s, c in weights]
         for dtype in (BF16, FP16, FP32):
-            bits = random.integers(0, 1 << 8 * dtype.itemsize, (2, size), np.uint64)
+            bits = random.integers(0, 1 << 8 * dtype.itemsize, (sources, size), np.uint64)
             # Without the two highest bits of the exponent where the first is set: at most 2.
             top = 1 << 8 * dtype.itemsize - 2
             bits = np.where(bits & top, bits & (top - 1), bits)
@@ -159,10 +161,10 @@ def _agrees(kernel: NativeKernel) -> bool:
             stored = list(bits.astype(f"u{dtype.itemsize}").view(dtype.storage))
             outs = [np.empty((len(combinations), size), target.storage) for _ in range(2)]
             (sums,) = kernel.blocks(
-                combinations, stored, [dtype] * 2, list(outs[0]), target, along_delta=True
+                combinations, stored, [dtype] * sources, list(outs[0]), target, along_delta=True
             )
-            numpy = Kernel(2, rounding="nearest", seed=0, along_delta=True)
-            numpy.block("", 0, combinations, stored, [dtype] * 2, list(outs[1]), target)
+            numpy = Kernel(sources, rounding="nearest", seed=0, along_delta=True)
+            numpy.block("", 0, combinations, stored, [dtype] * sources, list(outs[1]), target)
             if sums is None or outs[0].tobytes() != outs[1].tobytes():
                 return False
     return True

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from alpharay.merge.checkpoints.checkpoint import INDEX
 from alpharay.merge.checkpoints.companions import companion_bytes, companion_roots
@@ -103,14 +105,27 @@ def _write_shard(
         files = [stack.enter_context((directory / shard.name).open("wb")) for directory in directories]
         for file in files:
             file.write(shard.prefix)
+        # Hashing and writing let the interpreter's lock go; the files of a piece are independent of each other.
+        pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="merge-write"))
         for done in run_pieces(plan, inputs, cut(plan, shard.tensors), threads, native):
             piece = done.piece
-            for tensor, data in zip(piece.tensors, done.read, strict=True):
-                if tensor.nbytes:  # not one that a delta leads to
-                    inputs.feed(tensor, piece.begin * len(data) // (piece.end - piece.begin), data)
-            for file, digest, data in zip(files, hashes, done.written, strict=True):
-                file.write(data)
-                digest.update(data)
+            # By file: a checkpoint may stand for several sources. Without bytes: one that a delta leads to.
+            read = {
+                tensor.file: (tensor, data)
+                for tensor, data in zip(piece.tensors, done.read, strict=True)
+                if tensor.nbytes
+            }
+            under_way = [
+                pool.submit(inputs.feed, tensor, piece.begin * len(data) // (piece.end - piece.begin), data)
+                for tensor, data in read.values()
+            ]
+            under_way += [
+                pool.submit(_append, file, digest, data)
+                for file, digest, data in zip(files, hashes, done.written, strict=True)
+            ]
+            wait(under_way)
+            for task in under_way:
+                task.result()
             parts += done.sums
             anchor = piece.tensors[0]
             if piece.end == anchor.size:
@@ -128,6 +143,11 @@ def _write_shard(
         sums=tuple(sums),
         inputs=inputs.finished(),
     )
+
+
+def _append(file: BinaryIO, digest: Any, data: memoryview) -> None:
+    file.write(data)
+    digest.update(data)
 
 
 def _output_record(plan: Plan, k: int, files: Sequence[FileRecord], sums: dict[str, Sums]) -> OutputRecord:

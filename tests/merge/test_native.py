@@ -193,11 +193,18 @@ def test_numpy_is_enough_where_no_compiler_makes_the_kernel(monkeypatch, compile
     [
         (b"1.5 * (code", b"1.0 * (code"),
         (
+            b"anchor * from.scale + delta * from.weight",
+            (
+                b"anchor; for (int l = 0; l < WIDTH; l++) ((double *)&exact)[l] = "
+                b"fma(delta[l], from.weight, anchor[l] * from.scale)"
+            ),
+        ),
+        (
             b"wide[0][i] * scale + delta[0][i] * weight",
             b"fma(delta[0][i], weight, wide[0][i] * scale)",
         ),
     ],
-    ids=["spacing", "fused"],
+    ids=["spacing", "fused", "fused-of-three"],
 )
 def test_a_kernel_that_writes_other_bits_than_numpy_is_not_used(change):
     assert change[0] in SOURCE
