@@ -10,10 +10,10 @@ from alpharay.serve.transport.clients import EngineFault
 
 from . import engine_answers
 from .fakes import NAMES, completion, question, refusal, stream_of
-from .test_dialects import ASKED, events
+from .test_dialects import REQUESTS, events
 
 PINNED = NAMES[4]
-PATHS = {"/v1/chat/completions": {"messages": question()["messages"]}, **ASKED}
+PATHS = {"/v1/chat/completions": {"messages": question()["messages"]}, **REQUESTS}
 NO = {
     "message": "Requested sample logprobs of 50",
     "type": "BadRequestError",

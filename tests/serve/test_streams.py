@@ -11,7 +11,7 @@ from alpharay.serve.transport.clients import SampleLost
 from . import engine_answers
 from .clock import pass_time
 from .fakes import NAMES, PROMPT_TOKENS, Call, completion, question, rebuilt, stream_of
-from .test_dialects import ASKED, events, told_note
+from .test_dialects import REQUESTS, events, streamed_note
 from .test_refusals import PINNED, own_stream, post
 
 CHUNKS = ("/v1/chat/completions", "/v1/completions")
@@ -55,7 +55,7 @@ async def test_several_choices_stream_side_by_side_and_are_those_of_the_same_req
     assert {index: end["alpharay"] for index, end in ends.items()} == {
         choice["index"]: choice["alpharay"] for choice in whole["choices"]
     }
-    note = told_note("/v1/completions", stream_events)
+    note = streamed_note("/v1/completions", stream_events)
     assert (note["drawn"], note["usage"]) == (3, whole["alpharay"]["usage"])
     assert note["members"] == whole["alpharay"]["members"]
     assert serving.counted("alpharay_samples_total", outcome="finished") == 6
@@ -178,7 +178,7 @@ async def test_no_event_holds_a_character_that_a_client_takes_for_the_end_of_a_l
     assert all(text.startswith(ODD) for text in rebuilt(chunks).values())
 
 
-@pytest.mark.parametrize("path", ASKED)
+@pytest.mark.parametrize("path", REQUESTS)
 async def test_what_other_dialects_pass_through_holds_no_such_character_either(serving, path):
     letter = '"\u2028\u2029\x85"'.encode()
     serving.engines.streamed = [part.replace(b'"f"', letter) for part in own_stream(path)]

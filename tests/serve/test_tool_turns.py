@@ -12,7 +12,7 @@ from alpharay.serve.transport.clients import SampleLost
 
 from . import engine_answers
 from .fakes import NAMES, TESTS, completion, question
-from .test_dialects import ASKED
+from .test_dialects import REQUESTS
 
 SCHEMA = {
     "type": "object",
@@ -32,7 +32,7 @@ BAD = ['{"line": 1}', '{"path": 3}', '{"path": "a", "more": 1}', "{", "[]"]
 
 
 def request_body(path, **body):
-    base = question() if path == "/v1/chat/completions" else {"model": "frontier", **ASKED[path]}
+    base = question() if path == "/v1/chat/completions" else {"model": "frontier", **REQUESTS[path]}
     return {**base, "tools": TOOLS[path], **body}
 
 
