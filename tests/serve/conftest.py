@@ -34,8 +34,8 @@ async def serve(jumping_clock):
         return made[-1]
 
     yield start
-    for one in made:
-        one.finish()
+    for replica in made:
+        replica.finish()
 
 
 @pytest.fixture

@@ -102,10 +102,10 @@ def response_stream(member, body):
     part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
     yield named("response.content_part.added", sequence_number=next(numbered), **where, part=part)
     for letter in text:
-        told = {"sequence_number": next(numbered), "delta": letter, "logprobs": []}
-        yield named("response.output_text.delta", **where, **told)
-    told = {"sequence_number": next(numbered), "text": text, "logprobs": []}
-    yield named("response.output_text.done", **where, **told)
+        payload = {"sequence_number": next(numbered), "delta": letter, "logprobs": []}
+        yield named("response.output_text.delta", **where, **payload)
+    payload = {"sequence_number": next(numbered), "text": text, "logprobs": []}
+    yield named("response.output_text.done", **where, **payload)
     part = whole["output"][0]["content"][0]
     yield named("response.content_part.done", sequence_number=next(numbered), **where, part=part)
     yield named(

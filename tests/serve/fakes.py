@@ -82,8 +82,8 @@ class FakeEngines:
 
     @asynccontextmanager
     async def _call(self, member, body, headers):
-        asked = json.loads(body.whole())
-        self.calls.append((member, asked, dict(headers)))
+        request = json.loads(body.whole())
+        self.calls.append((member, request, dict(headers)))
         self.held.append(member)
         try:
             await asyncio.sleep(self.seconds.get(member, 0.01))
@@ -92,7 +92,7 @@ class FakeEngines:
                 fault = SampleLost(f"{member} died")
             if isinstance(fault, Exception):
                 raise fault
-            yield asked, fault
+            yield request, fault
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise
@@ -101,27 +101,27 @@ class FakeEngines:
 
     async def sample(self, member, path, body, headers):
         answer = self.answer if path == chat.PATH else ANSWERS.get(path)  # else its next fault answers
-        async with self._call(member, body, headers) as (asked, fault):
-            return fault or Reply(200, "application/json", json.dumps(answer(member, asked)).encode())
+        async with self._call(member, body, headers) as (request, fault):
+            return fault or Reply(200, "application/json", json.dumps(answer(member, request)).encode())
 
     async def stream(self, member, path, body, headers):
         streamed = self.streamed
         if path != chat.PATH:
             streamed = streamed or STREAMS[path](member, json.loads(body.whole()))
-        async with self._call(member, body, headers) as (asked, fault):
+        async with self._call(member, body, headers) as (request, fault):
             if fault:
                 yield fault.status, fault.content_type
                 yield fault.body
                 return
             yield 200, "text/event-stream; charset=utf-8"
-            for part in streamed or stream_of(self.answer(member, asked), asked):
+            for part in streamed or stream_of(self.answer(member, request), request):
                 await asyncio.sleep(0.01)
                 if isinstance(part, Exception):
                     raise part
                 yield part
 
 
-def stream_of(whole, asked):
+def stream_of(whole, request):
     """A streamed answer as vLLM sends it: a role, the text piece by piece, an end, the usage, [DONE]."""
     head = {"id": whole["id"], "object": "chat.completion.chunk", "created": 1, "model": whole["model"]}
 
@@ -135,7 +135,7 @@ def stream_of(whole, asked):
         for letter in choice["message"]["content"]:
             yield chunk(choice["index"], {"content": letter})
         yield chunk(choice["index"], {}, "stop")
-    if (asked.get("stream_options") or {}).get("include_usage"):
+    if (request.get("stream_options") or {}).get("include_usage"):
         yield openai.event({**head, "choices": [], "usage": whole["usage"]})
     yield openai.DONE
 
@@ -288,7 +288,7 @@ class Serving:
         return data_events(response.text), response.text
 
     def counted(self, name, **labels):
-        """The value of a counter, summed over the labels that are not given."""
+        """The value of a counter, summed over the labels that are not named."""
         return sum(
             sample.value
             for metric in self.server.counts.registry.collect()
@@ -297,7 +297,7 @@ class Serving:
         )
 
     def nothing_is_held(self):
-        """Whether every engine slot, judge run and place in the server is free again."""
+        """Whether every engine slot, judge run and admission slot is free again."""
         return not (self.engines.held or self.judging.held or self.server.admission.in_flight)
 
     def finish(self):
@@ -312,7 +312,7 @@ def data_events(text):
     """The JSON of every data event; the last must be [DONE]."""
     data = [event.removeprefix("data: ") for event in text.split("\n\n") if event.startswith("data: ")]
     assert data[-1] == "[DONE]"
-    return [json.loads(one) for one in data[:-1]]
+    return [json.loads(event) for event in data[:-1]]
 
 
 def rebuilt(events):
@@ -374,7 +374,7 @@ class Call:
 
     @property
     def text(self):
-        return b"".join(one.get("body", b"") for one in self.sent[1:]).decode()
+        return b"".join(message.get("body", b"") for message in self.sent[1:]).decode()
 
     async def until(self, condition):
         """Waits until `condition(self)` holds of what was sent."""

@@ -99,16 +99,16 @@ async def test_usage_counts_what_came_back_and_the_whole_spend_stands_beside_it(
 
 async def test_return_all_gives_every_candidate_back_best_first(serving):
     serving.judging.verdict = accept(NAMES[2])
-    asked = {"tests": TESTS, "budget": 5, "return": "all", "stop_after_passes": 5}
-    answer = await serving.answer(alpharay=asked)
+    controls = {"tests": TESTS, "budget": 5, "return": "all", "stop_after_passes": 5}
+    answer = await serving.answer(alpharay=controls)
     verdicts = [choice["alpharay"]["verdict"] for choice in answer["choices"]]
     assert verdicts == ["accepted"] + ["wrong_answer"] * 4
 
 
 async def test_return_passing_gives_only_passing_ones_back(serving):
     serving.judging.verdict = accept(NAMES[1], NAMES[2])
-    asked = {"tests": TESTS, "budget": 5, "return": "passing", "stop_after_passes": 5}
-    answer = await serving.answer(alpharay=asked)
+    controls = {"tests": TESTS, "budget": 5, "return": "passing", "stop_after_passes": 5}
+    answer = await serving.answer(alpharay=controls)
     assert {choice["alpharay"]["member"] for choice in answer["choices"]} == {NAMES[1], NAMES[2]}
 
 
@@ -185,13 +185,13 @@ async def test_a_subset_of_the_members_shares_the_budget(serving):
 
 
 async def test_the_same_seed_gives_the_same_candidates_whoever_is_faster(serving):
-    asked = {"seed": 5, "alpharay": {"tests": TESTS, "budget": 20, "return": "all"}}
+    body = {"seed": 5, "alpharay": {"tests": TESTS, "budget": 20, "return": "all"}}
     serving.judging.verdict = lambda text: (
         ACCEPTED if int(text.split()[1]) % 7 == 0 else VerdictKind.TIME_LIMIT
     )
-    first = await serving.answer(**asked)
+    first = await serving.answer(**body)
     serving.engines.seconds = {name: 1.0 - number / 10 for number, name in enumerate(NAMES)}
-    second = await serving.answer(**asked)
+    second = await serving.answer(**body)
     assert [c["alpharay"] for c in first["choices"]] == [c["alpharay"] for c in second["choices"]]
 
 
@@ -230,12 +230,12 @@ async def test_the_judge_gets_the_requests_own_tests_and_limits(serving):
 
 
 async def test_the_judge_is_told_which_request_a_candidate_belongs_to(serving):
-    one = await serving.answer(alpharay={"tests": TESTS, "budget": 5})
-    other = await serving.answer(alpharay={"tests": TESTS, "budget": 5})
+    first = await serving.answer(alpharay={"tests": TESTS, "budget": 5})
+    second = await serving.answer(alpharay={"tests": TESTS, "budget": 5})
     groups = [group for *_, group in serving.judging.calls]
     assert len(groups) == 10
     assert len(set(groups)) == 2
-    assert one["id"] != other["id"]
+    assert first["id"] != second["id"]
 
 
 # Streamed
@@ -282,8 +282,8 @@ async def test_the_first_text_of_a_streamed_answer_is_timed_once(serving):
 
 async def test_an_answer_adds_its_samples_tokens_and_verdicts_to_the_metrics(serving):
     serving.judging.verdict = accept(NAMES[0])
-    asked = {"tests": TESTS, "budget": 5, "stop_after_passes": 5}
-    await serving.answer(alpharay=asked)
+    controls = {"tests": TESTS, "budget": 5, "stop_after_passes": 5}
+    await serving.answer(alpharay=controls)
     assert serving.counted("alpharay_samples_total", outcome="finished") == 5
     assert serving.counted("alpharay_tokens_total", kind="completion") == 5 * COMPLETION_TOKENS
     assert serving.counted("alpharay_tokens_total", kind="prompt") == 5 * PROMPT_TOKENS
@@ -304,8 +304,8 @@ async def test_every_sample_that_was_started_is_counted_once(serving):
     serving.engines.dead = {NAMES[4]}
     serving.judging.verdict = accept(NAMES[0])
     serving.judging.seconds = 5.0
-    asked = {"tests": TESTS, "budget": 20}
-    await serving.answer(alpharay=asked)
+    controls = {"tests": TESTS, "budget": 20}
+    await serving.answer(alpharay=controls)
     assert serving.counted("alpharay_samples_total") == len(serving.engines.calls)
 
 

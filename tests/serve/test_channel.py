@@ -57,7 +57,7 @@ class Target:
     async def fail_of_its_own(self):
         raise OfTheReplica("it is full")
 
-    async def be_given_up(self):
+    async def be_cancelled(self):
         await asyncio.get_running_loop().create_task(self._cancelled())
 
     async def _cancelled(self):
@@ -84,7 +84,7 @@ class Target:
 
 
 METHODS = (
-    *("echo", "wait", "fail", "fail_strangely", "fail_of_its_own", "be_given_up", "whose"),
+    *("echo", "wait", "fail", "fail_strangely", "fail_of_its_own", "be_cancelled", "whose"),
     *("give_a_lock", "count", "begin"),
 )
 
@@ -144,9 +144,11 @@ async def test_where_ray_is_to_count_every_call_each_has_a_channel_that_ends_wit
 
 async def test_a_cancelled_call_ends_over_there_and_the_others_go_on():
     async with replica() as (channels, _, target):
-        one, other = (asyncio.ensure_future(channels.call("wait", number).result()) for number in range(2))
+        cancelled, other = (
+            asyncio.ensure_future(channels.call("wait", number).result()) for number in range(2)
+        )
         await until(lambda: target.under_way == 2)
-        one.cancel()
+        cancelled.cancel()
         await until(lambda: target.under_way == 1)
         target.go_on.set()
         assert await other == 1
@@ -154,9 +156,9 @@ async def test_a_cancelled_call_ends_over_there_and_the_others_go_on():
 
 async def test_a_call_that_is_cancelled_before_it_has_left_is_never_answered():
     async with replica() as (channels, _, target):
-        one = asyncio.ensure_future(channels.call("wait", 1).result())
+        cancelled = asyncio.ensure_future(channels.call("wait", 1).result())
         await asyncio.sleep(0)
-        one.cancel()
+        cancelled.cancel()
         assert await channels.call("echo", 2).result() == 2
         await until(lambda: not target.under_way)
 
@@ -210,7 +212,7 @@ async def test_an_error_of_the_judge_travels_as_it_is():
 async def test_a_call_whose_method_was_cancelled_by_others_fails():
     async with replica() as (channels, _, _):
         with pytest.raises(ConnectionError):
-            await channels.call("be_given_up").result()
+            await channels.call("be_cancelled").result()
 
 
 async def test_arguments_that_cannot_travel_fail_their_calls_and_the_next_go_on():

@@ -79,8 +79,8 @@ def put_together(events):
     return [choices[index] for index in sorted(choices)]
 
 
-def told(message):
-    """A message without what says nothing: null and empty fields."""
+def non_empty_fields(message):
+    """A message without its null and empty fields."""
     return {name: value for name, value in message.items() if value}
 
 
@@ -89,8 +89,8 @@ def told(message):
 def test_a_client_that_puts_the_events_together_has_the_message(whole, include_usage):
     events = data_events(b"".join(chat_events(whole, include_usage=include_usage)).decode())
     rebuilt = put_together(events)
-    assert [told(choice["message"]) for choice in rebuilt] == [
-        told(choice["message"]) for choice in whole["choices"]
+    assert [non_empty_fields(choice["message"]) for choice in rebuilt] == [
+        non_empty_fields(choice["message"]) for choice in whole["choices"]
     ]
     assert [c["finish_reason"] for c in rebuilt] == [c["finish_reason"] for c in whole["choices"]]
 
@@ -137,28 +137,28 @@ def test_a_line_break_in_a_text_does_not_break_its_event():
 
 
 def test_a_draw_asks_the_engine_for_one_whole_sample_with_its_seed():
-    asked = request(
+    sampling_request = request(
         n=4, stream=True, stream_options={"include_usage": True}, best_of=9, alpharay={"budget": 9}, top_k=3
     )
-    body = json.loads(chat.engine_body(asked, "frontier@1", seed=77, draw=True).whole())
+    body = json.loads(chat.engine_body(sampling_request, "frontier@1", seed=77, draw=True).whole())
     assert (body["n"], body["stream"], body["seed"], body["model"]) == (1, False, 77, "frontier@1")
     assert body["top_k"] == 3
-    assert body["messages"] == asked.body["messages"]
+    assert body["messages"] == sampling_request.body["messages"]
     assert not {"alpharay", "best_of", "stream_options"} & body.keys()
 
 
 def test_a_pinned_request_passes_everything_else_through():
-    asked = request(n=4, seed=3, top_k=3, logit_bias={"1": 2}, alpharay={}, best_of=4)
-    body = json.loads(chat.engine_body(asked, "frontier@1", seed=3, draw=False).whole())
+    sampling_request = request(n=4, seed=3, top_k=3, logit_bias={"1": 2}, alpharay={}, best_of=4)
+    body = json.loads(chat.engine_body(sampling_request, "frontier@1", seed=3, draw=False).whole())
     assert body == question(model="frontier@1", n=4, seed=3, top_k=3, logit_bias={"1": 2}, stream=False)
 
 
 def test_a_pinned_stream_always_asks_for_the_usage_and_keeps_other_stream_options():
-    asked = request(stream=True, stream_options={"include_usage": False, "other": 1})
-    body = json.loads(chat.engine_body(asked, "frontier@1", seed=3, draw=False).whole())
-    told = {"include_usage": True, "continuous_usage_stats": False, "other": 1}
-    assert body["stream_options"] == told
-    assert not asked.include_usage
+    sampling_request = request(stream=True, stream_options={"include_usage": False, "other": 1})
+    body = json.loads(chat.engine_body(sampling_request, "frontier@1", seed=3, draw=False).whole())
+    expected = {"include_usage": True, "continuous_usage_stats": False, "other": 1}
+    assert body["stream_options"] == expected
+    assert not sampling_request.include_usage
 
 
 @pytest.mark.parametrize("content", [None, [{"type": "text"}], 3])

@@ -1,4 +1,4 @@
-"""`/v1/checkpoints`: an admin moves the server to other checkpoints, and is told what becomes of it."""
+"""`/v1/checkpoints`: an admin moves the server to other checkpoints and follows the change."""
 
 from __future__ import annotations
 
@@ -115,9 +115,12 @@ async def test_an_order_is_answered_when_it_has_begun_and_can_be_followed(guarde
     listed = (await guarded.http.get(PATH, headers=guarded.root)).json()
     assert listed["checkpoints"] == {"low": "/low", "high": "/high"}
     assert listed["members"] == {member.name: member.sha256 for member in guarded.members}
-    (told,) = listed["changes"]
-    assert told["id"] == answer.json()["id"]
-    assert (told["progress"], told["message"]) == ({"moved": 2, "hosts": 5}, "starting engines")
+    (listed_change,) = listed["changes"]
+    assert listed_change["id"] == answer.json()["id"]
+    assert (listed_change["progress"], listed_change["message"]) == (
+        {"moved": 2, "hosts": 5},
+        "starting engines",
+    )
 
 
 async def test_with_wait_the_answer_comes_when_the_change_is_over(guarded):
@@ -148,8 +151,8 @@ async def test_a_change_is_followed_as_an_event_stream_to_its_end(guarded):
     answer = await following
     assert answer.headers["content-type"].startswith("text/event-stream")
     seen = [
-        (told["state"], told["progress"]["moved"], told["error"])
-        for told in map(json.loads, re.findall("^data: (.*)$", answer.text, re.MULTILINE))
+        (event["state"], event["progress"]["moved"], event["error"])
+        for event in map(json.loads, re.findall("^data: (.*)$", answer.text, re.MULTILINE))
     ]
     assert seen == [
         ("waiting", 0, None),
@@ -306,16 +309,18 @@ def test_each_form_of_naming_checkpoints_takes_other_folders():
     made = with_checkpoints(config(endpoints=None, adapters=adapters, hosting="adapters"), {"low": new})
     assert (made.adapters.low, made.adapters.high) == (new, Path("/h"))
     named = {"low": "/l", "high": {"adapter": "/a", "base": "low"}}
-    found = with_checkpoints(config(endpoints=None, checkpoints=named), {"high": new, "low": Path("/m")})
-    assert found.checkpoints == {"low": Path("/m"), "high": AdapterCheckpoint(adapter=new, base="low")}
+    updated = with_checkpoints(config(endpoints=None, checkpoints=named), {"high": new, "low": Path("/m")})
+    assert updated.checkpoints == {"low": Path("/m"), "high": AdapterCheckpoint(adapter=new, base="low")}
 
 
 @pytest.fixture
 def rolling(monkeypatch):
-    """A server of the embedded checkpoints whose cluster records what it is asked; `reports` are of changes."""
+    """A server of the embedded checkpoints whose calls to the cluster state are recorded: `reports` are the reported changes."""
     reports: list[Change] = []
-    asked = configuration.load(None)
-    members = tuple(replace(member, name=f"{asked.name}@{member.alpha:g}") for member in served_members())
+    configured = configuration.load(None)
+    members = tuple(
+        replace(member, name=f"{configured.name}@{member.alpha:g}") for member in served_members()
+    )
     specs = tuple(
         EngineSpec(members=(member.name,), weights=CheckpointWeights(checkpoint=Path("/old")))
         for member in members
@@ -327,8 +332,8 @@ def rolling(monkeypatch):
             reports.append(arguments[0])
 
     monkeypatch.setattr(rollout, "ask_cluster_state", ask)
-    revision = Revision(config=asked, members=members, specs=specs)
-    made = Rolling(revision, asked, lambda: asked, lambda _: None)
+    revision = Revision(config=configured, members=members, specs=specs)
+    made = Rolling(revision, configured, lambda: configured, lambda _: None)
     made.reports = reports
     return made
 

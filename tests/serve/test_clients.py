@@ -184,7 +184,7 @@ async def test_a_verdict_comes_back_as_it_is():
 
 
 class ForgetfulJudge:
-    """Keeps what it was asked, forgets its tests on demand."""
+    """Records its calls, forgets its tests on demand."""
 
     def __init__(self):
         self.known, self.calls = KnownTests(), []
@@ -216,12 +216,15 @@ async def test_what_a_language_lacks_is_told_as_it_is():
 
 
 def test_a_judge_keeps_one_object_per_content_and_forgets_the_least_used():
-    kept, (one, same, other) = KnownTests(most_bytes=3000), (case_of(text) for text in ("a", "a", "b" * 200))
+    kept, (first, same, other) = (
+        KnownTests(most_bytes=3000),
+        (case_of(text) for text in ("a", "a", "b" * 200)),
+    )
     sent = SentTests()
-    assert sent.key(one) == sent.key(same) != sent.key(other)
-    assert kept.get(sent.key(one), one) is kept.get(sent.key(same), same) is one
+    assert sent.key(first) == sent.key(same) != sent.key(other)
+    assert kept.get(sent.key(first), first) is kept.get(sent.key(same), same) is first
     assert kept.get(sent.key(other), other) is other
-    assert kept.get(sent.key(one), None) is None, "there was room for one"
+    assert kept.get(sent.key(first), None) is None, "there was room for one"
 
 
 MANY_SMALL = [

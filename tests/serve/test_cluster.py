@@ -82,9 +82,9 @@ def test_ports_given_to_ray_are_free_and_differ():
 def test_a_ray_that_does_not_start_says_why_and_what_to_do_in_one_line(monkeypatch, load, words):
     monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    told = why_ray_failed(Exception("The node timed out during startup.\nTraceback"))
-    assert "\n" not in told
-    assert all(word in told for word in [*words, "/tmp/ray/session_latest/logs"])
+    message = why_ray_failed(Exception("The node timed out during startup.\nTraceback"))
+    assert "\n" not in message
+    assert all(word in message for word in [*words, "/tmp/ray/session_latest/logs"])
 
 
 def test_processes_of_one_machine_keep_to_loopback_and_share_a_token_nobody_else_has(monkeypatch):

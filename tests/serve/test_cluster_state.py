@@ -15,13 +15,13 @@ from alpharay.serve.state.metrics import Counts
 
 from .clock import pass_time
 
-ONE, OTHER = "frontier@0", "frontier@1"
+MEMBER, OTHER = "frontier@0", "frontier@1"
 LONG = SILENT_AFTER_S + 1
 
 
 @pytest.fixture
 def cluster_state():
-    return ClusterState([ONE, OTHER])
+    return ClusterState([MEMBER, OTHER])
 
 
 def up(instance="a", unfinished=0):
@@ -32,74 +32,74 @@ def down(instance="a"):
     return MemberReport(phase=Phase.DOWN, instance=instance)
 
 
-async def state(cluster_state, name=ONE):
+async def state(cluster_state, name=MEMBER):
     return (await cluster_state.overview()).members[name]
 
 
 async def test_members_are_loading_before_anybody_reports(cluster_state):
-    found = await state(cluster_state)
-    assert (found.phase, found.up) == (Phase.LOADING, 0)
+    status = await state(cluster_state)
+    assert (status.phase, status.up) == (Phase.LOADING, 0)
 
 
 async def test_a_replica_that_falls_silent_is_counted_as_down(cluster_state):
-    await cluster_state.report_members("r", {ONE: up(), OTHER: up("b")})
+    await cluster_state.report_members("r", {MEMBER: up(), OTHER: up("b")})
     await pass_time(LONG)
     assert (await state(cluster_state)).up == 0
     assert (await state(cluster_state)).phase is Phase.DOWN
-    await cluster_state.report_members("r", {ONE: up()})
+    await cluster_state.report_members("r", {MEMBER: up()})
     assert (await state(cluster_state)).up == 1
 
 
 async def test_a_replica_that_reports_in_time_stays_up(cluster_state):
     for _ in range(5):
-        await cluster_state.report_members("r", {ONE: up()})
+        await cluster_state.report_members("r", {MEMBER: up()})
         await pass_time(SILENT_AFTER_S - 1)
     assert (await state(cluster_state)).up == 1
 
 
 async def test_an_engine_started_anew_is_a_restart(cluster_state):
-    await cluster_state.report_members("r", {ONE: up("a")})
+    await cluster_state.report_members("r", {MEMBER: up("a")})
     assert (await state(cluster_state)).restarts == 0
-    await cluster_state.report_members("r", {ONE: down("a")})
-    await cluster_state.report_members("r", {ONE: up("b")})
+    await cluster_state.report_members("r", {MEMBER: down("a")})
+    await cluster_state.report_members("r", {MEMBER: up("b")})
     assert (await state(cluster_state)).restarts == 1
     assert (await state(cluster_state, OTHER)).restarts == 0
 
 
 async def test_the_same_engine_reported_again_is_no_restart(cluster_state):
     for _ in range(3):
-        await cluster_state.report_members("r", {ONE: up("a")})
+        await cluster_state.report_members("r", {MEMBER: up("a")})
     assert (await state(cluster_state)).restarts == 0
 
 
 async def test_a_replaced_replica_counts_as_a_restart_and_not_as_a_second_engine(cluster_state):
-    await cluster_state.report_members("r", {ONE: up("a")})
+    await cluster_state.report_members("r", {MEMBER: up("a")})
     await pass_time(LONG)
-    await cluster_state.report_members("s", {ONE: up("b")})
+    await cluster_state.report_members("s", {MEMBER: up("b")})
     assert ((await state(cluster_state)).up, (await state(cluster_state)).restarts) == (1, 1)
 
 
 async def test_as_many_engines_as_configured_replicas_are_no_restarts():
-    cluster_state = ClusterState([ONE])
-    await cluster_state.report_members("r", {ONE: up("a", 3)})
-    await cluster_state.report_members("s", {ONE: up("b", 4)})
-    found = await state(cluster_state)
-    assert (found.up, found.restarts, found.unfinished) == (2, 0, 7)
+    cluster_state = ClusterState([MEMBER])
+    await cluster_state.report_members("r", {MEMBER: up("a", 3)})
+    await cluster_state.report_members("s", {MEMBER: up("b", 4)})
+    status = await state(cluster_state)
+    assert (status.up, status.restarts, status.unfinished) == (2, 0, 7)
 
 
 async def test_an_engine_that_is_loading_is_no_restart(cluster_state):
-    await cluster_state.report_members("r", {ONE: MemberReport(phase=Phase.LOADING)})
-    await cluster_state.report_members("r", {ONE: up("a")})
+    await cluster_state.report_members("r", {MEMBER: MemberReport(phase=Phase.LOADING)})
+    await cluster_state.report_members("r", {MEMBER: up("a")})
     assert (await state(cluster_state)).restarts == 0
 
 
 async def test_a_failed_replica_is_told_with_its_reason_even_beside_a_living_one(cluster_state):
-    await cluster_state.report_members("r", {ONE: up("a")})
+    await cluster_state.report_members("r", {MEMBER: up("a")})
     failed = MemberReport(phase=Phase.FAILED, detail="no memory", deployment="member-0-abc")
-    await cluster_state.report_members("s", {ONE: failed})
+    await cluster_state.report_members("s", {MEMBER: failed})
     reported = await state(cluster_state)
     assert (reported.phase, reported.detail, reported.up) == (Phase.FAILED, "no memory", 1)
-    assert (await cluster_state.overview()).failed == {"member-0-abc": (ONE, "no memory")}
+    assert (await cluster_state.overview()).failed == {"member-0-abc": (MEMBER, "no memory")}
     await pass_time(LONG)
     assert not (await cluster_state.overview()).failed
 
@@ -217,36 +217,36 @@ async def restarts(cluster_state):
 
 
 async def test_replicas_that_are_added_and_taken_away_are_no_restarts(cluster_state):
-    await cluster_state.report_members("stays", {ONE: up("a")})
+    await cluster_state.report_members("stays", {MEMBER: up("a")})
     for number in range(4):
-        await cluster_state.report_members(f"more{number}", {ONE: up(f"b{number}")})
+        await cluster_state.report_members(f"more{number}", {MEMBER: up(f"b{number}")})
         await pass_time(LONG)
-        await cluster_state.report_members("stays", {ONE: up("a")})
+        await cluster_state.report_members("stays", {MEMBER: up("a")})
         await cluster_state.leave(f"more{number}")
-        await cluster_state.report_members(f"more{number}", {ONE: up(f"b{number}")})  # sent before it left
+        await cluster_state.report_members(f"more{number}", {MEMBER: up(f"b{number}")})  # sent before it left
         assert ((await state(cluster_state)).up, await restarts(cluster_state)) == (1, 0)
 
 
 async def test_a_replica_that_is_lost_counts_as_a_restart_once_it_is_replaced(cluster_state):
-    await cluster_state.report_members("stays", {ONE: up("a")})
-    await cluster_state.report_members("lost", {ONE: up("b")})
+    await cluster_state.report_members("stays", {MEMBER: up("a")})
+    await cluster_state.report_members("lost", {MEMBER: up("b")})
     await pass_time(LONG)
-    await cluster_state.report_members("stays", {ONE: up("a")})
+    await cluster_state.report_members("stays", {MEMBER: up("a")})
     assert await restarts(cluster_state) == 0
     for phase in (MemberReport(phase=Phase.LOADING), up("c")):
-        await cluster_state.report_members("successor", {ONE: phase})
+        await cluster_state.report_members("successor", {MEMBER: phase})
     assert await restarts(cluster_state) == 1
-    await cluster_state.report_members("more", {ONE: up("d")})
+    await cluster_state.report_members("more", {MEMBER: up("d")})
     assert await restarts(cluster_state) == 1
-    await cluster_state.report_members("successor", {ONE: up("e")})
+    await cluster_state.report_members("successor", {MEMBER: up("e")})
     assert await restarts(cluster_state) == 2
     await cluster_state.leave("successor")
-    await cluster_state.report_members("lost", {ONE: up("b")})
+    await cluster_state.report_members("lost", {MEMBER: up("b")})
     assert await restarts(cluster_state) == 2
 
 
 async def test_what_failed_in_any_replica_is_counted_for_all(cluster_state):
-    await cluster_state.report_members("r", {ONE: up("a")}, {"host reports": 2})
+    await cluster_state.report_members("r", {MEMBER: up("a")}, {"host reports": 2})
     await cluster_state.report_members("s", {OTHER: up("b")}, {"host reports": 1})
     await cluster_state.report_judge("j", JudgeState(layer="full"), {"judge lane": 4})
     await cluster_state.report_judge("j", JudgeState(layer="full"), {"judge lane": 5})

@@ -28,7 +28,7 @@ def alpharay(capsys):
 
     def run(*arguments):
         try:
-            code = main.main([str(one) for one in arguments])
+            code = main.main([str(argument) for argument in arguments])
         except SystemExit as end:
             code = end.code
         out, err = capsys.readouterr()
@@ -94,9 +94,9 @@ def configured(tmp_path):
 @pytest.fixture
 def layers(monkeypatch):
     """The sandbox layers that doctor finds, without starting any."""
-    found = [LayerReport("full", True, "works"), LayerReport("landlock", True, "works")]
-    monkeypatch.setattr("alpharay.judge.sandbox.choice.probe", lambda: found)
-    return found
+    reports = [LayerReport("full", True, "works"), LayerReport("landlock", True, "works")]
+    monkeypatch.setattr("alpharay.judge.sandbox.choice.probe", lambda: reports)
+    return reports
 
 
 def lacking(monkeypatch, *missing):
@@ -332,7 +332,7 @@ def test_a_cache_that_is_no_folder_is_one_line_with_the_way_out(
 # Doctor
 
 
-def told(out):
+def findings(out):
     """{what: (mark, rest of the line)} of doctor's lines."""
     rows = [line for line in out.splitlines() if not line.startswith("      ")]
     parts = [(line[:4].strip(), *line[6:].split("  ", 1)) for line in rows]
@@ -342,7 +342,7 @@ def told(out):
 def test_doctor_finds_everything_where_everything_is(alpharay, configured, layers):
     code, out, err = alpharay("doctor", configured())
     assert (code, err) == (0, "")
-    lines = told(out)
+    lines = findings(out)
     assert {
         "engine",
         "ray",
@@ -361,7 +361,7 @@ def test_doctor_names_a_missing_engine_and_the_way_out(alpharay, configured, lay
     lacking(monkeypatch, "vllm")
     code, out, _ = alpharay("doctor", configured())
     assert code == 1
-    assert told(out)["engine"] == ("FAIL", "vLLM is not installed")
+    assert findings(out)["engine"] == ("FAIL", "vLLM is not installed")
     assert "make env" in out
 
 
@@ -369,41 +369,41 @@ def test_doctor_fails_without_any_sandbox(alpharay, configured, layers):
     layers[:] = [LayerReport("full", False, "no namespaces"), LayerReport("landlock", False, "an old kernel")]
     code, out, _ = alpharay("doctor", configured())
     assert code == 1
-    assert told(out)["sandbox"][0] == "FAIL"
-    assert told(out)["sandbox full"] == ("note", "no namespaces")
+    assert findings(out)["sandbox"][0] == "FAIL"
+    assert findings(out)["sandbox full"] == ("note", "no namespaces")
 
 
 def test_doctor_only_notes_a_layer_that_is_missing_beside_a_safe_one(alpharay, configured, layers):
     layers[0] = LayerReport("full", False, "no namespaces")
     code, out, _ = alpharay("doctor", configured())
     assert code == 0
-    assert told(out)["sandbox full"] == ("note", "no namespaces")
+    assert findings(out)["sandbox full"] == ("note", "no namespaces")
 
 
 def test_doctor_names_a_busy_port(alpharay, configured, layers, taken_port):
     code, out, _ = alpharay("doctor", configured(server={"port": taken_port}))
     assert code == 1
-    assert told(out)["port"][0] == "FAIL"
-    assert str(taken_port) in told(out)["port"][1]
+    assert findings(out)["port"][0] == "FAIL"
+    assert str(taken_port) in findings(out)["port"][1]
 
 
 def test_doctor_names_a_configuration_that_cannot_be_used(alpharay, configured, layers):
     code, out, _ = alpharay("doctor", configured(membres=[1]))
     assert code == 1
-    assert "did you mean 'members'?" in told(out)["configuration"][1]
+    assert "did you mean 'members'?" in findings(out)["configuration"][1]
 
 
 def test_doctor_names_a_missing_checkpoint(alpharay, configured, checkpoint, layers, tmp_path):
     code, out, _ = alpharay("doctor", configured(checkpoint("low"), tmp_path / "nowhere"))
     assert code == 1
-    assert told(out)["endpoint low"][0] == "ok"
-    assert told(out)["endpoint high"][0] == "FAIL"
+    assert findings(out)["endpoint low"][0] == "ok"
+    assert findings(out)["endpoint high"][0] == "FAIL"
 
 
 def test_doctor_names_checkpoints_that_do_not_belong_together(alpharay, configured, checkpoint, layers):
     code, out, _ = alpharay("doctor", configured(checkpoint("low"), checkpoint("high", (4, 5))))
     assert code == 1
-    assert told(out)["endpoints"][0] == "FAIL"
+    assert findings(out)["endpoints"][0] == "FAIL"
 
 
 def test_doctor_names_a_cache_that_cannot_be_written(alpharay, configured, layers, tmp_path, monkeypatch):
@@ -411,5 +411,5 @@ def test_doctor_names_a_cache_that_cannot_be_written(alpharay, configured, layer
     monkeypatch.setenv("ALPHARAY_CACHE", str(tmp_path / "file" / "deeper"))
     code, out, _ = alpharay("doctor", configured())
     assert code == 1
-    assert told(out)["cache"][0] == "FAIL"
+    assert findings(out)["cache"][0] == "FAIL"
     assert "ALPHARAY_CACHE" in out

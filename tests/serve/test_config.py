@@ -96,7 +96,7 @@ def test_one_engine_for_all_members_takes_one_replica_whatever_shares_one_otherw
 
 
 @pytest.mark.parametrize(
-    ("text", "endpoints", "said"),
+    ("text", "endpoints", "message"),
     [
         ("hosting: adapters", True, "needs `adapters: {base, low, high}`"),
         (f"hosting: adapters\n{ADAPTERS}", True, "not under both"),
@@ -105,8 +105,8 @@ def test_one_engine_for_all_members_takes_one_replica_whatever_shares_one_otherw
         ("hosting: adapters\nadapters: {low: l, high: h}", False, "'adapters.base' is missing"),
     ],
 )
-def test_hosting_and_checkpoints_that_do_not_go_together_are_refused(written, text, endpoints, said):
-    assert said in refused(written(text, endpoints=endpoints))
+def test_hosting_and_checkpoints_that_do_not_go_together_are_refused(written, text, endpoints, message):
+    assert message in refused(written(text, endpoints=endpoints))
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_members_are_kept_in_the_order_of_their_alphas(written):
 
 
 @pytest.mark.parametrize(
-    ("server", "told"),
+    ("server", "message"),
     [
         ("allowed_hosts: [https://api.example.com]", "without scheme, port and path"),
         ('allowed_hosts: ["api.example.com:8000"]', "without scheme, port and path"),
@@ -272,8 +272,8 @@ def test_members_are_kept_in_the_order_of_their_alphas(written):
         ("max_held_mb: 8", "below max_request_mb 32"),
     ],
 )
-def test_names_and_origins_that_could_never_match_are_refused(written, server, told):
-    assert told in refused(written(f"server: {{{server}}}"))
+def test_names_and_origins_that_could_never_match_are_refused(written, server, message):
+    assert message in refused(written(f"server: {{{server}}}"))
 
 
 def test_names_and_origins_are_lists(written):

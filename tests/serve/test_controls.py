@@ -25,14 +25,14 @@ def test_a_request_without_controls_sets_none():
 
 
 def test_a_body_sets_controls():
-    found = controls({"budget": 8, "tests": TESTS, "return": "all", "members": ["frontier@1.5", -0.5]})
-    assert (found.budget, found.tests, found.returns) == (8, TESTS, "all")
-    assert found.members == ["frontier@1.5", -0.5]
+    parsed = controls({"budget": 8, "tests": TESTS, "return": "all", "members": ["frontier@1.5", -0.5]})
+    assert (parsed.budget, parsed.tests, parsed.returns) == (8, TESTS, "all")
+    assert parsed.members == ["frontier@1.5", -0.5]
 
 
 def test_the_body_beats_the_header():
-    found = controls({"budget": 8}, budget="4", deadline_s="9")
-    assert (found.budget, found.deadline_s) == (8, 9)
+    parsed = controls({"budget": 8}, budget="4", deadline_s="9")
+    assert (parsed.budget, parsed.deadline_s) == (8, 9)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_every_control_is_also_a_header(name, text, value):
 
 
 def test_return_and_tests_are_headers_too():
-    found = controls(**{"return": "passing", "tests": '{"kind": "code", "code": "assert f()"}'})
-    assert (found.returns, found.tests) == ("passing", {"kind": "code", "code": "assert f()"})
+    parsed = controls(**{"return": "passing", "tests": '{"kind": "code", "code": "assert f()"}'})
+    assert (parsed.returns, parsed.tests) == ("passing", {"kind": "code", "code": "assert f()"})
 
 
 def test_headers_of_others_are_none_of_our_business():

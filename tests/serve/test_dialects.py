@@ -15,12 +15,12 @@ from . import engine_answers
 from .fakes import NAMES, TESTS, refusal
 
 PINNED = NAMES[4]
-ASKED = {
+REQUESTS = {
     "/v1/completions": {"prompt": "a + b?"},
     "/v1/responses": {"input": "a + b?"},
     "/v1/messages": {"messages": [{"role": "user", "content": "a + b?"}], "max_tokens": 9},
 }
-PATHS = tuple(ASKED)
+PATHS = tuple(REQUESTS)
 BUDGET = {"tests": TESTS, "budget": 5}
 
 
@@ -60,7 +60,7 @@ def note_of(path, answer):
 
 
 async def post(serving, path, **body):
-    return await serving.http.post(path, json={"model": "frontier", **ASKED[path], **body})
+    return await serving.http.post(path, json={"model": "frontier", **REQUESTS[path], **body})
 
 
 async def answered(serving, path, **body):
@@ -71,12 +71,12 @@ async def answered(serving, path, **body):
 
 def events(text):
     """(name, data) of every event; comments are left out."""
-    found = []
+    parsed = []
     for block in text.split("\n\n"):
         lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
         if lines.get("data", "[DONE]") != "[DONE]":
-            found.append((lines.get("event"), json.loads(lines["data"])))
-    return found
+            parsed.append((lines.get("event"), json.loads(lines["data"])))
+    return parsed
 
 
 async def streamed(serving, path, **body):
@@ -86,18 +86,18 @@ async def streamed(serving, path, **body):
     return events(response.text)
 
 
-def told_text(path, told):
+def streamed_text(path, stream_events):
     if path == "/v1/completions":
-        return "".join(choice["text"] for _, data in told for choice in data["choices"])
+        return "".join(choice["text"] for _, data in stream_events for choice in data["choices"])
     kind = "response.output_text.delta" if path == "/v1/responses" else "content_block_delta"
-    pieces = [data["delta"] for name, data in told if name == kind]
-    return "".join(one if isinstance(one, str) else one.get("text", "") for one in pieces)
+    pieces = [data["delta"] for name, data in stream_events if name == kind]
+    return "".join(piece if isinstance(piece, str) else piece.get("text", "") for piece in pieces)
 
 
-def told_note(path, told):
+def streamed_note(path, stream_events):
     """The `alpharay` object of the last event, and that no other event has one."""
-    last = told[-1][1]
-    assert not any("alpharay" in data for _, data in told[:-1])
+    last = stream_events[-1][1]
+    assert not any("alpharay" in data for _, data in stream_events[:-1])
     return last["response"]["alpharay"] if path == "/v1/responses" else last["alpharay"]
 
 
@@ -139,11 +139,11 @@ async def test_a_pinned_answer_is_the_engines_own_with_notes(serving, path):
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_pinned_stream_is_the_engines_own_token_by_token(serving, path):
-    told = await streamed(serving, path, model=PINNED, seed=3)
-    text = told_text(path, told)
+    stream_events = await streamed(serving, path, model=PINNED, seed=3)
+    text = streamed_text(path, stream_events)
     assert text.startswith(f"{PINNED} 3")
-    assert len(told) > len(text)
-    assert told_note(path, told)["usage"] == {"prompt_tokens": 7, "completion_tokens": 3}
+    assert len(stream_events) > len(text)
+    assert streamed_note(path, stream_events)["usage"] == {"prompt_tokens": 7, "completion_tokens": 3}
     assert serving.counted("alpharay_samples_total", member=PINNED, outcome="finished") == 1
     assert serving.counted("alpharay_time_to_first_token_seconds_count") == 1
 
@@ -151,20 +151,20 @@ async def test_a_pinned_stream_is_the_engines_own_token_by_token(serving, path):
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("size", [1, 7, 100])
 async def test_a_pinned_stream_survives_any_cut_of_its_bytes(serving, path, size):
-    body = {"seed": 3, "vllm_xargs": {"alpharay_seed": 3}, **ASKED[path]}
+    body = {"seed": 3, "vllm_xargs": {"alpharay_seed": 3}, **REQUESTS[path]}
     whole = b"".join(engine_answers.STREAMS[path](PINNED, body))
     serving.engines.streamed = [whole[start : start + size] for start in range(0, len(whole), size)]
-    told = await streamed(serving, path, model=PINNED)
-    assert told_text(path, told).startswith(f"{PINNED} 3")
-    assert told_note(path, told)["drawn"] == 1
+    stream_events = await streamed(serving, path, model=PINNED)
+    assert streamed_text(path, stream_events).startswith(f"{PINNED} 3")
+    assert streamed_note(path, stream_events)["drawn"] == 1
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_streamed_budget_replays_the_winner_and_its_last_event_carries_the_notes(serving, path):
     serving.judging.verdict = accept(NAMES[2])
-    told = await streamed(serving, path, alpharay=BUDGET)
-    assert told_text(path, told).startswith(NAMES[2])
-    note = told_note(path, told)
+    stream_events = await streamed(serving, path, alpharay=BUDGET)
+    assert streamed_text(path, stream_events).startswith(NAMES[2])
+    note = streamed_note(path, stream_events)
     assert note["stopped"] == "passes"
     if path != "/v1/completions":
         assert note["verdict"] == "accepted"
@@ -173,29 +173,29 @@ async def test_a_streamed_budget_replays_the_winner_and_its_last_event_carries_t
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_streamed_budget_keeps_the_connection_alive_in_its_dialects_way(serving, path):
     serving.engines.seconds = dict.fromkeys(NAMES, 65.0)
-    told = await streamed(serving, path, alpharay={"budget": 5})
+    stream_events = await streamed(serving, path, alpharay={"budget": 5})
     alive = {
-        "/v1/completions": lambda one: one["choices"] and one["choices"][0]["finish_reason"] is None,
-        "/v1/responses": lambda one: one["type"] == "response.in_progress",
-        "/v1/messages": lambda one: one.get("delta", {}).get("type") == "thinking_delta",
+        "/v1/completions": lambda data: data["choices"] and data["choices"][0]["finish_reason"] is None,
+        "/v1/responses": lambda data: data["type"] == "response.in_progress",
+        "/v1/messages": lambda data: data.get("delta", {}).get("type") == "thinking_delta",
     }[path]
-    beats = sum(bool(alive(data)) for _, data in told)
+    beats = sum(bool(alive(data)) for _, data in stream_events)
     assert beats == 6 + (path == "/v1/responses")  # every 10 s of 65; Responses begin with one
-    assert told_text(path, told)
+    assert streamed_text(path, stream_events)
 
 
 async def test_the_interval_of_keep_alives_is_configured(serve):
     serving = await serve(server={"keep_alive_s": 2})
     serving.engines.seconds = dict.fromkeys(NAMES, 11.0)
-    told = await streamed(serving, "/v1/responses", alpharay={"budget": 5})
-    assert sum(name == "response.in_progress" for name, _ in told) == 6
+    stream_events = await streamed(serving, "/v1/responses", alpharay={"budget": 5})
+    assert sum(name == "response.in_progress" for name, _ in stream_events) == 6
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_an_error_after_the_headers_is_told_in_the_dialects_own_event(serving, path):
     serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
-    told = await streamed(serving, path, alpharay={"budget": 5, "deadline_s": 60})
-    name, last = told[-1]
+    stream_events = await streamed(serving, path, alpharay={"budget": 5, "deadline_s": 60})
+    name, last = stream_events[-1]
     if path == "/v1/responses":
         assert (name, last["response"]["status"]) == ("response.failed", "failed")
         assert "deadline" in last["response"]["error"]["message"]
@@ -218,22 +218,22 @@ async def test_an_engines_refusal_keeps_its_status_in_the_dialects_own_error(ser
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_an_engine_lost_in_the_middle_of_a_stream_is_told_as_its_last_event(serving, path):
-    body = {"seed": 3, "vllm_xargs": {"alpharay_seed": 3}, **ASKED[path]}
+    body = {"seed": 3, "vllm_xargs": {"alpharay_seed": 3}, **REQUESTS[path]}
     parts = list(engine_answers.STREAMS[path](PINNED, body))
     serving.engines.streamed = [*parts[:5], SampleLost("it died")]
-    told = await streamed(serving, path, model=PINNED)
-    last = told[-1][1]
+    stream_events = await streamed(serving, path, model=PINNED)
+    last = stream_events[-1][1]
     assert "restarted" in json.dumps(last)
     assert serving.counted("alpharay_samples_total", outcome="lost") == 1
 
 
 async def test_the_official_client_reads_completions_whole_and_streamed(serving):
     client = openai_client(serving)
-    asked = {"model": "frontier", "prompt": "x", "extra_body": {"alpharay": {"budget": 5}}}
-    whole = await client.completions.create(n=2, **asked)
+    arguments = {"model": "frontier", "prompt": "x", "extra_body": {"alpharay": {"budget": 5}}}
+    whole = await client.completions.create(n=2, **arguments)
     assert [choice.index for choice in whole.choices] == [0, 1]
     assert {choice.model_extra["alpharay"]["member"] for choice in whole.choices} <= set(NAMES)
-    chunks = [chunk async for chunk in await client.completions.create(stream=True, **asked)]
+    chunks = [chunk async for chunk in await client.completions.create(stream=True, **arguments)]
     assert chunks[-1].model_extra["alpharay"]["drawn"] == 5
 
 
@@ -260,14 +260,14 @@ async def test_the_official_client_puts_a_message_together_from_its_events(servi
     client = anthropic_client(serving)
     own = {"budget": 5} if model == "frontier" else {}
     async with client.messages.stream(
-        model=model, extra_body={"alpharay": own}, **ASKED["/v1/messages"], timeout=600
+        model=model, extra_body={"alpharay": own}, **REQUESTS["/v1/messages"], timeout=600
     ) as stream:
         final = await stream.get_final_message()
     assert final.content[-1].text.startswith("frontier@")
     assert (final.stop_reason, final.usage.output_tokens) == ("end_turn", 3)
     assert final.id.startswith("msg_")
     raw = await client.messages.create(
-        model=model, stream=True, extra_body={"alpharay": own}, **ASKED["/v1/messages"], timeout=600
+        model=model, stream=True, extra_body={"alpharay": own}, **REQUESTS["/v1/messages"], timeout=600
     )
     last = [event async for event in raw][-1]
     assert last.type == "message_stop"
@@ -277,17 +277,17 @@ async def test_the_official_client_puts_a_message_together_from_its_events(servi
 async def test_the_official_client_raises_its_own_errors_for_messages(serving):
     client = anthropic_client(serving)
     with pytest.raises(anthropic.NotFoundError, match="gpt-4"):
-        await client.messages.create(model="gpt-4", **ASKED["/v1/messages"])
+        await client.messages.create(model="gpt-4", **REQUESTS["/v1/messages"])
     with pytest.raises(anthropic.BadRequestError, match="budget"):
         await client.messages.create(
-            model="frontier", extra_body={"alpharay": {"budgte": 3}}, **ASKED["/v1/messages"]
+            model="frontier", extra_body={"alpharay": {"budgte": 3}}, **REQUESTS["/v1/messages"]
         )
 
 
 @pytest.mark.parametrize("model", ["frontier", PINNED])
 async def test_tokens_are_counted_by_any_member_that_lives(serving, model):
     serving.engines.dead = set(NAMES[:2])
-    body = {"model": model, "messages": ASKED["/v1/messages"]["messages"]}
+    body = {"model": model, "messages": REQUESTS["/v1/messages"]["messages"]}
     response = await serving.http.post("/v1/messages/count_tokens?beta=true", json=body)
     assert (response.status_code, response.json()) == (200, {"input_tokens": 1})
     unknown = await serving.http.post("/v1/messages/count_tokens", json={**body, "model": "gpt-4"})
@@ -298,7 +298,7 @@ async def test_tokens_are_counted_by_any_member_that_lives(serving, model):
 
 
 async def test_beta_queries_and_unknown_fields_of_messages_are_tolerated(serving):
-    body = {"model": "frontier", "context_management": {"edits": []}, "speed": 1, **ASKED["/v1/messages"]}
+    body = {"model": "frontier", "context_management": {"edits": []}, "speed": 1, **REQUESTS["/v1/messages"]}
     headers = {"anthropic-version": "2023-06-01", "anthropic-beta": "x"}
     response = await serving.http.post("/v1/messages?beta=true", json=body, headers=headers)
     assert response.status_code == 200
@@ -309,13 +309,13 @@ async def test_what_kept_a_message_alive_is_left_out_when_it_comes_back(serving)
     serving.engines.seconds = dict.fromkeys(NAMES, 25.0)
     client = anthropic_client(serving)
     async with client.messages.stream(
-        model="frontier", extra_body={"alpharay": {"budget": 5}}, **ASKED["/v1/messages"]
+        model="frontier", extra_body={"alpharay": {"budget": 5}}, **REQUESTS["/v1/messages"]
     ) as stream:
         final = await stream.get_final_message()
     assert [block.type for block in final.content] == ["thinking", "text"]
     serving.engines.calls.clear()
     again = [
-        *ASKED["/v1/messages"]["messages"],
+        *REQUESTS["/v1/messages"]["messages"],
         {"role": "assistant", "content": [block.model_dump() for block in final.content]},
         {"role": "user", "content": "again"},
     ]

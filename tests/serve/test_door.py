@@ -88,9 +88,9 @@ async def test_a_client_that_leaves_a_single_run_ends_it(serving):
 
 async def test_what_is_not_judged_in_time_is_told_without_a_verdict(serving):
     serving.judging.seconds = 1000
-    one = await judged(serving, tests=TESTS, program="x", wait=0.5)
+    single = await judged(serving, tests=TESTS, program="x", wait=0.5)
     many = await judged(serving, tests=TESTS, candidates=[{"program": "x"}] * 2, wait=0.5)
-    assert json.loads(one.text)["verdict"] is None
+    assert json.loads(single.text)["verdict"] is None
     assert [line["verdict"] for line in lines(many)] == [None, None]
     assert serving.judging.held == []
 
@@ -106,9 +106,9 @@ async def test_more_candidates_than_the_judge_s_queue_holds_are_refused_with_a_t
 
 async def test_a_judge_that_is_away_is_no_verdict(serving):
     serving.judging.away = True
-    one = await judged(serving, tests=TESTS, program="x")
+    single = await judged(serving, tests=TESTS, program="x")
     many = await judged(serving, tests=TESTS, candidates=[{"program": "x"}])
-    assert json.loads(one.text)["verdict"] == "judge_error"
+    assert json.loads(single.text)["verdict"] == "judge_error"
     assert lines(many)[0]["verdict"] == "judge_error"
 
 
@@ -120,7 +120,7 @@ async def test_a_language_that_cannot_be_judged_here_is_told(serving):
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"tests": TESTS}, "completion (a model's answer) or program"),
         ({"program": "x"}, "tests is missing"),
@@ -142,18 +142,18 @@ async def test_a_language_that_cannot_be_judged_here_is_told(serving):
         ({"candidates": [{"program": "x"}]}, "candidates[0].tests is missing"),
     ],
 )
-async def test_a_malformed_request_names_the_field(serving, body, said):
+async def test_a_malformed_request_names_the_field(serving, body, message):
     call = await judged(serving, **body)
     assert call.status == 400
-    assert said in json.loads(call.text)["error"]["message"]
+    assert message in json.loads(call.text)["error"]["message"]
     assert serving.judging.calls == []
 
 
 async def test_under_outcome_nothing_but_the_verdict_leaves(serve):
     serving = await serve(judge={"verdict_detail": "outcome"})
-    one = await judged(serving, tests=TESTS, program="x", verdict_detail="full")
+    single = await judged(serving, tests=TESTS, program="x", verdict_detail="full")
     many = await judged(serving, tests=TESTS, candidates=[{"program": "x"}])
-    assert json.loads(one.text) == {"id": None, "index": 0, "verdict": "wrong_answer"}
+    assert json.loads(single.text) == {"id": None, "index": 0, "verdict": "wrong_answer"}
     assert lines(many) == [{"id": None, "index": 0, "verdict": "wrong_answer"}]
 
 
@@ -185,7 +185,7 @@ async def test_keys_are_asked_for_and_take_turns_by_their_names(serve, tmp_path)
 
 
 async def run_code(serving, verdict, **body):
-    async def capture(*_asked):
+    async def capture(*_arguments):
         return verdict
 
     serving.judging.capture = capture
@@ -229,7 +229,7 @@ async def test_a_fault_of_the_judge_is_a_sandbox_error(serving):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("language", "bash", "language must be one of python, cpp"),
         ("files", {"/etc/a": "YQ=="}, "is absolute"),
@@ -247,10 +247,10 @@ async def test_a_fault_of_the_judge_is_a_sandbox_error(serving):
         ("memory_limit_MB", 1, "memory_limit_mb must be between"),
     ],
 )
-async def test_what_cannot_be_run_is_refused_with_the_reason(serving, field, value, said):
+async def test_what_cannot_be_run_is_refused_with_the_reason(serving, field, value, message):
     status, answer = await run_code(serving, ran(), **{field: value})
     assert status == 400
-    assert said in answer["error"]["message"]
+    assert message in answer["error"]["message"]
 
 
 async def test_files_are_for_python_programs(serving):

@@ -128,7 +128,7 @@ def nested(depth):
 
 
 @pytest.mark.parametrize(
-    ("tests", "said"),
+    ("tests", "message"),
     [
         ({"kind": "call", "entry_point": "f" * 20_000, "cases": [{"args": [], "output": 1}]}, "at most 200"),
         ({"kind": "code", "entry_point": "f" * 20_000, "code": "pass"}, "at most 200"),
@@ -137,11 +137,11 @@ def nested(depth):
         ({**TESTS, "checker": {"language": "python", "source": "x", "flags": [""] * 1000}}, "flags must be"),
     ],
 )  # fmt: skip
-async def test_what_no_message_to_a_sandbox_can_hold_is_refused(serving, tests, said):
+async def test_what_no_message_to_a_sandbox_can_hold_is_refused(serving, tests, message):
     call = Call(serving.app, {"tests": tests, "program": "x"}, path=JUDGE)
     await call.end()
     assert call.status == 400
-    assert said in call.text
+    assert message in call.text
 
 
 async def test_an_unknown_field_of_any_length_is_answered_in_short(serving):

@@ -37,7 +37,7 @@ def test_engines_sample_without_what_is_compiled_by_nvcc_unless_the_user_wants_i
 def preload(monkeypatch):
     """preload(initialised) imports the preload, with nothing of vLLM, where CUDA is up or not after its imports.
 
-    context: what the driver says to cuCtxGetCurrent; None where it is not loaded.
+    context: what cuCtxGetCurrent of the driver returns; None where it is not loaded.
     """
 
     def run(*, initialised, context=None):
@@ -131,11 +131,11 @@ def test_a_worker_tells_the_cache_that_it_was_given_or_else_measured(configured,
     assert worker.alpharay_cache_bytes() == size
 
 
-def application(status, body, asked):
-    """An ASGI application that answers so, and keeps what it was asked."""
+def application(status, body, requests):
+    """An ASGI application that sends this response and records each request in `requests`."""
 
     async def app(scope, receive, send):
-        asked.append((scope["path"], json.loads((await receive())["body"])))
+        requests.append((scope["path"], json.loads((await receive())["body"])))
         await send(
             {
                 "type": "http.response.start",
@@ -153,9 +153,9 @@ def drawn(*logprobs):
 
 
 async def test_the_first_sample_asks_for_all_that_is_compiled_at_first_use():
-    asked = []
-    await draw_first_sample(application(200, drawn(-0.5, -1.5), asked), "m@0")
-    ((path, body),) = asked
+    requests = []
+    await draw_first_sample(application(200, drawn(-0.5, -1.5), requests), "m@0")
+    ((path, body),) = requests
     assert path == "/v1/completions"
     assert body["model"] == "m@0"
     assert {"seed", "top_p", "top_k", "logprobs"} <= set(body)

@@ -67,7 +67,7 @@ async def test_those_who_ask_for_members_that_are_down_share_a_look_at_the_clust
         return await exchange(*arguments)
 
     serving.cluster_state.exchange = counted
-    # The first one looks; what the others ask for cannot be told by a look that is under way already.
+    # The first call looks; the others need a look that begins after their own call, so they share a second one.
     await asyncio.gather(*(serving.server.look_again() for _ in range(20)))
     assert looks == 2
 
@@ -126,13 +126,13 @@ async def test_a_fault_of_ours_is_a_500_in_the_dialects_own_error_object(serving
 # Clients that leave
 
 
-def asked(**body):
+def budget_request(**body):
     return question(**body, alpharay={"tests": TESTS, "budget": 10, "stop_after_passes": 10})
 
 
 async def test_a_client_that_leaves_while_engines_sample_frees_every_slot(serving):
     serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
-    call = Call(serving.app, asked())
+    call = Call(serving.app, budget_request())
     await pass_time(1)
     assert len(serving.engines.held) == 10
     call.leave()
@@ -144,7 +144,7 @@ async def test_a_client_that_leaves_while_engines_sample_frees_every_slot(servin
 
 async def test_a_client_that_leaves_while_its_candidates_are_judged_ends_every_run(serving):
     serving.judging.seconds = 1000.0
-    call = Call(serving.app, asked())
+    call = Call(serving.app, budget_request())
     await pass_time(1)
     assert len(serving.judging.held) == 10
     call.leave()
@@ -156,7 +156,7 @@ async def test_a_client_that_leaves_while_its_candidates_are_judged_ends_every_r
 @pytest.mark.parametrize("after_s", [1, 5, 25])
 async def test_a_client_that_leaves_a_streamed_budget_frees_every_slot(serving, after_s):
     serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
-    call = Call(serving.app, asked(stream=True))
+    call = Call(serving.app, budget_request(stream=True))
     await pass_time(after_s)
     assert serving.engines.held
     call.leave()
@@ -200,14 +200,16 @@ async def test_a_client_that_leaves_while_it_sends_its_request_is_not_a_fault_of
 
 async def test_a_cancelled_handler_frees_every_slot(serving):
     serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
-    call = Call(serving.app, asked())
+    call = Call(serving.app, budget_request())
     await pass_time(1)
     call.task.cancel()
     await call.end()
     assert serving.nothing_is_held()
 
 
-@pytest.mark.parametrize("body", [asked(), asked(stream=True), question(model=NAMES[1], stream=True)])
+@pytest.mark.parametrize(
+    "body", [budget_request(), budget_request(stream=True), question(model=NAMES[1], stream=True)]
+)
 @pytest.mark.parametrize("steps", range(6))
 async def test_a_client_that_leaves_and_is_cancelled_too_frees_every_slot(serving, body, steps):
     serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
@@ -226,7 +228,7 @@ async def test_a_client_that_leaves_and_is_cancelled_too_frees_every_slot(servin
 
 async def test_a_cancelled_stream_frees_every_slot(serving):
     serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
-    call = Call(serving.app, asked(stream=True))
+    call = Call(serving.app, budget_request(stream=True))
     await call.until(lambda call: call.status == 200)
     call.task.cancel()
     await call.end()

@@ -79,8 +79,8 @@ async def test_feedback_names_the_choice_that_was_answered(stored):
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_answer_of_a_pinned_member_takes_feedback(stored, stream):
     engines, answer = stored.engines, stored.engines.answer
-    engines.answer = lambda member, asked: {  # as vLLM makes its id
-        **answer(member, asked),
+    engines.answer = lambda member, request: {  # as vLLM makes its id
+        **answer(member, request),
         "id": f"chatcmpl-{engines.calls[-1][2]['x-request-id']}",
     }
     if stream:
@@ -186,7 +186,7 @@ async def test_a_new_replica_goes_on_from_a_snapshot_to_the_same_state(serve, ur
     monkeypatch.setattr(
         Store,
         "log",
-        lambda self, after, log=Store.log, **asked: read.append(after) or log(self, after, **asked),
+        lambda self, after, log=Store.log, **kwargs: read.append(after) or log(self, after, **kwargs),
     )
     await later.exchange()
     assert read[0] > 0  # not from the start
@@ -197,7 +197,7 @@ async def test_a_record_that_cannot_be_written_is_dropped_and_holds_up_no_other(
     whole = Store.append
 
     def append(self, records):
-        if any(one.request == bad for one in records):
+        if any(record.request == bad for record in records):
             raise TypeError("no JSON")
         whole(self, records)
 
@@ -230,7 +230,7 @@ async def test_what_cannot_be_learnt_in_memory_is_no_fault_of_the_request(servin
 
 async def test_old_records_are_deleted_while_it_serves(serve, url, monkeypatch):
     pruned, prune = threading.Event(), Store.prune
-    monkeypatch.setattr(Store, "prune", lambda *given: prune(*given) or pruned.set())
+    monkeypatch.setattr(Store, "prune", lambda *arguments: prune(*arguments) or pruned.set())
     serving = await serve(store=Store(url), store_keep="1h")
     answers = [await serving.answer(alpharay={"tests": TESTS, "budget": 2}) for _ in range(2)]
     learning = serving.server.learning
@@ -268,17 +268,19 @@ async def test_a_live_request_taken_from_the_store_is_decided_again(serve, url, 
     answers = []
     for number in range(6):
         body = question(messages=[{"role": "user", "content": f"problem {number}: sum {number} primes"}])
-        asked = {"tests": TESTS, "budget": 24, "policy": policy, "return": "all"}
-        answers.append(await serving.answer(**body, alpharay=asked))
+        controls = {"tests": TESTS, "budget": 24, "policy": policy, "return": "all"}
+        answers.append(await serving.answer(**body, alpharay=controls))
         await serving.server.learning.exchange()
     for answer in answers:
         trace = store.trace(answer["id"].removeprefix("chatcmpl-"))
         router_state = router_state_at(store, trace["checkpoints"], folded_of(trace), portfolio_of(trace))
         session = replayed(trace, router_state)
-        mine = [(one.draw.member, one.draw.seed) for one in session.select()]
-        theirs = [(one["alpharay"]["member"], one["alpharay"]["seed"]) for one in answer["choices"]]
+        mine = [(candidate.draw.member, candidate.draw.seed) for candidate in session.select()]
+        theirs = [(choice["alpharay"]["member"], choice["alpharay"]["seed"]) for choice in answer["choices"]]
         assert mine == theirs
-        assert session.drawn == {name: one["drawn"] for name, one in answer["alpharay"]["members"].items()}
+        assert session.drawn == {
+            name: counts["drawn"] for name, counts in answer["alpharay"]["members"].items()
+        }
         assert session.stopped.value == answer["alpharay"]["stopped"]
     assert folded_of(trace) > 0
 

@@ -57,9 +57,9 @@ async def test_nothing_else_is_served_from_there(serving, name):
 
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_every_example_has_tests_that_the_judge_can_read(name):
-    found = examples(load(embedded_config(name)))
-    assert len(found) > 3
-    for example in found:
+    served_examples = examples(load(embedded_config(name)))
+    assert len(served_examples) > 3
+    for example in served_examples:
         assert example["prompt"].startswith(example["title"].removesuffix("…"))
         parse_tests(example["tests"])
 

@@ -16,14 +16,14 @@ from .fakes import Handle
 
 
 class Engine:
-    """answers_after: seconds to a sign of life, one for each time it is asked; the last one stays."""
+    """answers_after: seconds to a sign of life, one for each probe; the last value repeats."""
 
     def __init__(self, *answers_after, tmp_path):
         self.spec = EngineSpec(members=("m@0",), weights=CheckpointWeights(checkpoint=tmp_path))
         self.instance = "first"
         self.alive = True
         self.killed = 0
-        self.asked = 0
+        self.probes = 0
         self.moving = False
         self.tokens = {}
         self.lives_on = False
@@ -31,7 +31,7 @@ class Engine:
         self._after = list(answers_after)
 
     async def sign_of_life(self):
-        self.asked += 1
+        self.probes += 1
         after = self._after.pop(0) if len(self._after) > 1 else self._after[0]
         if isinstance(after, Exception):
             self.alive = self.lives_on
@@ -100,7 +100,7 @@ async def test_an_engine_that_is_only_busy_is_left_alone(probed, after):
 
 async def test_an_engine_that_answers_at_the_second_try_is_left_alone(probed):
     engine = await probed(1e5, 1.0)
-    assert (engine.asked, engine.killed) == (2, 0)
+    assert (engine.probes, engine.killed) == (2, 0)
 
 
 async def test_an_engine_that_died_meanwhile_is_somebody_elses_business(probed):
@@ -108,12 +108,12 @@ async def test_an_engine_that_died_meanwhile_is_somebody_elses_business(probed):
 
 
 async def test_an_engine_that_is_dead_or_starting_is_not_asked(probed):
-    assert (await probed(1e5, alive=False)).asked == 0
-    assert (await probed(1e5, starting=["m@0"])).asked == 0
+    assert (await probed(1e5, alive=False)).probes == 0
+    assert (await probed(1e5, starting=["m@0"])).probes == 0
 
 
 async def test_an_engine_that_moves_is_not_asked(probed):
-    assert (await probed(1e5, moving=True)).asked == 0
+    assert (await probed(1e5, moving=True)).probes == 0
 
 
 async def test_an_engine_that_began_to_move_while_it_was_asked_is_left_alone(tmp_path):
@@ -141,8 +141,8 @@ def watched(tmp_path):
     async def watch(*tokens):
         engine = Engine(0.0, tmp_path=tmp_path)
         host = host_of(engine)
-        for one in tokens:
-            engine.tokens = one
+        for counts in tokens:
+            engine.tokens = counts
             await host._probe(engine, 60.0)
             await asyncio.sleep(61)
         return engine.killed

@@ -164,15 +164,15 @@ async def test_a_handshake_for_a_websocket_is_a_426_and_closes(connect, path):
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [(b"mine-1", True), (b"i" * 129, False), (b"two words", False), (b"\xff", False)]
+    ("request_id", "kept"), [(b"mine-1", True), (b"i" * 129, False), (b"two words", False), (b"\xff", False)]
 )
-async def test_an_id_that_is_none_is_not_repeated(connect, given, kept):
+async def test_an_id_that_is_none_is_not_repeated(connect, request_id, kept):
     connection = connect()
-    connection.feed(GET + b"X-Request-ID: " + given + b"\r\n\r\n")
+    connection.feed(GET + b"X-Request-ID: " + request_id + b"\r\n\r\n")
     await pass_time(1)
     assert answered(connection.transport)[0] == 200
     assert (b"x-request-id" in connection.seen[0]) is kept
-    assert (b"request-id: " + given in connection.transport.sent) is kept
+    assert (b"request-id: " + request_id in connection.transport.sent) is kept
 
 
 async def test_head_sends_no_body(connect):

@@ -79,7 +79,10 @@ async def test_the_models_and_their_metrics_are_the_new_ones(changing):
     await changing.cluster_state.announce(changing.revision)
     await pass_time(5)
     models = (await changing.http.get("/v1/models")).json()["data"]
-    assert [one["alpharay"].get("checkpoint") for one in models] == [None, *(m.sha256 for m in changing.new)]
+    assert [model["alpharay"].get("checkpoint") for model in models] == [
+        None,
+        *(m.sha256 for m in changing.new),
+    ]
     page = (await changing.http.get("/metrics")).text
     assert changing.new[0].sha256 in page
     assert changing.old[0].sha256 not in page

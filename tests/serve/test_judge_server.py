@@ -91,7 +91,7 @@ def test_a_checker_comes_with_the_request(door):
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "stdout", "code"),
+    ("body", "status", "stdout", "code"),
     [
         ({"code": "print(input()[::-1])", "stdin": "abc\n"}, "Success", "cba\n", 0),
         ({"code": "import sys\nprint(1)\nsys.exit(4)"}, "Failed", "1\n", 4),
@@ -100,8 +100,8 @@ def test_a_checker_comes_with_the_request(door):
         ({"code": "x = bytearray(1 << 40)", "memory_limit_MB": 64}, "Failed", "", 1),
     ],
 )
-def test_a_program_is_run_in_sandbox_fusion_s_form(door, asked, status, stdout, code):
-    answer = door.post("/run_code", json={"language": "python", **asked}).json()
+def test_a_program_is_run_in_sandbox_fusion_s_form(door, body, status, stdout, code):
+    answer = door.post("/run_code", json={"language": "python", **body}).json()
     assert (answer["status"], answer["run_result"]["stdout"]) == (status, stdout)
     assert answer["run_result"]["return_code"] == code
 
@@ -116,14 +116,14 @@ def test_a_program_finds_its_files_and_those_it_wrote_come_back(door):
         "helper.py": encoded("def total(text):\n    return sum(map(int, text.split()))"),
     }
     code = "import helper, sys\nprint(helper.total(open('data/numbers.txt').read()), sys.stdin.read())"
-    asked = {
+    body = {
         "code": code,
         "language": "python",
         "stdin": "in",
         "files": files,
         "fetch_files": ["helper.py", "nothing"],
     }
-    answer = door.post("/run_code", json=asked).json()
+    answer = door.post("/run_code", json=body).json()
     assert (answer["status"], answer["run_result"]["stdout"]) == ("Success", "6 in\n")
     assert answer["files"] == {"helper.py": files["helper.py"]}
 
@@ -143,8 +143,8 @@ def test_a_repository_is_judged_over_http(door):
 
 
 def test_each_call_of_run_code_runs_the_program(door):
-    asked = {"language": "python", "code": "import time\nprint(time.time_ns())"}
-    first, second = (door.post("/run_code", json=asked).json()["run_result"]["stdout"] for _ in range(2))
+    body = {"language": "python", "code": "import time\nprint(time.time_ns())"}
+    first, second = (door.post("/run_code", json=body).json()["run_result"]["stdout"] for _ in range(2))
     assert first != second
 
 
@@ -183,8 +183,8 @@ def test_a_client_that_leaves_frees_what_it_held(door):
 
 def test_many_clients_at_once_each_get_their_own_answer(door):
     def ask(number):
-        asked = {"language": "python", "code": f"print({number})"}
-        return door.post("/run_code", json=asked).json()["run_result"]["stdout"]
+        body = {"language": "python", "code": f"print({number})"}
+        return door.post("/run_code", json=body).json()["run_result"]["stdout"]
 
     with ThreadPoolExecutor(16) as clients:
         assert list(clients.map(ask, range(64))) == [f"{number}\n" for number in range(64)]
@@ -195,8 +195,8 @@ def test_it_needs_neither_ray_nor_an_engine():
         "import sys, alpharay.serve.gateway.door.alone\n"
         "print([name for name in ('ray', 'vllm', 'torch', 'numpy', 'fastapi') if name in sys.modules])"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said == "[]\n"
+    stdout = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert stdout == "[]\n"
 
 
 def test_a_port_that_is_taken_is_said_in_one_line():
@@ -219,10 +219,10 @@ def test_keys_are_asked_for(tmp_path):
     key, entry = make("bob")
     (tmp_path / "keys.yaml").write_text(json.dumps([entry.model_dump(exclude_none=True)]))
     process, address = started("--api-keys-file", str(tmp_path / "keys.yaml"), "--verdict-detail", "outcome")
-    asked = {"tests": TESTS, "program": ADD}
+    body = {"tests": TESTS, "program": ADD}
     try:
-        assert httpx.post(f"{address}/v1/judge", json=asked).status_code == 401
-        answer = httpx.post(f"{address}/v1/judge", json=asked, headers={"x-api-key": key}, timeout=60)
+        assert httpx.post(f"{address}/v1/judge", json=body).status_code == 401
+        answer = httpx.post(f"{address}/v1/judge", json=body, headers={"x-api-key": key}, timeout=60)
         assert answer.json() == {"id": None, "index": 0, "verdict": "accepted"}
         with_key = address.replace("http://", f"http://any:{key}@")
         run = httpx.post(f"{with_key}/run_code", json={"language": "python", "code": "print(1)"}, timeout=60)

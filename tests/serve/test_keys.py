@@ -19,9 +19,9 @@ from alpharay.serve.transport.asgi import Reply
 
 from .clock import pass_time
 from .fakes import COMPLETION_TOKENS, NAMES, PROMPT_TOKENS, TESTS, Call, question
-from .test_dialects import ASKED
+from .test_dialects import REQUESTS
 
-ALL_PATHS = ("/v1/chat/completions", *ASKED)
+ALL_PATHS = ("/v1/chat/completions", *REQUESTS)
 
 
 def write(path, *entries):
@@ -44,7 +44,7 @@ def guarded(serve, tmp_path):
 
 
 def body(path, **fields):
-    return {"model": "frontier", **(ASKED[path] if path in ASKED else question()), **fields}
+    return {"model": "frontier", **(REQUESTS[path] if path in REQUESTS else question()), **fields}
 
 
 @pytest.mark.parametrize("path", ALL_PATHS)
@@ -83,11 +83,11 @@ async def test_what_a_key_has_cost_is_told_to_it_and_to_an_admin(serve, tmp_path
         "judge_cpu_s": 3.0,
     }
 
-    async def told(name):
+    async def usage(name):
         return (await serving.http.get("/v1/usage", headers=headers[name])).json()["data"]
 
-    assert await told("alice") == [alice]
-    both = await told("root")
+    assert await usage("alice") == [alice]
+    both = await usage("root")
     assert both[0] == alice
     assert (both[1]["key"], both[1]["samples"], both[1]["completion_tokens"]) == (
         "bob",
@@ -144,14 +144,16 @@ async def test_a_stream_that_is_left_has_spent_the_tokens_that_were_sent(guarded
     assert 5 <= sent <= tokens < len("frontier@-0.5 None 0")
 
 
-@pytest.mark.parametrize("asked", [{"n": 2, "model": NAMES[0]}, {"alpharay": {"budget": 12, "tests": TESTS}}])
-async def test_what_an_engine_refuses_or_loses_is_no_usage(guarded, asked):
+@pytest.mark.parametrize(
+    "fields", [{"n": 2, "model": NAMES[0]}, {"alpharay": {"budget": 12, "tests": TESTS}}]
+)
+async def test_what_an_engine_refuses_or_loses_is_no_usage(guarded, fields):
     serving, headers = await guarded()
     serving.engines.faults = {name: [MALFORMED] * 20 for name in NAMES}
-    assert (await serving.chat(headers=headers, **asked)).status_code == 400
+    assert (await serving.chat(headers=headers, **fields)).status_code == 400
     serving.engines.dead = set(NAMES)
     serving.engines.faults = {}
-    assert (await serving.chat(headers=headers, **asked)).status_code == 503
+    assert (await serving.chat(headers=headers, **fields)).status_code == 503
     answer = await serving.http.get("/v1/usage", headers=headers)
     assert answer.json()["data"][0]["samples"] == 0
 
@@ -253,29 +255,29 @@ BUDGET = {"alpharay": {"budget": 12, "tests": TESTS}}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("asked", [DIRECT, BUDGET, {}])
-async def test_a_request_that_the_engine_refuses_costs_no_samples(guarded, asked, stream):
+@pytest.mark.parametrize("fields", [DIRECT, BUDGET, {}])
+async def test_a_request_that_the_engine_refuses_costs_no_samples(guarded, fields, stream):
     serving, headers = await guarded(samples_per_day=12)
     serving.engines.faults = {name: [MALFORMED] * 20 for name in NAMES}
-    await serving.chat(headers=headers, stream=stream, **asked)
+    await serving.chat(headers=headers, stream=stream, **fields)
     assert used(serving) == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("asked", [DIRECT, BUDGET, {}])
-async def test_a_request_whose_engines_are_lost_costs_no_samples(guarded, asked, stream):
+@pytest.mark.parametrize("fields", [DIRECT, BUDGET, {}])
+async def test_a_request_whose_engines_are_lost_costs_no_samples(guarded, fields, stream):
     serving, headers = await guarded(samples_per_day=12)
     serving.engines.dead = set(NAMES)
-    await serving.chat(headers=headers, stream=stream, **asked)
+    await serving.chat(headers=headers, stream=stream, **fields)
     assert used(serving) == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("asked", "drawn"), [(DIRECT, 2), (BUDGET, 5)])
-async def test_an_abandoned_request_costs_the_samples_that_were_started(guarded, asked, drawn, stream):
+@pytest.mark.parametrize(("fields", "drawn"), [(DIRECT, 2), (BUDGET, 5)])
+async def test_an_abandoned_request_costs_the_samples_that_were_started(guarded, fields, drawn, stream):
     serving, headers = await guarded(samples_per_day=12)
     serving.engines.seconds = dict.fromkeys(NAMES, 1000.0)
-    call = Call(serving.app, question(stream=stream, **asked), headers=headers)
+    call = Call(serving.app, question(stream=stream, **fields), headers=headers)
     await pass_time(10)
     call.leave()
     await call.end()
@@ -323,17 +325,17 @@ async def test_a_budget_above_the_keys_cap_is_cut_and_the_answer_says_so(guarded
 
 async def test_limits_hold_over_several_ingress_replicas(guarded):
     cluster_state = ClusterState(list(NAMES))
-    one, headers = await guarded(cluster_state=cluster_state, requests_per_minute=2, samples_per_day=100)
-    other, _ = await guarded(cluster_state=cluster_state, requests_per_minute=2, samples_per_day=100)
-    write(other.path, *one.server.admission.keys._keys)
+    first, headers = await guarded(cluster_state=cluster_state, requests_per_minute=2, samples_per_day=100)
+    second, _ = await guarded(cluster_state=cluster_state, requests_per_minute=2, samples_per_day=100)
+    write(second.path, *first.server.admission.keys._keys)
     await asyncio.sleep(0)
-    other.server.admission.keys.look()
-    assert (await one.chat(headers)).status_code == 200
-    assert (await one.chat(headers)).status_code == 200
-    await one.server.exchange()
-    await other.server.exchange()
-    assert (await other.chat(headers)).status_code == 429
-    assert other.server.admission.limits.others["alice"].samples == 2
+    second.server.admission.keys.look()
+    assert (await first.chat(headers)).status_code == 200
+    assert (await first.chat(headers)).status_code == 200
+    await first.server.exchange()
+    await second.server.exchange()
+    assert (await second.chat(headers)).status_code == 429
+    assert second.server.admission.limits.others["alice"].samples == 2
 
 
 async def test_of_a_replica_that_is_gone_only_the_samples_count():
@@ -383,10 +385,10 @@ async def test_no_secret_reaches_engines_logs_metrics_or_errors(guarded, caplog)
     serving, headers = await guarded(requests_per_minute=1)
     secret = headers["Authorization"].removeprefix("Bearer ")
     with caplog.at_level(logging.DEBUG):
-        told = [(await serving.chat(headers)).text, (await serving.chat(headers)).text]
-        told.append((await serving.http.get("/metrics")).text)
-    told += [caplog.text, json.dumps([call[1:] for call in serving.engines.calls])]
-    assert not any(secret in text or keys._digest(secret) in text for text in told)
+        texts = [(await serving.chat(headers)).text, (await serving.chat(headers)).text]
+        texts.append((await serving.http.get("/metrics")).text)
+    texts += [caplog.text, json.dumps([call[1:] for call in serving.engines.calls])]
+    assert not any(secret in text or keys._digest(secret) in text for text in texts)
 
 
 async def test_a_control_header_given_twice_is_refused(serving):
@@ -411,9 +413,9 @@ async def test_a_control_header_given_twice_is_refused(serving):
 def test_a_bad_file_is_refused_by_naming_what_is_wrong(tmp_path, text, word):
     path = tmp_path / "keys.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=word) as told:
+    with pytest.raises(ConfigError, match=word) as excinfo:
         keys.load(path)
-    assert "short" not in str(told.value)
+    assert "short" not in str(excinfo.value)
 
 
 def test_an_empty_file_lets_nobody_in_and_a_missing_one_is_an_error(tmp_path):
@@ -426,12 +428,12 @@ def test_an_empty_file_lets_nobody_in_and_a_missing_one_is_an_error(tmp_path):
 
 def test_the_command_makes_an_entry_that_the_server_takes(tmp_path, capsys):
     assert main(["keys", "alice", "--max-budget", "8"]) == 0
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     path = tmp_path / "keys.yaml"
-    path.write_text(told.out)
+    path.write_text(captured.out)
     os.utime(path)
     ring = keys.KeyRing(path)
-    key = ring.find([("x-api-key", told.err.strip())])
+    key = ring.find([("x-api-key", captured.err.strip())])
     assert (key.name, key.max_budget, key.concurrent) == ("alice", 8, None)
-    assert told.err.strip() not in told.out
+    assert captured.err.strip() not in captured.out
     assert main(["keys", "a b"]) == 2

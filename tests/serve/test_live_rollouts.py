@@ -16,17 +16,17 @@ from alpharay.serve.learn.rollouts.live import LiveRollouts, ready_rollouts
 from alpharay.serve.state.metrics import Counts
 
 from .fakes import NAMES, TESTS
-from .test_dialects import ASKED
+from .test_dialects import REQUESTS
 
-PATHS = ("/v1/chat/completions", *ASKED)
+PATHS = ("/v1/chat/completions", *REQUESTS)
 CHAT = {"messages": [{"role": "user", "content": "a + b?"}]}
 
 
 @pytest.fixture
 def folder(tmp_path):
-    said = []
-    ready_rollouts(tmp_path / "kept", said.append)
-    assert "prompts and answers" in said[0]
+    messages = []
+    ready_rollouts(tmp_path / "kept", messages.append)
+    assert "prompts and answers" in messages[0]
     return tmp_path / "kept"
 
 
@@ -40,9 +40,9 @@ async def test_every_judged_candidate_is_kept_whichever_dialect_it_is_in(serve, 
     serving.judging.verdict = lambda text: (
         VerdictKind.ACCEPTED if text.startswith(NAMES[2]) else VerdictKind.WRONG_ANSWER
     )
-    asked = {"model": "frontier", **ASKED.get(path, CHAT), "temperature": 0.7}
+    body = {"model": "frontier", **REQUESTS.get(path, CHAT), "temperature": 0.7}
     controls = {"tests": TESTS, "budget": 5, "stop_after_passes": 5}
-    answer = await serving.http.post(path, json={**asked, "alpharay": controls})
+    answer = await serving.http.post(path, json={**body, "alpharay": controls})
     assert answer.status_code == 200, answer.text
     await serving.server.rollouts.close()
     kept = rows(folder)

@@ -14,7 +14,7 @@ from .fakes import TESTS
 
 @pytest.fixture
 def ended(caplog):
-    """The lines that tell of finished requests, as (endpoint, outcome, answer)."""
+    """The log lines of finished requests, as (endpoint, outcome, answer)."""
     caplog.set_level(logging.INFO, logger="ray.serve")
     return lambda: [
         (line.endpoint, line.outcome, line.answer) for line in caplog.records if hasattr(line, "outcome")
@@ -42,5 +42,5 @@ async def test_a_streamed_request_ends_once(serving, ended):
 def test_the_configuration_says_how_and_where(tmp_path):
     plain = logs.options(Server())
     assert plain == {"encoding": "TEXT", "enable_access_log": True}
-    told = logs.options(Server(log_format="json", log_folder=tmp_path), calls=False)
-    assert told == {"encoding": "JSON", "enable_access_log": False, "logs_dir": str(tmp_path)}
+    json_options = logs.options(Server(log_format="json", log_folder=tmp_path), calls=False)
+    assert json_options == {"encoding": "JSON", "enable_access_log": False, "logs_dir": str(tmp_path)}

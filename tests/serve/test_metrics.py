@@ -39,27 +39,27 @@ async def scraped(serving):
     return read(response.text)
 
 
-def value(page, sample, **labels):
-    """A sample's value, summed over the labels that are not given."""
+def value(page, sample_name, **labels):
+    """The value of the sample of that name, summed over all labels but those in `labels`."""
     return sum(
-        one.value
+        sample.value
         for family in page.values()
-        for one in family.samples
-        if one.name == sample and labels.items() <= one.labels.items()
+        for sample in family.samples
+        if sample.name == sample_name and labels.items() <= sample.labels.items()
     )
 
 
 def counts(samples=0, seconds=()):
     made = metrics.Counts()
     made.samples.labels(NAMES[0], "finished").inc(samples)
-    for one in seconds:
-        made.duration.labels("chat").observe(one)
+    for duration in seconds:
+        made.duration.labels("chat").observe(duration)
     return made
 
 
 def test_snapshots_add_up_sample_by_sample():
-    one, other = counts(3, [0.01, 400]), counts(4, [0.2])
-    page = read(metrics.page(metrics.add([one.snapshot(), other.snapshot()]), []).decode())
+    first, second = counts(3, [0.01, 400]), counts(4, [0.2])
+    page = read(metrics.page(metrics.add([first.snapshot(), second.snapshot()]), []).decode())
     assert value(page, "alpharay_samples_total", member=NAMES[0], outcome="finished") == 7
     assert value(page, "alpharay_request_duration_seconds_count") == 3
     assert value(page, "alpharay_request_duration_seconds_bucket", le="0.25") == 2
@@ -68,9 +68,9 @@ def test_snapshots_add_up_sample_by_sample():
 
 
 def test_a_sum_with_what_only_one_of_them_counted_keeps_it():
-    one, other = counts(3), metrics.Counts()
-    other.rejections.labels("invalid").inc()
-    page = read(metrics.page(metrics.add([one.snapshot(), other.snapshot()]), []).decode())
+    first, second = counts(3), metrics.Counts()
+    second.rejections.labels("invalid").inc()
+    page = read(metrics.page(metrics.add([first.snapshot(), second.snapshot()]), []).decode())
     assert value(page, "alpharay_samples_total") == 3
     assert value(page, "alpharay_rejections_total", reason="invalid") == 1
 
@@ -108,13 +108,17 @@ async def test_every_promised_metric_is_on_the_page_with_its_labels_and_help(ser
         family = page[name]
         assert family.documentation
         assert family.samples
-        assert all(set(one.labels) - {"le"} == labels for one in family.samples), name
+        assert all(set(sample.labels) - {"le"} == labels for sample in family.samples), name
 
 
 async def test_no_label_grows_with_the_traffic(serving):
     async def labels():
         page = await scraped(serving)
-        return {(one.name, *sorted(one.labels.items())) for family in page.values() for one in family.samples}
+        return {
+            (sample.name, *sorted(sample.labels.items()))
+            for family in page.values()
+            for sample in family.samples
+        }
 
     for seed in range(20):
         await serving.answer(seed=seed, alpharay={"budget": 10})
@@ -179,8 +183,8 @@ async def test_the_weights_of_a_single_policy_follow_what_was_solved(serve):
     serving.judging.verdict = lambda text: (
         VerdictKind.ACCEPTED if text.split()[0] == NAMES[0] else VerdictKind.WRONG_ANSWER
     )
-    asked = {"tests": TESTS, "budget": 50, "policy": "uniform", "stop_after_passes": 50}
-    await serving.answer(alpharay=asked)
+    controls = {"tests": TESTS, "budget": 50, "policy": "uniform", "stop_after_passes": 50}
+    await serving.answer(alpharay=controls)
     await serving.server.exchange()
     page = await scraped(serving)
     assert value(page, "alpharay_router_weight", member=NAMES[0]) == 1
@@ -211,11 +215,11 @@ async def test_samples_that_the_judge_itself_could_not_judge_are_not_counted_as_
 
 async def test_the_checkpoints_behind_the_members_are_told(serving):
     page = await scraped(serving)
-    told = {
-        (one.labels["member"], one.labels["alpha"], one.labels["sha256"])
-        for one in page["alpharay_checkpoint_info"].samples
+    checkpoints = {
+        (sample.labels["member"], sample.labels["alpha"], sample.labels["sha256"])
+        for sample in page["alpharay_checkpoint_info"].samples
     }
-    assert told == {(member.name, f"{member.alpha:g}", member.sha256) for member in serving.members}
+    assert checkpoints == {(member.name, f"{member.alpha:g}", member.sha256) for member in serving.members}
 
 
 async def test_an_empty_hub_gives_a_page_too():

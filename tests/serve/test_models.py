@@ -19,10 +19,10 @@ async def test_the_models_are_the_ensemble_and_each_of_its_members(serving):
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"), [("frontier", "frontier"), (NAMES[0], NAMES[0]), ("frontier@1.50", NAMES[4])]
+    ("name", "model_id"), [("frontier", "frontier"), (NAMES[0], NAMES[0]), ("frontier@1.50", NAMES[4])]
 )
-async def test_one_model_is_found_by_its_name(serving, asked, found):
-    assert (await serving.http.get(f"/v1/models/{asked}")).json()["id"] == found
+async def test_one_model_is_found_by_its_name(serving, name, model_id):
+    assert (await serving.http.get(f"/v1/models/{name}")).json()["id"] == model_id
 
 
 async def test_a_model_that_is_not_served_is_a_404_that_names_the_nearest(serving):

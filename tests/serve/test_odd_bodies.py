@@ -32,7 +32,7 @@ FIELDS = st.sampled_from(
 BODIES = st.dictionaries(FIELDS, VALUES, max_size=8)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.NAME)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.NAME)
 @given(BODIES)
 @settings(max_examples=100, deadline=None)
 def test_any_body_is_read_or_refused(dialect, body):

@@ -78,8 +78,8 @@ def test_the_body_beats_the_header_and_the_header_the_configuration(understood):
 
 
 def test_stop_after_passes_may_be_asked_for(understood):
-    asked = {"tests": TESTS, "stop_after_passes": 3}
-    assert ask_of(understood({"alpharay": asked})).stop_after_passes == 3
+    controls = {"tests": TESTS, "stop_after_passes": 3}
+    assert ask_of(understood({"alpharay": controls})).stop_after_passes == 3
 
 
 def test_nothing_stops_a_request_early_that_has_no_tests(understood):
@@ -87,9 +87,9 @@ def test_nothing_stops_a_request_early_that_has_no_tests(understood):
 
 
 def test_a_callers_seed_makes_the_request_reproducible(understood):
-    one, other = (ask_of(understood({"seed": 3})) for _ in range(2))
-    assert one == other
-    assert (one.seed, one.reproducible) == (3, True)
+    first, second = (ask_of(understood({"seed": 3})) for _ in range(2))
+    assert first == second
+    assert (first.seed, first.reproducible) == (3, True)
 
 
 def test_without_a_seed_the_server_gives_its_own(understood):
@@ -115,8 +115,8 @@ def test_policy_and_limits_come_from_the_request_else_from_the_configuration(und
     config = {"router": {"policy": "single"}, "judge": {"time_limit_s": 2, "memory_limit_mb": 100}}
     job = understood({"alpharay": {"tests": TESTS}}, **config)
     assert (job.policy, job.limits.cpu_s, job.limits.memory_mb) == ("single", 2, 100)
-    asked = {"tests": TESTS, "policy": "uniform", "time_limit_s": 1.5, "memory_limit_mb": 64}
-    job = understood({"alpharay": asked}, **config)
+    controls = {"tests": TESTS, "policy": "uniform", "time_limit_s": 1.5, "memory_limit_mb": 64}
+    job = understood({"alpharay": controls}, **config)
     assert (job.policy, job.limits.cpu_s, job.limits.memory_mb) == ("uniform", 1.5, 64)
 
 
@@ -130,9 +130,9 @@ def test_a_member_is_pinned_by_its_name_however_its_alpha_is_written(understood,
     assert [member.name for member in todo.sampling.members] == ["frontier@1.5"]
 
 
-@pytest.mark.parametrize("asked", [{"budget": 4}, {"tests": TESTS}])
-def test_a_pinned_member_with_a_budget_or_tests_is_an_ensemble_of_one(understood, asked):
-    sampling = ask_of(understood({"model": "frontier@0", "alpharay": asked}))
+@pytest.mark.parametrize("controls", [{"budget": 4}, {"tests": TESTS}])
+def test_a_pinned_member_with_a_budget_or_tests_is_an_ensemble_of_one(understood, controls):
+    sampling = ask_of(understood({"model": "frontier@0", "alpharay": controls}))
     assert [member.name for member in sampling.members] == ["frontier@0"]
 
 

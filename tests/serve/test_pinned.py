@@ -22,8 +22,8 @@ PINNED = NAMES[4]
 
 
 def whole_stream(**body):
-    asked = question(**{"seed": 3, "stream_options": {"include_usage": True}, **body})
-    return b"".join(stream_of(completion(PINNED, asked), asked))
+    request = question(**{"seed": 3, "stream_options": {"include_usage": True}, **body})
+    return b"".join(stream_of(completion(PINNED, request), request))
 
 
 def cut(data, size):
@@ -52,7 +52,7 @@ async def test_a_base_url_pins_a_member_as_the_header_does(serving, name):
     assert answer.json()["choices"][0]["alpharay"]["member"] == PINNED
     anthropic = await serving.http.post(f"/members/{name}//v1/messages", json={"alpharay": {"x": 1}})
     assert anthropic.status_code == 400
-    assert anthropic.json()["type"] == "error"  # in the dialect that was asked
+    assert anthropic.json()["type"] == "error"  # in the dialect of the request
     models = await serving.http.get(f"/members/{name}/v1/models")
     assert models.status_code == 200
 
@@ -89,8 +89,8 @@ async def test_text_that_is_cut_in_the_middle_of_a_letter_arrives_whole(serving)
             ]
         }
     )
-    asked = question(stream_options={"include_usage": True})
-    whole = b"".join(stream_of(serving.engines.answer(PINNED, asked), asked))
+    request = question(stream_options={"include_usage": True})
+    whole = b"".join(stream_of(serving.engines.answer(PINNED, request), request))
     serving.engines.streamed = cut(whole, 1)
     events, _ = await serving.events(model=PINNED)
     assert rebuilt(events) == {0: content}
@@ -158,12 +158,12 @@ async def test_an_error_that_is_the_first_event_has_its_status(serving):
 
 
 async def test_a_request_for_any_member_whose_engine_fails_at_once_is_answered_by_another(serving):
-    others, asked = serving.engines.stream, []
+    original_stream, members = serving.engines.stream, []
 
     async def stream(member, path, body, headers):
-        asked.append(member)
-        if len(asked) > 1:
-            async for part in others(member, path, body, headers):
+        members.append(member)
+        if len(members) > 1:
+            async for part in original_stream(member, path, body, headers):
                 yield part
             return
         yield 200, "text/event-stream; charset=utf-8"
@@ -171,7 +171,7 @@ async def test_a_request_for_any_member_whose_engine_fails_at_once_is_answered_b
 
     serving.engines.stream = stream
     events, _ = await serving.events()
-    assert len(set(asked)) == 2
+    assert len(set(members)) == 2
     assert "error" not in events[-1]
 
 
@@ -197,9 +197,9 @@ async def test_a_request_on_which_every_members_engine_fails_is_no_reason_to_try
 
 
 async def test_pinned_requests_take_no_turn_of_the_members(serving):
-    asked = []
+    members = []
     for _ in range(5):
         for _ in range(4):
             await serving.answer(model=PINNED)
-        asked.append((await serving.answer())["choices"][0]["alpharay"]["member"])
-    assert set(asked) == {member.name for member in serving.members}
+        members.append((await serving.answer())["choices"][0]["alpharay"]["member"])
+    assert set(members) == {member.name for member in serving.members}

@@ -37,7 +37,7 @@ async def test_a_budget_is_split_as_the_audit_recommends(serve, tmp_path):
     serving = await serve(router={"policy": "portfolio", "portfolio": path})
     for seed in ({}, {"seed": 5}):
         answer = await serving.answer(alpharay={"budget": 8}, **seed)
-        drawn = {name: one["drawn"] for name, one in answer["alpharay"]["members"].items()}
+        drawn = {name: member["drawn"] for name, member in answer["alpharay"]["members"].items()}
         assert drawn == {"frontier@0": 2, "frontier@1": 6}
 
 
@@ -64,12 +64,14 @@ async def test_a_schedule_is_followed_and_members_restrict_it(serve, tmp_path, s
     path = tmp_path / "portfolio.yaml"
     path.write_text("schedule: [{frontier@1: 1}, {frontier@0: 7}]\n")
     serving = await serve(router={"portfolio": path})
-    for asked, drawn in [
+    for controls, drawn in [
         ({"budget": 8}, {"frontier@0": 7, "frontier@1": 1}),
         ({"budget": 4, "members": ["frontier@1"]}, {"frontier@1": 4}),
     ]:
-        answer = await serving.answer(alpharay=asked, **seed)
-        counts = {name: one["drawn"] for name, one in answer["alpharay"]["members"].items() if one["drawn"]}
+        answer = await serving.answer(alpharay=controls, **seed)
+        counts = {
+            name: member["drawn"] for name, member in answer["alpharay"]["members"].items() if member["drawn"]
+        }
         assert counts == drawn
 
 

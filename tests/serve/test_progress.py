@@ -1,4 +1,4 @@
-"""What a streamed request is told of its samples while it waits."""
+"""The progress lines of a streamed request: the state of each sample while the client waits."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ async def test_every_step_of_every_sample_is_told_in_comment_lines(serving):
         VerdictKind.ACCEPTED if text.startswith("frontier@1 ") else VerdictKind.TIME_LIMIT
     )
     events, text = await serving.events(alpharay={"budget": 5, "tests": TESTS, "stop_after_passes": 5})
-    told = steps(text)
-    assert len(told) == 15
+    progress = steps(text)
+    assert len(progress) == 15
     for number in range(5):
-        own = [one for one in told if one["sample"] == number]
-        assert [one["state"] for one in own] == ["drawn", "sampled", "judged"]
-        assert len({(one["member"], one["seed"]) for one in own}) == 1
+        own = [step for step in progress if step["sample"] == number]
+        assert [step["state"] for step in own] == ["drawn", "sampled", "judged"]
+        assert len({(step["member"], step["seed"]) for step in own}) == 1
         assert own[2]["verdict"] == ("accepted" if own[0]["member"] == "frontier@1" else "time_limit")
-    assert {one["member"] for one in told} == set(NAMES)
+    assert {step["member"] for step in progress} == set(NAMES)
     winner = next(choice for event in events for choice in event["choices"] if "alpharay" in choice)
-    assert winner["alpharay"]["seed"] in {one["seed"] for one in told if one["member"] == "frontier@1"}
+    assert winner["alpharay"]["seed"] in {step["seed"] for step in progress if step["member"] == "frontier@1"}
 
 
 async def test_samples_that_are_lost_or_no_longer_needed_are_told_as_such(serving):
@@ -37,7 +37,7 @@ async def test_samples_that_are_lost_or_no_longer_needed_are_told_as_such(servin
     serving.engines.seconds = {"frontier@1.5": 500.0}
     serving.judging.verdict = lambda _: VerdictKind.ACCEPTED
     _, text = await serving.events(alpharay={"budget": 5, "tests": TESTS})
-    last = {one["member"]: one["state"] for one in steps(text)}
+    last = {step["member"]: step["state"] for step in steps(text)}
     assert (last["frontier@0"], last["frontier@1.5"]) == ("lost", "aborted")
     assert "judged" in last.values()
 
@@ -45,7 +45,7 @@ async def test_samples_that_are_lost_or_no_longer_needed_are_told_as_such(servin
 async def test_a_judge_out_of_reach_is_told_as_no_verdict(serving):
     serving.judging.away = True
     _, text = await serving.events(alpharay={"budget": 5, "tests": TESTS})
-    assert [one["verdict"] for one in steps(text) if one["state"] == "judged"] == [None] * 5
+    assert [step["verdict"] for step in steps(text) if step["state"] == "judged"] == [None] * 5
 
 
 async def test_a_first_sample_sends_the_headers_and_a_refusal_keeps_its_status(serving):

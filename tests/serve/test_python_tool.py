@@ -33,15 +33,15 @@ def calling(times, *, arguments=None, name="python", at_once=1):
     def answer(member, body):
         made = completion(member, body)
         message = made["choices"][0]["message"]
-        rounds = sum(one["role"] == "assistant" for one in body["messages"])
+        rounds = sum(turn["role"] == "assistant" for turn in body["messages"])
         if rounds < times and body.get("tool_choice") != "none":
-            given = json.dumps({"code": CODE}) if arguments is None else arguments
+            tool_arguments = json.dumps({"code": CODE}) if arguments is None else arguments
             message["content"] = None
             message["tool_calls"] = [
                 {
                     "id": f"call_{rounds}_{each}",
                     "type": "function",
-                    "function": {"name": name, "arguments": given},
+                    "function": {"name": name, "arguments": tool_arguments},
                 }
                 for each in range(at_once)
             ]
@@ -80,7 +80,13 @@ async def test_the_member_that_called_goes_on_with_what_its_program_printed(tool
     assert {who for who, _, _ in serving.engines.calls} == {member}
     assert len({body["seed"] for body in bodies(serving)}) == 1
     last = bodies(serving)[-1]
-    assert [one["role"] for one in last["messages"]] == ["user", "assistant", "tool", "assistant", "tool"]
+    assert [message["role"] for message in last["messages"]] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+        "tool",
+    ]
     assert last["messages"][1]["tool_calls"][0]["id"] == last["messages"][2]["tool_call_id"]
     assert last["messages"][2]["content"] == "42\n"
     assert last["tools"][0]["function"]["name"] == "python"
@@ -90,9 +96,12 @@ async def test_the_member_that_called_goes_on_with_what_its_program_printed(tool
 async def test_the_whole_trajectory_is_one_sample_and_all_its_tokens_count(tooled):
     serving = await tooled(3)
     answer = await serving.answer(alpharay={"tools": ["python"], "tests": TESTS, "budget": 2})
-    told = answer["alpharay"]
-    assert told["drawn"] == 2
-    assert told["usage"] == {"prompt_tokens": 8 * PROMPT_TOKENS, "completion_tokens": 8 * COMPLETION_TOKENS}
+    summary = answer["alpharay"]
+    assert summary["drawn"] == 2
+    assert summary["usage"] == {
+        "prompt_tokens": 8 * PROMPT_TOKENS,
+        "completion_tokens": 8 * COMPLETION_TOKENS,
+    }
     assert answer["usage"]["prompt_tokens"] == PROMPT_TOKENS
     assert answer["usage"]["completion_tokens"] == 4 * COMPLETION_TOKENS
     assert serving.counted("alpharay_tokens_total", kind="completion") == 8 * COMPLETION_TOKENS
@@ -131,7 +140,7 @@ async def test_calls_made_at_once_count_one_by_one_and_those_beyond_are_not_run(
     serving = await tooled(100, at_once=MOST_CALLS - 1)
     answer = await serving.answer(alpharay={"tools": ["python"]})
     assert len(serving.judging.calls) == MOST_CALLS == len(answer["choices"][0]["alpharay"]["python"])
-    outputs = [one["content"] for one in bodies(serving)[-1]["messages"] if one["role"] == "tool"]
+    outputs = [message["content"] for message in bodies(serving)[-1]["messages"] if message["role"] == "tool"]
     assert outputs[:MOST_CALLS] == ["42\n"] * MOST_CALLS
     assert set(outputs[MOST_CALLS:]) == {"not run: no calls are left"}
 
@@ -143,8 +152,8 @@ async def test_arguments_that_are_none_are_told_and_count(tooled, arguments):
     assert not serving.judging.calls
     (ran,) = answer["choices"][0]["alpharay"]["python"]
     assert "must be an object" in ran["output"]
-    said = bodies(serving)[-1]["messages"][1]["tool_calls"][0]["function"]["arguments"]
-    assert isinstance(json.loads(said), dict)
+    sent_arguments = bodies(serving)[-1]["messages"][1]["tool_calls"][0]["function"]["arguments"]
+    assert isinstance(json.loads(sent_arguments), dict)
 
 
 async def test_a_tool_that_is_not_there_is_told(tooled):
@@ -167,7 +176,7 @@ async def test_without_a_sandbox_the_member_answers_all_the_same(tooled):
     assert answer["alpharay"]["judge"] == "unavailable"
     assert answer["choices"][0]["message"]["content"].startswith("round 1 of")
     assert bodies(serving)[-1]["tool_choice"] == "none"
-    outputs = [one["content"] for one in bodies(serving)[-1]["messages"] if one["role"] == "tool"]
+    outputs = [message["content"] for message in bodies(serving)[-1]["messages"] if message["role"] == "tool"]
     assert outputs == ["not run: the sandbox is unreachable"] * 2
 
 
@@ -316,7 +325,7 @@ async def test_a_model_without_a_parser_for_calls_says_how_to_give_it_one():
 
 
 @pytest.mark.parametrize(
-    ("verdict", "said"),
+    ("verdict", "expected"),
     [
         (Verdict(VerdictKind.ACCEPTED, 1, 1, stdout=""), "(it printed nothing)"),
         (
@@ -329,13 +338,13 @@ async def test_a_model_without_a_parser_for_calls_says_how_to_give_it_one():
         (Verdict(VerdictKind.JUDGE_ERROR, 0, 1), "error: it could not be run, for no fault of its own"),
     ],
 )
-def test_what_is_told_of_a_run(verdict, said):
-    assert report(verdict) == said
+def test_what_is_told_of_a_run(verdict, expected):
+    assert report(verdict) == expected
 
 
 def test_a_long_output_is_cut_and_says_so():
-    said = report(Verdict(VerdictKind.ACCEPTED, 1, 1, stdout="x" * 4096))
-    assert said.endswith("(the first 4096 bytes)")
+    text = report(Verdict(VerdictKind.ACCEPTED, 1, 1, stdout="x" * 4096))
+    assert text.endswith("(the first 4096 bytes)")
     assert len(report(Verdict(VerdictKind.RUNTIME_ERROR, 0, 1, stdout="x" * 4096, detail="e" * 2000))) < 4700
 
 
@@ -343,5 +352,5 @@ def test_a_long_output_is_cut_and_says_so():
     "code", ["", "print(1)", "s = '''\n```\n'''", "````python\nx\n````", "~~~\n`\n```` `````"]
 )
 def test_a_program_reaches_the_sandbox_as_it_was_written_whatever_fences_it_has(code):
-    found = extract_program(fenced(code))
-    assert (found.source if found else "\n") == f"{code}\n"
+    program = extract_program(fenced(code))
+    assert (program.source if program else "\n") == f"{code}\n"

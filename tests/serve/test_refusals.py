@@ -10,10 +10,10 @@ from alpharay.serve.transport.clients import EngineFault
 
 from . import engine_answers
 from .fakes import NAMES, completion, question, refusal, stream_of
-from .test_dialects import ASKED, events
+from .test_dialects import REQUESTS, events
 
 PINNED = NAMES[4]
-PATHS = {"/v1/chat/completions": {"messages": question()["messages"]}, **ASKED}
+PATHS = {"/v1/chat/completions": {"messages": question()["messages"]}, **REQUESTS}
 NO = {
     "message": "Requested sample logprobs of 50",
     "type": "BadRequestError",
@@ -36,15 +36,15 @@ async def post(serving, path, model="frontier", **body):
 
 
 def own_stream(path, member=PINNED):
-    asked = {
+    body = {
         "seed": 3,
         "vllm_xargs": {"alpharay_seed": 3},
         "stream_options": {"include_usage": True},
         **PATHS[path],
     }
     if path == "/v1/chat/completions":
-        return list(stream_of(completion(member, asked), asked))
-    return list(engine_answers.STREAMS[path](member, asked))
+        return list(stream_of(completion(member, body), body))
+    return list(engine_answers.STREAMS[path](member, body))
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -56,7 +56,7 @@ async def test_a_refusal_in_the_engines_stream_is_the_answer_it_would_be_unstrea
     serving.engines.streamed = [event({"error": NO}), DONE]
     streamed = await post(serving, path, model, stream=True)
     assert (streamed.status_code, streamed.json()) == (whole.status_code, whole.json())
-    if path == "/v1/responses":  # it is opened before the engine is asked
+    if path == "/v1/responses":  # this stream opens before the engine gets the request
         serving.engines.streamed = [*own_stream(path)[:2], event({"error": NO})]
         again = await post(serving, path, model, stream=True)
         assert (again.status_code, again.json()) == (whole.status_code, whole.json())
@@ -94,8 +94,8 @@ async def test_a_prompt_that_is_too_long_is_told_as_agents_know_it(serve, path):
 async def test_a_response_that_fails_late_for_its_length_says_so_by_its_code(serving):
     serving.engines.seconds = dict.fromkeys(NAMES, 30.0)
     serving.engines.faults = {name: [refusal(400, WORDINGS[0])] for name in NAMES}
-    told = events((await post(serving, "/v1/responses", stream=True, alpharay={"budget": 2})).text)
-    assert told[-1][1]["response"]["error"]["code"] == "context_length_exceeded"
+    stream_events = events((await post(serving, "/v1/responses", stream=True, alpharay={"budget": 2})).text)
+    assert stream_events[-1][1]["response"]["error"]["code"] == "context_length_exceeded"
 
 
 async def test_tokens_of_none_are_not_a_prompt_that_is_too_long(serving):
@@ -119,7 +119,7 @@ async def test_more_tokens_than_the_model_takes_are_cut_to_what_it_takes(serve, 
     answer = (await post(serving, path, **{name: 32_000})).json()
     ((_, sent, _),) = serving.engines.calls
     assert sent[name] == 512
-    assert any(name in one for one in answer["alpharay"]["left_out"])
+    assert any(name in entry for entry in answer["alpharay"]["left_out"])
 
 
 # Structures

@@ -22,20 +22,20 @@ def failed(case=0, kind=VerdictKind.WRONG_ANSWER, detail="got 7"):
 
 
 def test_a_case_that_the_prompt_shows_is_told_with_what_was_seen():
-    told = feedback(failed(), stdio({"input": "10\n", "output": "2\n"}, HIDDEN), PROMPT)
-    assert "wrong answer" in told
-    assert "input:\n10\nexpected output:\n2" in told
-    assert "got 7" in told
+    text = feedback(failed(), stdio({"input": "10\n", "output": "2\n"}, HIDDEN), PROMPT)
+    assert "wrong answer" in text
+    assert "input:\n10\nexpected output:\n2" in text
+    assert "got 7" in text
 
 
 @pytest.mark.parametrize("level", [None, 1, 2])
 def test_a_hidden_case_is_never_told(level):
     case = HIDDEN | ({} if level is None else {"level": level})
-    told = feedback(
+    text = feedback(
         failed(1, detail="got 7 for 83059776"), stdio({"input": "10", "output": "2"}, case), PROMPT
     )
-    assert "hidden" in told
-    assert not {"83059776", "96", "7"} & set(told.replace(".", " ").split())
+    assert "hidden" in text
+    assert not {"83059776", "96", "7"} & set(text.replace(".", " ").split())
 
 
 def test_numbers_that_merely_occur_in_the_prompt_do_not_make_a_case_public():
@@ -67,11 +67,11 @@ def test_a_test_program_is_never_shown():
 
 
 def test_what_is_wrong_with_the_text_itself_is_told():
-    told = feedback(
+    text = feedback(
         failed(kind=VerdictKind.COMPILE_ERROR, detail="line 3: invalid syntax"), stdio(HIDDEN), ""
     )
-    assert "line 3: invalid syntax" in told
-    assert "83059776" not in told
+    assert "line 3: invalid syntax" in text
+    assert "83059776" not in text
 
 
 @pytest.mark.parametrize("kind", [kind for kind in VerdictKind if kind is not VerdictKind.ACCEPTED])
@@ -80,7 +80,7 @@ def test_every_failure_is_told_briefly(kind):
     assert len(feedback(failed(kind=kind, detail="e" * 1900), stdio(long), "")) < 6000
 
 
-ASKED = {
+REQUESTS = {
     chat: {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]},
     messages: {"messages": [{"role": "user", "content": "q"}], "max_tokens": 9},
     responses: {"input": "q"},
@@ -88,18 +88,23 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("dialect", ASKED, ids=lambda dialect: dialect.NAME)
+@pytest.mark.parametrize("dialect", REQUESTS, ids=lambda dialect: dialect.NAME)
 def test_a_conversation_goes_on_in_its_own_dialect(dialect):
-    request = dialect.read({"model": "frontier", **ASKED[dialect]})
-    asked = follow_up(request, "my answer", "what failed\nand why")
-    body = json.loads(dialect.engine_body(asked, "frontier@1", seed=3, draw=True, request_id="r-1").whole())
-    told = body.get("messages", body.get("input", body.get("prompt")))
-    if isinstance(told, str):
-        assert told == "qmy answer\n# what failed\n# and why\n"
+    request = dialect.read({"model": "frontier", **REQUESTS[dialect]})
+    next_request = follow_up(request, "my answer", "what failed\nand why")
+    body = json.loads(
+        dialect.engine_body(next_request, "frontier@1", seed=3, draw=True, request_id="r-1").whole()
+    )
+    conversation = body.get("messages", body.get("input", body.get("prompt")))
+    if isinstance(conversation, str):
+        assert conversation == "qmy answer\n# what failed\n# and why\n"
     else:
-        assert [turn["role"] for turn in told[-3:]] == ["user", "assistant", "user"]
-        assert (told[-2]["content"], told[-1]["content"]) == ("my answer", "what failed\nand why")
-    again = follow_up(asked, "", "third")
+        assert [turn["role"] for turn in conversation[-3:]] == ["user", "assistant", "user"]
+        assert (conversation[-2]["content"], conversation[-1]["content"]) == (
+            "my answer",
+            "what failed\nand why",
+        )
+    again = follow_up(next_request, "", "third")
     assert "what failed" in again.rest
     assert "third" in again.rest
 
@@ -113,7 +118,7 @@ def test_a_prompt_of_token_ids_is_drawn_again_as_it_was():
 
 
 def mending(member, body):
-    """Answers a first turn wrongly and each further one with how many times it was told off."""
+    """Answers each turn with the number of the attempt and the member's name."""
     answer = completion(member, body)
     turns = sum(message["role"] == "assistant" for message in body["messages"])
     answer["choices"][0]["message"]["content"] = f"attempt {turns + 1} of {member}"
@@ -147,10 +152,10 @@ async def test_the_member_sees_its_attempt_and_no_hidden_test():
     serving = await serving_that_mends(at=2)
     await serving.answer(alpharay={"tests": TESTS, "turns": 2, "budget": 60}, seed=4)
     member, body, _ = next(call for call in serving.engines.calls if len(call[1]["messages"]) > 1)
-    _, attempt, told = body["messages"]
+    _, attempt, feedback_message = body["messages"]
     assert attempt == {"role": "assistant", "content": f"attempt 1 of {member}"}
-    assert "hidden" in told["content"]
-    assert "5" not in told["content"]
+    assert "hidden" in feedback_message["content"]
+    assert "5" not in feedback_message["content"]
     serving.finish()
 
 

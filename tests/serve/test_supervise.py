@@ -13,9 +13,9 @@ from .clock import pass_time
 
 @pytest.fixture
 async def supervisor():
-    one = Supervisor(logging.getLogger("ray.serve"))
-    yield one
-    await one.close()
+    task_supervisor = Supervisor(logging.getLogger("ray.serve"))
+    yield task_supervisor
+    await task_supervisor.close()
 
 
 async def cancelled_within():

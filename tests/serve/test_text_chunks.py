@@ -26,15 +26,15 @@ PLAIN = {"stream": True}
 
 
 class Counted:
-    """An engine's outputs: how many were asked for, and whether the stream was closed."""
+    """An engine's outputs. consumed: how many the reader took. closed: whether the stream was closed."""
 
     def __init__(self, outputs):
-        self.outputs, self.asked, self.closed = outputs, 0, False
+        self.outputs, self.consumed, self.closed = outputs, 0, False
 
     async def stream(self):
         try:
             for output in self.outputs:
-                self.asked += 1
+                self.consumed += 1
                 if isinstance(output, BaseException):
                     raise output
                 yield output
@@ -103,11 +103,11 @@ def own(write, source):
 async def both(made, body, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 1_700_000_000.0)
     ours, bare = Counted(made()), Counted(made())
-    told = [event async for event in events(ours, body, text_chunks)]
+    chunks = [event async for event in events(ours, body, text_chunks)]
     expected = [event async for event in events(bare, body, own)]
-    assert told == expected
-    assert ours.asked == bare.asked
-    return told
+    assert chunks == expected
+    assert ours.consumed == bare.consumed
+    return chunks
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ async def both(made, body, monkeypatch):
 )
 async def test_every_event_is_vllms_own(body, monkeypatch):
     texts = [*ODD, "x", *ODD]
-    told = await both(lambda: outputs(texts, logprobs="logprobs" in body), body, monkeypatch)
-    assert len(told) >= len(texts) + 2
+    chunks = await both(lambda: outputs(texts, logprobs="logprobs" in body), body, monkeypatch)
+    assert len(chunks) >= len(texts) + 2
 
 
 @pytest.mark.parametrize("texts", [["a"], ["a", "b"], [""], ["", ""], ["", "", "a"]])
@@ -137,8 +137,8 @@ async def test_short_streams_end_as_vllms_do(texts, finish, monkeypatch):
 @pytest.mark.parametrize("at", [0, 1, 2, 5])
 async def test_an_error_of_the_engine_is_told_as_vllm_tells_it(at, monkeypatch):
     texts = ["a", "b", "c", "d", "e", "f"]
-    told = await both(lambda: [*outputs(texts)[:at], ValueError("no")], PLAIN, monkeypatch)
-    assert "error" in told[-2]
+    chunks = await both(lambda: [*outputs(texts)[:at], ValueError("no")], PLAIN, monkeypatch)
+    assert "error" in chunks[-2]
 
 
 async def test_a_stream_that_breaks_off_without_an_end_is_vllms_own(monkeypatch):
@@ -148,8 +148,8 @@ async def test_a_stream_that_breaks_off_without_an_end_is_vllms_own(monkeypatch)
 async def test_each_text_goes_out_before_the_next_is_asked_for():
     engine = Counted(outputs(["a", "b", "c", "d"]))
     stream = events(engine, PLAIN, text_chunks)
-    asked = [engine.asked async for event in stream if '"content":"' in event and '"role"' not in event]
-    assert asked == [1, 2, 3, 4]
+    consumed = [engine.consumed async for event in stream if '"content":"' in event and '"role"' not in event]
+    assert consumed == [1, 2, 3, 4]
 
 
 class Endless(Counted):
@@ -159,7 +159,7 @@ class Endless(Counted):
         try:
             for output in self.outputs:
                 yield output
-            self.asked = len(self.outputs)
+            self.consumed = len(self.outputs)
             await asyncio.Event().wait()
         finally:
             self.closed = True
@@ -172,7 +172,7 @@ async def test_who_leaves_in_the_middle_closes_the_engines_stream():
         return [event async for event in events(engine, PLAIN, text_chunks)]
 
     reading = asyncio.ensure_future(read())
-    await until(lambda: engine.asked)
+    await until(lambda: engine.consumed)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading

@@ -12,7 +12,7 @@ from alpharay.serve.transport.clients import SampleLost
 
 from . import engine_answers
 from .fakes import NAMES, TESTS, completion, question
-from .test_dialects import ASKED
+from .test_dialects import REQUESTS
 
 SCHEMA = {
     "type": "object",
@@ -31,13 +31,13 @@ GOOD, SAME, OTHER = '{"path": "a", "line": 1}', '{"line":1.0,"path":" a"}', '{"p
 BAD = ['{"line": 1}', '{"path": 3}', '{"path": "a", "more": 1}', "{", "[]"]
 
 
-def asked(path, **body):
-    base = question() if path == "/v1/chat/completions" else {"model": "frontier", **ASKED[path]}
+def request_body(path, **body):
+    base = question() if path == "/v1/chat/completions" else {"model": "frontier", **REQUESTS[path]}
     return {**base, "tools": TOOLS[path], **body}
 
 
 async def post(serving, path, headers=None, **body):
-    response = await serving.http.post(path, json=asked(path, **body), headers=headers)
+    response = await serving.http.post(path, json=request_body(path, **body), headers=headers)
     assert response.status_code == 200, response.text
     return response
 
@@ -58,13 +58,22 @@ def calling(serving, monkeypatch, arguments, name="read"):
         return whole
 
     def response(member, body):
-        told = arguments.get(member)
-        output = None if told is None else [engine_answers.call_item(name, told) | {"id": member}]
+        call_arguments = arguments.get(member)
+        output = (
+            None
+            if call_arguments is None
+            else [engine_answers.call_item(name, call_arguments) | {"id": member}]
+        )
         return engine_answers.response(member, body, output)
 
     def message(member, body):
-        told = arguments.get(member)
-        block = told and {"type": "tool_use", "id": member, "name": name, "input": json.loads(told)}
+        call_arguments = arguments.get(member)
+        block = call_arguments and {
+            "type": "tool_use",
+            "id": member,
+            "name": name,
+            "input": json.loads(call_arguments),
+        }
         return engine_answers.message(member, body, [block] if block else None)
 
     serving.engines.answer = chat
@@ -75,11 +84,11 @@ def calling(serving, monkeypatch, arguments, name="read"):
 def called(path, answer):
     """The id of the returned call, which names its member; None for talk."""
     if path == "/v1/chat/completions":
-        found = answer["choices"][0]["message"].get("tool_calls") or []
+        calls = answer["choices"][0]["message"].get("tool_calls") or []
     else:
         items = answer["output"] if path == "/v1/responses" else answer["content"]
-        found = [one for one in items if one["type"] in {"function_call", "tool_use"}]
-    return found[0]["id"] if found else None
+        calls = [item for item in items if item["type"] in {"function_call", "tool_use"}]
+    return calls[0]["id"] if calls else None
 
 
 # One member per conversation

@@ -42,16 +42,16 @@ async def test_one_trace_a_request_with_waves_samples_and_verdicts(serving, span
         VerdictKind.ACCEPTED if "@1.5" in text else VerdictKind.WRONG_ANSWER
     )
     answer = await serving.answer(alpharay={"budget": 10, "tests": TESTS, "stop_after_passes": 2}, seed=3)
-    found = spans()
-    root = root_of(found)
-    assert len({span.context.trace_id for span in found}) == 1
+    finished = spans()
+    root = root_of(finished)
+    assert len({span.context.trace_id for span in finished}) == 1
     assert root.name == "chat frontier"
-    waves = below(found, root)
+    waves = below(finished, root)
     assert next(wave.name for wave in waves) == "wave 1"
-    samples = [span for wave in waves for span in below(found, wave)]
+    samples = [span for wave in waves for span in below(finished, wave)]
     assert len(samples) == answer["alpharay"]["drawn"]
-    judged = [span for span in samples if below(found, span)]
-    labels = Counter(below(found, span)[0].attributes["gen_ai.evaluation.score.label"] for span in judged)
+    judged = [span for span in samples if below(finished, span)]
+    labels = Counter(below(finished, span)[0].attributes["gen_ai.evaluation.score.label"] for span in judged)
     assert labels["accepted"] == 2
     assert {span.attributes["gen_ai.request.model"] for span in samples} == set(NAMES)
     assert len({span.attributes["gen_ai.request.seed"] for span in samples}) == len(samples)
@@ -59,14 +59,14 @@ async def test_one_trace_a_request_with_waves_samples_and_verdicts(serving, span
     assert root.attributes["alpharay.drawn"] == answer["alpharay"]["drawn"]
     assert root.attributes["gen_ai.response.id"] == answer["id"]
     assert root.attributes["gen_ai.usage.output_tokens"] == answer["alpharay"]["usage"]["completion_tokens"]
-    assert not any("a + b?" in str(span.attributes) for span in found)
+    assert not any("a + b?" in str(span.attributes) for span in finished)
 
 
 async def test_of_many_samples_the_later_ones_are_events_of_their_wave(serving, spans):
     await serving.answer(alpharay={"budget": 100, "tests": TESTS})
-    found = spans()
-    waves = below(found, root_of(found))
-    kept = sum(len(below(found, wave)) for wave in waves)
+    finished = spans()
+    waves = below(finished, root_of(finished))
+    kept = sum(len(below(finished, wave)) for wave in waves)
     assert kept == tracing.MOST_SPANS
     events = [event for wave in waves for event in wave.events]
     assert kept + len(events) == 100
@@ -76,19 +76,19 @@ async def test_of_many_samples_the_later_ones_are_events_of_their_wave(serving, 
 
 async def test_no_sample_of_a_single_large_wave_is_left_out(serving, spans):
     await serving.answer(alpharay={"budget": 250})
-    found = spans()
-    (wave,) = below(found, root_of(found))
-    assert len(below(found, wave)) + len(wave.events) == 250
+    finished = spans()
+    (wave,) = below(finished, root_of(finished))
+    assert len(below(finished, wave)) + len(wave.events) == 250
 
 
 async def test_the_callers_trace_goes_on_and_is_passed_to_the_engines(serving, spans):
     await serving.chat(headers={"traceparent": PARENT}, alpharay={"budget": 5})
-    found = spans()
-    root = root_of(found)
+    finished = spans()
+    root = root_of(finished)
     assert f"{root.context.trace_id:032x}" == PARENT.split("-")[1]
     assert f"{root.parent.span_id:016x}" == PARENT.split("-")[2]
     sent = {headers["traceparent"].split("-")[2] for *_, headers in serving.engines.calls}
-    samples = [span for wave in below(found, root) for span in below(found, wave)]
+    samples = [span for wave in below(finished, root) for span in below(finished, wave)]
     assert sent == {f"{span.context.span_id:016x}" for span in samples}
 
 
@@ -96,10 +96,10 @@ async def test_the_callers_trace_goes_on_and_is_passed_to_the_engines(serving, s
 async def test_an_answer_that_is_passed_through_has_its_sample(serving, spans, stream):
     response = await serving.chat(model=NAMES[2], stream=stream)
     assert response.status_code == 200
-    found = spans()
-    root = root_of(found)
-    (wave,) = below(found, root)
-    (sample,) = below(found, wave)
+    finished = spans()
+    root = root_of(finished)
+    (wave,) = below(finished, root)
+    (sample,) = below(finished, wave)
     assert sample.name == f"chat {NAMES[2]}"
     assert root.attributes["alpharay.outcome"] == "ok"
     (*_, headers) = serving.engines.calls[0]
@@ -123,10 +123,10 @@ async def test_lost_samples_are_errors_and_refused_requests_are_not(serving, spa
 
 async def test_every_span_ends_with_its_request(serving, spans):
     await serving.answer(alpharay={"budget": 50, "tests": TESTS, "deadline_s": 0.02})
-    found = spans()
-    known = {span.context.span_id for span in found}
-    assert all(span.end_time is not None for span in found)
-    assert {span.parent.span_id for span in found if span.parent} <= known
+    finished = spans()
+    known = {span.context.span_id for span in finished}
+    assert all(span.end_time is not None for span in finished)
+    assert {span.parent.span_id for span in finished if span.parent} <= known
 
 
 async def test_without_the_variables_nothing_is_traced_or_passed_on(serving):

@@ -33,7 +33,7 @@ BODIES = {
 }
 
 
-def told(response):
+def error_message(response):
     """The message of an error in its dialect's own error object."""
     error = response.json()["error"]
     assert set(error) >= {"message", "type"}
@@ -100,7 +100,7 @@ async def test_a_rebound_name_is_refused_in_each_dialect_before_anything_runs(se
     serving = await serve()
     response = await post(serving, path, EngineReplica="attacker.example:8000")
     assert response.status_code == 403
-    assert "server.allowed_hosts" in told(response)
+    assert "server.allowed_hosts" in error_message(response)
     assert not serving.engines.calls
     assert (await serving.http.get("/v1/models", headers={"Host": "attacker.example"})).status_code == 403
     assert (await serving.http.get("/health", headers={"Host": "10.0.0.7:8000"})).status_code == 200
@@ -134,39 +134,43 @@ async def test_work_is_taken_from_no_foreign_page(serving, path, headers, status
     assert response.status_code == status, response.text
     assert bool(serving.engines.calls) is (status == 200)
     if status == 403:
-        assert "server.cors" in told(response)
+        assert "server.cors" in error_message(response)
 
 
 async def test_listed_origins_may_ask_and_read_and_others_may_not(serve):
     serving = await serve(server={"cors": ["https://App.example"]})
-    asked = {
+    preflight_headers = {
         "Origin": "https://app.example",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type,x-alpharay-budget",
     }
-    preflight = await serving.http.options(chat.PATH, headers=asked)
+    preflight = await serving.http.options(chat.PATH, headers=preflight_headers)
     assert preflight.status_code == 200
     assert preflight.headers["access-control-allow-origin"] == "https://app.example"
     assert "POST" in preflight.headers["access-control-allow-methods"]
     assert "authorization" in preflight.headers["access-control-allow-headers"]
     for response in [await post(serving, Origin="https://app.example"), await serving.http.post(chat.PATH, headers={"Origin": "https://app.example"})]:  # fmt: skip
         assert response.headers["access-control-allow-origin"] == "https://app.example"
-    foreign = await serving.http.options(chat.PATH, headers=asked | {"Origin": "https://attacker.example"})
+    foreign = await serving.http.options(
+        chat.PATH, headers=preflight_headers | {"Origin": "https://attacker.example"}
+    )
     assert foreign.status_code == 403
-    assert "server.cors" in told(foreign)
+    assert "server.cors" in error_message(foreign)
     assert "access-control-allow-origin" not in foreign.headers
 
 
 async def test_without_a_list_no_preflight_is_granted_and_any_page_may_be_let_in(serve):
-    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    preflight_headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
     closed, opened = await serve(), await serve(server={"cors": ["*"]})
-    assert (await closed.http.options(chat.PATH, headers=asked)).status_code == 403
-    assert (await opened.http.options(chat.PATH, headers=asked)).headers["access-control-allow-origin"] == "*"
+    assert (await closed.http.options(chat.PATH, headers=preflight_headers)).status_code == 403
+    assert (await opened.http.options(chat.PATH, headers=preflight_headers)).headers[
+        "access-control-allow-origin"
+    ] == "*"
     assert (await post(opened, Origin="https://any.example")).status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("given", "taken"),
+    ("content_type", "taken"),
     [
         ("application/json", True),
         ("application/json; charset=utf-8", True),
@@ -182,11 +186,11 @@ async def test_without_a_list_no_preflight_is_granted_and_any_page_may_be_let_in
         ("x" * 5000, False),
     ],
 )
-async def test_a_body_must_say_that_it_is_json(serving, given, taken):
-    response = await post(serving, Content_Type=given)
+async def test_a_body_must_say_that_it_is_json(serving, content_type, taken):
+    response = await post(serving, Content_Type=content_type)
     assert response.status_code == (200 if taken else 415)
     if not taken:
-        assert "application/json" in told(response)
+        assert "application/json" in error_message(response)
         assert len(response.content) < 1000
         assert not serving.engines.calls
 
@@ -197,7 +201,7 @@ async def test_a_body_must_say_that_it_is_json(serving, given, taken):
 async def test_every_route_that_reads_a_body_insists_on_its_type(serving, path):
     response = await serving.http.post(path, content=b"{}", headers={"Content-Type": "text/plain"})
     assert response.status_code == 415
-    assert told(response)
+    assert error_message(response)
 
 
 def zstd(data):
@@ -228,8 +232,8 @@ async def test_a_compressed_body_is_decoded(serving, encoding):
 async def test_an_unknown_encoding_is_named(serving, encoding):
     response = await post(serving, Content_Encoding=encoding)
     assert response.status_code == 415
-    assert encoding[:90] in told(response)
-    assert "gzip, deflate, zstd" in told(response)
+    assert encoding[:90] in error_message(response)
+    assert "gzip, deflate, zstd" in error_message(response)
     assert len(response.content) < 1000
 
 
@@ -240,7 +244,7 @@ async def test_a_body_grows_by_decoding_to_its_limit_only(serve, encoding):
     headers = {**JSON, "Content-Encoding": encoding}
     response = await serving.http.post(chat.PATH, content=bomb, headers=headers)
     assert response.status_code == 413
-    assert "1 MB when decoded" in told(response)
+    assert "1 MB when decoded" in error_message(response)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
@@ -251,7 +255,7 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_a_400(serving, encod
         chat.PATH, content=data, headers={**JSON, "Content-Encoding": encoding}
     )
     assert response.status_code == 400
-    assert told(response)
+    assert error_message(response)
 
 
 async def test_all_bodies_together_are_bounded_and_room_is_given_back(serve):
@@ -262,7 +266,7 @@ async def test_all_bodies_together_are_bounded_and_room_is_given_back(serve):
     refused = await serving.chat(padding="x" * 900_000)
     assert refused.status_code == 503
     assert int(refused.headers["retry-after"]) > 0
-    assert "bodies" in told(refused)
+    assert "bodies" in error_message(refused)
     assert serving.counted("alpharay_rejections_total", reason="bodies_full") == 1
     assert (await serving.chat()).status_code == 200
     assert (await first).status_code == 200
@@ -284,7 +288,7 @@ async def test_what_many_small_values_take_in_memory_counts(serve):
     serving = await serve(server={"max_request_mb": 4, "max_held_mb": 40})
     response = await serving.chat(padding=[[]] * 900_000)
     assert response.status_code == 413
-    assert "server.max_held_mb" in told(response)
+    assert "server.max_held_mb" in error_message(response)
     commas = await serving.chat(padding=["," * 1_500_000, '\\",' * 200_000])
     assert commas.status_code == 200, commas.text
 
@@ -295,14 +299,14 @@ async def test_a_large_request_is_answered_as_a_small_one(serving):
     assert answer["choices"][0]["alpharay"]["total"] == 9_000
     response = await serving.chat(messages=[{"role": "user", "content": "x" * 300_000}], seed="many")
     assert response.status_code == 400
-    assert "seed" in told(response)
+    assert "seed" in error_message(response)
 
 
 @pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**30])
 async def test_a_number_beyond_64_bits_is_found_wherever_it_stands(serving, number):
     response = await serving.chat(metadata=[{"deep": [number]}])
     assert response.status_code == 400
-    assert "64 bits" in told(response)
+    assert "64 bits" in error_message(response)
     assert (await serving.chat(metadata=[2**64 - 1, "1" * 40])).status_code == 200
 
 
@@ -372,7 +376,7 @@ async def test_a_request_is_taken_at_a_path_with_slashes_too_many(serving, path)
     assert (await serving.http.post(f"http://frontier{path}", json=question())).status_code == 200
     wrong = await serving.http.post(f"http://frontier{path}", json=question(model="nobody"))
     assert wrong.status_code == 404
-    assert told(wrong)
+    assert error_message(wrong)
 
 
 @pytest.mark.parametrize("path", [*BODIES, "/v1/realtime", "/"])
@@ -381,7 +385,7 @@ async def test_a_websocket_is_told_to_use_http(serving, path):
     response = await serving.http.get(path, headers=upgrade)
     assert response.status_code == 426
     assert response.headers["upgrade"] == "HTTP/1.1"
-    assert "HTTP" in told(response)
+    assert "HTTP" in error_message(response)
     other = await serving.http.get(
         "/health", headers={"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c"}
     )
@@ -447,8 +451,8 @@ async def test_every_answer_carries_a_request_id(serving, path):
     sampling = {"json": BODIES.get(path, {})}
     first, second = [(await serving.http.post(path, **sampling)).headers["request-id"] for _ in range(2)]
     assert first != second
-    given = await serving.http.post(path, **sampling, headers={"X-Request-ID": "mine-1"})
-    assert given.headers["request-id"] == "mine-1"
+    response = await serving.http.post(path, **sampling, headers={"X-Request-ID": "mine-1"})
+    assert response.headers["request-id"] == "mine-1"
     odd = await serving.http.post(
         path, **sampling, headers={"X-Request-ID": "not plain\xe9".encode("latin-1")}
     )

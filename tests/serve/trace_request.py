@@ -45,7 +45,7 @@ class Trace:
     @property
     def changes(self) -> int:
         """How often the next call is in another file than the last."""
-        return sum(one[0] != other[0] for one, other in zip(self.calls, self.calls[1:], strict=False))
+        return sum(earlier[0] != later[0] for earlier, later in zip(self.calls, self.calls[1:], strict=False))
 
 
 async def traced() -> Trace:
