@@ -76,16 +76,16 @@ MODULES = {module_of(path): path for path in sources()}
 @cache
 def imported(path):
     """Every module that a file imports anywhere, also within functions and for its types alone."""
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            modules |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: imports are absolute, from the installed name"
             for name in node.names:
                 whole = f"{node.module}.{name.name}"
-                found.add(whole if whole in MODULES else node.module)
-    return found
+                modules.add(whole if whole in MODULES else node.module)
+    return modules
 
 
 def importers_of(package):

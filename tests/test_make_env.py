@@ -92,8 +92,8 @@ def test_the_output_of_what_failed_is_told_before_it_is_pointed_at(make_env, tmp
     monkeypatch.setattr(venv, "create", create)
     monkeypatch.setattr(sys, "argv", ["make_env.py", str(tmp_path / "new")])
     assert make_env.main() == 1
-    told = capsys.readouterr().err
-    assert told.index("no space left") < told.index("its own message is above")
+    stderr = capsys.readouterr().err
+    assert stderr.index("no space left") < stderr.index("its own message is above")
 
 
 def test_each_engine_is_held_to_the_versions_that_it_was_tried_with(make_env):

@@ -1,6 +1,6 @@
-"""What an agent said to the server: a pass-through on loopback that writes down every request and its status.
+"""Records what an agent sends: a pass-through proxy on loopback that logs every request and its status.
 
-The bytes of both ways go through as they come, streams included.
+Bytes pass unchanged in both directions, streams included.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PER_HOP = {"host", "connection", "keep-alive", "transfer-encoding", "content-le
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One request. status: None while, or where, no answer was begun."""
+    """One request. status: None until, and unless, a response has begun."""
 
     method: str
     path: str
@@ -31,22 +31,22 @@ class Heard:
 
     @property
     def said(self) -> str:
-        """In a few words: where to, how large, and what of a model's request matters."""
+        """A summary: method, path, status, size, and what matters of a request to a model."""
         try:
-            asked = json.loads(self.body)
+            payload = json.loads(self.body)
         except ValueError:
-            asked = None
+            payload = None
         words = [f"{self.method} {self.path}", f"{self.status or 'no answer'}"]
-        if isinstance(asked, dict):
+        if isinstance(payload, dict):
             words.append(f"{len(self.body) / 1000:.1f} kB")
-            words += [f"{len(tools)} tools" for tools in [asked.get("tools")] if tools]
-            words += ["streamed" for streamed in [asked.get("stream")] if streamed]
+            words += [f"{len(tools)} tools" for tools in [payload.get("tools")] if tools]
+            words += ["streamed" for streamed in [payload.get("stream")] if streamed]
         return " · ".join(words)
 
 
 @dataclass
 class Listener:
-    """root: where agents are sent. heard: all requests since it was last emptied, in the order of their answers."""
+    """root: the URL that agents use. heard: all requests since it was last cleared, in the order of their responses."""
 
     root: str
     heard: list[Heard] = field(default_factory=list)
@@ -54,8 +54,8 @@ class Listener:
 
 @contextmanager
 def listener(behind: str) -> Iterator[Listener]:
-    """Listens between agents and the server at `behind`."""
-    found = Listener("")
+    """Listens between agents and the server at `behind`, and yields what it records."""
+    proxy = Listener("")
     with httpx.Client(base_url=behind, timeout=_PATIENCE_S, trust_env=False) as client:
 
         class Handler(BaseHTTPRequestHandler):
@@ -72,7 +72,7 @@ def listener(behind: str) -> Iterator[Listener]:
                 except (OSError, httpx.HTTPError):
                     self.close_connection = True
                 finally:
-                    found.heard.append(Heard(self.command, self.path, body, status))
+                    proxy.heard.append(Heard(self.command, self.path, body, status))
 
             def _answer(self, answer: httpx.Response) -> None:
                 self.send_response(answer.status_code)
@@ -86,15 +86,15 @@ def listener(behind: str) -> Iterator[Listener]:
                     self.wfile.write(chunk)
                     self.wfile.flush()
 
-            do_GET = do_POST = do_HEAD = _pass  # noqa: N815 - the names that the class is asked for
+            do_GET = do_POST = do_HEAD = _pass  # noqa: N815 - the names that http.server looks up
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            found.root = f"http://127.0.0.1:{server.server_port}"
+            proxy.root = f"http://127.0.0.1:{server.server_port}"
             threading.Thread(target=server.serve_forever, daemon=True).start()
             try:
-                yield found
+                yield proxy
             finally:
                 server.shutdown()

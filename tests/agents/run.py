@@ -82,19 +82,19 @@ def _turn(name: str, program: Path | None, between: Listener, scratch: Path, sec
     between.heard.clear()
     started = time.monotonic()
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "CI": "1", "TERM": "dumb", "NO_COLOR": "1"}
-    code, told = run_program([str(program), *turn.arguments], work, environment | turn.environment, seconds)
+    code, output = run_program([str(program), *turn.arguments], work, environment | turn.environment, seconds)
     took = time.monotonic() - started
-    asked = [one for one in between.heard if one.method == "POST"]
+    posts = [request for request in between.heard if request.method == "POST"]
     fine = (
         code == "exit code 0"
-        and any(one.path.partition("?")[0] == turn.path for one in asked)
-        and all(one.status == 200 for one in asked)
+        and any(request.path.partition("?")[0] == turn.path for request in posts)
+        and all(request.status == 200 for request in posts)
     )
-    counted = Counter(one.said for one in between.heard)
-    said = [f"{one} (x{count})" if count > 1 else one for one, count in counted.items()]
+    counted = Counter(request.said for request in between.heard)
+    summaries = [f"{summary} (x{count})" if count > 1 else summary for summary, count in counted.items()]
     if not fine:
-        print(f"--- {name}: {code}; {said}\n{told[-3000:]}", file=sys.stderr)
-    return f"| {name} | {version} | {'passed' if fine else code} | {'<br>'.join(said)} | {took:.0f} |"
+        print(f"--- {name}: {code}; {summaries}\n{output[-3000:]}", file=sys.stderr)
+    return f"| {name} | {version} | {'passed' if fine else code} | {'<br>'.join(summaries)} | {took:.0f} |"
 
 
 if __name__ == "__main__":

@@ -38,10 +38,10 @@ engine:
 
 def line_ends() -> list[int]:
     """The tokens that end a line, and the tokenizer's own end."""
-    told = json.loads((EMBEDDED / "high" / "tokenizer.json").read_text())
+    tokenizer = json.loads((EMBEDDED / "high" / "tokenizer.json").read_text())
     own = json.loads((EMBEDDED / "high" / "config.json").read_text())["eos_token_id"]
     # Byte-level BPE writes a line feed as Ċ.
-    return sorted({own, *(number for word, number in told["model"]["vocab"].items() if "Ċ" in word)})
+    return sorted({own, *(number for word, number in tokenizer["model"]["vocab"].items() if "Ċ" in word)})
 
 
 @contextmanager
@@ -86,20 +86,20 @@ def stretched(
 
 def own_environment(folder: Path, *packages: str) -> Path:
     """The programs of an environment made from those packages, which is kept. Raises CalledProcessError."""
-    place = folder / "bin"
+    programs = folder / "bin"
     if not (folder / ".made").exists():
         uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
         subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
-        install = [uv, "pip", "install", "-q", "--python", str(place / "python"), *packages]
+        install = [uv, "pip", "install", "-q", "--python", str(programs / "python"), *packages]
         subprocess.run(install, check=True, timeout=600)
         (folder / ".made").touch()
-    return place
+    return programs
 
 
 def run_program(
     command: Sequence[str], work: Path, environment: Mapping[str, str], seconds: float
 ) -> tuple[str, str]:
-    """How it ended, and what it printed. Whatever it has started ends with it."""
+    """How it ended, and its output. All processes that it started are killed."""
     process = subprocess.Popen(
         command,
         cwd=work,
@@ -112,21 +112,21 @@ def run_program(
         start_new_session=True,
     )
     try:
-        told, _ = process.communicate(timeout=seconds)
-        return f"exit code {process.returncode}", told
+        output, _ = process.communicate(timeout=seconds)
+        return f"exit code {process.returncode}", output
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        told, _ = process.communicate()
-        return f"not ended in {seconds:g} s", told
+        output, _ = process.communicate()
+        return f"not ended in {seconds:g} s", output
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def reported(head: Sequence[str], rows: Sequence[str], place: Path | None) -> int:
-    """Prints a report and writes it there. Returns an exit code: 1 when a row of it did not pass."""
+def reported(head: Sequence[str], rows: Sequence[str], path: Path | None) -> int:
+    """Prints a report and writes it to `path`. Returns an exit code: 1 if any row did not pass."""
     report = "\n".join([*head, *rows])
     print(report)
-    if place:
-        place.write_text(report + "\n")
+    if path:
+        path.write_text(report + "\n")
     return int(any("| passed |" not in row for row in rows))

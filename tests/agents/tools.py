@@ -77,8 +77,8 @@ def evalplus(root: str, work: Path) -> Use:
 
 def guidellm(root: str, work: Path) -> Use:
     def did(_: str) -> str:
-        (found,) = json.loads((work / "report.json").read_text())["benchmarks"]
-        totals = found["metrics"]["request_totals"]
+        (benchmark,) = json.loads((work / "report.json").read_text())["benchmarks"]
+        totals = benchmark["metrics"]["request_totals"]
         assert totals["successful"] == _REQUESTS, totals
         return f"{_REQUESTS} streamed requests, 4 at a time, none failed"
 
@@ -106,7 +106,7 @@ def schemathesis(root: str, work: Path) -> Use:
     return Use(
         arguments=["schemathesis", "--config-file", str(config), "run", f"{root}/openapi.json",
                    "-c", "not_a_server_error", "-n", str(_EXAMPLES), "--seed", "1"],
-        did=lambda told: next((line.strip() for line in told.splitlines() if " generated, " in line), ""),
+        did=lambda output: next((line.strip() for line in output.splitlines() if " generated, " in line), ""),
     )  # fmt: skip
 
 
@@ -151,17 +151,17 @@ def _run(name: str, programs: Path, root: str, scratch: Path, seconds: float) ->
     }
     before, started = _answered(root), time.monotonic()
     (program, *rest) = use.arguments
-    code, told = run_program([str(programs / program), *rest], work, environment | use.environment, seconds)
+    code, output = run_program([str(programs / program), *rest], work, environment | use.environment, seconds)
     took = time.monotonic() - started
     now = _answered(root)
     new = {key: count - before.get(key, 0) for key, count in now.items() if count > before.get(key, 0)}
     try:
-        did = use.did(told)
+        did = use.did(output)
     except (AssertionError, OSError, LookupError, ValueError) as error:
         did, code = "", f"{code}, {error}"
     fine = code == "exit code 0" and did and not any(outcome == "fault" for _, outcome in new)
     if not fine:
-        print(f"--- {name}: {code}; {new}\n{told[-4000:]}", file=sys.stderr)
+        print(f"--- {name}: {code}; {new}\n{output[-4000:]}", file=sys.stderr)
     counts = ", ".join(f"{path} {outcome} {count:g}" for (path, outcome), count in sorted(new.items()))
     return f"| {TOOLS[name][0]} | {'passed' if fine else code} | {did} | {counts} | {took:.0f} |"
 

@@ -1,4 +1,4 @@
-"""`alpharay attempt`: agents in worktrees of a real repository, against a server that tells its members."""
+"""`alpharay attempt`: agents in worktrees of a real repository, against a server that lists its members."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def attempt(server, capsys):
     """attempt(n, verify, script, *options) has a shell be the agent: (exit code, table, errors)."""
 
     def run(attempts, verify, script, *options):
-        asked = ["attempt", "-n", str(attempts), "--server", server, "--verify", verify, *options]
-        code = main([*asked, "--", "sh", "-c", script, "agent", "{url}", "{root}", "{member}"])
+        command = ["attempt", "-n", str(attempts), "--server", server, "--verify", verify, *options]
+        code = main([*command, "--", "sh", "-c", script, "agent", "{url}", "{root}", "{member}"])
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -79,7 +79,7 @@ def attempt(server, capsys):
 
 
 def runs(pid):
-    """Whether it does; what has ended may wait for somebody to ask after it."""
+    """Whether the process is alive; a zombie is not."""
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
@@ -114,12 +114,12 @@ def test_each_run_is_told_of_the_server_by_its_member(repository, attempt, serve
     monkeypatch.setenv("OPENAI_API_KEY", "sk-another-servers")
     script = f'echo "$1 $2 $3 $OPENAI_BASE_URL $OPENAI_API_BASE $ANTHROPIC_BASE_URL $OPENAI_API_KEY" >> {tmp_path}/told'
     attempt(3, "false", script)
-    told = sorted((tmp_path / "told").read_text().splitlines())
+    lines = sorted((tmp_path / "told").read_text().splitlines())
     expected = []
     for name in ("frontier@0", "frontier@0", "frontier@1"):
         root = f"{server}/members/{name}"
         expected.append(f"{root}/v1 {root} {name} {root}/v1 {root}/v1 {root} ar-key")
-    assert told == expected
+    assert lines == expected
 
 
 def test_only_the_members_that_are_named_run(repository, attempt):
@@ -186,8 +186,8 @@ def test_a_run_that_takes_too_long_is_ended_with_all_that_it_started(repository,
 
 
 def test_an_agent_that_is_not_installed_is_told_in_the_table(repository, server, capsys):
-    asked = ["attempt", "-n", "1", "--server", server, "--verify", "false", "--logs", "../logs"]
-    assert main([*asked, "--", "no-such-agent"]) == 1
+    command = ["attempt", "-n", "1", "--server", server, "--verify", "false", "--logs", "../logs"]
+    assert main([*command, "--", "no-such-agent"]) == 1
     assert "exit code 127" in capsys.readouterr().out
     assert "no-such-agent" in Path("../logs/attempt-1-agent.log").read_text()
 

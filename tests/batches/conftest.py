@@ -130,8 +130,8 @@ def key_file(tmp_path):
 
     def make(**limits):
         entries, secrets = [], {}
-        for name, given in limits.items():
-            secrets[name], entry = keys.make(name, **given)
+        for name, key_limits in limits.items():
+            secrets[name], entry = keys.make(name, **key_limits)
             entries.append(entry.model_dump(exclude_none=True))
         path = tmp_path / "keys.yaml"
         path.write_text(json.dumps(entries))

@@ -83,8 +83,8 @@ async def test_files_are_listed_page_by_page_and_deleted(batching):
         f.id for f in files
     ]
     assert not (await serving.client.files.list(purpose="batch_output")).data
-    found = await serving.client.files.retrieve(files[0].id)
-    assert (found.filename, found.purpose, found.bytes) == ("in.jsonl", "batch", files[0].bytes)
+    retrieved = await serving.client.files.retrieve(files[0].id)
+    assert (retrieved.filename, retrieved.purpose, retrieved.bytes) == ("in.jsonl", "batch", files[0].bytes)
     assert (await serving.client.files.delete(files[0].id)).deleted
     with pytest.raises(openai.NotFoundError, match=files[0].id):
         await serving.client.files.content(files[0].id)
@@ -93,8 +93,8 @@ async def test_files_are_listed_page_by_page_and_deleted(batching):
 async def test_batches_are_listed_page_by_page(batching):
     serving = await batching(run=False)
     batches = [await serving.begin([line(n)]) for n in range(3)]
-    found = [batch.id async for batch in serving.client.batches.list(limit=1)]
-    assert found == [batch.id for batch in reversed(batches)]
+    ids = [batch.id async for batch in serving.client.batches.list(limit=1)]
+    assert ids == [batch.id for batch in reversed(batches)]
 
 
 async def test_what_cannot_be_a_request_is_named_by_its_line(batching):
@@ -141,8 +141,8 @@ async def test_an_empty_file_makes_a_failed_batch(batching):
 )
 async def test_what_cannot_be_a_batch_is_a_400_that_names_the_field(batching, body, param):
     serving = await batching(run=False)
-    asked = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "input_file_id": "file-1"}
-    answer = await serving.http.post("/v1/batches", json=asked | body)
+    request = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "input_file_id": "file-1"}
+    answer = await serving.http.post("/v1/batches", json=request | body)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
 
@@ -338,8 +338,8 @@ async def test_requests_of_a_key_that_is_gone_are_refused(batching, key_file):
     serving.server.admission.keys.look()
     serving.run()
     await until(lambda: not serving.batches.folder.batch(batch.id).exists())
-    found = await serving.batches.blocking(serving.batches.tables.batch, batch.id, "alice")
-    assert found.object["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
+    stored = await serving.batches.blocking(serving.batches.tables.batch, batch.id, "alice")
+    assert stored.object["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
     assert not serving.engines.calls
 
 
@@ -409,7 +409,7 @@ async def test_what_has_expired_is_deleted_from_the_store_and_the_disk(batching,
         service, "time", SimpleNamespace(time=lambda: time.time() + 3601, monotonic=time.monotonic)
     )
     await serving.batches.look()
-    assert [found.id for found in (await serving.client.files.list()).data] == [kept.id]
+    assert [listed.id for listed in (await serving.client.files.list()).data] == [kept.id]
     assert not serving.batches.folder.file(file.id).exists()
 
 
@@ -490,10 +490,10 @@ async def test_a_judge_that_is_away_is_waited_for(batching, monkeypatch):
     serving.judging.away = True
     calls = []
 
-    async def back(*asked):
-        calls.append(asked)
+    async def back(*arguments):
+        calls.append(arguments)
         serving.judging.away = len(calls) < 3
-        return await type(serving.judging).judge(serving.judging, *asked)
+        return await type(serving.judging).judge(serving.judging, *arguments)
 
     serving.judging.judge = back
     batch = await serving.ended(await serving.begin([with_tests("a", "a?")]))

@@ -26,23 +26,25 @@ class Block:
 
 
 def blocks() -> list[Block]:
-    found = []
+    all_blocks = []
     for page in PAGES:
         text, name = page.read_text(encoding="utf-8"), str(page.relative_to(ROOT))
         fenced = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
         parts = [(match.start(), match[1], match[2]) for match in fenced]
         parts += [(match.start(), "sh", match[0].strip()) for match in _INDENTED.finditer(text)]
-        found += [Block(name, text[:start].count("\n") + 1, kind, content) for start, kind, content in parts]
-    return found
+        all_blocks += [
+            Block(name, text[:start].count("\n") + 1, kind, content) for start, kind, content in parts
+        ]
+    return all_blocks
 
 
 def commands() -> list[tuple[Block, list[str]]]:
     """Every command of the shell blocks as its words; redirections and settings before it are left out."""
-    found = []
+    all_commands = []
     for block in blocks():
         if block.kind == "sh":
-            found += [(block, words) for line in _lines(block) if (words := _bare(line))]
-    return found
+            all_commands += [(block, words) for line in _lines(block) if (words := _bare(line))]
+    return all_commands
 
 
 def _lines(block: Block) -> list[list[str]]:

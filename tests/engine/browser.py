@@ -33,7 +33,7 @@ _PATIENCE_S = 60
 
 
 class Tab:
-    """One tab. events: everything that the browser told unasked, such as requests and console messages."""
+    """One tab. events: what the browser sends between replies, such as requests and console messages."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -44,11 +44,11 @@ class Tab:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
-            told = json.loads(self._socket.recv(timeout=_PATIENCE_S))
-            if told.get("id") == self._number:
-                assert "error" not in told, told
-                return told["result"]
-            self.events.append(told)
+            message = json.loads(self._socket.recv(timeout=_PATIENCE_S))
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return message["result"]
+            self.events.append(message)
 
     def open(self, url: str) -> None:
         self.call("Page.enable")
@@ -59,7 +59,7 @@ class Tab:
         self.wait(f"document.readyState === 'complete' && location.href.startsWith({json.dumps(url)})")
 
     def forget(self) -> None:
-        """Leaves the page for an empty one; nothing of it is told from now on."""
+        """Leaves the page for an empty one, and drops its events."""
         self.call("Page.navigate", url="about:blank")
         self.wait("location.href === 'about:blank' && document.readyState === 'complete'")
         self.call("Log.clear")
@@ -67,9 +67,9 @@ class Tab:
 
     def js(self, expression: str) -> Any:
         """The value of an expression; a promise's is awaited."""
-        told = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in told, told["exceptionDetails"]
-        return told["result"].get("value")
+        reply = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in reply, reply["exceptionDetails"]
+        return reply["result"].get("value")
 
     def wait(self, condition: str, seconds: float = _PATIENCE_S) -> None:
         deadline = time.monotonic() + seconds
@@ -89,7 +89,7 @@ class Tab:
             )  # fmt: skip
 
     def look(self, *, width: int, height: int, dark: bool = False) -> None:
-        """The size of the window, and whether the reader likes it dark."""
+        """Sets the window size and the preferred colour scheme."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -102,25 +102,27 @@ class Tab:
         self.call("Emulation.setScrollbarsHidden", hidden=True)
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
-        told = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(told["data"]))
+        screenshot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(screenshot["data"]))
 
     def requested(self) -> list[str]:
-        """Every address that the tab has asked for."""
+        """Every URL that the tab has requested."""
         self.js("0")  # brings the events up to now
         return [
-            one["params"]["request"]["url"]
-            for one in self.events
-            if one["method"] == "Network.requestWillBeSent"
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event["method"] == "Network.requestWillBeSent"
         ]
 
     def complaints(self) -> list[str]:
-        """What the console holds of errors and warnings."""
+        """The console's errors and warnings."""
         self.js("0")
-        found = [one["params"] for one in self.events if one["method"] == "Runtime.exceptionThrown"]
-        entries = [one["params"]["entry"] for one in self.events if one["method"] == "Log.entryAdded"]
-        return [str(one) for one in found] + [
-            one["text"] for one in entries if one["level"] in {"error", "warning"}
+        exceptions = [
+            event["params"] for event in self.events if event["method"] == "Runtime.exceptionThrown"
+        ]
+        entries = [event["params"]["entry"] for event in self.events if event["method"] == "Log.entryAdded"]
+        return [str(exception) for exception in exceptions] + [
+            entry["text"] for entry in entries if entry["level"] in {"error", "warning"}
         ]
 
 
@@ -137,13 +139,13 @@ def tab(folder: Path) -> Iterator[Tab]:
         port_file = profile / "DevToolsActivePort"
         deadline = time.monotonic() + _PATIENCE_S
         while not (port_file.exists() and port_file.read_text().count("\n")):
-            told = (folder / "chromium.log").read_text()
-            assert process.poll() is None, told
-            assert time.monotonic() < deadline, told
+            log_text = (folder / "chromium.log").read_text()
+            assert process.poll() is None, log_text
+            assert time.monotonic() < deadline, log_text
             time.sleep(0.05)
         port = port_file.read_text().splitlines()[0]
         targets = httpx.get(f"http://127.0.0.1:{port}/json", timeout=30, trust_env=False).json()
-        (address,) = [one["webSocketDebuggerUrl"] for one in targets if one["type"] == "page"]
+        (address,) = [target["webSocketDebuggerUrl"] for target in targets if target["type"] == "page"]
         with connect(address, max_size=None, proxy=None) as socket:
             yield Tab(socket)
     finally:

@@ -34,28 +34,28 @@ def test_two_accepted_choices_come_back_from_named_alphas(server, sampling):
 
 def test_counts_add_up_to_the_budget(server, sampling):
     answer = server.post(sampling(controls={"budget": 16, "stop_after_passes": 16, "return": "all"})).json()
-    told = answer["alpharay"]
-    assert told["budget"] == told["effective_budget"] == told["drawn"] == 16
-    assert sum(member["drawn"] for member in told["members"].values()) == 16
-    assert sum(sum(member["verdicts"].values()) for member in told["members"].values()) == 16
-    assert set(told["members"]) == set(MEMBERS)
-    assert sorted(member["drawn"] for member in told["members"].values()) == [3, 3, 3, 3, 4]
-    assert told["stopped"] == "budget"
-    assert told["judge"] == "ok"
+    metadata = answer["alpharay"]
+    assert metadata["budget"] == metadata["effective_budget"] == metadata["drawn"] == 16
+    assert sum(member["drawn"] for member in metadata["members"].values()) == 16
+    assert sum(sum(member["verdicts"].values()) for member in metadata["members"].values()) == 16
+    assert set(metadata["members"]) == set(MEMBERS)
+    assert sorted(member["drawn"] for member in metadata["members"].values()) == [3, 3, 3, 3, 4]
+    assert metadata["stopped"] == "budget"
+    assert metadata["judge"] == "ok"
     assert len(answer["choices"]) == 16
     scores = [choice["alpharay"]["score"] for choice in answer["choices"]]
     assert scores == sorted(scores, reverse=True)
     seeds = [choice["alpharay"]["seed"] for choice in answer["choices"]]
     assert len(set(seeds)) == 16
-    spent = sum(member["drawn"] for member in told["members"].values())
-    assert told["usage"]["prompt_tokens"] == spent * answer["usage"]["prompt_tokens"]
+    spent = sum(member["drawn"] for member in metadata["members"].values())
+    assert metadata["usage"]["prompt_tokens"] == spent * answer["usage"]["prompt_tokens"]
 
 
 def test_the_first_pass_stops_the_drawing(server, sampling):
-    told = server.post(sampling(controls={"budget": 256})).json()["alpharay"]
-    assert told["stopped"] == "passes"
-    assert told["drawn"] < 256
-    assert sum(member["verdicts"].get("accepted", 0) for member in told["members"].values()) >= 1
+    metadata = server.post(sampling(controls={"budget": 256})).json()["alpharay"]
+    assert metadata["stopped"] == "passes"
+    assert metadata["drawn"] < 256
+    assert sum(member["verdicts"].get("accepted", 0) for member in metadata["members"].values()) >= 1
 
 
 def test_a_streamed_budget_ends_with_the_winner_and_its_spend(server, sampling):
@@ -85,10 +85,10 @@ def test_a_pinned_member_answers_whole_and_may_be_given_a_budget(server, samplin
     plain = server.client().chat.completions.create(**extra(sampling(tests=False, model="frontier@1.5")))
     assert plain.model == "frontier@1.5"
     assert plain.choices[0].model_extra["alpharay"]["verdict"] is None
-    told = server.post(sampling(model="frontier@1.5", controls={"budget": 6, "stop_after_passes": 6})).json()[
-        "alpharay"
-    ]
-    assert {name: member["drawn"] for name, member in told["members"].items()} == {"frontier@1.5": 6}
+    metadata = server.post(
+        sampling(model="frontier@1.5", controls={"budget": 6, "stop_after_passes": 6})
+    ).json()["alpharay"]
+    assert {name: member["drawn"] for name, member in metadata["members"].items()} == {"frontier@1.5": 6}
 
 
 def test_the_same_seed_gives_the_same_candidates(server, sampling):
@@ -107,10 +107,10 @@ def test_the_same_seed_gives_the_same_candidates(server, sampling):
 
 
 def test_greedy_sampling_draws_one_sample_a_member(server, sampling):
-    told = server.post(sampling(temperature=0, controls={"budget": 64, "stop_after_passes": 64})).json()[
+    metadata = server.post(sampling(temperature=0, controls={"budget": 64, "stop_after_passes": 64})).json()[
         "alpharay"
     ]
-    assert (told["budget"], told["effective_budget"], told["drawn"]) == (64, 5, 5)
+    assert (metadata["budget"], metadata["effective_budget"], metadata["drawn"]) == (64, 5, 5)
 
 
 def test_without_tests_a_request_draws_what_it_returns(server, sampling):
@@ -143,9 +143,9 @@ def test_models_lists_the_ensemble_and_its_members(server):
 
 def test_headers_control_a_request_too(server, sampling):
     headers = {"X-Alpharay-Budget": "3", "X-Alpharay-Members": "0.5,1"}
-    told = server.post(sampling(tests=False), headers=headers).json()["alpharay"]
-    assert told["drawn"] == 3
-    assert set(told["members"]) == {"frontier@0.5", "frontier@1"}
+    metadata = server.post(sampling(tests=False), headers=headers).json()["alpharay"]
+    assert metadata["drawn"] == 3
+    assert set(metadata["members"]) == {"frontier@0.5", "frontier@1"}
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -233,8 +233,8 @@ def test_the_judges_door_stands_in_the_server(server):
     """Programs are judged by the server's own judges, one and many at once, and run in SandboxFusion's form."""
     tests = {"kind": "stdio", "cases": [{"input": "2 3", "output": "5"}]}
     right, wrong = "print(sum(map(int, input().split())))", "print(6)"
-    one = httpx.post(f"{server.url}/judge", json={"tests": tests, "program": right}, timeout=60).json()
-    assert (one["verdict"], one["passed"], one["total"]) == ("accepted", 1, 1)
+    verdict = httpx.post(f"{server.url}/judge", json={"tests": tests, "program": right}, timeout=60).json()
+    assert (verdict["verdict"], verdict["passed"], verdict["total"]) == ("accepted", 1, 1)
     many = httpx.post(
         f"{server.url}/judge",
         json={"tests": tests, "candidates": [{"program": program} for program in (right, wrong, "print(")]},

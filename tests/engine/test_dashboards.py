@@ -1,4 +1,4 @@
-"""Every panel of the committed dashboard, asked of a real Prometheus that scrapes the real server under load."""
+"""Every panel of the committed dashboard, queried from a real Prometheus that scrapes the real server under load."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def prometheus(server, engine_metrics, problems, tmp_path_factory) -> Iterator[s
 
 
 def keep_busy(server, problems, enough: threading.Event) -> None:
-    """Answered and refused, streamed and whole, with passes and without, until told that it is enough."""
+    """Answered and refused, streamed and whole, with passes and without, until the stop event is set."""
     easy = [problem for problem in problems if problem["id"].startswith(("grid", "divisors", "coprime"))]
     number = 0
     while not enough.is_set():
@@ -68,10 +68,10 @@ def keep_busy(server, problems, enough: threading.Event) -> None:
         number += 1
 
 
-def asked(prometheus: str, query: str) -> list[float]:
-    """The values that a query returns now, those that are no number left out."""
+def finite_values(prometheus: str, query: str) -> list[float]:
+    """The values that a query returns now, without NaN and infinities."""
     query = query.replace("$__rate_interval", "30s").replace("$window", "2m")
-    values = [float(one["value"][1]) for one in results(prometheus, query)]
+    values = [float(series["value"][1]) for series in results(prometheus, query)]
     return [value for value in values if math.isfinite(value)]
 
 
@@ -79,22 +79,24 @@ def asked(prometheus: str, query: str) -> list[float]:
 def test_the_panel_returns_data(prometheus, wait_until, panel):
     for target in panel["targets"]:
         wait_until(
-            lambda query=target["expr"]: asked(prometheus, query), f"data for {target['expr']}", seconds=90
+            lambda query=target["expr"]: finite_values(prometheus, query),
+            f"data for {target['expr']}",
+            seconds=90,
         )
 
 
 def test_every_member_has_its_engines_metrics_under_its_name(prometheus, wait_until, server):
-    members = {one["id"] for one in httpx.get(f"{server.url}/models", timeout=30).json()["data"]} - {
+    members = {model["id"] for model in httpx.get(f"{server.url}/models", timeout=30).json()["data"]} - {
         "frontier"
     }
 
     def named() -> set[str]:
         query = "sum by (model_name) (ray_vllm_generation_tokens_total) > 0"
-        return {one["metric"]["model_name"] for one in results(prometheus, query)}
+        return {series["metric"]["model_name"] for series in results(prometheus, query)}
 
     wait_until(lambda: named() == members, f"tokens of {members}", seconds=60)
 
 
 def test_no_alert_fires_on_a_server_that_is_well(prometheus):
     reply = httpx.get(f"{prometheus}/api/v1/alerts", timeout=10).json()
-    assert [one["labels"] for one in reply["data"]["alerts"] if one["state"] == "firing"] == []
+    assert [alert["labels"] for alert in reply["data"]["alerts"] if alert["state"] == "firing"] == []

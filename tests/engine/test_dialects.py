@@ -18,37 +18,37 @@ def claude(server) -> anthropic.Anthropic:
 @pytest.fixture
 def own(problems, sampling):
     """The prompt of a problem, and its tests with a budget."""
-    asked = sampling(68, controls={"budget": 16})
-    return asked["messages"][0]["content"], {"alpharay": asked["alpharay"]}
+    body = sampling(68, controls={"budget": 16})
+    return body["messages"][0]["content"], {"alpharay": body["alpharay"]}
 
 
 def test_completions_whole_streamed_pinned_and_judged(server, own):
     prompt, controls = own
     client = server.client()
-    asked = {"model": "frontier", "prompt": prompt, "max_tokens": 60}
-    whole = client.completions.create(n=2, seed=1, **asked)
+    arguments = {"model": "frontier", "prompt": prompt, "max_tokens": 60}
+    whole = client.completions.create(n=2, seed=1, **arguments)
     assert [choice.index for choice in whole.choices] == [0, 1]
-    again = client.completions.create(n=2, seed=1, **asked)
-    assert [one.text for one in whole.choices] == [one.text for one in again.choices]
-    judged = client.completions.create(**asked, extra_body=controls)
+    again = client.completions.create(n=2, seed=1, **arguments)
+    assert [choice.text for choice in whole.choices] == [choice.text for choice in again.choices]
+    judged = client.completions.create(**arguments, extra_body=controls)
     assert judged.choices[0].model_extra["alpharay"]["verdict"]
     assert judged.model_extra["alpharay"]["judge"] == "ok"
-    chunks = list(client.completions.create(stream=True, **{**asked, "model": "frontier@1"}))
+    chunks = list(client.completions.create(stream=True, **{**arguments, "model": "frontier@1"}))
     assert sum(bool(chunk.choices[0].text) for chunk in chunks) > 5
     assert chunks[-1].model_extra["alpharay"]["drawn"] == 1
-    several = client.completions.create(**{**asked, "prompt": [prompt, prompt]})
+    several = client.completions.create(**{**arguments, "prompt": [prompt, prompt]})
     assert len(several.choices) == 2
 
 
 def test_responses_whole_and_streamed(server, own):
     prompt, controls = own
     client = server.client()
-    asked = {"model": "frontier", "input": prompt, "max_output_tokens": 300, "store": False}
-    judged = client.responses.create(**asked, extra_body=controls)
+    arguments = {"model": "frontier", "input": prompt, "max_output_tokens": 300, "store": False}
+    judged = client.responses.create(**arguments, extra_body=controls)
     assert judged.model_extra["alpharay"]["verdict"]
     assert judged.output_text
     for model in ("frontier", "frontier@1"):
-        with client.responses.stream(**{**asked, "model": model}) as stream:
+        with client.responses.stream(**{**arguments, "model": model}) as stream:
             kinds = [event.type for event in stream]
             final = stream.get_final_response()
         assert kinds[0] == "response.created"
@@ -56,7 +56,7 @@ def test_responses_whole_and_streamed(server, own):
         assert kinds[-1] == f"response.{final.status}"
         assert final.output_text
         assert final.model == model
-    with client.responses.stream(**asked, extra_body=controls) as stream:
+    with client.responses.stream(**arguments, extra_body=controls) as stream:
         final = stream.get_final_response()
     assert final.model_extra["alpharay"]["stopped"] in {"passes", "budget"}
     assert final.output_text
@@ -64,34 +64,36 @@ def test_responses_whole_and_streamed(server, own):
 
 def test_messages_whole_and_streamed(claude, own):
     prompt, controls = own
-    asked = {
+    arguments = {
         "model": "frontier",
         "max_tokens": 80,
         "messages": [{"role": "user", "content": prompt}],
     }
-    judged = claude.messages.create(**asked, extra_body=controls)
+    judged = claude.messages.create(**arguments, extra_body=controls)
     assert judged.model_extra["alpharay"]["verdict"]
     assert judged.content[0].text
     assert judged.usage.output_tokens > 0
     for model in ("frontier", "frontier@1"):
-        with claude.messages.stream(**{**asked, "model": model}) as stream:
+        with claude.messages.stream(**{**arguments, "model": model}) as stream:
             pieces = list(stream.text_stream)
             final = stream.get_final_message()
         assert len(pieces) > 5
         assert final.content[0].text == "".join(pieces)
         assert final.model == model
         assert final.stop_reason in {"end_turn", "max_tokens"}
-    with claude.messages.stream(**asked, extra_body=controls) as stream:
+    with claude.messages.stream(**arguments, extra_body=controls) as stream:
         assert stream.get_final_message().content[-1].text
-    counted = claude.messages.count_tokens(model="frontier", messages=asked["messages"])
+    counted = claude.messages.count_tokens(model="frontier", messages=arguments["messages"])
     assert counted.input_tokens == judged.usage.input_tokens
 
 
 def test_a_seed_means_the_same_candidate_in_messages_too(claude, own):
-    asked = {"model": "frontier@1.5", "max_tokens": 60, "messages": [{"role": "user", "content": own[0]}]}
+    arguments = {"model": "frontier@1.5", "max_tokens": 60, "messages": [{"role": "user", "content": own[0]}]}
 
     def text(seed: int) -> str:
-        return claude.messages.create(**asked, extra_body={"seed": seed, "temperature": 1.5}).content[0].text
+        return (
+            claude.messages.create(**arguments, extra_body={"seed": seed, "temperature": 1.5}).content[0].text
+        )
 
     assert text(5) == text(5)
     assert len({text(seed) for seed in range(5)}) > 1

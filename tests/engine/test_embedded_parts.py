@@ -26,7 +26,7 @@ def problems():
     return {problem["id"]: problem for problem in map(json.loads, lines)}
 
 
-def asked(parts, problem, **controls):
+def post_problem(parts, problem, **controls):
     body = {
         "model": "frontier",
         "seed": 1,
@@ -40,7 +40,7 @@ def asked(parts, problem, **controls):
 
 def test_a_program_of_two_parts_is_sampled_from_both_endpoints_and_from_nothing_between(parts, problems):
     """Without a pass before the end the schedule's whole budget is drawn."""
-    answer = asked(parts, problems["parts2-test-2-low"], budget=40, stop_after_passes=40)["alpharay"]
+    answer = post_problem(parts, problems["parts2-test-2-low"], budget=40, stop_after_passes=40)["alpharay"]
     drawn = {name: member["drawn"] for name, member in answer["members"].items() if member["drawn"]}
     assert drawn.keys() == {"frontier@0", "frontier@1"}
     assert sum(drawn.values()) == answer["drawn"] == 40
@@ -55,7 +55,7 @@ def test_the_default_budget_solves_problems_of_either_limits(parts, problems):
     for limits, endpoint in (("low", "frontier@0"), ("high", "frontier@1")):
         solved = set()
         for prompt in range(6):
-            answer = asked(parts, problems[f"parts2-test-{prompt}-{limits}"])
+            answer = post_problem(parts, problems[f"parts2-test-{prompt}-{limits}"])
             assert answer["alpharay"]["budget"] == 100
             note = answer["choices"][0]["alpharay"]
             if note["verdict"] == "accepted":

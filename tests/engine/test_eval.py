@@ -59,7 +59,7 @@ def test_problems_are_sampled_judged_and_audited(alpharay, tmp_path, problems):
 def test_a_search_moves_one_engine_over_the_span_and_writes_a_frontier(alpharay, tmp_path, problems):
     file = tmp_path / "problems.jsonl"
     file.write_text("".join(json.dumps(problem) + "\n" for problem in problems[:8]))
-    found = tmp_path / "found"
+    out = tmp_path / "found"
     arguments = (
         "search",
         file,
@@ -69,16 +69,16 @@ def test_a_search_moves_one_engine_over_the_span_and_writes_a_frontier(alpharay,
         "--k",
         "1,2",
         "--out",
-        found,
+        out,
         "--max-tokens",
         100,
     )
     done = alpharay(*arguments, "--samples", 160)
     assert done.returncode == 0, done.stderr
-    outcomes = read_outcomes(found / "outcomes.parquet")
+    outcomes = read_outcomes(out / "outcomes.parquet")
     assert 96 <= len(outcomes) <= 160
     assert {member.name for member in outcomes.members} >= {"frontier@0", "frontier@1", "frontier@random"}
-    config = configuration.load(found / "frontier.yaml")
+    config = configuration.load(out / "frontier.yaml")
     members = [f"frontier@{point.name}" for point in config.points]
     assert set(read_portfolio(config.router.portfolio, members).schedule) == set(members)
-    assert json.loads((found / "report.json").read_text())["samples"] == len(outcomes)
+    assert json.loads((out / "report.json").read_text())["samples"] == len(outcomes)

@@ -26,9 +26,9 @@ def test_an_engine_killed_under_a_request_is_replaced_and_the_answer_comes(serve
     wait_until(lambda: server.metric("alpharay_engine_requests") > 0, "samples in the engines")
     server.processes("EngineCore")[0].send_signal(signal.SIGKILL)
     thread.join()
-    told = results[0].json()["alpharay"]
+    metadata = results[0].json()["alpharay"]
     assert results[0].status_code == 200
-    assert told["drawn"] == sum(member["drawn"] for member in told["members"].values()) == 64
+    assert metadata["drawn"] == sum(member["drawn"] for member in metadata["members"].values()) == 64
     wait_until(
         lambda: server.metric("alpharay_replica_restarts_total") == restarts + 1, "its restart counted"
     )
@@ -48,10 +48,10 @@ def test_a_judge_that_is_away_is_said_so_and_comes_back(server, sampling, wait_u
     def back() -> bool:
         answer = server.post(sampling(controls={"budget": 1}))
         assert answer.status_code == 200
-        told, note = answer.json()["alpharay"], answer.json()["choices"][0]["alpharay"]
-        assert (note["verdict"] is None) == (told["judge"] == "unavailable")
-        seen.add(told["judge"])
-        return told["judge"] == "ok"
+        metadata, note = answer.json()["alpharay"], answer.json()["choices"][0]["alpharay"]
+        assert (note["verdict"] is None) == (metadata["judge"] == "unavailable")
+        seen.add(metadata["judge"])
+        return metadata["judge"] == "ok"
 
     wait_until(
         lambda: back() and server.metric("alpharay_judge_duration_seconds_count") > 0, "verdicts again"
@@ -62,10 +62,10 @@ def test_a_judge_that_is_away_is_said_so_and_comes_back(server, sampling, wait_u
 def test_an_ingress_that_died_listens_again_while_its_clients_are_still_connected(
     server, sampling, wait_until
 ):
-    asked = sampling(model="frontier@1", tests=False, stream=True, max_tokens=400, ignore_eos=True)
+    body = sampling(model="frontier@1", tests=False, stream=True, max_tokens=400, ignore_eos=True)
     with (
         httpx.Client(timeout=60) as client,
-        client.stream("POST", f"{server.url}/chat/completions", json=asked) as answer,
+        client.stream("POST", f"{server.url}/chat/completions", json=body) as answer,
     ):
         lines = answer.iter_lines()
         assert next(lines).startswith("data: ")

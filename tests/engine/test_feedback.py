@@ -15,13 +15,13 @@ def feedback(server, **body):
 @pytest.mark.parametrize("model", ["frontier", "frontier@1"])
 @pytest.mark.parametrize("path", ["chat/completions", "completions", "responses", "messages"])
 def test_every_answer_takes_feedback_under_the_id_that_it_came_with(server, model, path):
-    asked = {
+    body = {
         "chat/completions": {"messages": [{"role": "user", "content": "a + b?"}], "max_tokens": 4},
         "completions": {"prompt": "a + b?", "max_tokens": 4},
         "responses": {"input": "a + b?", "max_output_tokens": 4},
         "messages": {"messages": [{"role": "user", "content": "a + b?"}], "max_tokens": 4},
     }[path]
-    answer = httpx.post(f"{server.url}/{path}", json={"model": model, **asked}, timeout=120)
+    answer = httpx.post(f"{server.url}/{path}", json={"model": model, **body}, timeout=120)
     assert answer.status_code == 200, answer.text
     name = answer.json()["id"]
     first, again = (feedback(server, id=name, choice=0, verdict="accepted") for _ in range(2))

@@ -52,8 +52,9 @@ def content(response) -> str:
 
 @pytest.fixture(scope="module")
 def hosted(request, start_server, tmp_path_factory) -> Iterator:
-    """A server of that hosting; pytest asks all of one before it starts the other. For adapters: the endpoints that were
-    trained as adapters of the same start.
+    """A server with that hosting; pytest runs all tests of one before it starts the other.
+
+    For adapters: the endpoints that were trained as adapters of the same start.
     """
     folder, environment = tmp_path_factory.mktemp(request.param), {}
     if request.param == "shift":
@@ -78,32 +79,32 @@ adapted = pytest.mark.parametrize("hosted", ["adapters"], indirect=True)
 either = pytest.mark.parametrize("hosted", ["shift", "adapters"], indirect=True)
 
 
-def asked(sampling, name: str, number: int) -> dict:
-    """A request for a member, by turns; name: of the frontier."""
+def member_request(sampling, name: str, number: int) -> dict:
+    """A request to one of three members in turn. name: of the frontier."""
     return sampling(model=f"{name}@{('-0.5', '0', '1.5')[number % 3]}", tests=False, seed=number)
 
 
 @pytest.fixture(scope="module")
 def stayed(server, sampling) -> list[str]:
-    """What engines that stay answer, by the number of the request."""
+    """The answers of engines that stay, by request number."""
     with ThreadPoolExecutor(12) as pool:
-        bodies = [asked(sampling, "frontier", number) for number in range(24)]
+        bodies = [member_request(sampling, "frontier", number) for number in range(24)]
         return [content(reply) for reply in pool.map(server.post, bodies)]
 
 
 @shifting
 def test_an_engine_that_moves_answers_as_engines_that_stay_do(stayed, hosted, sampling):
-    """Members asked all at once, by turns, by name and by a whole budget: every text is the very same."""
+    """Concurrent requests, to members in turn and to the whole frontier: every text is the same."""
     with ThreadPoolExecutor(12) as pool:
         budget = pool.submit(
             hosted.post, sampling(model="one", controls={"budget": 16, "stop_after_passes": 16})
         )
-        bodies = [asked(sampling, "one", number) for number in range(24)]
+        bodies = [member_request(sampling, "one", number) for number in range(24)]
         moved = [content(reply) for reply in pool.map(hosted.post, bodies)]
-        told = budget.result().json()["alpharay"]
+        metadata = budget.result().json()["alpharay"]
     assert moved == stayed
     assert len(set(moved)) > 6
-    assert {name: one["drawn"] for name, one in told["members"].items()} == {
+    assert {name: member["drawn"] for name, member in metadata["members"].items()} == {
         f"one@{name}": 4 for name in NAMES
     }
 
@@ -137,8 +138,8 @@ def test_every_adapter_answers_from_one_engine(hosted, sampling):
     with ThreadPoolExecutor(6) as pool:
         bodies = [sampling(model=f"one@{alpha}", tests=False, seed=seed) for alpha in NAMES for seed in seeds]
         answers = [reply.json() for reply in pool.map(hosted.post, bodies)]
-    assert [one["model"] for one in answers] == [body["model"] for body in bodies]
-    texts = {one["choices"][0]["message"]["content"] for one in answers}
+    assert [answer["model"] for answer in answers] == [body["model"] for body in bodies]
+    texts = {answer["choices"][0]["message"]["content"] for answer in answers}
     assert len(texts) > len(seeds)  # as many at most, if all adapters said the same under the same seed
     models = {model["id"]: model["alpharay"] for model in hosted.client().models.list().model_dump()["data"]}
     assert [models[f"one@{alpha}"]["alpha"] for alpha in ("-0.5", "0", "1.5")] == [-0.5, 0, 1.5]

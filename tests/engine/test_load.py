@@ -39,15 +39,15 @@ def test_32_concurrent_requests_keep_their_own_problems_and_answers(server, samp
                     }
                     for choice in answer["choices"][:2]
                 ]
-                replies = await asyncio.gather(*(post(client, one) for one in again))
+                replies = await asyncio.gather(*(post(client, redraw) for redraw in again))
                 redrawn.append([reply["choices"][0]["message"]["content"] for reply in replies])
             return answers, redrawn
 
     answers, redrawn = asyncio.run(all_at_once())
     for answer, again in zip(answers, redrawn, strict=True):
-        told = answer["alpharay"]
-        assert told["drawn"] == 8
-        assert sum(sum(member["verdicts"].values()) for member in told["members"].values()) == 8
+        metadata = answer["alpharay"]
+        assert metadata["drawn"] == 8
+        assert sum(sum(member["verdicts"].values()) for member in metadata["members"].values()) == 8
         assert [choice["message"]["content"] for choice in answer["choices"][:2]] == again
     assert len({answer["id"] for answer in answers}) == 32
     wait_until(server.idle, "engines without requests")
@@ -59,8 +59,10 @@ def test_more_prompts_than_one_step_holds_do_not_kill_the_engine(server, samplin
     restarts = server.metric("alpharay_replica_restarts_total")
     answer = server.post(sampling(tests=False, model="frontier@1", n=100, max_tokens=1))
     assert (answer.status_code, len(answer.json()["choices"])) == (200, 100)
-    told = server.post(sampling(tests=False, max_tokens=1, controls={"budget": 200, "members": [0.5]})).json()
-    assert told["alpharay"]["drawn"] == 200
+    reply = server.post(
+        sampling(tests=False, max_tokens=1, controls={"budget": 200, "members": [0.5]})
+    ).json()
+    assert reply["alpharay"]["drawn"] == 200
     assert server.metric("alpharay_replica_restarts_total") == restarts
 
 
@@ -93,12 +95,12 @@ def test_what_an_engine_would_stumble_over_is_refused_before_it_gets_there(
 
 
 def of_all(processes: list[psutil.Process]) -> set[int]:
-    """The niceness of those that are still there."""
-    found = set()
+    """The niceness of the processes that still run."""
+    values = set()
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            found.add(process.nice())
-    return found
+            values.add(process.nice())
+    return values
 
 
 def test_who_brings_the_requests_goes_first_where_cores_are_short_and_judged_programs_last(server):
@@ -110,5 +112,5 @@ def test_who_brings_the_requests_goes_first_where_cores_are_short_and_judged_pro
     ranks = [in_front, server.processes("EngineCore"), sandboxes]
     assert len(sandboxes) > 1
     niceness = [of_all(rank) for rank in ranks]
-    assert [len(one) for one in niceness] == [1, 1, 1]
+    assert [len(values) for values in niceness] == [1, 1, 1]
     assert max(niceness[0]) < max(niceness[1]) < max(niceness[2])

@@ -73,8 +73,8 @@ class Node:
         return holding(word, tree)
 
     def parts(self) -> set[str]:
-        """Of our application, what runs on this node: `member-0`, `judge`, `cluster state`, …"""
-        lines = [" ".join(one.cmdline()) for one in self.processes("ServeReplica:alpharay:")]
+        """The application's parts on this node: `member-0`, `judge`, `cluster state`, …"""
+        lines = [" ".join(process.cmdline()) for process in self.processes("ServeReplica:alpharay:")]
         return {line.partition("ServeReplica:alpharay:")[2].split()[0].partition("#")[0] for line in lines}
 
     def lose(self) -> list[psutil.Process]:
@@ -141,10 +141,10 @@ def cluster(start_server, wait_until, tmp_path_factory: pytest.TempPathFactory) 
     # Not 127.0.0.1, for which Ray puts an address of the machine's.
     head, *others = (f"127.0.0.{number}" for number in range(2, 6))
     address = f"{head}:{free_port(head)}"
-    place = ("--resources", '{"engines": 1}')
+    resources = ("--resources", '{"engines": 1}')
     lead = ("--head", "--port", address.partition(":")[2], "--include-dashboard", "false")
     nodes = [Node(folder / f"{head}.log", head, lead)]
-    nodes += [Node(folder / f"{other}.log", other, ("--address", address, *place)) for other in others]
+    nodes += [Node(folder / f"{other}.log", other, ("--address", address, *resources)) for other in others]
     with pytest.MonkeyPatch.context() as environment:
         for name, value in {
             "RAY_AUTH_MODE": "token",
@@ -176,7 +176,7 @@ def in_background(work: Callable[[], object]) -> tuple[threading.Thread, list]:
     return thread, results
 
 
-def told(response: httpx.Response) -> dict:
+def metadata_of(response: httpx.Response) -> dict:
     assert response.status_code == 200, response.text
     return response.json()["alpharay"]
 
@@ -194,7 +194,7 @@ def test_one_id_leads_through_the_json_logs_of_every_part_on_every_node(cluster,
     answer = cluster.server.post(
         sampling(model="two", controls={"budget": 8, "stop_after_passes": 8}), headers={"X-Request-ID": name}
     )
-    assert told(answer)["judge"] == "ok"
+    assert metadata_of(answer)["judge"] == "ok"
     assert answer.headers["x-request-id"] == name
 
     def lines() -> list[dict]:
@@ -209,11 +209,11 @@ def test_one_id_leads_through_the_json_logs_of_every_part_on_every_node(cluster,
 
     parts = ("alpharay_ingress", "alpharay_member-0-", "alpharay_member-1_5-", "alpharay_judge")
 
-    def told_of() -> set[str]:
+    def logged_parts() -> set[str]:
         names = [line.get("deployment", "") for line in lines()]
         return {part for part in parts if any(name.startswith(part) for name in names)}
 
-    wait_until(lambda: told_of() == set(parts), f"lines of {parts}", 20)
+    wait_until(lambda: logged_parts() == set(parts), f"lines of {parts}", 20)
     (ended,) = [line for line in lines() if "outcome" in line]
     assert (ended["endpoint"], ended["outcome"]) == ("chat", "ok")
     assert ended["seconds"] > 0
@@ -246,11 +246,11 @@ def test_a_lost_nodes_member_comes_back_on_another_and_the_rest_answers_meanwhil
     later = [
         server.post(sampling(model="two", controls={"budget": 4, "stop_after_passes": 4})) for _ in range(2)
     ]
-    assert [one["members"]["two@0"]["drawn"] for one in map(told, later)] == [4, 4]
+    assert [metadata["members"]["two@0"]["drawn"] for metadata in map(metadata_of, later)] == [4, 4]
     pinned = server.post(sampling(model="two@1.5", tests=False))
     assert (pinned.status_code, pinned.headers["retry-after"].isdigit()) == (503, True)
     thread.join()
-    under_load = told(results[0])
+    under_load = metadata_of(results[0])
     assert under_load["drawn"] == 48
     assert under_load["members"]["two@0"]["drawn"] > 24
     wait_until(
@@ -259,8 +259,8 @@ def test_a_lost_nodes_member_comes_back_on_another_and_the_rest_answers_meanwhil
     assert [id(node) for node in cluster.at("member-1_5")] == [spare]
     wait_until(lambda: len(cluster.at("judge")) == 2, "the judge on two nodes again")
     # What the engines of both nodes drew, before and after, is in the one log that the router learns from.
-    again = told(server.post(sampling(model="two", controls={"budget": 4, "stop_after_passes": 4})))
-    assert {name: one["drawn"] for name, one in again["members"].items()} == {"two@0": 2, "two@1.5": 2}
+    again = metadata_of(server.post(sampling(model="two", controls={"budget": 4, "stop_after_passes": 4})))
+    assert {name: member["drawn"] for name, member in again["members"].items()} == {"two@0": 2, "two@1.5": 2}
     learnt.open()
     wait_until(lambda: len(learnt.log(0)) >= 8 + 8 + 4, "what was judged in the log")
     assert {row.logged.member for row in learnt.log(0)} == {"two@0", "two@1.5"}

@@ -43,7 +43,7 @@ def focused(page: Tab) -> str:
 def test_a_request_is_typed_run_and_copied_with_the_keyboard_alone(page, problems):
     """Tab, type, Enter: from an empty form to the program that passed, and to the same request as curl."""
     # The one that is solved more often than any other.
-    problem = next(one for one in problems if one["id"] == "equal_letters-test-1")
+    problem = next(problem for problem in problems if problem["id"] == "equal_letters-test-1")
     page.js("document.getElementById('example').focus()")
     page.key("Home", 36)
     page.wait("document.getElementById('prompt').value === ''")
@@ -65,9 +65,9 @@ def test_a_request_is_typed_run_and_copied_with_the_keyboard_alone(page, problem
     page.wait(FINISHED)
     assert page.js("document.getElementById('problem').textContent") == ""
     assert "accepted" in page.js(KINDS)
-    # Each sample can be told without its colour, and the best one's program is on display.
-    said = page.js("[...document.querySelectorAll('.chip')].map(chip => chip.getAttribute('aria-label'))")
-    assert all(label.startswith("sample ") and " of alpha " in label for label in said)
+    # Each sample is labelled in words, not by colour alone, and the best one's program is on display.
+    labels = page.js("[...document.querySelectorAll('.chip')].map(chip => chip.getAttribute('aria-label'))")
+    assert all(label.startswith("sample ") and " of alpha " in label for label in labels)
     assert "accepted" in page.js("document.getElementById('origin').textContent")
     assert "print" in page.js("document.getElementById('program').textContent")
     assert "enough passed" in page.js("document.getElementById('status').textContent")
@@ -93,9 +93,9 @@ def test_the_copied_curl_is_the_request_and_is_answered(page):
     answered = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
     answer = json.loads(answered.stdout)
     assert answer["alpharay"]["judge"] == "ok"
-    asked = json.loads(words[words.index("-d") + 1])
-    assert asked["alpharay"]["tests"]["cases"]
-    assert (asked["seed"], asked["model"]) == (5, "frontier")
+    request = json.loads(words[words.index("-d") + 1])
+    assert request["alpharay"]["tests"]["cases"]
+    assert (request["seed"], request["model"]) == (5, "frontier")
 
 
 def test_any_samples_own_program_can_be_read(page):

@@ -42,10 +42,10 @@ def test_the_readme_request_is_answered_as_the_readme_says(default):
     """Not to the letter: another processor rounds differently, and may so sample another program."""
     (body,) = re.findall(r"curl -s \S+ -H '[^']+' -d '(.+?)'\n```", README, re.DOTALL)
     answer = default.post(json.loads(body)).json()
-    note, told = answer["choices"][0]["alpharay"], answer["alpharay"]
+    note, metadata = answer["choices"][0]["alpharay"], answer["alpharay"]
     assert (note["verdict"], note["passed"], note["total"]) == ("accepted", 3, 3)
-    assert (told["budget"], told["stopped"], told["judge"]) == (32, "passes", "ok")
-    assert told["drawn"] < 32
+    assert (metadata["budget"], metadata["stopped"], metadata["judge"]) == (32, "passes", "ok")
+    assert metadata["drawn"] < 32
 
 
 def test_the_default_frontier_follows_the_schedule_that_a_search_found(default):
@@ -64,8 +64,8 @@ def test_the_default_frontier_follows_the_schedule_that_a_search_found(default):
             "tests": {"kind": "stdio", "cases": [{"input": "1 2", "output": "nothing prints this"}]},
         },
     }
-    told = default.post(body).json()["alpharay"]["members"]
-    assert {name: member["drawn"] for name, member in told.items() if member["drawn"]} == Counter(
+    members = default.post(body).json()["alpharay"]["members"]
+    assert {name: member["drawn"] for name, member in members.items() if member["drawn"]} == Counter(
         schedule[:16]
     )
 

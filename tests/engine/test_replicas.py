@@ -49,18 +49,18 @@ def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, s
     wait_until(lambda: replicas.metric("alpharay_engine_requests") > 0, "samples in the engines")
     replicas.processes("ServeReplica:alpharay:member-wide")[0].send_signal(signal.SIGKILL)
     # While it is away, new requests of either parity of the rotation are answered by the other member,
-    # and whoever insists on it is told to come back.
+    # and a request pinned to it gets 503 with Retry-After.
     later = [replicas.post(sampling(model="two", tests=False)) for _ in range(2)]
-    assert [(one.status_code, one.json()["choices"][0]["alpharay"]["member"]) for one in later] == [
+    assert [(answer.status_code, answer.json()["choices"][0]["alpharay"]["member"]) for answer in later] == [
         (200, "two@0")
     ] * 2
     pinned = replicas.post(sampling(model="two@wide", tests=False))
     assert (pinned.status_code, pinned.headers["retry-after"].isdigit()) == (503, True)
     thread.join()
     assert results[0].status_code == 200
-    told = results[0].json()["alpharay"]
-    assert told["drawn"] == 24
-    assert told["members"]["two@0"]["drawn"] > 12
+    metadata = results[0].json()["alpharay"]
+    assert metadata["drawn"] == 24
+    assert metadata["members"]["two@0"]["drawn"] > 12
     wait_until(
         lambda: replicas.metric("alpharay_replica_restarts_total", member="two@wide") == 1, "its restart"
     )
@@ -69,7 +69,7 @@ def test_a_dead_replica_is_restarted_and_the_others_answer_meanwhile(replicas, s
 
 
 def test_of_two_processes_that_answer_http_one_may_die_under_load(replicas, sampling, wait_until):
-    """What it was answering is broken off; everything else is answered, and counted by whichever is asked."""
+    """Its own requests fail; all others are answered, and either process reports the counts of both."""
     ingresses = replicas.processes("ServeReplica:alpharay:ingress")
     assert len(ingresses) == 2
     before = replicas.metric("alpharay_requests_total")
@@ -110,7 +110,9 @@ def test_an_engine_that_hangs_is_ended_and_replaced_and_its_request_is_answered(
     results: list[httpx.Response] = []
     thread = threading.Thread(target=lambda: results.append(replicas.post(body)))
     replica = replicas.processes("ServeReplica:alpharay:member-0")[0]
-    hung = next(one for one in replica.children(recursive=True) if "EngineCore" in " ".join(one.cmdline()))
+    hung = next(
+        process for process in replica.children(recursive=True) if "EngineCore" in " ".join(process.cmdline())
+    )
     hung.send_signal(signal.SIGSTOP)
     thread.start()
     thread.join()
@@ -185,7 +187,7 @@ def test_a_member_moves_to_other_weights_under_load_and_no_answer_fails_or_names
 def test_a_configuration_that_cannot_be_used_changes_nothing_and_is_said_so(replicas, sampling, wait_until):
     config = replicas.log.parent / "two.yaml"
     good = config.read_text()
-    for bad, told in (
+    for bad, message in (
         (good.replace("members: [0,", "members: [2,"), "the names of `members` cannot change"),
         (good.replace("low: 0.25", "low: 0.15"), "sum to 0.9, and must sum to 1"),
         (good.replace("name:", "nam:"), "unknown key 'nam'"),
@@ -194,10 +196,10 @@ def test_a_configuration_that_cannot_be_used_changes_nothing_and_is_said_so(repl
         config.write_text(bad)
         replicas.process.send_signal(signal.SIGHUP)
 
-        def said(told: str = told) -> bool:
-            return any("reread" in line and told in line for line in replicas.log.read_text().splitlines())
+        def logged(message: str = message) -> bool:
+            return any("reread" in line and message in line for line in replicas.log.read_text().splitlines())
 
-        wait_until(said, told)
+        wait_until(logged, message)
     config.write_text(good)
     assert replicas.post(sampling(model="two", tests=False)).status_code == 200
 
@@ -230,9 +232,9 @@ def test_a_trainer_pushes_weights_and_what_does_not_fit_leaves_those_before(repl
         headers={**replicas.headers, "Accept": "text/event-stream"},
         timeout=300,
     ) as events:
-        told = [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
-    assert (told[-1]["state"], told[-1]["error"]) == ("done", None)
-    assert told[-1]["progress"]["moved"] == told[-1]["progress"]["hosts"] > 0
+        updates = [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
+    assert (updates[-1]["state"], updates[-1]["error"]) == ("done", None)
+    assert updates[-1]["progress"]["moved"] == updates[-1]["progress"]["hosts"] > 0
     after = {name: drawn(name) for name in before}
     assert after["two@0"] == before["two@0"]
     assert after["two@wide"][0] != before["two@wide"][0]

@@ -47,14 +47,14 @@ def test_all_of_it_is_at_most_25_mb():
 @pytest.mark.parametrize("folder", [EMBEDDED, PARTS], ids=["contest", "parts"])
 def test_the_card_names_every_weight_and_problem_file_of_its_frontier_with_its_hash(folder):
     card = (folder / "README.md").read_text()
-    told = dict(re.findall(r"^\| `([^`]+)` \| `([0-9a-f]{64})` \|$", card, re.MULTILINE))
+    card_hashes = dict(re.findall(r"^\| `([^`]+)` \| `([0-9a-f]{64})` \|$", card, re.MULTILINE))
     files = {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in folder.rglob("*")
         if file.suffix in {".safetensors", ".jsonl"} or file.name == "tokenizer.json"
         if folder == PARTS or PARTS not in file.parents
     }
-    assert told == files
+    assert card_hashes == files
     assert {"init/model.safetensors", "low/model.safetensors", "high/model.safetensors"} <= files.keys()
     assert hashes(folder) in card
     assert "Apache-2.0" in card
@@ -63,9 +63,9 @@ def test_the_card_names_every_weight_and_problem_file_of_its_frontier_with_its_h
 @pytest.mark.parametrize("folder", [EMBEDDED, PARTS], ids=["contest", "parts"])
 def test_the_endpoints_differ_from_the_start_and_from_each_other(folder):
     models = [load_checkpoint(folder / name) for name in ("init", "low", "high")]
-    for one in range(3):
-        for other in range(one):
-            pairs = zip(models[one].parameters(), models[other].parameters(), strict=True)
+    for index in range(3):
+        for other in range(index):
+            pairs = zip(models[index].parameters(), models[other].parameters(), strict=True)
             assert any(not a.equal(b) for a, b in pairs)
 
 
@@ -162,15 +162,15 @@ def counted(members, table):
 
 def test_problems_are_sorted_by_which_of_two_members_solved_them():
     data = counted(("a", "b"), [[(4, 1), (4, 2)], [(4, 3), (4, 0)], [(4, 0), (4, 1)], [(4, 0), (4, 0)]])
-    found = {label: list(np.flatnonzero(chosen)) for label, chosen in solved_by(data, "a", "b").items()}
-    assert found == {"both": [0], "only `a`": [1], "only `b`": [2], "neither": [3]}
+    by_solver = {label: list(np.flatnonzero(chosen)) for label, chosen in solved_by(data, "a", "b").items()}
+    assert by_solver == {"both": [0], "only `a`": [1], "only `b`": [2], "neither": [3]}
 
 
 def test_the_alpha_of_a_family_is_chosen_on_its_validation_problems_alone():
     validation = counted(("a", "b"), [[(4, 4), (4, 0)], [(4, 0), (4, 2)], [(4, 0), (4, 0)]])
     test = counted(("a", "b"), [[(4, 2), (4, 4)], [(4, 2), (4, 4)], [(4, 1), (4, 3)]])
-    told = best_by_family(validation, test, (["x", "y", "z"], ["y", "x", "z"]), ("a", "b"), 1)
-    assert told.tolist() == [
+    chances = best_by_family(validation, test, (["x", "y", "z"], ["y", "x", "z"]), ("a", "b"), 1)
+    assert chances.tolist() == [
         1.0,
         0.5,
         0.25,

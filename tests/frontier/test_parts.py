@@ -83,13 +83,13 @@ def test_the_judge_passes_all_simple_under_low_limits_all_fast_under_high_ones_a
     """Every choice of ways of two parts, and both references of one and of three; narrow values take any way."""
     candidates, wanted = [], []
     drawn = [each for count in COUNTS for each in questions(count, 3 if count == 2 else 6, 1, "validation")]
-    for seed, asked in drawn:
-        for raw in both_limits(asked, seed, seed):
+    for seed, question in drawn:
+        for raw in both_limits(question, seed, seed):
             tests = covered(raw, 4)
-            for ways in asked.mixtures():
+            for ways in question.mixtures():
                 if raw["parts"] == 3 and len(set(ways)) == 2:
                     continue
-                candidates.append((tests, asked.program(ways, raw["code"])))
+                candidates.append((tests, question.program(ways, raw["code"])))
                 fast = ways.count("fast")
                 good = fast == len(ways) if raw["large"] else raw["narrow"] or fast == 0
                 wanted.append((raw["id"], ways, good))
@@ -154,11 +154,11 @@ def of_parts(parts, right=0.1, fast=(0.05, 0.5, 0.95, 0.5)):
 
 
 def test_the_gate_is_open_where_a_program_takes_two_decisions_and_shut_where_it_takes_one():
-    one, two = (ratio(of_parts(parts))[0] for parts in (1, 2))
+    one_part, two_parts = (ratio(of_parts(parts))[0] for parts in (1, 2))
     p = np.array([0.095, 0.005])
-    assert one == pytest.approx(np.log1p(-0.05) / np.log1p(-p).mean(), abs=0.01)
-    assert two == pytest.approx(0.25 / 0.45, abs=0.02)
-    assert two < GO < one
+    assert one_part == pytest.approx(np.log1p(-0.05) / np.log1p(-p).mean(), abs=0.01)
+    assert two_parts == pytest.approx(0.25 / 0.45, abs=0.02)
+    assert two_parts < GO < one_part
 
 
 def test_problems_that_pass_often_do_not_count_at_the_gate():

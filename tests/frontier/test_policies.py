@@ -25,8 +25,8 @@ def test_members_and_fixed_splits_are_exact_and_replayed_policies_near_what_they
     ways, singles = measured(test, outcomes(2), MEMBERS, runs=6)
     assert sorted(singles) == [1, 2, 5, 10, 20]
     counts = test.counts
-    for place, name in enumerate(MEMBERS):
-        exact = pass_at_k(counts.samples[:, place], counts.solved[:, place], 10)
+    for index, name in enumerate(MEMBERS):
+        exact = pass_at_k(counts.samples[:, index], counts.solved[:, index], 10)
         assert ways[name].chance[10] == pytest.approx(exact)
     for name in ("uniform", "portfolio", "bandit", "adaptive"):
         assert all(1 <= ways[name].drawn[k] <= k for k in singles)

@@ -24,11 +24,11 @@ def test_there_are_thirty_families_and_others_held_out():
 @pytest.fixture(scope="module")
 def drawn():
     """One problem of every family with high limits and one with low ones."""
-    found = {}
+    by_family = {}
     for family in EVERY:
         for raw in problems([family], 8, 3, "train"):
-            found.setdefault((family, raw["large"]), raw)
-    return found
+            by_family.setdefault((family, raw["large"]), raw)
+    return by_family
 
 
 def test_every_family_asks_for_low_and_for_high_limits(drawn):

@@ -30,10 +30,10 @@ run(int(sys.argv[2]), 2, Sft(steps=2, batch=4), 1, tokenizer, folder)
 
 def runs(script: str, folder: Path, salt: int, *ranks: str) -> None:
     """The script in processes of their own; salt: of Python's hashes, on which the order of a set depends."""
-    told = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(salt), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(salt), "OMP_NUM_THREADS": "1"}
     code = f"import sys\nfrom pathlib import Path\nfolder = Path(sys.argv[1])\n{script}"
     started = [
-        subprocess.Popen([sys.executable, "-c", code, str(folder), *rank], env=told)
+        subprocess.Popen([sys.executable, "-c", code, str(folder), *rank], env=environment)
         for rank in ([[each] for each in ranks] or [[]])
     ]
     try:

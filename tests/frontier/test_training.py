@@ -127,9 +127,9 @@ def test_answers_that_share_a_prompt_are_computed_as_if_alone(model):
 
 
 def test_advantages_are_deviations_from_the_problems_own_mean():
-    told = advantages(torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]))
-    assert torch.allclose(told[0], torch.tensor([3.0, -1.0, -1.0, -1.0]) / math.sqrt(3), atol=1e-2)
-    assert not told[1:].any()
+    gains = advantages(torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]))
+    assert torch.allclose(gains[0], torch.tensor([3.0, -1.0, -1.0, -1.0]) / math.sqrt(3), atol=1e-2)
+    assert not gains[1:].any()
 
 
 def test_the_update_follows_the_policy_gradient_of_every_sample(model):
@@ -170,8 +170,8 @@ def test_reinforcement_raises_the_reward_and_a_heavy_divergence_penalty_holds_it
             (loss / 48).backward()
             optim.step()
             optim.zero_grad()
-        told = sample(policy, PROMPTS, 200, seed=99, longest=1)
-        return sum(bool(a) and a[0] % 2 == 0 for each in told for a in each) / 600
+        samples = sample(policy, PROMPTS, 200, seed=99, longest=1)
+        return sum(bool(a) and a[0] % 2 == 0 for each in samples for a in each) / 600
 
     free, held = trained(0.0), trained(30.0)
     assert free > 0.9
@@ -191,16 +191,16 @@ def test_an_adapter_changes_nothing_before_it_is_trained_and_its_file_holds_the_
             value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
         after = model(tokens)
     save_adapter(model, tmp_path, "../init")
-    told = json.loads((tmp_path / "adapter_config.json").read_text())
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
     factors = load_file(tmp_path / "adapter_model.safetensors")
     plain = Llama(SMALL)
     plain.load_state_dict(original)
     for name, value in plain.named_parameters():
         stem = f"base_model.model.{name.removesuffix('.weight')}"
         if f"{stem}.lora_A.weight" in factors:
-            assert name.split(".")[-2] in told["target_modules"]
+            assert name.split(".")[-2] in config["target_modules"]
             product = factors.pop(f"{stem}.lora_B.weight") @ factors.pop(f"{stem}.lora_A.weight")
-            value.data += told["lora_alpha"] / told["r"] * product
+            value.data += config["lora_alpha"] / config["r"] * product
     assert not factors
     with torch.no_grad():
         assert torch.allclose(plain(tokens), after, atol=1e-4)
@@ -245,8 +245,10 @@ def test_supervised_training_goes_on_where_it_was_stopped(tokenizer, tmp_path):
     with pytest.raises(Stopped):
         sft.run(0, 1, plan, 1, tokenizer, parts, teacher=stop, size=tiny)
     sft.run(0, 1, plan, 1, tokenizer, parts, size=tiny)
-    one, two = (load_checkpoint(folder / "init") for folder in (whole, parts))
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    uninterrupted, resumed = (load_checkpoint(folder / "init") for folder in (whole, parts))
+    assert all(
+        torch.equal(a, b) for a, b in zip(uninterrupted.parameters(), resumed.parameters(), strict=True)
+    )
     assert (
         json.loads((parts / "init" / "config.json").read_text())["vocab_size"] == tokenizer.get_vocab_size()
     )

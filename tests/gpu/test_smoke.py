@@ -24,8 +24,8 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
-@pytest.mark.parametrize("place", ["device", "pinned", "files"])
-def test_a_point_that_is_formed_on_the_gpu_has_the_bits_of_the_written_merge(dtype, place):
+@pytest.mark.parametrize("storage", ["device", "pinned", "files"])
+def test_a_point_that_is_formed_on_the_gpu_has_the_bits_of_the_written_merge(dtype, storage):
     import torch
 
     from alpharay.merge.engine.held import HeldSpan, Place
@@ -33,7 +33,7 @@ def test_a_point_that_is_formed_on_the_gpu_has_the_bits_of_the_written_merge(dty
     checkpoints = {name: EMBEDDED / name for name in ("init", "low", "high")}
     settings, point = read_settings(dtype=dtype), {"init": 0.75, "low": -0.25, "high": 0.5}
     span = HeldSpan(checkpoints, settings, torch.device("cuda"))
-    span.keep(Place(place))
+    span.keep(Place(storage))
     plan = plan_point(checkpoints=checkpoints, weights=point, settings=settings)
     written = {weight.name: weight.data.tobytes() for weight in weights(plan)}
     formed = {
@@ -52,6 +52,6 @@ def test_the_steps_of_the_benchmark_run_with_the_embedded_frontier(step, tmp_pat
         check=False, cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr[-3000:]
-    told = [json.loads(line) for line in rows.read_text().splitlines()]
-    assert told
-    assert not [row for row in told if row["failed"]]
+    results = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert results
+    assert not [row for row in results if row["failed"]]

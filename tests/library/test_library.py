@@ -35,8 +35,8 @@ def by(block, word):
 
 def test_importing_loads_nothing_heavy_and_dir_tells_what_there_is():
     script = f"import sys, json, alpharay; print(json.dumps([dir(alpharay), [n for n in {HEAVY} if n in sys.modules]]))"
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    names, loaded = json.loads(told)
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    names, loaded = json.loads(output)
     assert loaded == []
     assert {"merge", "judge", "AsyncJudge", "best_of", "Server", "AlpharayError", "__version__"} <= set(names)
 
@@ -58,8 +58,8 @@ def test_there_is_one_tree_of_errors(error):
 
 def test_a_package_can_be_called_whatever_was_imported_before():
     script = "import alpharay.merge.command, alpharay.judge.command, alpharay; print(callable(alpharay.merge), callable(alpharay.judge))"
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert told.split() == ["True", "True"]
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.split() == ["True", "True"]
 
 
 def test_merging_takes_paths_as_text(tmp_path):
@@ -93,10 +93,10 @@ async def judge():
         yield judging
 
 
-def sampler(answers, asked=None):
+def sampler(answers, calls=None):
     async def sample(member, seed):
-        if asked is not None:
-            asked.append((member, seed))
+        if calls is not None:
+            calls.append((member, seed))
         answer = answers[member]
         if isinstance(answer, Exception):
             raise answer
@@ -112,13 +112,13 @@ async def test_the_best_is_the_one_that_passes(judge):
 
 
 async def test_equal_seeds_ask_for_equal_draws(judge):
-    asked = [[], []]
-    for calls in asked:
+    runs = [[], []]
+    for calls in runs:
         await alpharay.best_of(
             sampler({"a": WRONG, "b": WRONG}, calls), ["a", "b"], TESTS, budget=6, seed=3, judge=judge
         )
-    assert asked[0] == asked[1]
-    assert len(set(asked[0])) == 6
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) == 6
 
 
 async def test_without_a_pass_the_budget_is_spent_and_the_best_failure_returned(judge):

@@ -30,19 +30,19 @@ def columns_of(
     p, m, s = (axis.ravel() for axis in np.indices(shape))
     ids = problems or [f"problem-{number}" for number in range(count)]
     return {
-        "problem": [ids[one] for one in p],
-        "member": [names[one] for one in m],
-        "alpha": [alphas[one] for one in m],
+        "problem": [ids[index] for index in p],
+        "member": [names[index] for index in m],
+        "alpha": [alphas[index] for index in m],
         "sample": s.tolist(),
         "seed": (p * 1_000_003 + m * 1009 + s).tolist(),
         "verdict": verdict.ravel().tolist(),
-        "failed_level": [None if one == "accepted" else 1 for one in verdict.ravel()],
-        "passed": [4 if one == "accepted" else 1 for one in verdict.ravel()],
+        "failed_level": [None if kind == "accepted" else 1 for kind in verdict.ravel()],
+        "passed": [4 if kind == "accepted" else 1 for kind in verdict.ravel()],
         "total": [4] * p.size,
         "prompt_tokens": [30] * p.size,
         "completion_tokens": (50 + (s % 7)).tolist(),
         "cpu_s": [0.01] * p.size,
-        "text_sha256": [hashlib.sha256(b"%d" % one).hexdigest() for one in range(p.size)],
+        "text_sha256": [hashlib.sha256(b"%d" % number).hexdigest() for number in range(p.size)],
     }
 
 

@@ -20,7 +20,7 @@ PROBLEMS = 60
 def alpharay(capsys):
     def run(*arguments):
         try:
-            code = main.main([str(one) for one in arguments])
+            code = main.main([str(argument) for argument in arguments])
         except SystemExit as end:
             code = end.code
         out, err = capsys.readouterr()
@@ -44,7 +44,7 @@ def test_audit_writes_what_the_contract_names(alpharay, pays, tmp_path):
     code, out, _ = alpharay("audit", pays, "--out", tmp_path / "audit")
     assert code == 0
     assert out.startswith("An ensemble pays: with 20 samples the portfolio solves ")
-    assert {one.name for one in (tmp_path / "audit").iterdir()} == {
+    assert {path.name for path in (tmp_path / "audit").iterdir()} == {
         "report.md", "report.json", "frontier.png", "portfolio.yaml",
     }  # fmt: skip
     report = json.loads((tmp_path / "audit/report.json").read_text())
@@ -159,11 +159,11 @@ def test_replay_prints_what_the_contract_names(alpharay, pays):
     assert code == 0
     policies = json.loads(out)["policies"]
     assert set(policies) == {"uniform", "adaptive"}
-    for found in policies.values():
-        assert list(found) == ["solved", "low", "high", "samples", "tokens", "first_pass"]
-        assert found["low"] <= found["solved"] <= found["high"]
-        assert 1 <= found["first_pass"] <= found["samples"] <= 8
-        assert found["tokens"] > found["samples"]
+    for result in policies.values():
+        assert list(result) == ["solved", "low", "high", "samples", "tokens", "first_pass"]
+        assert result["low"] <= result["solved"] <= result["high"]
+        assert 1 <= result["first_pass"] <= result["samples"] <= 8
+        assert result["tokens"] > result["samples"]
 
 
 def test_replay_of_several_budgets_is_a_table(alpharay, pays):

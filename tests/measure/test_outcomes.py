@@ -144,13 +144,15 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     with pytest.raises(KeyError):
         write_outcomes(path, {"problem": ["a"]})
     assert path.read_bytes() == before
-    assert [one.name for one in tmp_path.iterdir()] == ["o.parquet"]
+    assert [file.name for file in tmp_path.iterdir()] == ["o.parquet"]
 
 
 def test_weights_are_read_again_and_a_member_without_alpha_keeps_its_place(tmp_path):
     columns = columns_of(HALF, samples=4, alphas=[0.5, None], names=["f@0.5", "f@wide"])
-    told = {"f@0.5": '{"low": 0.5, "high": 0.5}', "f@wide": '{"init": 0.75, "low": 0.25}'}
-    write_outcomes(tmp_path / "o.parquet", columns | {"weights": [told[name] for name in columns["member"]]})
+    weights = {"f@0.5": '{"low": 0.5, "high": 0.5}', "f@wide": '{"init": 0.75, "low": 0.25}'}
+    write_outcomes(
+        tmp_path / "o.parquet", columns | {"weights": [weights[name] for name in columns["member"]]}
+    )
     line, wide = read_outcomes(tmp_path / "o.parquet").members
     assert (line.alpha, dict(line.weights)) == (0.5, {"low": 0.5, "high": 0.5})
     assert (wide.alpha, dict(wide.weights)) == (None, {"init": 0.75, "low": 0.25})

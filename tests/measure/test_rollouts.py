@@ -63,22 +63,22 @@ class Engines:
 
     async def sample(self, member, path, body, headers):
         del member, path, headers
-        asked = json.loads(body.whole())
+        request = json.loads(body.whole())
         text = ANSWERS[len(self.bodies) % len(ANSWERS)]
-        self.bodies.append(asked)
+        self.bodies.append(request)
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         answer = {"choices": [choice], "usage": {"prompt_tokens": 2, "completion_tokens": 3}}
-        if asked.get("return_token_ids"):
+        if request.get("return_token_ids"):
             answer["prompt_token_ids"] = [7, 8]
             choice["token_ids"] = [4, 5, 2]
-        if asked.get("logprobs"):
+        if request.get("logprobs"):
             content = [{"token": "x", "logprob": -0.5 * n, "top_logprobs": []} for n in range(3)]
             choice["logprobs"] = {"content": content}
         return Reply(200, "application/json", json.dumps(answer).encode())
 
 
 class Judge:
-    """The real pool, asked as the judge's replica is; its first `errors` verdicts are its own failures."""
+    """The real pool behind the judge replica's interface; its first `errors` verdicts are judge errors."""
 
     def __init__(self, pool=None, errors=0):
         self.pool, self.errors = pool, errors
@@ -134,10 +134,10 @@ def keys(folder):
 
 async def test_every_judged_sample_has_its_rollout(tmp_path, problems):
     await draw(tmp_path / "run", problems, options={"temperature": 0.8})
-    found = rows(tmp_path / "run")
+    rollouts = rows(tmp_path / "run")
     outcomes = pq.read_table(tmp_path / "run/outcomes.parquet").to_pylist()
-    assert len(found) == len(outcomes) == 8
-    by_key = {(row["problem"], row["sample"]): row for row in found}
+    assert len(rollouts) == len(outcomes) == 8
+    by_key = {(row["problem"], row["sample"]): row for row in rollouts}
     for outcome in outcomes:
         row = by_key[outcome["problem"], outcome["sample"]]
         assert {name: row[name] for name in outcome} == outcome
@@ -154,17 +154,17 @@ async def test_every_judged_sample_has_its_rollout(tmp_path, problems):
 async def test_rewards_judged_again_from_the_texts_are_equal(tmp_path, problems):
     async with JudgePool(workers=1) as pool:
         await draw(tmp_path / "run", problems, judge=Judge(pool))
-    found = rows(tmp_path / "run")
-    assert sorted(row["reward"] for row in found) == [0.0] * 6 + [1.0] * 2
+    rollouts = rows(tmp_path / "run")
+    assert sorted(row["reward"] for row in rollouts) == [0.0] * 6 + [1.0] * 2
     candidates = tmp_path / "candidates.jsonl"
     candidates.write_text(
-        "".join(json.dumps({"id": row["problem"], "completion": row["text"]}) + "\n" for row in found)
+        "".join(json.dumps({"id": row["problem"], "completion": row["text"]}) + "\n" for row in rollouts)
     )
     verdicts = tmp_path / "verdicts.jsonl"
     arguments = ["judge", problems, candidates, "--workers", 1, "--out", verdicts]
     assert await asyncio.to_thread(main.main, [str(argument) for argument in arguments]) == 0
     again = [json.loads(line) for line in verdicts.read_text().splitlines()]
-    for row, verdict in zip(found, again, strict=True):
+    for row, verdict in zip(rollouts, again, strict=True):
         assert row["reward"] == (verdict["verdict"] == "accepted")
         assert [row[name] for name in ("verdict", "passed", "total")] == [
             verdict[name] for name in ("verdict", "passed", "total")
@@ -313,9 +313,9 @@ async def test_the_documented_examples_for_trainers_run(tmp_path, problems, monk
 def test_a_readme_of_the_users_own_is_left_alone(tmp_path, problems):
     keep_settings(tmp_path, problems, {})
     (tmp_path / "README.md").write_text("my notes")
-    said = []
-    describe(tmp_path, "eval", said.append)
-    assert "stays" in said[0]
+    messages = []
+    describe(tmp_path, "eval", messages.append)
+    assert "stays" in messages[0]
     assert (tmp_path / "README.md").read_text() == "my notes"
 
 

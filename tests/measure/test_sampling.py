@@ -56,15 +56,15 @@ class Engines:
         self.most = max(self.most, self.under_way)
         await asyncio.sleep(0)
         self.under_way -= 1
-        asked = json.loads(body.whole())
+        request = json.loads(body.whole())
         if self.lose:
             self.lose -= 1
             raise SampleLost("it died")
         if self.status != 200:
             return Reply(self.status, "application/json", b'{"error": {"message": "too long"}}')
-        self.bodies.append(asked)
+        self.bodies.append(request)
         answer = {
-            "choices": [{"message": {"content": f"{member} {asked['seed']}"}}],
+            "choices": [{"message": {"content": f"{member} {request['seed']}"}}],
             "usage": {"prompt_tokens": 3, "completion_tokens": 9},
         }
         return Reply(200, "application/json", json.dumps(answer).encode())
@@ -101,8 +101,8 @@ def at_once(monkeypatch):
 async def run(folder, todo=None, engines=None, judging=None):
     engines = engines or Engines()
     with Journal(folder) as journal:
-        one = Run(todo or plan(), engines, judging or JudgeClient(), journal)
-        await one.run(lambda _: None)
+        sampling_run = Run(todo or plan(), engines, judging or JudgeClient(), journal)
+        await sampling_run.run(lambda _: None)
     return engines
 
 
@@ -118,7 +118,7 @@ async def test_every_sample_is_drawn_judged_and_written(tmp_path):
         assert row["verdict"] == ("accepted" if passed else "wrong_answer")
         assert row["failed_level"] == (None if passed else 3)
         assert (row["prompt_tokens"], row["completion_tokens"]) == (3, 9)
-    assert sorted(one.name for one in tmp_path.iterdir()) == [".lock", "outcomes.parquet"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".lock", "outcomes.parquet"]
 
 
 async def test_what_is_there_is_not_drawn_again_and_more_samples_are_added(tmp_path):

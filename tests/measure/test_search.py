@@ -53,11 +53,11 @@ class Engines:
     async def sample(self, member, _path, body, _headers):
         if len(self.drawn) == self.most:
             raise Killed
-        asked = json.loads(body.whole())
-        self.drawn.append((member, asked["messages"][0]["content"], asked["seed"]))
+        request = json.loads(body.whole())
+        self.drawn.append((member, request["messages"][0]["content"], request["seed"]))
         answer = {
             "choices": [
-                {"message": {"content": f"{member} {asked['messages'][0]['content']} {asked['seed']}"}}
+                {"message": {"content": f"{member} {request['messages'][0]['content']} {request['seed']}"}}
             ],
             "usage": {"prompt_tokens": 3, "completion_tokens": 9},
         }
@@ -102,7 +102,7 @@ def searched(folder, **more):
     )  # fmt: skip
 
 
-def run(monkeypatch, asked, engines=None, fails_at=None):
+def run(monkeypatch, settings, engines=None, fails_at=None):
     engines = engines or Engines()
 
     @contextmanager
@@ -124,7 +124,7 @@ def run(monkeypatch, asked, engines=None, fails_at=None):
 
     monkeypatch.setattr(rounds, "hosted", hosted)
     monkeypatch.setattr(sampling, "_PATIENCE_S", 0.0)
-    return run_search(asked, lambda _: None, lambda _: None), engines
+    return run_search(settings, lambda _: None, lambda _: None), engines
 
 
 def test_a_search_that_was_killed_draws_the_rest_and_comes_to_the_same(monkeypatch, tmp_path):
@@ -140,44 +140,44 @@ def test_a_search_that_was_killed_draws_the_rest_and_comes_to_the_same(monkeypat
 
 
 def test_engines_start_once_although_the_first_round_adds_points(monkeypatch, tmp_path):
-    asked = searched(tmp_path / "a")
-    search, engines = run(monkeypatch, asked)
-    assert search.samples.keys() > {*asked.plan.points, *asked.plan.baselines}
+    settings = searched(tmp_path / "a")
+    search, engines = run(monkeypatch, settings)
+    assert search.samples.keys() > {*settings.plan.points, *settings.plan.baselines}
     assert engines.starts == 1
 
 
 def test_adapters_take_room_in_the_engine_and_are_added_by_a_second_start(monkeypatch, tmp_path):
-    asked = searched(tmp_path / "a", baselines=())
+    settings = searched(tmp_path / "a", baselines=())
     checkpoints = {"init": Path("init")} | {
         name: AdapterCheckpoint(adapter=Path(name), base="init") for name in ("low", "high")
     }
     config = Config(checkpoints=checkpoints, members=(0.5,), hosting="adapters")
-    search, engines = run(monkeypatch, replace(asked, config=config, checkpoints=checkpoints))
-    assert search.samples.keys() > set(asked.plan.points)
+    search, engines = run(monkeypatch, replace(settings, config=config, checkpoints=checkpoints))
+    assert search.samples.keys() > set(settings.plan.points)
     assert engines.starts == 2
 
 
 def test_samples_that_the_judge_failed_at_count_neither_way_and_are_drawn_again_by_the_next_search(
     monkeypatch, tmp_path
 ):
-    asked = searched(tmp_path / "a")
+    settings = searched(tmp_path / "a")
     init = checkpoint(0, 3)
-    first, _ = run(monkeypatch, asked, fails_at=("frontier@init", "3"))
+    first, _ = run(monkeypatch, settings, fails_at=("frontier@init", "3"))
     samples, _ = first.counts([init])
     assert samples[:, 0].tolist() == [0 if n == 3 else first.samples[init] for n in range(len(PROBLEMS))]
-    again, engines = run(monkeypatch, asked)
+    again, engines = run(monkeypatch, settings)
     drawn = [draw for draw in engines.drawn if draw[:2] == ("frontier@init", "3")]
     assert len(drawn) == first.samples[init]
     assert (again.counts([init])[0] == again.samples[init]).all()
 
 
 def test_what_is_found_is_ready_to_serve(monkeypatch, tmp_path):
-    asked = searched(tmp_path / "a")
-    search, _ = run(monkeypatch, asked)
+    settings = searched(tmp_path / "a")
+    search, _ = run(monkeypatch, settings)
     result = measured(search)
-    write_report(asked, search, result, asked.folder)
-    draw(asked, search, result, asked.folder / PICTURE)
-    config = configuration.load(asked.folder / "frontier.yaml")
+    write_report(settings, search, result, settings.folder)
+    draw(settings, search, result, settings.folder / PICTURE)
+    config = configuration.load(settings.folder / "frontier.yaml")
     members = [f"frontier@{point.name}" for point in config.points]
     assert {"frontier@0.5", "frontier@init1_low-0.5_high0.5"} & set(members)
     assert len(members) <= 5
@@ -185,20 +185,20 @@ def test_what_is_found_is_ready_to_serve(monkeypatch, tmp_path):
     assert config.router.budget == 5
     portfolio = read_portfolio(config.router.portfolio, members)
     assert set(portfolio.schedule) == set(members)
-    report = json.loads((asked.folder / "report.json").read_text())
+    report = json.loads((settings.folder / "report.json").read_text())
     assert report["gain"]["5"]["low"] > 0
     assert report["advice"].startswith("Several points pay: with 5 samples")
     assert report["alone"]["frontier@random"]["5"] == 0
     assert report["samples"] == search.recorded <= 6_000
-    assert report["advice"] in (asked.folder / "report.md").read_text()
-    assert (asked.folder / PICTURE).read_bytes().startswith(b"\x89PNG")
+    assert report["advice"] in (settings.folder / "report.md").read_text()
+    assert (settings.folder / PICTURE).read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_baseline_is_never_served(monkeypatch, tmp_path):
-    asked = searched(tmp_path / "a")
-    search, _ = run(monkeypatch, asked)
-    write_report(asked, search, measured(search), asked.folder)
-    assert "random" not in yaml.safe_load((asked.folder / "frontier.yaml").read_text())["checkpoints"]
+    settings = searched(tmp_path / "a")
+    search, _ = run(monkeypatch, settings)
+    write_report(settings, search, measured(search), settings.folder)
+    assert "random" not in yaml.safe_load((settings.folder / "frontier.yaml").read_text())["checkpoints"]
 
 
 @pytest.mark.parametrize(
@@ -241,12 +241,12 @@ def test_members_are_named_after_their_weights(point, names, name):
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(options, error, tmp_path, capsys):
-    asked = searched(tmp_path / "a")
+    settings = searched(tmp_path / "a")
     config = tmp_path / "frontier.yaml"
     config.write_text("checkpoints: {init: init, low: low, high: high}\nmembers: [0.5]\n")
     try:
         code = main.main(
-            ["search", str(asked.problems_file), str(config), "--out", str(tmp_path / "o"), *options]
+            ["search", str(settings.problems_file), str(config), "--out", str(tmp_path / "o"), *options]
         )
     except SystemExit as end:
         code = end.code
@@ -257,11 +257,11 @@ def test_what_cannot_be_searched_is_refused_in_one_line(options, error, tmp_path
 
 def test_a_frontier_of_the_lines_end_alone_names_both_checkpoints(monkeypatch, tmp_path):
     """A member on low..high is one by both, also where it is an end of it."""
-    asked = searched(tmp_path / "a")
-    search, _ = run(monkeypatch, asked)
+    settings = searched(tmp_path / "a")
+    search, _ = run(monkeypatch, settings)
     result = replace(measured(search), recommended=((0.0, 0.0, 1.0),) * 3, point=(0.0, 0.0, 1.0))
-    write_report(asked, search, result, asked.folder)
-    config = configuration.load(asked.folder / "frontier.yaml")
+    write_report(settings, search, result, settings.folder)
+    config = configuration.load(settings.folder / "frontier.yaml")
     assert [point.name for point in config.points] == ["1"]
 
 
@@ -283,10 +283,10 @@ def test_a_search_draws_exactly_what_it_asks_for_though_the_judge_fails(monkeypa
 
 @pytest.mark.parametrize("names", [("1b", "p1b"), ("a", "b", "a0.5_b0.5")])
 def test_checkpoints_whose_points_would_share_a_name_are_refused(names, tmp_path, capsys):
-    asked = searched(tmp_path / "a")
+    settings = searched(tmp_path / "a")
     config = tmp_path / "frontier.yaml"
     members = [{"name": "x", "weights": {names[0]: 1.0}}]
     config.write_text(yaml.safe_dump({"checkpoints": {name: name for name in names}, "members": members}))
     options = ["--out", str(tmp_path / "o"), "--samples", "9999", "--no-random"]
-    assert main.main(["search", str(asked.problems_file), str(config), *options]) == 2
+    assert main.main(["search", str(settings.problems_file), str(config), *options]) == 2
     assert "two points would both be named" in capsys.readouterr().err

@@ -42,19 +42,19 @@ class Engines:
         self.most, self.stuck, self.drawn, self.most_at_once, self._now = most, stuck, [], 0, 0
 
     async def sample(self, member, _path, body, _headers):
-        asked = json.loads(body.whole())
+        request = json.loads(body.whole())
         if len(self.drawn) == self.most:
             if self.stuck:
                 await asyncio.Event().wait()
             raise Killed
-        problem = asked["messages"][0]["content"]
-        self.drawn.append((problem, member, asked["seed"]))
+        problem = request["messages"][0]["content"]
+        self.drawn.append((problem, member, request["seed"]))
         self._now += 1
         self.most_at_once = max(self._now, self.most_at_once)
         await asyncio.sleep(0)
         self._now -= 1
         answer = {
-            "choices": [{"message": {"content": f"{problem} {member} {asked['seed']}"}}],
+            "choices": [{"message": {"content": f"{problem} {member} {request['seed']}"}}],
             "usage": {"prompt_tokens": 3, "completion_tokens": 9},
         }
         return Reply(200, "application/json", json.dumps(answer).encode())
@@ -101,11 +101,11 @@ def wanted(file, budget=200, **more):
     )
 
 
-async def run(asked, engines=None, judging=None, **more):
+async def run(settings, engines=None, judging=None, **more):
     engines = engines or Engines()
-    with Journal(asked.out) as journal:
+    with Journal(settings.out) as journal:
         solving = Solving(members=MEMBERS, engines=engines, judging=judging or Judge(), **more)
-        await solve(asked, solving, journal, lambda _: None)
+        await solve(settings, solving, journal, lambda _: None)
     return engines
 
 
@@ -150,7 +150,7 @@ async def test_a_larger_budget_adds_and_the_same_one_draws_nothing(file):
 
 async def test_what_the_judge_could_not_judge_is_drawn_again_by_the_next_run(file):
     class Failing(Judge):
-        async def judge(self, *_asked):
+        async def judge(self, *_arguments):
             return Verdict(VerdictKind.JUDGE_ERROR, 0, 2)
 
     await run(wanted(file, 10), judging=Failing())
@@ -238,11 +238,11 @@ async def test_a_server_tells_its_members_and_judges_with_the_tests_of_the_file(
             return httpx.Response(
                 200, json={"data": [ensemble, *({"id": m.name, "alpharay": m.note} for m in MEMBERS)]}
             )
-        asked = json.loads(request.content)
-        assert asked["tests"] == TESTS
-        assert asked["limits"] == {}  # the server's
-        told = Verdict(VerdictKind.WRONG_ANSWER, 1, 2, detail="case 2 of 2: printed 3")
-        return httpx.Response(200, json={"id": None, "index": 0, **told.fields()})
+        body = json.loads(request.content)
+        assert body["tests"] == TESTS
+        assert body["limits"] == {}  # the server's
+        wrong_answer = Verdict(VerdictKind.WRONG_ANSWER, 1, 2, detail="case 2 of 2: printed 3")
+        return httpx.Response(200, json={"id": None, "index": 0, **wrong_answer.fields()})
 
     client = served(handle)
     assert [(m.name, m.alpha, m.sha256, m.weights) for m in await client.members()] == [

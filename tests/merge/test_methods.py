@@ -136,7 +136,7 @@ def test_a_recipe_combines_any_checkpoints_with_weights_by_tensor(three, tmp_pat
     assert even.effective_alpha == pytest.approx(1.0, abs=1e-5)
 
 
-@pytest.mark.parametrize(("change", "said"), [
+@pytest.mark.parametrize(("change", "message"), [
     (("models:", "modles:"), "did you mean models"),
     (("first: 0.5", "frist: 0.5"), "did you mean first"),
     (("rounding: nearest", "rounding: up"), "stochastic"),
@@ -147,10 +147,10 @@ def test_a_recipe_combines_any_checkpoints_with_weights_by_tensor(three, tmp_pat
     (("outputs:", "x: ["), "not YAML"),
     (("first: first,", ""), "is unknown"),
 ])  # fmt: skip
-def test_a_recipe_with_an_error_says_where(three, tmp_path, change, said):
+def test_a_recipe_with_an_error_says_where(three, tmp_path, change, message):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.replace(*change))
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         plan_recipe(recipe)
     assert str(recipe) in str(caught.value)
 

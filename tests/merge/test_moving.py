@@ -143,7 +143,7 @@ GB = 10**9
 
 
 @pytest.mark.parametrize(
-    ("case", "place"),
+    ("case", "expected"),
     [
         ({}, "device"),
         ({"span": 40 * GB}, "pinned"),  # it would leave keys and values less than half
@@ -154,9 +154,9 @@ GB = 10**9
         ({"span": 40 * GB, "workers": 2}, "files"),  # each would pin as much
     ],
 )
-def test_checkpoints_are_kept_where_the_division_of_memory_has_room(case, place):
+def test_checkpoints_are_kept_where_the_division_of_memory_has_room(case, expected):
     usual = {"span": 6 * GB, "total": 80 * GB, "free": 76 * GB, "share": 0.9, "cache": None, "host": 200 * GB}
-    assert held.choose_place(**{"workers": 1} | usual | case) == place
+    assert held.choose_place(**{"workers": 1} | usual | case) == expected
 
 
 @pytest.mark.engine  # it imports vLLM

@@ -1,4 +1,4 @@
-"""What the inputs of a merge are asked by: differences are said, and a missing tokenizer is taken from the other."""
+"""Prompt files of a merge's inputs: differences are warned of, and a missing tokenizer is taken from the other."""
 
 import json
 
@@ -128,5 +128,5 @@ def test_a_tied_head_that_is_stored_and_differs_is_said(tmp_path, save, tensors,
             head[3, 2] += 1
         paths.append(save(tmp_path / name, weights | {"lm_head.weight": head}, config=config))
     result = merge(low=paths[0], high=paths[1], alphas=[0.5], out=tmp_path / "out")
-    told = [line for line in result.warnings if "lm_head.weight" in line]
-    assert [line.partition(" ties ")[0] for line in told] == ([] if equal else [str(paths[1])])
+    warnings = [line for line in result.warnings if "lm_head.weight" in line]
+    assert [line.partition(" ties ")[0] for line in warnings] == ([] if equal else [str(paths[1])])

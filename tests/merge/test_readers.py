@@ -145,9 +145,13 @@ def test_the_engine_serves_a_merge_a_merge_on_load_a_shift_and_adapters(
 
     def distance(left, right):
         steps = zip(left[1][:20], right[1][:20], strict=True)
-        pairs = [(dict(one), dict(other)) for one, other in steps]
+        pairs = [(dict(first), dict(second)) for first, second in steps]
         return np.mean(
-            [abs(one[token] - other[token]) for one, other in pairs for token in one.keys() & other.keys()]
+            [
+                abs(first[token] - second[token])
+                for first, second in pairs
+                for token in first.keys() & second.keys()
+            ]
         )
 
     # The same update in the weights gives the same probabilities, up to bfloat16; none gives others.

@@ -161,9 +161,9 @@ def test_effective_alpha_sums_match_a_regression_over_the_written_values():
 def test_nan_and_inf_are_found_where_they_are(bad, source):
     arrays = [np.ones(50, "f4"), np.ones(50, "f4")]
     arrays[source][17] = bad
-    with pytest.raises(NonFiniteBlock) as found:
+    with pytest.raises(NonFiniteBlock) as caught:
         run_kernel(arrays, [FP32, FP32], [Combination(coefficients=(0.0,))], FP32)
-    assert (found.value.source, found.value.index) == (source, 17)
+    assert (caught.value.source, caught.value.index) == (source, 17)
 
 
 @pytest.mark.parametrize(("target", "largest"), [(FP16, 65504.0), (BF16, 3.3895e38), (FP32, 3.4028e38)])

@@ -43,8 +43,8 @@ def test_an_alpha_is_the_point_of_its_weights_bit_for_bit(three, alpha):
     settings = read_settings(dtype="fp32")
     line = plan_ewa(low=three["low"], high=three["high"], alphas=[alpha], settings=settings)
     point = plan_point(checkpoints=three, weights=line_weights(alpha), settings=settings)
-    for one, other in zip(weights(line), weights(point), strict=True):
-        assert (one.name, one.data.tobytes()) == (other.name, other.data.tobytes())
+    for left, right in zip(weights(line), weights(point), strict=True):
+        assert (left.name, left.data.tobytes()) == (right.name, right.data.tobytes())
 
 
 def test_effective_weights_are_the_regression_of_the_realised_on_the_ideal(three, tmp_path, load):
@@ -78,7 +78,7 @@ def test_dependent_directions_have_effective_weights_all_the_same(three, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("point", "told"),
+    ("point", "message"),
     [
         ({"init": 0.5, "low": 0.4}, "sum to 0.9, and must sum to 1"),
         ({"inti": 1.0}, "did you mean 'init'"),
@@ -86,8 +86,8 @@ def test_dependent_directions_have_effective_weights_all_the_same(three, tmp_pat
         ({}, "no weight"),
     ],
 )
-def test_weights_that_are_no_point_are_refused(three, point, told):
-    with pytest.raises(errors.UsageError, match=told):
+def test_weights_that_are_no_point_are_refused(three, point, message):
+    with pytest.raises(errors.UsageError, match=message):
         plan_point(checkpoints=three, weights=point, settings=read_settings())
 
 

@@ -139,10 +139,10 @@ def test_a_refusal_names_every_field_and_an_allowed_one_is_merged_and_said(tmp_p
     allowed = ["--allow-config", "hidden_act", "--allow-config", "rms_norm_eps"]
     words = [str(low), str(high), "--alpha", "0.5", "--out", str(tmp_path / "out"), *allowed]
     assert run(parser.parse_args(words)) == 0
-    told = capsys.readouterr().err
-    assert told.count("which is allowed") == 2
+    stderr = capsys.readouterr().err
+    assert stderr.count("which is allowed") == 2
     warnings = json.loads((tmp_path / "out" / "manifest.json").read_text())["warnings"]
-    assert [f"warning: {line}" for line in warnings] == told.splitlines()
+    assert [f"warning: {line}" for line in warnings] == stderr.splitlines()
 
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("models: {a: low, b: high}\noutputs: {even: {a: 0.5, b: 0.5}}\n")

@@ -25,7 +25,7 @@ def cache(tmp_path, monkeypatch):
 
 def manifest(kind):
     text = (DEPLOY / "kuberay.yaml").read_text()
-    return next(one for one in yaml.safe_load_all(text) if one["kind"] == kind)
+    return next(document for document in yaml.safe_load_all(text) if document["kind"] == kind)
 
 
 def frontier_of_the_manifest(tmp_path):
@@ -36,15 +36,15 @@ def frontier_of_the_manifest(tmp_path):
 
 def deployments(app):
     """Name -> options, of the application and everything bound into it."""
-    found, waiting = {}, [app]
+    by_name, waiting = {}, [app]
     while waiting:
-        one = waiting.pop()
-        deployment = one._bound_deployment
-        found[deployment.name] = deployment
+        bound = waiting.pop()
+        deployment = bound._bound_deployment
+        by_name[deployment.name] = deployment
         for argument in (*deployment.init_args, *deployment.init_kwargs.values()):
             inner = argument.values() if isinstance(argument, dict) else [argument]
             waiting += [part for part in inner if hasattr(part, "_bound_deployment")]
-    return found
+    return by_name
 
 
 def test_ray_serve_reads_the_manifests_application_and_can_import_it():
@@ -78,7 +78,7 @@ def test_every_pod_of_the_manifest_mounts_what_the_configuration_names(tmp_path)
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         assert mounts.keys() <= {volume["name"] for volume in pod["volumes"]}
         assert named == f"{mounts['config']}/frontier.yaml"
-        environment = {one["name"]: one["value"] for one in container["env"]}
+        environment = {variable["name"]: variable["value"] for variable in container["env"]}
         assert environment["ALPHARAY_CACHE"].startswith(mounts["models"])
         assert str(frontier_of_the_manifest(tmp_path).endpoints.low).startswith(mounts["models"])
         for compiled in ("VLLM_CACHE_ROOT", "TRITON_CACHE_DIR"):
@@ -93,8 +93,8 @@ def test_ray_of_the_manifest_is_the_one_that_was_tried():
 def test_the_application_builds_from_a_configuration_alone(cache):
     from alpharay.serve.cluster.application import build
 
-    found = deployments(build({}))
-    (host,) = found.keys() - {"ingress", "cluster-state", "judge"}
+    by_name = deployments(build({}))
+    (host,) = by_name.keys() - {"ingress", "cluster-state", "judge"}
     assert host.startswith("members-0-")
 
 
@@ -161,12 +161,12 @@ def test_replicas_are_scaled_and_placed_as_the_configuration_says(cache, tmp_pat
     engine = {"replicas": 2, "autoscale": {"max": 5, "target": 8}, "resources": {"l40s": 0.5}}
     endpoints = {name: str(embedded / name) for name in ("low", "high")}
     path.write_text(yaml.safe_dump({"endpoints": endpoints, "members": [0, 1], "engine": engine}))
-    found = deployments(build({"config": str(path)}))
-    (member,) = [one for name, one in found.items() if name.startswith("member-0-")]
+    by_name = deployments(build({"config": str(path)}))
+    (member,) = [deployment for name, deployment in by_name.items() if name.startswith("member-0-")]
     scale = member._deployment_config.autoscaling_config
     assert (scale.min_replicas, scale.max_replicas, scale.target_ongoing_requests) == (2, 5, 8)
     assert member.ray_actor_options["resources"] == {"l40s": 0.5}
-    assert found["cluster-state"].init_args == (["frontier@0", "frontier@1"],)
+    assert by_name["cluster-state"].init_args == (["frontier@0", "frontier@1"],)
 
 
 def test_a_scale_below_the_replicas_is_refused(tmp_path):
@@ -210,11 +210,11 @@ def test_grafana_finds_the_dashboard_and_the_data_source():
     (provider,) = yaml.safe_load(
         (DEPLOY / "grafana" / "provisioning" / "dashboards" / "alpharay.yaml").read_text()
     )["providers"]
-    (place,) = [
+    (mount_path,) = [
         mount.split(":")[1] for mount in grafana["volumes"] if mount.startswith("./grafana/alpharay.json")
     ]
-    assert Path(place).parent == Path(provider["options"]["path"])
-    assert grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == place
+    assert Path(mount_path).parent == Path(provider["options"]["path"])
+    assert grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == mount_path
     source = (DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text()
     (variable,) = re.findall(r"\$\{(\w+)\}", source)
     assert grafana["environment"][variable].startswith("http://alpharay:")

@@ -24,12 +24,12 @@ def rendered(*settings):
         [HELM, "template", "frontier", CHART, *settings], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return [one for one in yaml.safe_load_all(done.stdout) if one]
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
 def of_kind(kind, documents):
-    (found,) = [one for one in documents if one["kind"] == kind]
-    return found
+    (document,) = [document for document in documents if document["kind"] == kind]
+    return document
 
 
 def pods(service):
@@ -59,10 +59,10 @@ def test_the_charts_ray_is_the_one_that_was_tried():
 def test_every_value_that_a_template_names_is_there():
     text = "".join(path.read_text() for path in (CHART / "templates").iterdir())
     for name in set(re.findall(r"(?:\.Values|\$values)((?:\.\w+)+)", text)):
-        found = values()
+        value = values()
         for part in name.strip(".").split("."):
-            assert part in found, name
-            found = found[part]
+            assert part in value, name
+            value = value[part]
 
 
 @needs_helm
@@ -84,7 +84,7 @@ def test_the_default_release_is_the_manifest():
 def test_secrets_for_keys_and_store_and_a_claim_of_ones_own_reach_every_pod():
     settings = ("keysSecret=keys", "storeSecret=store", "models.claim=mine", "image.tag=1")
     documents = rendered(*(part for each in settings for part in ("--set", each)))
-    assert "PersistentVolumeClaim" not in {one["kind"] for one in documents}
+    assert "PersistentVolumeClaim" not in {document["kind"] for document in documents}
     config = yaml.safe_load(of_kind("ConfigMap", documents)["data"]["frontier.yaml"])
     for pod in pods(of_kind("RayService", documents)):
         (container,) = pod["containers"]
@@ -93,9 +93,9 @@ def test_secrets_for_keys_and_store_and_a_claim_of_ones_own_reach_every_pod():
         assert config["server"]["api_keys_file"] == f"{mounts['keys']}/keys.yaml"
         assert container["image"] == "alpharay:1"
         secrets = {
-            one["name"]: one["valueFrom"]["secretKeyRef"]["name"]
-            for one in container["env"]
-            if "valueFrom" in one
+            variable["name"]: variable["valueFrom"]["secretKeyRef"]["name"]
+            for variable in container["env"]
+            if "valueFrom" in variable
         }
         assert secrets == {"ALPHARAY_STORE": "store"}
 

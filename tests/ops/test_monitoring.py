@@ -73,15 +73,15 @@ def test_every_panel_has_a_query_a_unit_and_a_place_of_its_own():
 
 
 def test_what_alerts_and_dashboard_ask_for_is_what_the_server_counts():
-    """Misspelled metrics return nothing for ever; those of vLLM and Ray are asked of a real server elsewhere."""
+    """Misspelled metrics return nothing for ever; those of vLLM and Ray are queried from a real server elsewhere."""
     known = set(re.findall(r'"(alpharay_\w+)"', "".join(file.read_text() for file in counted())))
     known |= {f"{name}_total" for name in known}
     text = (PROMETHEUS / "alerts.yml").read_text() + (DEPLOY / "grafana" / "alpharay.json").read_text()
-    asked = {
+    queried = {
         re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\b(alpharay_\w+)(?=[\[{ )])", text)
     }
-    assert len(asked) > 15
-    assert asked <= known
+    assert len(queried) > 15
+    assert queried <= known
 
 
 def counted():

@@ -14,8 +14,8 @@ def test_it_is_learnt_from_problems_that_end_at_a_pass(a, b, cost):
     rng = np.random.default_rng(0)
     first = rng.geometric(rng.beta(a, b, 3000)) - 1  # failures before the first pass
     worth = a / cost - a - b + 1  # after f failures the chance is a / (a + b + f)
-    found = samples_worth(np.minimum(first, 100), first < 100, cost)
-    assert found == pytest.approx(max(worth, 0), rel=0.25, abs=3)
+    estimate = samples_worth(np.minimum(first, 100), first < 100, cost)
+    assert estimate == pytest.approx(max(worth, 0), rel=0.25, abs=3)
 
 
 def test_before_anything_passes_hope_falls_with_every_failure():

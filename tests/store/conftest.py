@@ -53,7 +53,7 @@ def postgres(tmp_path_factory):
         deadline = time.monotonic() + 60
         while True:
             try:
-                # It listens before it answers: only a connection of its own protocol tells that it is up.
+                # It listens before it answers: only a connection of its own protocol shows that it is up.
                 pg8000.connect("alpharay", host="127.0.0.1", port=port, database="postgres").close()
                 break
             except (OSError, pg8000.Error):
@@ -85,7 +85,7 @@ def url(request, tmp_path):
 
 @pytest.fixture
 def store(url):
-    one = Store(url)
-    one.open()
-    yield one
-    one.close()
+    opened = Store(url)
+    opened.open()
+    yield opened
+    opened.close()

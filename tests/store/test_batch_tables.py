@@ -25,14 +25,14 @@ def batch(name, at=1.0, **more):
 def test_files_come_back_page_by_page_in_either_order(tables):
     # Two of one moment are in one order all the same.
     kept = [file("b"), file("a"), file("c", at=2.0)]
-    for one in kept:
-        tables.add_file(one, **ROOM)
+    for entry in kept:
+        tables.add_file(entry, **ROOM)
     assert tables.file("a", "alice") == kept[1]
     assert tables.file("a", "bob") is None
     page = {"purpose": None, "most": 2}
-    assert [one.id for one in tables.files("alice", after=None, **page)] == ["c", "b"]
-    assert [one.id for one in tables.files("alice", after="b", **page)] == ["a"]
-    assert [one.id for one in tables.files("alice", after="a", newest_first=False, **page)] == ["b", "c"]
+    assert [entry.id for entry in tables.files("alice", after=None, **page)] == ["c", "b"]
+    assert [entry.id for entry in tables.files("alice", after="b", **page)] == ["a"]
+    assert [entry.id for entry in tables.files("alice", after="a", newest_first=False, **page)] == ["b", "c"]
     assert not tables.files("alice", after="gone", **page)
 
 
@@ -53,7 +53,7 @@ def test_a_batch_that_has_ended_stays_as_it_is_with_the_files_it_wrote(tables):
     tables.add_batch(batch("one"), most_open=1)
     with pytest.raises(Full, match="1 batches"):
         tables.add_batch(batch("two"), most_open=1)
-    assert [one.id for one in tables.open_batches()] == ["one"]
+    assert [entry.id for entry in tables.open_batches()] == ["one"]
     written = (file("out"),)
     for _ in range(2):  # whoever was killed in between does it again
         ended = tables.change("one", "alice", lambda _: {"status": "completed"}, over=True, written=written)
@@ -62,14 +62,14 @@ def test_a_batch_that_has_ended_stays_as_it_is_with_the_files_it_wrote(tables):
     assert (later.over, later.object["status"]) == (True, "completed")
     assert tables.change("one", "bob", lambda _: {}) is None
     assert not tables.open_batches()
-    assert [one.id for one in tables.files("alice", purpose="batch", after=None, most=9)] == ["out"]
+    assert [entry.id for entry in tables.files("alice", purpose="batch", after=None, most=9)] == ["out"]
 
 
 def test_what_is_old_is_forgotten_but_for_batches_that_have_not_ended(tables):
-    for one in (file("expired", expires=5.0), file("old"), file("new", at=9.0)):
-        tables.add_file(one, most_files=9, most_bytes=900)
-    for one in (batch("open"), batch("over", over=True)):
-        tables.add_batch(one, most_open=9)
+    for entry in (file("expired", expires=5.0), file("old"), file("new", at=9.0)):
+        tables.add_file(entry, most_files=9, most_bytes=900)
+    for entry in (batch("open"), batch("over", over=True)):
+        tables.add_batch(entry, most_open=9)
     assert tables.forget(6.0, None) == ["expired"]
     assert tables.forget(6.0, 8.0) == ["old"]
-    assert [one.id for one in tables.batches("alice", after=None, most=9)] == ["open"]
+    assert [entry.id for entry in tables.batches("alice", after=None, most=9)] == ["open"]

@@ -1,4 +1,4 @@
-"""`alpharay explain`: a served request told wave by wave, from the store."""
+"""`alpharay explain`: a served request, explained wave by wave from the store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def record(request, session):
     return Record(
         request=request,
         trace=session.trace(CHECKPOINTS),
-        choices=[one.draw.index for one in session.select()],
+        choices=[candidate.draw.index for candidate in session.select()],
         rows=session.experiences(request),
         checkpoints=CHECKPOINTS,
     )
@@ -68,19 +68,24 @@ def test_a_request_is_told_as_it_was_served(explain, url):
     session = served()
     code, out, _ = explain(f"chatcmpl-{FIRST}", "--store", url, "--json")
     assert code == 0
-    told = json.loads(out)
-    draws = [draw for wave in told["waves"] for draw in wave["draws"]]
+    explanation = json.loads(out)
+    draws = [draw for wave in explanation["waves"] for draw in wave["draws"]]
     assert [draw["draw"] for draw in draws] == [draw.index for draw in session.draws]
     assert [draw["seed"] for draw in draws] == [draw.seed for draw in session.draws]
     assert draws[5]["outcome"] == "accepted 4/4"
     assert draws[0]["outcome"] == "wrong_answer 1/4"
-    assert (told["policy"], told["budget"], told["stopped"], told["answer"]) == ("uniform", 12, "passes", 5)
-    assert [len(wave["draws"]) for wave in told["waves"]] == [2, 2, 4]
+    assert (explanation["policy"], explanation["budget"], explanation["stopped"], explanation["answer"]) == (
+        "uniform",
+        12,
+        "passes",
+        5,
+    )
+    assert [len(wave["draws"]) for wave in explanation["waves"]] == [2, 2, 4]
 
 
 def test_failures_lower_the_chance_of_the_next_sample(explain, url):
-    told = json.loads(explain(f"chatcmpl-{FIRST}", "--store", url, "--json")[1])
-    chances = [wave["chances"]["frontier@0"] for wave in told["waves"]]
+    explanation = json.loads(explain(f"chatcmpl-{FIRST}", "--store", url, "--json")[1])
+    chances = [wave["chances"]["frontier@0"] for wave in explanation["waves"]]
     assert chances == sorted(chances, reverse=True)
     assert chances[0] > chances[-1]
 

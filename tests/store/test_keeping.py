@@ -159,7 +159,7 @@ def test_a_fold_begins_at_the_newest_rows_of_its_own_checkpoints(store, monkeypa
     monkeypatch.setattr(
         Store,
         "log",
-        lambda self, after, log=Store.log, **asked: read.append(after) or log(self, after, **asked),
+        lambda self, after, log=Store.log, **options: read.append(after) or log(self, after, **options),
     )
     assert folded(store).learner.folded == 6
     assert read == [4, 10]

@@ -26,14 +26,14 @@ MEMBERS = tuple(Member(name=f"frontier@{alpha:g}", alpha=alpha) for alpha in (-0
 KINDS = [VerdictKind.WRONG_ANSWER, VerdictKind.TIME_LIMIT, VerdictKind.JUDGE_ERROR, VerdictKind.RUNTIME_ERROR]
 
 
-def lived_through(dice, policy, *, share=0.1, **asked):
+def lived_through(dice, policy, *, share=0.1, **overrides):
     """A session under weather: draws end in any order, some are lost, some are never judged, time may run out."""
     settings = {
         "members": MEMBERS,
         "budget": 24,
         "seed": dice.randrange(1 << 60),
         "stop_after_passes": 2,
-        **asked,
+        **overrides,
     }
     session = RecordedSession(SamplingRequest(**settings), policy)
     under_way, steps, events = [], 0, []
@@ -74,8 +74,12 @@ def test_a_recorded_session_is_decided_again_draw_for_draw(policy, reproducible)
         assert again.draws == lived.draws
         assert again.stopped == lived.stopped
         assert again.drawn == lived.drawn
-        assert [one.draw for one in again.candidates] == [one.draw for one in lived.candidates]
-        assert [one.draw for one in again.select()] == [one.draw for one in lived.select()]
+        assert [candidate.draw for candidate in again.candidates] == [
+            candidate.draw for candidate in lived.candidates
+        ]
+        assert [candidate.draw for candidate in again.select()] == [
+            candidate.draw for candidate in lived.select()
+        ]
         assert json.loads(json.dumps(again.trace({}))) == trace
 
 
@@ -94,10 +98,15 @@ def test_what_was_known_decides_and_is_named_by_its_place_in_the_log():
 def test_a_draw_can_be_looked_up():
     session = lived_through(Random(3), "uniform", share=0)
     trace = json.loads(json.dumps(session.trace({"frontier@0": "abc"})))
-    first = next(one for one in session.candidates if one.draw.member == "frontier@0")
-    told = drawn(trace, first.draw.index)
-    assert (told["member"], told["alpha"], told["checkpoint"], told["turn"]) == ("frontier@0", 0.0, "abc", 1)
-    assert (told["prompt_tokens"], told["completion_tokens"]) == (5, 9)
+    first = next(candidate for candidate in session.candidates if candidate.draw.member == "frontier@0")
+    details = drawn(trace, first.draw.index)
+    assert (details["member"], details["alpha"], details["checkpoint"], details["turn"]) == (
+        "frontier@0",
+        0.0,
+        "abc",
+        1,
+    )
+    assert (details["prompt_tokens"], details["completion_tokens"]) == (5, 9)
 
 
 def test_experiences_carry_the_level_of_the_first_failure():
@@ -120,8 +129,8 @@ def test_a_member_off_the_line_is_decided_again_and_looked_up_by_its_weights():
         assert again.draws == session.draws
         assert again.sampling.members == session.sampling.members
     session = lived_through(Random(5), "uniform", members=(wide,), share=0)
-    told = drawn(json.loads(json.dumps(session.trace({}))), 0)
-    assert (told["alpha"], told["weights"]) == (None, {"init": 0.75, "high": 0.25})
+    details = drawn(json.loads(json.dumps(session.trace({}))), 0)
+    assert (details["alpha"], details["weights"]) == (None, {"init": 0.75, "high": 0.25})
     assert {(row.alpha, row.weights) for row in session.experiences("r")} == {(None, wide.weights)}
 
 

@@ -46,7 +46,7 @@ def record(request, *, budget=2, judged=True):
     return Record(
         request=request,
         trace=session.trace(CHECKPOINTS),
-        choices=[one.draw.index for one in session.select()],
+        choices=[candidate.draw.index for candidate in session.select()],
         rows=session.experiences(request),
         checkpoints=CHECKPOINTS,
     )
@@ -75,15 +75,15 @@ def test_a_batch_sent_twice_counts_once(store):
 
 def test_feedback_is_a_row_of_its_own_said_once(store):
     store.append([record("r1", judged=False)])
-    given = Feedback(request="r1", choice=1, verdict=VerdictKind.ACCEPTED)
-    assert store.take_feedback(given)
-    assert not store.take_feedback(given)
+    feedback = Feedback(request="r1", choice=1, verdict=VerdictKind.ACCEPTED)
+    assert store.take_feedback(feedback)
+    assert not store.take_feedback(feedback)
     [row] = store.log(0)
-    told = row.logged
-    assert (told.request, told.draw, told.member, told.verdict, told.source) == (
+    logged = row.logged
+    assert (logged.request, logged.draw, logged.member, logged.verdict, logged.source) == (
         "r1", 1, "frontier@1", VerdictKind.ACCEPTED, "feedback",
     )  # fmt: skip
-    assert (told.features, told.completion_tokens, row.checkpoint) == ((0.5, -1.0), 11, "b" * 64)
+    assert (logged.features, logged.completion_tokens, row.checkpoint) == ((0.5, -1.0), 11, "b" * 64)
 
 
 def test_feedback_can_change_its_mind(store):
@@ -105,9 +105,9 @@ def test_feedback_on_what_is_not_there_is_refused(store):
 
 def test_the_same_feedback_from_many_at_once_is_one_row(store):
     store.append([record("r1", judged=False)])
-    given = Feedback(request="r1", choice=0, verdict=VerdictKind.ACCEPTED)
+    feedback = Feedback(request="r1", choice=0, verdict=VerdictKind.ACCEPTED)
     with ThreadPoolExecutor(6) as pool:
-        new = list(pool.map(lambda _: store.take_feedback(given), range(12)))
+        new = list(pool.map(lambda _: store.take_feedback(feedback), range(12)))
     assert sorted(new) == [False] * 11 + [True]
     assert len(store.log(0)) == 1
 
@@ -128,14 +128,16 @@ def test_a_reader_who_follows_the_log_misses_nothing_while_many_write(url):
     with ThreadPoolExecutor(3) as pool:
         for number in range(10):
             list(
-                pool.map(lambda one, n=number: one[1].append([record(f"r{n}-{one[0]}")]), enumerate(writers))
+                pool.map(
+                    lambda item, n=number: item[1].append([record(f"r{n}-{item[0]}")]), enumerate(writers)
+                )
             )
     done.set()
     following.join(60)
     assert len(seen) == 60
     assert seen == [row.seq for row in reader.log(0)]
-    for one in (*writers, reader):
-        one.close()
+    for opened in (*writers, reader):
+        opened.close()
 
 
 def test_snapshots_of_two_views_are_kept_apart_and_only_the_first_and_the_latest(store):
@@ -155,8 +157,8 @@ def test_several_open_a_new_store_at_once(url):
         list(pool.map(Store.open, stores))
     stores[0].append([record("r1")])
     assert len(stores[4].log(0)) == 2
-    for one in stores:
-        one.close()
+    for opened in stores:
+        opened.close()
 
 
 def test_an_older_store_is_brought_up_to_date_once_and_keeps_its_rows(store, url, monkeypatch):
@@ -212,9 +214,9 @@ def test_a_killed_writer_loses_nothing_that_it_had_acknowledged(tmp_path):
     process.wait()
     store = Store(f"sqlite:///{tmp_path / 'store.db'}")
     store.open()
-    found = {row.logged.request for row in store.log(0)}
-    assert found >= {f"r{number}" for number in range(acknowledged + 1)}
-    assert len(store.log(0)) == 2 * len(found)
+    requests = {row.logged.request for row in store.log(0)}
+    assert requests >= {f"r{number}" for number in range(acknowledged + 1)}
+    assert len(store.log(0)) == 2 * len(requests)
     store.close()
 
 
@@ -224,16 +226,16 @@ def test_a_database_that_is_away_is_told_without_its_password(tmp_path):
         away.open()
     assert "hunter2" not in str(down.value)
     assert "user:***@127.0.0.1:1/db" in str(down.value)
-    said = []
-    url = ready_store("postgresql+pg8000://user:hunter2@127.0.0.1:1/db", tmp_path, tmp_path, said.append)
+    messages = []
+    url = ready_store("postgresql+pg8000://user:hunter2@127.0.0.1:1/db", tmp_path, tmp_path, messages.append)
     assert "hunter2" in url
-    assert "hunter2" not in "".join(said)
-    assert "learning is paused" in said[0]
+    assert "hunter2" not in "".join(messages)
+    assert "learning is paused" in messages[0]
 
 
 def test_a_relative_path_counts_from_the_folder_one_is_in(tmp_path):
-    said = []
-    url = ready_store("sqlite:///here.db", tmp_path, tmp_path / "cache", said.append)
+    messages = []
+    url = ready_store("sqlite:///here.db", tmp_path, tmp_path / "cache", messages.append)
     assert (tmp_path / "here.db").exists()
     assert url == f"sqlite:///{tmp_path / 'here.db'}"
 
@@ -241,7 +243,7 @@ def test_a_relative_path_counts_from_the_folder_one_is_in(tmp_path):
 def test_no_store_in_the_configuration_means_a_file_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ready_store(None, tmp_path, tmp_path / "cache", lambda _: None)
-    assert [one.name for one in tmp_path.iterdir()] == ["cache"]
+    assert [file.name for file in tmp_path.iterdir()] == ["cache"]
     assert (tmp_path / "cache" / "store.db").exists()
 
 

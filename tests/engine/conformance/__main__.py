@@ -75,14 +75,14 @@ def _outcomes(url: str, model: str, folder: Path) -> dict[str, str]:
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", str(HERE)]
     subprocess.run(command, env={**os.environ, URL: url, MODELS: model}, check=False)
-    found = {}
+    outcomes = {}
     for case in ET.parse(report).iter("testcase"):
         # The model is the first of a test's parameters.
         file = case.get("classname", "").rpartition(".")[2]
         name = f"{file}::{case.get('name')}".replace(f"[{model}]", "").replace(f"[{model}-", "[")
         faults = [fault for kind in ("failure", "error", "skipped") if (fault := case.find(kind)) is not None]
-        found[name] = (faults[0].get("message") or "failed").splitlines()[0] if faults else "passed"
-    return found
+        outcomes[name] = (faults[0].get("message") or "failed").splitlines()[0] if faults else "passed"
+    return outcomes
 
 
 def _counted(server: str, outcomes: dict[str, str]) -> str:
@@ -100,8 +100,8 @@ def _differences(results: dict[str, dict[str, str]]) -> list[str]:
     for name in [*differing, *failing]:
         lines.append(f"- `{name}`")
         for server, result in results.items():
-            told = result.get(name, "not run")
-            lines.append(f"  - {server}: {told if told == 'passed' else told[:120]}")
+            outcome = result.get(name, "not run")
+            lines.append(f"  - {server}: {outcome if outcome == 'passed' else outcome[:120]}")
     return lines
 
 

@@ -57,14 +57,14 @@ class Target:
         response = self.post(path, stream=True, **body)
         assert response.status_code == 200, response.text
         assert response.headers["content-type"].startswith("text/event-stream")
-        found: list[tuple[str | None, dict[str, Any]]] = []
+        events: list[tuple[str | None, dict[str, Any]]] = []
         blocks = [block for block in response.text.split("\n\n") if block and not block.startswith(":")]
         for block in blocks:
             lines = dict(line.split(": ", 1) for line in block.split("\n"))
             if lines["data"] != "[DONE]":
-                found.append((lines.get("event"), json.loads(lines["data"])))
+                events.append((lines.get("event"), json.loads(lines["data"])))
         assert (blocks[-1] == "data: [DONE]") == (path in {CHAT, COMPLETIONS})
-        return found
+        return events
 
     def chunks(self, path: str, **body: Any) -> list[dict[str, Any]]:
         return [data for _, data in self.events(path, **body)]
@@ -78,21 +78,21 @@ class Target:
 
 def texts(chunks: list[dict[str, Any]]) -> dict[int, str]:
     """{choice: its text} of a stream of chunks."""
-    found: dict[int, str] = {}
+    by_choice: dict[int, str] = {}
     for chunk in chunks:
         for choice in chunk["choices"]:
             piece = choice["text"] if "text" in choice else choice["delta"].get("content") or ""
-            found[choice["index"]] = found.get(choice["index"], "") + piece
-    return found
+            by_choice[choice["index"]] = by_choice.get(choice["index"], "") + piece
+    return by_choice
 
 
 def ends(chunks: list[dict[str, Any]]) -> dict[int, str]:
     """{choice: why it ended}; no choice ends twice."""
-    found = [
+    reasons = [
         (choice["index"], choice["finish_reason"])
         for chunk in chunks
         for choice in chunk["choices"]
         if choice.get("finish_reason")
     ]
-    assert len(found) == len(dict(found))
-    return dict(found)
+    assert len(reasons) == len(dict(reasons))
+    return dict(reasons)

@@ -84,29 +84,29 @@ def test_several_streamed_choices_come_side_by_side(target: Target):
 
 def test_logprobs_come_with_their_alternatives(target: Target):
     answer = target.answer(CHAT, logprobs=True, top_logprobs=3)
-    told = answer["choices"][0]["logprobs"]["content"]
-    assert len(told) == 6
-    assert all(len(token["top_logprobs"]) == 3 and token["logprob"] <= 0 for token in told)
-    assert all(bytes(token["bytes"]).decode(errors="replace") is not None for token in told)
+    tokens = answer["choices"][0]["logprobs"]["content"]
+    assert len(tokens) == 6
+    assert all(len(token["top_logprobs"]) == 3 and token["logprob"] <= 0 for token in tokens)
+    assert all(bytes(token["bytes"]).decode(errors="replace") is not None for token in tokens)
 
 
 def test_logprobs_of_no_alternatives_name_the_token_alone(target: Target):
     for extra in ({"top_logprobs": 0}, {}):
-        told = target.answer(CHAT, logprobs=True, **extra)["choices"][0]["logprobs"]["content"]
-        assert all(not token["top_logprobs"] for token in told)
+        tokens = target.answer(CHAT, logprobs=True, **extra)["choices"][0]["logprobs"]["content"]
+        assert all(not token["top_logprobs"] for token in tokens)
 
 
 def test_logprobs_are_streamed_with_their_tokens(target: Target):
     chunks = target.chunks(CHAT, logprobs=True, top_logprobs=2)
-    told = [
+    tokens = [
         token
         for chunk in chunks
         for choice in chunk["choices"]
         if choice.get("logprobs")
         for token in choice["logprobs"]["content"]
     ]
-    assert len(told) == 6
-    assert all(len(token["top_logprobs"]) == 2 for token in told)
+    assert len(tokens) == 6
+    assert all(len(token["top_logprobs"]) == 2 for token in tokens)
 
 
 def test_logprobs_are_none_where_they_are_not_asked_for(target: Target):
@@ -292,7 +292,7 @@ def test_token_ids_come_where_they_are_asked_for(target: Target):
     assert len(answer["choices"][0]["token_ids"]) == 6
     assert len(answer["prompt_token_ids"]) == answer["usage"]["prompt_tokens"]
     chunks = target.chunks(CHAT, return_token_ids=True)
-    assert len([one for chunk in chunks for one in chunk["choices"][0].get("token_ids") or []]) == 6
+    assert len([token_id for chunk in chunks for token_id in chunk["choices"][0].get("token_ids") or []]) == 6
 
 
 def test_fields_that_nobody_knows_are_allowed(target: Target):

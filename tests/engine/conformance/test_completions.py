@@ -67,24 +67,24 @@ def test_the_prompt_is_echoed(target: Target):
 
 
 def test_a_prompt_is_scored_without_an_answer(target: Target):
-    told = target.answer(COMPLETIONS, prompt="abc def", max_tokens=0, echo=True, logprobs=1)["choices"][0]
-    assert told["text"] == "abc def"
-    assert len(told["logprobs"]["tokens"]) == len(told["logprobs"]["token_logprobs"]) > 1
+    choice = target.answer(COMPLETIONS, prompt="abc def", max_tokens=0, echo=True, logprobs=1)["choices"][0]
+    assert choice["text"] == "abc def"
+    assert len(choice["logprobs"]["tokens"]) == len(choice["logprobs"]["token_logprobs"]) > 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_logprobs_come_for_every_token(target: Target, count):
-    told = target.answer(COMPLETIONS, logprobs=count)["choices"][0]["logprobs"]
-    assert len(told["tokens"]) == len(told["token_logprobs"]) == len(told["text_offset"]) == 6
-    assert all(max(1, count) <= len(top) <= count + 1 for top in told["top_logprobs"])
+    logprobs = target.answer(COMPLETIONS, logprobs=count)["choices"][0]["logprobs"]
+    assert len(logprobs["tokens"]) == len(logprobs["token_logprobs"]) == len(logprobs["text_offset"]) == 6
+    assert all(max(1, count) <= len(top) <= count + 1 for top in logprobs["top_logprobs"])
 
 
 def test_logprobs_of_an_echoed_prompt_begin_with_none(target: Target):
     answer = target.answer(COMPLETIONS, logprobs=1, echo=True, **FIXED)
-    told, used = answer["choices"][0]["logprobs"], answer["usage"]
-    assert len(told["tokens"]) == used["prompt_tokens"] + 6
-    assert told["token_logprobs"][0] is None
-    assert all(logprob is not None for logprob in told["token_logprobs"][1:])
+    logprobs, used = answer["choices"][0]["logprobs"], answer["usage"]
+    assert len(logprobs["tokens"]) == used["prompt_tokens"] + 6
+    assert logprobs["token_logprobs"][0] is None
+    assert all(logprob is not None for logprob in logprobs["token_logprobs"][1:])
 
 
 def test_logprobs_are_streamed(target: Target):

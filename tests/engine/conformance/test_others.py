@@ -42,12 +42,12 @@ def test_a_streamed_response_that_ran_out_of_tokens_ends_incomplete(target: Targ
 
 
 def test_a_responses_events_are_numbered_and_build_its_text(target: Target):
-    told = target.events(RESPONSES)
-    assert [data["sequence_number"] for _, data in told] == list(range(len(told)))
-    assert [name for name, _ in told[:2]] == ["response.created", "response.in_progress"]
-    assert all(name == data["type"] for name, data in told)
-    pieces = "".join(data["delta"] for name, data in told if name == "response.output_text.delta")
-    assert pieces == output_text(told[-1][1]["response"])
+    events = target.events(RESPONSES)
+    assert [data["sequence_number"] for _, data in events] == list(range(len(events)))
+    assert [name for name, _ in events[:2]] == ["response.created", "response.in_progress"]
+    assert all(name == data["type"] for name, data in events)
+    pieces = "".join(data["delta"] for name, data in events if name == "response.output_text.delta")
+    assert pieces == output_text(events[-1][1]["response"])
 
 
 def test_instructions_are_part_of_the_prompt(target: Target):
@@ -68,8 +68,8 @@ def test_instructions_are_part_of_the_prompt(target: Target):
     ],
 )  # fmt: skip
 def test_an_earlier_turn_is_read_in_every_form(target: Target, earlier):
-    asked = {"role": "user", "content": [{"type": "input_text", "text": PROMPT}]}
-    assert target.answer(RESPONSES, input=[asked, earlier, asked])["usage"]["output_tokens"] == 6
+    message = {"role": "user", "content": [{"type": "input_text", "text": PROMPT}]}
+    assert target.answer(RESPONSES, input=[message, earlier, message])["usage"]["output_tokens"] == 6
 
 
 def test_a_responses_schema_is_kept_to(target: Target):
@@ -81,9 +81,9 @@ def test_a_responses_schema_is_kept_to(target: Target):
 
 def test_a_responses_logprobs_come_where_they_are_included(target: Target):
     response = target.answer(RESPONSES, include=["message.output_text.logprobs"], top_logprobs=2)
-    told = response["output"][0]["content"][0]["logprobs"]
-    assert len(told) == 6
-    assert all(len(token["top_logprobs"]) == 2 for token in told)
+    tokens = response["output"][0]["content"][0]["logprobs"]
+    assert len(tokens) == 6
+    assert all(len(token["top_logprobs"]) == 2 for token in tokens)
 
 
 @pytest.mark.parametrize(
