@@ -64,6 +64,7 @@ embed: $(STAMP)
 .PHONY: agents tools chaos bench-serve
 agents: $(STAMP)
 	$(BIN)/python -m tests.agents.run --report bench/results/agents.md
+	$(BIN)/python -m tests.agents.attempts --report bench/results/attempts.md
 
 tools: $(STAMP)
 	$(BIN)/python -m tests.agents.tools --report bench/results/tools.md

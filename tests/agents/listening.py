@@ -30,7 +30,7 @@ class Heard:
     status: int | None = None
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """A summary: method, path, status, size, and what matters of a request to a model."""
         try:
             payload = json.loads(self.body)

@@ -43,7 +43,7 @@ def main() -> int:
     arguments = parser.parse_args()
     names = arguments.agents.split(",")
     folder = arguments.folder.resolve()
-    installed = {name: _install(name, folder) for name in names}
+    installed = {name: installed_agent(name, folder) for name in names}
     with (
         tempfile.TemporaryDirectory() as scratch,
         stretched(Path(scratch), tokens=131072, most=1024, parser=arguments.tool_call_parser) as root,
@@ -53,7 +53,7 @@ def main() -> int:
     return reported(_HEAD, rows, arguments.report)
 
 
-def _install(name: str, folder: Path) -> Path | None:
+def installed_agent(name: str, folder: Path) -> Path | None:
     """The agent's program; None where it cannot be had."""
     registry, package, version = VERSIONS[name]
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def _turn(name: str, program: Path | None, between: Listener, scratch: Path, sec
         and any(request.path.partition("?")[0] == turn.path for request in posts)
         and all(request.status == 200 for request in posts)
     )
-    counted = Counter(request.said for request in between.heard)
+    counted = Counter(request.summary for request in between.heard)
     summaries = [f"{summary} (x{count})" if count > 1 else summary for summary, count in counted.items()]
     if not fine:
         print(f"--- {name}: {code}; {summaries}\n{output[-3000:]}", file=sys.stderr)

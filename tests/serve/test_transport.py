@@ -98,7 +98,7 @@ def test_loopback_is_told_from_addresses_that_others_reach(host, alone):
 async def test_a_rebound_name_is_refused_in_each_dialect_before_anything_runs(serve, monkeypatch, path):
     monkeypatch.setenv(environment.ONE_MACHINE, "1")
     serving = await serve()
-    response = await post(serving, path, EngineReplica="attacker.example:8000")
+    response = await post(serving, path, Host="attacker.example:8000")
     assert response.status_code == 403
     assert "server.allowed_hosts" in error_message(response)
     assert not serving.engines.calls
