@@ -69,8 +69,12 @@ def _attempted(name: str, program: Path | None, between: Listener, scratch: Path
     temporary.mkdir()
     repository = _repository(scratch / f"{name}-repository")
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(temporary),
-        "CI": "1", "TERM": "dumb", "NO_COLOR": "1",
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "CI": "1",
+        "TERM": "dumb",
+        "NO_COLOR": "1",
         **AGENTS[name](between.root, home).environment,
     }
     agent = [word.replace("{program}", str(program)) for word in _COMMANDS[name]]
