@@ -8,14 +8,7 @@ from types import NoneType
 from typing import Any, Literal, cast, get_args
 
 import yaml
-from pydantic import (
-    ByteSize,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from alpharay.router import MAX_SAMPLES_PER_MEMBER, POLICIES, SELECTORS, selector_names
 from alpharay.serve.errors import ConfigError
@@ -36,6 +29,7 @@ from alpharay.serve.span import (
 from alpharay.serve.spelling import did_you_mean
 
 _UNITS_S = {"h": 3600.0, "d": 86400.0, "w": 604800.0}
+_BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class Endpoints(Section):
@@ -189,7 +183,8 @@ class Config(Section):
         `adapters`, one engine that holds every member as a LoRA adapter of one base.
     store_keep: how long the store keeps a request and what was learnt from it: hours, days or weeks, such as `36h`, `30d` or
         `8w`; null sets no limit.
-    store_size: how many bytes of requests the store keeps, such as `500MB` or `10GB`: the oldest go first; null sets no limit.
+    store_size: how many bytes of requests the store keeps, at least `100MB`, such as `10GB` or `1TB`: the oldest go first; null
+        sets no limit.
     """
 
     name: str = Field("frontier", min_length=1, pattern=r"^[^@\s]+$")
@@ -205,7 +200,7 @@ class Config(Section):
     server: Server = Server()
     store: str | None = Field(None, pattern=r"^[a-z0-9+_]+://")
     store_keep: str | None = "90d"
-    store_size: ByteSize | None = Field(ByteSize(10_000_000_000), ge=1_000_000)
+    store_size: str | None = "10GB"
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -245,13 +240,17 @@ class Config(Section):
             raise ValueError(f"must be hours, days or weeks, such as 36h, 30d or 8w, or null, got {value!r}")
         return value
 
-    @field_validator("store_size", mode="wrap")
+    @property
+    def store_size_bytes(self) -> int | None:
+        """None: no limit."""
+        return None if self.store_size is None else int(self.store_size[:-2]) * _BYTES[self.store_size[-2:]]
+
+    @field_validator("store_size")
     @classmethod
-    def _valid_store_size(cls, value: Any, parsed: ValidatorFunctionWrapHandler) -> ByteSize | None:
-        try:
-            return cast("ByteSize | None", parsed(value))
-        except ValidationError:
-            raise ValueError(f"must be at least 1MB, such as 500MB or 10GB, or null, got {value!r}") from None
+    def _valid_store_size(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[1-9][0-9]{2,5}MB|[1-9][0-9]{0,5}[GT]B", value):
+            raise ValueError(f"must be at least 100MB, such as 500MB, 10GB or 1TB, or null, got {value!r}")
+        return value
 
     @property
     def replica_count(self) -> int:

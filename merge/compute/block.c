@@ -34,7 +34,7 @@ enum { DONE, ASK_NUMPY };
 #endif
 typedef double vector __attribute__((vector_size(8 * WIDTH)));
 typedef float singles __attribute__((vector_size(4 * WIDTH)));
-typedef int64_t words __attribute__((vector_size(8 * WIDTH)));
+typedef int64_t integers __attribute__((vector_size(8 * WIDTH)));
 typedef double lanes[LANES];
 typedef double step[STEP] __attribute__((aligned(64)));
 
@@ -144,7 +144,7 @@ INLINE void round_step(recipe from, int code, int ready, int along_delta, float 
                       double *sum_along, double *sum_error, double *sum_move)
 {
     const vector zero = {0};
-    const words exponent = (words)zero + 0x7ff0000000000000, sign = (words)zero + INT64_MIN;
+    const integers exponent = (integers)zero + 0x7ff0000000000000, sign = (integers)zero + INT64_MIN;
     const vector least = zero + (code == F16 ? 0x1p-14 : 0x1p-126);
     const double steps = 1.5 * (code == BF16 ? 0x1p45 : code == F16 ? 0x1p42 : 0x1p29);
     vector along[LANES / WIDTH], squared[LANES / WIDTH], moved[LANES / WIDTH];
@@ -158,13 +158,13 @@ INLINE void round_step(recipe from, int code, int ready, int along_delta, float 
             const vector anchor = *(const vector *)(from.anchor + at), delta = *(const vector *)(from.delta + at);
             const vector exact = ready ? *(const vector *)(from.exact + at) : anchor * from.scale + delta * from.weight;
             /* Powers of two are ordered as their words are. */
-            words power = (words)exact & exponent;
-            const words large = power > (words)least;
-            power = (power & large) | ((words)least & ~large);
+            integers power = (integers)exact & exponent;
+            const integers large = power > (integers)least;
+            power = (power & large) | ((integers)least & ~large);
             const vector spacing = (vector)power * steps;
             vector value = exact + spacing;
             value -= spacing;
-            value = (vector)(((words)value & ~sign) | ((words)exact & sign));
+            value = (vector)(((integers)value & ~sign) | ((integers)exact & sign));
             const vector off = value - exact, direction = along_delta ? delta : exact - anchor;
             *(singles *)(rounded + at) = __builtin_convertvector(value, singles);
             if (ready) *(vector *)(error + at) = off; /* one direction has no further use for it */

@@ -8,6 +8,7 @@ could meet another.
 """
 
 import ctypes
+import math
 import os
 import shlex
 import subprocess
@@ -143,13 +144,23 @@ def _source() -> bytes:
     return resources.files(__package__).joinpath("block.c").read_bytes()
 
 
+def _alike(sums: Sums, expected: Sums) -> bool:
+    """Sums of as many numbers in another order."""
+    scale = math.sqrt(expected.error_error * max(max(row) for row in expected.gram))
+    return (
+        math.isclose(sums.error_error, expected.error_error, rel_tol=1e-9)
+        and np.allclose(sums.gram, expected.gram, rtol=1e-9, atol=0.0)
+        and np.allclose(sums.error_along, expected.error_along, rtol=1e-9, atol=1e-9 * scale)
+    )
+
+
 def _agrees(kernel: NativeKernel) -> bool:
     """Whether a compiler made of block.c what numpy computes, on any bits of every dtype that are not too large."""
     random = np.random.default_rng(0)
     weights = [(1.0, 0.0), (1.0, 0.3), (1.0, 0.5), (1.0, 1.0), (1.0, -1.7), (0.3, 0.3)]
     size = 4099
-    # One direction and several are different loops.
-    for target, sources in product(WRITABLE.values(), (2, 3)):
+    # One direction and several, and sums along them or along the whole move, are different loops.
+    for target, sources, along_delta in product(WRITABLE.values(), (2, 3), (True, False)):
         combinations = [Combination(scale=s, coefficients=(c,) * (sources - 1)) for s, c in weights]
         for dtype in (BF16, FP16, FP32):
             bits = random.integers(0, 1 << 8 * dtype.itemsize, (sources, size), np.uint64)
@@ -161,10 +172,12 @@ def _agrees(kernel: NativeKernel) -> bool:
             stored = list(bits.astype(f"u{dtype.itemsize}").view(dtype.storage))
             outs = [np.empty((len(combinations), size), target.storage) for _ in range(2)]
             (sums,) = kernel.blocks(
-                combinations, stored, [dtype] * sources, list(outs[0]), target, along_delta=True
+                combinations, stored, [dtype] * sources, list(outs[0]), target, along_delta=along_delta
             )
-            numpy = Kernel(sources, rounding="nearest", seed=0, along_delta=True)
-            numpy.block("", 0, combinations, stored, [dtype] * sources, list(outs[1]), target)
+            numpy = Kernel(sources, rounding="nearest", seed=0, along_delta=along_delta)
+            expected = numpy.block("", 0, combinations, stored, [dtype] * sources, list(outs[1]), target)
             if sums is None or outs[0].tobytes() != outs[1].tobytes():
+                return False
+            if not all(map(_alike, sums, expected)):
                 return False
     return True

@@ -13,7 +13,7 @@ from alpharay.merge.write.manifest import Manifest, companion_records, find_done
 from alpharay.merge.write.target import MANIFEST, check_space, check_target, partial_directory, publish, sync
 from alpharay.merge.write.write import Progress, write_outputs
 
-# One thread reads and combines ahead while the calling one writes and hashes; see bench/merge.py.
+# So many read and combine ahead, and so many hash and write; see bench/merge.py.
 THREADS = 2
 
 

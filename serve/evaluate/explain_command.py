@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "example:\n  alpharay explain chatcmpl-4f2a frontier.yaml\n\n"
         "Prints wave by wave what was drawn, what came of it and what was believed, and what other policies would have\n"
-        "done with the same samples. Requests are kept for `store_keep`."
+        "done with the same samples. Requests are kept as `store_keep` and `store_size` say."
     )
 
 

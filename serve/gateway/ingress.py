@@ -184,7 +184,7 @@ class _Room:
         self._supervisor.keep("ingress learns", server.learning.exchange_forever)
         if server.rollouts is not None:
             self._supervisor.keep("ingress writes rollouts", server.rollouts.write_forever)
-        if server.config.store:
+        if server.config.store and server.learning.forgets:
             self._supervisor.keep("ingress forgets", server.learning.forget_forever)
 
     async def retire(self) -> None:

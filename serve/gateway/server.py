@@ -55,7 +55,7 @@ class Server:
         self.cluster = ClusterView(cluster_state, self.admission, revision)
         file = config.router.portfolio
         portfolio = read_portfolio(file, self.by_name) if file is not None else None
-        kept = Retention(seconds=config.store_keep_s, size=config.store_size)
+        kept = Retention(seconds=config.store_keep_s, size=config.store_size_bytes)
         self.learning = Learning(store, members, self.counts, portfolio=portfolio, retention=kept)
         self.rollouts = _rollouts(config, self.counts)
         self.ensemble = Ensemble(engines, judging, self.counts)

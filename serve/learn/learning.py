@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from alpharay.router import Candidate, Learner, LoggedOutcome, RouterState
@@ -52,10 +53,17 @@ class Retention:
     seconds: float | None = None
     size: int | None = None
 
+    @property
+    def limited(self) -> bool:
+        return self.seconds is not None or self.size is not None
+
+    def oldest(self) -> float:
+        """The Unix time of what has the largest age; 0: there is no limit of age."""
+        return 0.0 if self.seconds is None else time.time() - self.seconds
+
     def start(self, store: Store) -> float:
         """The Unix time before which requests are deleted."""
-        oldest = 0.0 if self.seconds is None else time.time() - self.seconds
-        return oldest if self.size is None else max(oldest, store.start_within(self.size))
+        return self.oldest() if self.size is None else max(self.oldest(), store.start_within(self.size))
 
 
 _NO_LIMITS = Retention()
@@ -124,9 +132,9 @@ class Fold:
             except Exception as error:
                 self._pass_over(self.seq, f"{type(error).__name__}: {error}")
 
-    def keep(self, store: Store) -> None:
-        """Writes a snapshot when one is due."""
-        if self._since_snapshot >= SNAPSHOT_EVERY:
+    def keep(self, store: Store, *, now: bool = False) -> None:
+        """Writes a snapshot when one is due. now: as soon as anything was learnt since the last one."""
+        if self._since_snapshot >= (1 if now else SNAPSHOT_EVERY):
             store.keep_snapshot(self.view, self.seq, self.learner.snapshot())
             self._since_snapshot = 0
 
@@ -179,6 +187,11 @@ class Learning:
     @property
     def checkpoints(self) -> Mapping[str, str]:
         return self._checkpoints
+
+    @property
+    def forgets(self) -> bool:
+        """Whether there is something for `forget_forever` to do."""
+        return self._retention.limited
 
     def router_state(self) -> RouterState:
         """What is known now; the same object until something is learnt."""
@@ -325,15 +338,23 @@ class Learning:
             log.exception("a snapshot of what was learnt could not be kept")
 
     async def forget_forever(self) -> None:
-        """Deletes what the retention does not keep, a batch at a time. Returns only where everything is kept."""
-        while self._store is not None and self._retention != _NO_LIMITS:
+        """Deletes what the retention does not keep, a batch at a time."""
+        while True:
             await asyncio.sleep(_FORGET_EVERY_S)
-            more = self._opened
-            with suppress(StoreDown):  # reported elsewhere
-                before = await asyncio.to_thread(self._retention.start, self._store) if more else 0.0
-                while more:
-                    more = await asyncio.to_thread(self._store.prune, before, self._fold.view)
-                    await asyncio.sleep(_BETWEEN_S)
+            if self._store is not None and self._opened:
+                with suppress(StoreDown):  # reported elsewhere
+                    await self._forget(self._store)
+
+    async def _forget(self, store: Store) -> None:
+        before = await asyncio.to_thread(self._retention.start, store)
+        async with self._busy:
+            # What is deleted stays learnt, after a start too.
+            await asyncio.to_thread(partial(self._fold.keep, store, now=True))
+        more = True
+        while more:
+            more = await asyncio.to_thread(store.prune, before)
+            await asyncio.sleep(_BETWEEN_S)
+        await asyncio.to_thread(store.prune_snapshots, self._retention.oldest(), self._fold.view)
 
     def _publish(self) -> None:
         self._router_state = replace(self._fold.learner.router_state(), portfolio=self._portfolio)

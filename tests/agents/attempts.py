@@ -100,7 +100,7 @@ def _attempted(name: str, program: Path | None, between: Listener, scratch: Path
         *([] if all(request.status == 200 for request in asked) else ["a request failed"]),
         *(
             []
-            if len(branches) == 1 and _git(repository, "show", f"{branches[0]}:answer.txt")
+            if len(branches) == 1 and _git(repository, "ls-tree", branches[0], "answer.txt")
             else ["no branch"]
         ),
         *([] if len(_git(repository, "worktree", "list").splitlines()) == 1 else ["a worktree is left"]),

@@ -203,9 +203,12 @@ def test_numpy_is_enough_where_no_compiler_makes_the_kernel(monkeypatch, compile
             b"wide[0][i] * scale + delta[0][i] * weight",
             b"fma(delta[0][i], weight, wide[0][i] * scale)",
         ),
+        (b"along_delta ? delta : exact - anchor", b"along_delta ? delta : exact"),
+        (b"squared[v] += off * off", b"squared[v] += off"),
+        (b"total[v] += ((const", b"total[v] -= ((const"),
     ],
-    ids=["spacing", "fused", "fused-of-three"],
+    ids=["spacing", "fused", "fused-of-three", "other-move", "error", "gram"],
 )
-def test_a_kernel_that_writes_other_bits_than_numpy_is_not_used(change):
+def test_a_kernel_that_computes_something_else_than_numpy_is_not_used(change):
     assert change[0] in SOURCE
     assert compile_kernel(SOURCE.replace(*change)) is None

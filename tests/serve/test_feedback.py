@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from alpharay.judge.verdict import VerdictKind
-from alpharay.serve.learn.learning import Learning, router_state_at
+from alpharay.serve.learn.learning import Learning, Retention, router_state_at
 from alpharay.serve.learn.recording import folded_of, portfolio_of, replayed
 from alpharay.serve.learn.store import Store, UnknownRequest
 from alpharay.serve.state.metrics import Counts
@@ -245,6 +245,33 @@ async def test_old_records_are_deleted_while_it_serves(serve, url, monkeypatch):
     with pytest.raises(UnknownRequest):
         Store(url).trace(old)
     assert len(Store(url).log(0)) == 2
+
+
+async def test_what_is_deleted_for_want_of_room_stays_learnt(serve, url, monkeypatch):
+    pruned, prune = threading.Event(), Store.prune
+    monkeypatch.setattr(Store, "prune", lambda *arguments: prune(*arguments) or pruned.set())
+    serving = await serve(store=Store(url))
+    for _ in range(3):
+        await serving.answer(alpharay={"tests": TESTS, "budget": 2})
+    await serving.server.learning.exchange()
+    tight = Learning(Store(url), served_members(), Counts(), retention=Retention(size=1))
+    await tight.exchange()
+    forgetting = asyncio.create_task(tight.forget_forever())
+    await pass_time(700)
+    assert await asyncio.to_thread(pruned.wait, 60)
+    forgetting.cancel()
+    assert (Store(url).size(), Store(url).log(0)) == (0, [])
+    later = Learning(Store(url), served_members(), Counts())
+    await later.exchange()
+    assert sum(later.router_state().judged.values()) == 6
+
+
+@pytest.mark.parametrize(
+    ("retention", "forgets"),
+    [(Retention(), False), (Retention(seconds=60.0), True), (Retention(size=1), True)],
+)
+def test_where_everything_is_kept_nothing_is_forgotten(retention, forgets):
+    assert Learning(None, served_members(), Counts(), retention=retention).forgets is forgets
 
 
 async def test_other_checkpoints_of_the_same_name_teach_nothing(serve, url):

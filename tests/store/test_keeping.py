@@ -7,13 +7,13 @@ import logging
 import time
 
 import pytest
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, select, update
 
 from alpharay.router import Learner
 from alpharay.serve.learn import learning
 from alpharay.serve.learn.learning import Fold, Retention, folded_to, view_of
 from alpharay.serve.learn.store import Feedback, Record, RecordRefused, Store, UnknownRequest, schema
-from alpharay.serve.learn.store.schema import experiences, feedback, requests, snapshots
+from alpharay.serve.learn.store.schema import experiences, feedback, requests, sizes, snapshots
 
 from .test_store import CHECKPOINTS, VerdictKind, record
 
@@ -27,6 +27,7 @@ def aged(store, days, *names):
         for name in names:
             values = {"at": time.time() - days * DAY}
             connection.execute(update(requests).where(requests.c.id == name).values(**values))
+            connection.execute(update(sizes).where(sizes.c.request == name).values(**values))
 
 
 def count(store, table):
@@ -34,9 +35,9 @@ def count(store, table):
         return connection.scalar(select(func.count()).select_from(table))
 
 
-def prune(store, days, view="mine", most=2):
+def prune(store, days, most=2):
     batches = 1
-    while store.prune(time.time() - days * DAY, view, most=most):
+    while store.prune(time.time() - days * DAY, most=most):
         batches += 1
         assert batches < 100
     return batches
@@ -88,6 +89,7 @@ def test_old_requests_that_taught_nothing_keep_nothing(store):
 
 def test_the_size_of_a_store_is_that_of_its_requests_and_their_rows(store):
     store.append([record("r0"), record("r1", judged=False)])
+    store.take_feedback(Feedback(request="r0", choice=0, verdict=VerdictKind.ACCEPTED))
     with store.reading() as connection:
         texts = [
             *connection.scalars(select(requests.c.trace)),
@@ -105,7 +107,7 @@ def test_a_store_of_a_given_size_keeps_the_newest_requests_that_have_room(store,
         aged(store, 40 - number, name)
     limit = int(room * store.size() / 7)
     before = Retention(size=limit).start(store)
-    while store.prune(before, "mine", most=2):
+    while store.prune(before, most=2):
         pass
     with store.reading() as connection:
         assert set(connection.scalars(select(requests.c.id))) == set(names[7 - kept :])
@@ -129,11 +131,12 @@ def test_a_store_of_the_third_version_gets_the_size_of_its_requests(url, monkeyp
     monkeypatch.setattr(schema, "STEPS", schema.STEPS[:3])
     third = Store(url)
     third.open()
+    with third.writing() as connection:
+        sizes.create(connection)
     third.append([record("r0"), record("r1", judged=False)])
     expected = third.size()
     with third.writing() as connection:
-        connection.execute(text("DROP INDEX alpharay_requests_size"))
-        connection.execute(text("ALTER TABLE alpharay_requests DROP COLUMN size"))
+        sizes.drop(connection)
     monkeypatch.undo()
     third.open()
     assert third.size() == expected > 0
@@ -147,7 +150,7 @@ def test_snapshots_of_members_that_nobody_serves_any_more_go_too(store):
         connection.execute(
             update(snapshots).where(snapshots.c.view != "new").values(at=time.time() - 40 * DAY)
         )
-    prune(store, 30)
+    store.prune_snapshots(time.time() - 30 * DAY, "mine")
     assert [len(store.snapshots(view)) for view in ("mine", "old", "new")] == [1, 0, 1]
 
 
@@ -258,8 +261,11 @@ def test_a_store_of_the_first_version_gets_what_old_rows_are_found_by(url, monke
     monkeypatch.setattr(schema, "STEPS", schema.STEPS[:1])
     first = Store(url)
     first.open()
+    with first.writing() as connection:
+        sizes.create(connection)
     first.append([record("r0")])
     with first.writing() as connection:
+        sizes.drop(connection)
         for index in (*requests.indexes, *experiences.indexes):
             if index.name in {"alpharay_requests_at", "alpharay_experiences_checkpoint"}:
                 index.drop(connection)

@@ -23,6 +23,7 @@ from alpharay.serve.learn.store.schema import (
     feedback,
     pruned,
     requests,
+    sizes,
     snapshots,
 )
 
@@ -125,18 +126,18 @@ class Store:
             if not new:
                 return
             at = time.time()
-            written = []
+            written, measured = [], []
             rows: list[dict[str, Any]] = []
             for record in new:
                 own = [_row(row, record.checkpoints.get(row.member, "")) for row in record.rows]
                 trace, choices = json.dumps(record.trace), json.dumps(list(record.choices))
                 # JSON is ASCII here, so that characters are bytes.
                 size = len(trace) + len(choices) + sum(len(row["row"]) for row in own)
-                written.append(
-                    {"id": record.request, "at": at, "trace": trace, "choices": choices, "size": size}
-                )
+                written.append({"id": record.request, "at": at, "trace": trace, "choices": choices})
+                measured.append({"request": record.request, "at": at, "size": size})
                 rows += own
             connection.execute(insert(requests), written)
+            connection.execute(insert(sizes), measured)
             if rows:
                 connection.execute(insert(experiences), rows)
 
@@ -171,7 +172,10 @@ class Store:
                 row, checkpoint = logged_outcome_of_feedback(trace, report, choices[report.choice])
             except (LookupError, TypeError, ValueError, StopIteration) as error:
                 raise UnknownRequest("that answer was recorded by another version of alpharay") from error
-            connection.execute(insert(experiences).values(_row(row, checkpoint)))
+            logged = _row(row, checkpoint)
+            connection.execute(insert(experiences).values(logged))
+            measured = sizes.c.request == report.request
+            connection.execute(update(sizes).where(measured).values(size=sizes.c.size + len(logged["row"])))
         return True
 
     def log(self, after: int, most: int = 5000, *, checkpoints: Sequence[str] | None = None) -> list[Logged]:
@@ -210,15 +214,15 @@ class Store:
             if _size(connection) <= size:
                 return 0.0
             # Requests of the same time, one replica's batch, go or stay together.
-            total = func.sum(requests.c.size).over(order_by=requests.c.at.desc())
-            sums = select(requests.c.at, total.label("total")).subquery()
+            total = func.sum(sizes.c.size).over(order_by=sizes.c.at.desc())
+            sums = select(sizes.c.at, total.label("total")).subquery()
             newest_too_old = connection.scalar(select(func.max(sums.c.at)).where(sums.c.total > size))
             return math.nextafter(newest_too_old or 0.0, math.inf)
 
-    def prune(self, before: float, view: str, most: int = 500) -> bool:
+    def prune(self, before: float, most: int = 500) -> bool:
         """Deletes a batch of the requests that are older than that time, with what they taught and the feedback on them.
 
-        view: of whom asks: the snapshots of others go with their age. Returns whether there may be more.
+        Returns whether there may be more.
         """
         with self.writing() as connection:
             old = list(
@@ -227,12 +231,17 @@ class Store:
                 )
             )
             connection.execute(delete(feedback).where(feedback.c.request.in_(old)))
+            connection.execute(delete(sizes).where(sizes.c.request.in_(old)))
             connection.execute(delete(requests).where(requests.c.id.in_(old)))
-            stale = (snapshots.c.at < before) & (snapshots.c.view != view)
-            connection.execute(delete(snapshots).where(stale))
             if len(old) == most:
                 return True
             return self._prune_log(connection, most)
+
+    def prune_snapshots(self, before: float, view: str) -> None:
+        """Deletes those that are older than that time, but for those of `view`."""
+        stale = (snapshots.c.at < before) & (snapshots.c.view != view)
+        with self.writing() as connection:
+            connection.execute(delete(snapshots).where(stale))
 
     @staticmethod
     def _prune_log(connection: Connection, most: int) -> bool:
@@ -357,7 +366,7 @@ def _logged(row: Any) -> Logged:
 
 
 def _size(connection: Connection) -> int:
-    return int(connection.scalar(select(func.coalesce(func.sum(requests.c.size), 0))) or 0)
+    return int(connection.scalar(select(func.coalesce(func.sum(sizes.c.size), 0))) or 0)
 
 
 def _pruned_through(connection: Connection) -> int:

@@ -23,9 +23,7 @@ from sqlalchemy import (
     Text,
     func,
     insert,
-    inspect,
     select,
-    text,
     update,
 )
 
@@ -39,7 +37,7 @@ _COUNTER = BigInteger().with_variant(Integer, "sqlite")
 versions = Table("alpharay_schema", metadata, Column("version", Integer, primary_key=True))
 
 # trace: the request and every event of its session, as JSON (serve/learn/recording.py).
-# choices: the returned draws, best first, as a JSON list. size: bytes of the trace, the choices and the rows of its draws.
+# choices: the returned draws, best first, as a JSON list.
 requests = Table(
     "alpharay_requests",
     metadata,
@@ -47,9 +45,17 @@ requests = Table(
     Column("at", Float, nullable=False),
     Column("trace", Text, nullable=False),
     Column("choices", Text, nullable=False),
-    Column("size", BigInteger, nullable=False, server_default="0"),
     Index("alpharay_requests_at", "at"),
-    Index("alpharay_requests_size", "at", "size"),
+)
+
+# How many bytes a request's trace, choices and rows of the log have. Apart from them, so that all can be added up quickly.
+sizes = Table(
+    "alpharay_sizes",
+    metadata,
+    Column("request", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Index("alpharay_sizes_at", "at", "size"),
 )
 
 # The log, in the order in which everything is learnt. checkpoint: what weights the member had.
@@ -126,8 +132,8 @@ def _first(connection: Connection) -> None:
 def _second(connection: Connection) -> None:
     """What old rows are found and deleted by."""
     metadata.create_all(connection, tables=[pruned])
-    for index in (*requests.indexes, *experiences.indexes):
-        if index.name != "alpharay_requests_size":
+    for table in (requests, experiences):
+        for index in table.indexes:
             index.create(connection, checkfirst=True)
 
 
@@ -136,18 +142,18 @@ def _third(connection: Connection) -> None:
 
 
 def _fourth(connection: Connection) -> None:
-    """The size of a request, for a store that is bounded by size."""
-    if "size" not in {column["name"] for column in inspect(connection).get_columns(requests.name)}:
-        connection.execute(text(f"ALTER TABLE {requests.name} ADD COLUMN size BIGINT DEFAULT 0 NOT NULL"))
+    """The sizes of the requests that are there, for a store that is bounded by size: all of them are read once."""
+    metadata.create_all(connection, tables=[sizes])
+    # What is recorded is ASCII: characters are bytes. PostgreSQL knows the bytes without reading them.
+    length = func.octet_length if connection.dialect.name == "postgresql" else func.length
     rows = (
-        select(func.coalesce(func.sum(func.length(experiences.c.row)), 0))
+        select(func.coalesce(func.sum(length(experiences.c.row)), 0))
         .where(experiences.c.request == requests.c.id)
         .scalar_subquery()
     )
-    own = func.length(requests.c.trace) + func.length(requests.c.choices)
-    connection.execute(update(requests).values(size=own + rows))
-    for index in requests.indexes:
-        index.create(connection, checkfirst=True)
+    own = length(requests.c.trace) + length(requests.c.choices)
+    measured = select(requests.c.id, requests.c.at, own + rows)
+    connection.execute(insert(sizes).from_select(["request", "at", "size"], measured))
 
 
 # Never changed once released, only added to. A step sees the tables as the one before left them.
