@@ -289,7 +289,14 @@ class _Channel:
 
 
 async def _awaited(response: Any) -> Any:
-    return await response
+    """What a call of Ray's returns. Cancelled, it is cancelled: Ray then raises an error of its own, which nobody waits for."""
+    try:
+        return await response
+    except Exception:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from None
+        raise
 
 
 class ChannelServer:

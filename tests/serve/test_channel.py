@@ -317,6 +317,37 @@ async def test_who_waits_for_a_replica_that_never_comes_leaves_nothing_behind(mo
         await until(response.cancelled)
 
 
+def test_a_loop_that_ends_with_a_channel_open_has_no_error_to_report():
+    """A response of Ray's that is cancelled while it is waited for raises an error of Ray's own."""
+    reported = []
+
+    class Response:
+        def __init__(self):
+            self._future = asyncio.get_running_loop().create_future()
+
+        def __await__(self):
+            try:
+                yield from self._future
+            except asyncio.CancelledError:
+                raise RuntimeError("request was cancelled") from None
+
+        def cancel(self):
+            self._future.cancel()
+
+    async def leave_open():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        async with replica() as (channels, handle, _):
+            opened = asyncio.Event()
+            handle.channel.remote = lambda *_: (opened.set(), Response())[1]
+            call = asyncio.ensure_future(channels.call("echo", 1).result())
+            await opened.wait()
+            await asyncio.sleep(0)
+            return call
+
+    asyncio.run(leave_open())
+    assert reported == []
+
+
 async def test_who_does_not_know_the_secret_is_shut_out_unheard():
     listener, links, heard = Listener(), Links(), []
     await listener.listen("127.0.0.1")
