@@ -28,7 +28,8 @@ _RUNS = 6
 _VERIFY = "test -s answer.txt"
 _HEAD = [
     f"`alpharay attempt -n {_RUNS} --all --verify '{_VERIFY}' -- AGENT`, offline, by `make agents`: vLLM on the CPU, three members of",
-    "the embedded frontier, stretched to 131,072 tokens.",
+    "the embedded frontier, stretched to 131,072 tokens. An agent's last message goes into `answer.txt`; where a member answers with",
+    "nothing it stays empty, and the verification refuses the run.",
     "",
     "| agent | version | result | requests of each member | its table | seconds |",
     "| --- | --- | --- | --- | --- | --- |",
