@@ -347,9 +347,10 @@ class Learning:
 
     async def _forget(self, store: Store) -> None:
         before = await asyncio.to_thread(self._retention.start, store)
-        async with self._busy:
-            # What is deleted stays learnt, after a start too.
-            await asyncio.to_thread(partial(self._fold.keep, store, now=True))
+        if await asyncio.to_thread(store.oldest) < before:
+            async with self._busy:
+                # What is deleted stays learnt, after a start too.
+                await asyncio.to_thread(partial(self._fold.keep, store, now=True))
         more = True
         while more:
             more = await asyncio.to_thread(store.prune, before)

@@ -43,6 +43,21 @@ def prune(store, days, most=2):
     return batches
 
 
+def older_store(url, monkeypatch, steps, *records):
+    """A store as a version with so many steps left it, without the table of sizes; and the size of those records."""
+    monkeypatch.setattr(schema, "STEPS", schema.STEPS[:steps])
+    store = Store(url)
+    store.open()
+    with store.writing() as connection:
+        sizes.create(connection)
+    store.append(records)
+    size = store.size()
+    with store.writing() as connection:
+        sizes.drop(connection)
+    monkeypatch.undo()
+    return store, size
+
+
 def of(record, checkpoints):
     return Record(
         request=record.request,
@@ -121,6 +136,7 @@ def test_of_age_and_size_the_stricter_counts(store):
     aged(store, 3, "r0")
     aged(store, 1, "r1")
     now, size = time.time(), store.size()
+    assert store.oldest() == pytest.approx(now - 3 * DAY, abs=60)
     assert Retention().start(store) == 0.0
     assert Retention(seconds=2 * DAY, size=size).start(store) == pytest.approx(now - 2 * DAY, abs=60)
     assert Retention(seconds=4 * DAY, size=size - 1).start(store) == pytest.approx(now - 3 * DAY, abs=60)
@@ -128,16 +144,7 @@ def test_of_age_and_size_the_stricter_counts(store):
 
 
 def test_a_store_of_the_third_version_gets_the_size_of_its_requests(url, monkeypatch):
-    monkeypatch.setattr(schema, "STEPS", schema.STEPS[:3])
-    third = Store(url)
-    third.open()
-    with third.writing() as connection:
-        sizes.create(connection)
-    third.append([record("r0"), record("r1", judged=False)])
-    expected = third.size()
-    with third.writing() as connection:
-        sizes.drop(connection)
-    monkeypatch.undo()
+    third, expected = older_store(url, monkeypatch, 3, record("r0"), record("r1", judged=False))
     third.open()
     assert third.size() == expected > 0
     third.close()
@@ -258,18 +265,11 @@ def test_what_the_database_refuses_is_told_from_a_database_that_is_away(store):
 
 
 def test_a_store_of_the_first_version_gets_what_old_rows_are_found_by(url, monkeypatch):
-    monkeypatch.setattr(schema, "STEPS", schema.STEPS[:1])
-    first = Store(url)
-    first.open()
+    first, _ = older_store(url, monkeypatch, 1, record("r0"))
     with first.writing() as connection:
-        sizes.create(connection)
-    first.append([record("r0")])
-    with first.writing() as connection:
-        sizes.drop(connection)
         for index in (*requests.indexes, *experiences.indexes):
             if index.name in {"alpharay_requests_at", "alpharay_experiences_checkpoint"}:
                 index.drop(connection)
-    monkeypatch.undo()
     first.open()
     aged(first, 40, "r0")
     prune(first, 30)

@@ -208,6 +208,12 @@ class Store:
         with self.reading() as connection:
             return _size(connection)
 
+    def oldest(self) -> float:
+        """The Unix time of the oldest request that is kept; infinite without any."""
+        with self.reading() as connection:
+            at = connection.scalar(select(func.min(requests.c.at)))
+        return math.inf if at is None else float(at)
+
     def start_within(self, size: int) -> float:
         """The time from which the newest requests may be kept if they are to have at most so many bytes; 0: all may."""
         with self.reading() as connection:
