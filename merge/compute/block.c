@@ -138,8 +138,8 @@ typedef struct {
 } recipe;
 
 /* Rounds an output to multiples of the spacing, see Rounder, and adds up its error along its direction (`delta`, or
- * else its own move from the anchor), the error squared, and the move squared. One pass: what is constant where it is called is
- * compiled away. */
+ * else its own move from the anchor), the error squared, and the move squared. One pass: what is constant where it is
+ * called is compiled away. */
 INLINE void round_step(recipe from, int code, int ready, int along_delta, float *restrict rounded, double *restrict error,
                       double *sum_along, double *sum_error, double *sum_move)
 {

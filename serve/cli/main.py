@@ -81,7 +81,7 @@ def _fail(error: Exception, code: int) -> int:
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Knows every command's name, and the arguments of the one that is requested for."""
+    """Knows every command's name, and the arguments of the requested one."""
     parser = argparse.ArgumentParser(
         prog="alpharay",
         description="Serves the frontier between and beyond two checkpoints of a code model as one "

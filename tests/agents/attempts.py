@@ -10,8 +10,6 @@ worktree is left.
 
 from __future__ import annotations
 
-import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +19,7 @@ from pathlib import Path
 from tests.agents.agents import AGENTS, TASK, VERSIONS
 from tests.agents.listening import Listener, listener
 from tests.agents.run import installed_agent
-from tests.agents.starting import reported, run_program, stretched
+from tests.agents.starting import bare_environment, parser_for, reported, run_program, stretched
 
 _MEMBERS = (0.0, 0.5, 1.0)
 _RUNS = 6
@@ -43,13 +41,12 @@ _COMMANDS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--agents", default=",".join(_COMMANDS))
-    parser.add_argument("--folder", type=Path, default=Path("build/agents"))
-    parser.add_argument("--seconds", type=float, default=300, help="for all runs of one agent")
-    parser.add_argument("--report", type=Path)
+    summary = __doc__.partition("\n")[0]
+    parser = parser_for(
+        summary, "agents", _COMMANDS, folder="build/agents", seconds=300, each="for all runs of one agent"
+    )
     arguments = parser.parse_args()
-    names = arguments.agents.split(",")
+    names = arguments.names.split(",")
     folder = arguments.folder.resolve()
     programs = {name: installed_agent(name, folder) for name in names}
     with (
@@ -69,15 +66,8 @@ def _attempted(name: str, program: Path | None, between: Listener, scratch: Path
     home.mkdir()
     temporary.mkdir()
     repository = _repository(scratch / f"{name}-repository")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "TMPDIR": str(temporary),
-        "CI": "1",
-        "TERM": "dumb",
-        "NO_COLOR": "1",
-        **AGENTS[name](between.root, home).environment,
-    }
+    environment = bare_environment(home) | {"TMPDIR": str(temporary), "CI": "1"}
+    environment |= AGENTS[name](between.root, home).environment
     agent = [word.replace("{program}", str(program)) for word in _COMMANDS[name]]
     command = [sys.executable, "-m", "alpharay.serve.cli.main", "attempt", "-n", str(_RUNS), "--all"]
     command += ["--verify", _VERIFY, "--server", between.root, "--", *agent]
@@ -86,31 +76,24 @@ def _attempted(name: str, program: Path | None, between: Listener, scratch: Path
     code, printed = run_program(command, repository, environment, seconds)
     took = time.monotonic() - started
 
-    asked = [request for request in between.heard if request.method == "POST"]
+    posts = [request for request in between.heard if request.method == "POST"]
+    members = [f"frontier@{alpha:g}" for alpha in _MEMBERS]
     counts = {
-        f"frontier@{alpha:g}": sum(
-            request.path.startswith(f"/members/frontier@{alpha:g}/") for request in asked
-        )
-        for alpha in _MEMBERS
+        member: sum(request.path.startswith(f"/members/{member}/") for request in posts) for member in members
     }
     branches = _git(repository, "for-each-ref", "--format", "%(refname:short)", "refs/heads/attempt").split()
-    faults = [
-        *([] if code == "exit code 0" else [f"no run was accepted: {code}"]),
-        *([] if all(counts.values()) else ["a member was not asked"]),
-        *([] if sum(counts.values()) == len(asked) else ["a request of no member"]),
-        *([] if all(request.status == 200 for request in asked) else ["a request failed"]),
-        *(
-            []
-            if len(branches) == 1 and _git(repository, "ls-tree", branches[0], "answer.txt")
-            else ["no branch"]
-        ),
-        *([] if len(_git(repository, "worktree", "list").splitlines()) == 1 else ["a worktree is left"]),
-    ]
+    expectations = {
+        f"no run was accepted: {code}": code == "exit code 0",
+        "a member was not asked": all(counts.values()),
+        "a request of no member": sum(counts.values()) == len(posts),
+        "a request failed": all(request.status == 200 for request in posts),
+        "no branch": len(branches) == 1 and _git(repository, "ls-tree", branches[0], "answer.txt") != "",
+        "a worktree is left": len(_git(repository, "worktree", "list").splitlines()) == 1,
+    }
+    faults = [fault for fault, holds in expectations.items() if not holds]
     if faults:
-        print(
-            f"--- {name}: {faults}; {[request.summary for request in asked]}\n{printed[-3000:]}",
-            file=sys.stderr,
-        )
+        summaries = [request.summary for request in posts]
+        print(f"--- {name}: {faults}; {summaries}\n{printed[-3000:]}", file=sys.stderr)
     table = [" ".join(line.split()) for line in printed.splitlines() if line[:1].isdigit()]
     shown = ", ".join(f"{member} {count}" for member, count in counts.items())
     result = "; ".join(faults) or "passed"

@@ -10,8 +10,6 @@ installed into a folder (npm, uv) unless they are there already.
 
 from __future__ import annotations
 
-import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +19,14 @@ from pathlib import Path
 
 from tests.agents.agents import AGENTS, VERSIONS
 from tests.agents.listening import Listener, listener
-from tests.agents.starting import own_environment, reported, run_program, stretched
+from tests.agents.starting import (
+    bare_environment,
+    own_environment,
+    parser_for,
+    reported,
+    run_program,
+    stretched,
+)
 
 _HEAD = [
     "One turn of each agent, offline, by `make agents`: vLLM on the CPU, the embedded frontier's `high` stretched to",
@@ -34,14 +39,13 @@ _HEAD = [
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--agents", default=",".join(AGENTS))
-    parser.add_argument("--folder", type=Path, default=Path("build/agents"))
-    parser.add_argument("--seconds", type=float, default=150, help="for one agent's turn")
+    summary = __doc__.partition("\n")[0]
+    parser = parser_for(
+        summary, "agents", AGENTS, folder="build/agents", seconds=150, each="for one agent's turn"
+    )
     parser.add_argument("--tool-call-parser", default="hermes")
-    parser.add_argument("--report", type=Path)
     arguments = parser.parse_args()
-    names = arguments.agents.split(",")
+    names = arguments.names.split(",")
     folder = arguments.folder.resolve()
     installed = {name: installed_agent(name, folder) for name in names}
     with (
@@ -81,7 +85,7 @@ def _turn(name: str, program: Path | None, between: Listener, scratch: Path, sec
     turn = AGENTS[name](between.root, home)
     between.heard.clear()
     started = time.monotonic()
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "CI": "1", "TERM": "dumb", "NO_COLOR": "1"}
+    environment = bare_environment(home) | {"CI": "1"}
     code, output = run_program([str(program), *turn.arguments], work, environment | turn.environment, seconds)
     took = time.monotonic() - started
     posts = [request for request in between.heard if request.method == "POST"]

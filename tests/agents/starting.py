@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -94,6 +95,23 @@ def own_environment(folder: Path, *packages: str) -> Path:
         subprocess.run(install, check=True, timeout=600)
         (folder / ".made").touch()
     return programs
+
+
+def parser_for(
+    description: str, what: str, names: Iterable[str], *, folder: str, seconds: float, each: str
+) -> argparse.ArgumentParser:
+    """Of a command that tries other people's programs: which ones, where they are installed, for how long."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(f"--{what}", dest="names", default=",".join(names))
+    parser.add_argument("--folder", type=Path, default=Path(folder))
+    parser.add_argument("--seconds", type=float, default=seconds, help=each)
+    parser.add_argument("--report", type=Path)
+    return parser
+
+
+def bare_environment(home: Path) -> dict[str, str]:
+    """Nothing of this user's but the path to programs."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb", "NO_COLOR": "1"}
 
 
 def run_program(

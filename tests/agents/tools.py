@@ -9,9 +9,7 @@ what it should, and the server counted no fault. They are installed into folders
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,7 +21,15 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.agents.starting import EMBEDDED, own_environment, reported, run_program, stretched
+from tests.agents.starting import (
+    EMBEDDED,
+    bare_environment,
+    own_environment,
+    parser_for,
+    reported,
+    run_program,
+    stretched,
+)
 
 _HEAD = [
     "| tool | result | what it did | what the server answered | seconds |",
@@ -118,13 +124,10 @@ TOOLS: dict[str, tuple[str, Callable[[str, Path], Use]]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tools", default=",".join(TOOLS))
-    parser.add_argument("--folder", type=Path, default=Path("build/tools"))
-    parser.add_argument("--seconds", type=float, default=240, help="for one tool")
-    parser.add_argument("--report", type=Path)
+    summary = __doc__.partition("\n")[0]
+    parser = parser_for(summary, "tools", TOOLS, folder="build/tools", seconds=240, each="for one tool")
     arguments = parser.parse_args()
-    names = arguments.tools.split(",")
+    names = arguments.names.split(",")
     programs = {}
     for name in names:
         try:
@@ -143,12 +146,8 @@ def _run(name: str, programs: Path, root: str, scratch: Path, seconds: float) ->
     work = scratch / name
     work.mkdir()
     use = TOOLS[name][1](root, work)
-    environment = {
-        "PATH": f"{programs}:{os.environ['PATH']}",
-        "HOME": str(work),
-        "TERM": "dumb",
-        "NO_COLOR": "1",
-    }
+    environment = bare_environment(work)
+    environment["PATH"] = f"{programs}:{environment['PATH']}"
     before, started = _answered(root), time.monotonic()
     (program, *rest) = use.arguments
     code, output = run_program([str(programs / program), *rest], work, environment | use.environment, seconds)
