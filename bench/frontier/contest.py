@@ -105,4 +105,5 @@ def _drawn(options: Options) -> Path:
 
 def _files(options: Options) -> list[Path]:
     """Of the same problems, the outcomes that are there already."""
-    return [RESULTS / f"seed{options.seed}-{name}.parquet" for name in SETS[options.set].recorded]
+    files = [RESULTS / f"seed{options.seed}-{name}.parquet" for name in SETS[options.set].recorded]
+    return [file for file in files if file.exists()]

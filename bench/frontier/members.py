@@ -113,8 +113,11 @@ def _alpha(weights: Mapping[str, float]) -> float:
 
 
 def served(folder: Path) -> list[Candidate]:
-    """The members off the line that the package's frontier serves."""
+    """The members off the line that the package serves, and those that a search over these checkpoints found."""
+    found = folder / "search" / "frontier.yaml"
     named = {point.name: point.weights for point in load_config(None).points if point.alpha is None}
+    if found.exists():
+        named = {point.name: point.weights for point in load_config(found).points} | named
     return points(folder, {f"frontier@{name}": weights for name, weights in named.items()})
 
 
