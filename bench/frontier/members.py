@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -114,11 +115,13 @@ def _alpha(weights: Mapping[str, float]) -> float:
 
 def served(folder: Path) -> list[Candidate]:
     """The members off the line that the package serves, and those that a search over these checkpoints found."""
-    found = folder / "search" / "frontier.yaml"
-    named = {point.name: point.weights for point in load_config(None).points if point.alpha is None}
+    found = folder / "search" / "report.json"
+    named: dict[str, Mapping[str, float]] = {
+        f"frontier@{point.name}": point.weights for point in load_config(None).points if point.alpha is None
+    }
     if found.exists():
-        named = {point.name: point.weights for point in load_config(found).points} | named
-    return points(folder, {f"frontier@{name}": weights for name, weights in named.items()})
+        named |= json.loads(found.read_text())["members"]
+    return points(folder, named)
 
 
 def singles(folder: Path) -> list[Candidate]:

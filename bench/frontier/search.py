@@ -5,7 +5,7 @@
 The same search, schedule and report, from the same validation problems: what differs is who draws the samples. The
 sampler computes samples that have written the same so far once, which makes it some ten times as fast as an engine on
 two cores; so the members that come with the package could be found from many samples. Started again it draws nothing
-twice. `counts.parquet` has the samples of each point and problem, and how many passed.
+twice. `schedule.yaml` has the schedule over all finalists, `counts.parquet` the samples of each point and problem, and how many passed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from alpharay.serve.config import Config
 from alpharay.serve.evaluate.search.picture import draw
 from alpharay.serve.evaluate.search.report import PICTURE, lines, write_report
 from alpharay.serve.evaluate.search.rounds import Searched
+from alpharay.serve.portfolio_file import portfolio_text
 from alpharay.serve.span import AdapterCheckpoint
 from bench.frontier.members import in_span
 from bench.frontier.sample import sample
@@ -45,6 +46,7 @@ PROCESSES = 2
 BATCH = 8  # problems that are sampled together
 JOURNAL = "drawn.jsonl"  # a line for each task
 COUNTS = "counts.parquet"
+SCHEDULE = "schedule.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,11 @@ def run(weights: Path, problems: Path, out: Path, seed: int) -> None:
                         search.record(Draw(subject, problem, task.begun + number), passed)
     result = measured(search)
     write_report(searched, search, result, out)
+    schedule = portfolio_text(
+        [searched.name(point) for point in result.recommended],
+        ["The schedule over the finalists, whether or not the search says that one point suffices."],
+    )
+    (out / SCHEDULE).write_text(schedule)
     draw(searched, search, result, out / PICTURE)
     _write_counts(searched, search, out / COUNTS)
     print("\n".join(lines(searched, result)))
