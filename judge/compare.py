@@ -149,7 +149,7 @@ def same_value(
     Without strict_types as Python's own `==`, by which all three are equal. With one_number 1 is 1.0, and true neither.
     NaN is the same as NaN. `actual` comes from the candidate: malformed, huge or deep text is just not the same.
     """
-    if _canonical_or_none(expected) == actual:
+    if canonical_or_none(expected) == actual:
         return True
     try:
         value = json.loads(actual, parse_int=_integer)
@@ -187,7 +187,8 @@ def _narrow(value: Any) -> Any:
     raise ValueError("not a wide value")
 
 
-def _canonical_or_none(value: Any) -> str | None:
+def canonical_or_none(value: Any) -> str | None:
+    """`canonical`; None for what is no JSON, nested too deep, or has more digits than Python prints."""
     try:
         return canonical(value)
     except (TypeError, ValueError, RecursionError):  # not JSON, or nested too deep: compared value by value

@@ -1,8 +1,11 @@
 """Problems and their tests, as files and requests carry them."""
 
+import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from alpharay.judge import compare
 from alpharay.judge.checkers import JudgeProgram, named, parse_checker, parse_interactor
 from alpharay.judge.compare import EXACT, Comparison
 from alpharay.judge.errors import ProblemError
@@ -48,7 +51,7 @@ class CallCase:
     level: int | None = None
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True)  # without slots, for what is computed once for all candidates
 class CallTests:
     """Calls of one function (`Solution().name` is found too), compared as JSON values.
 
@@ -61,6 +64,22 @@ class CallTests:
     float_tolerance: float | None = None
     strict_types: bool = True
     preamble: str = ""
+
+    @cached_property
+    def python_cases(self) -> bytes:
+        """The cases as the sandbox reads them, one JSON a line."""
+        lines = (json.dumps({"args": case.args, "kwargs": case.kwargs}) + "\n" for case in self.cases)
+        return "".join(lines).encode()
+
+    @cached_property
+    def expected(self) -> tuple[str | None, ...]:
+        """Of each case, what the sandbox writes for the expected value; None where that has to be compared as a value."""
+        return tuple(compare.canonical_or_none(case.output) for case in self.cases)
+
+    @cached_property
+    def expected_length(self) -> int:
+        """About how many characters all expected values take."""
+        return sum(compare.length(case.output) for case in self.cases)
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

@@ -73,7 +73,7 @@ def reseed() -> None:
 
 
 def read_all(descriptor: int) -> bytes:
-    size = os.fstat(descriptor).st_size
+    size = os.lseek(descriptor, 0, os.SEEK_END)  # `fstat` makes much more than is asked for
     return os.pread(descriptor, size, 0) if size else b""
 
 

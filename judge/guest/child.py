@@ -6,14 +6,14 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any, NamedTuple, NoReturn
 
-from alpharay.judge.guest import candidate, native, workspace
-from alpharay.judge.guest.code_tests import together
-from alpharay.judge.guest.sandbox import Sandbox, SandboxPolicy
+from alpharay.judge.guest import candidate, furnish, native, workspace
+from alpharay.judge.guest.sandbox import Sandbox
 from alpharay.judge.guest.zygote import Zygote, serve_forks
 
 CPU_CLOCK = 2  # CPUCLOCK_SCHED: the clock id of a process's CPU time is ~pid << 3 | 2
@@ -23,8 +23,9 @@ EXECUTED = {"": b"S", "S": b"L", "L": b"FM"}
 # What calls a function reports that it runs before it loads the program, which then cannot say that nothing ran.
 CALLING = {"": b"S", "S": b"L", "L": b"MD", "D": b"R"}
 STEPS = {"native": EXECUTED, "runtime": EXECUTED, "tool": EXECUTED, "runtime call": CALLING}
-# What is replaced at once by a program of the machine's.
-WITH_TOOLS = ("tool", "runtime", "runtime call")
+# What is called in the rehearsal.
+CALLED = b"def solve(a, b):\n    return [a + b]\n"
+CASES = b'{"args": [1, 2], "kwargs": {}}\n{"args": [1, 2.5], "kwargs": {}}\n'
 CHANNEL = 4  # the descriptor on which a process that has compiled a program receives its tasks
 
 
@@ -34,6 +35,7 @@ class Task(NamedTuple):
     inputs: how many of its descriptors are files whose contents the work is given; the others become its
     descriptors 0, 1, 2, then the report's, then 4 and on. cpu_s: CPU seconds after which it is to be killed.
     cases: how often it may take that, as far as the kernel is to see to it; the server counts each case by itself.
+    entry: the function's name, or a command line. environment: of a program of the machine's. Both: words, NUL between them.
     """
 
     work: str
@@ -45,11 +47,12 @@ class Task(NamedTuple):
     memory: int
     output: int
     cases: int = 1
+    environment: str = ""
 
 
-def arguments(entry: str) -> list[str]:
-    """The command line of a program that has one; of others it is empty."""
-    return entry.split("\0") if entry else []
+def words(text: str) -> list[str]:
+    """Of a command line or an environment. None where there is no text."""
+    return text.split("\0") if text else []
 
 
 class Child:
@@ -154,60 +157,86 @@ class Child:
 
 
 class ChildTasks:
-    """What the children of a zygote do, from the fork to their end."""
+    """What the children of a zygote do, from the fork to their end.
 
-    def __init__(
-        self, sandbox: Sandbox, policy: dict[str, SandboxPolicy], tools: native.Tools | None
-    ) -> None:
+    Each page that a child writes to is copied, and Python counts references in what is only read: so a child reads little.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._policies = policy
-        self._tools = tools
-        # What runs test programs apart from candidates, and much of the library with it; None: not in this zygote.
+        # What runs test programs, and much of the library with it; None: not in this zygote.
         self.apart: Any = None
+        self.together: Any = None
 
     def run(self, message: bytes, descriptors: list[int]) -> NoReturn:
         """Enters the sandbox, then runs the task."""
         code = 1
         try:
-            task = Task(*marshal.loads(message))  # noqa: S302 - of the server's making
-            work, policy, entry, start, inputs, cpu_s, memory, output, cases = task
-            contents = [candidate.read_all(each) for each in descriptors[:inputs]]
-            for target, descriptor in enumerate(descriptors[inputs:]):
-                os.dup2(descriptor, target)
-            kept = len(descriptors) - inputs
-            self._sandbox.enter(
-                self._policies[policy], kept, cpu_s=cases * cpu_s, memory=memory, output=output
-            )
-            os.write(candidate.REPORT, candidate.SANDBOXED)
-            if work not in WITH_TOOLS:
-                self._tools = None  # whose paths are nothing that a candidate should find
-            code = self._do(work, contents, entry, start, cpu_s, memory)
+            code = self._run_in(self._sandbox.enter, message, descriptors)
         except BaseException as error:
             candidate.print_error(error, keep=0)
         finally:
             os._exit(code)
 
-    def _do(self, work: str, contents: list[bytes], entry: str, start: int, cpu_s: float, memory: int) -> int:
+    def rehearse(self, nothing: int) -> None:
+        """In the server: runs a task as a child does, in no sandbox. What is made ready at its first use then is ready.
+
+        nothing: a descriptor of /dev/null, which is what the server's lowest descriptors are and stay.
+        """
+        task = Task("call", "python", "solve", 0, 2, 1.0, 1 << 28, 1 << 20)
+        files = [os.memfd_create(name) for name in ("program", "cases")]
+        for file, content in zip(files, (CALLED, CASES), strict=True):
+            os.write(file, content)
+        limit = sys.getrecursionlimit()
+        for _ in range(candidate.REHEARSALS):
+            furnish.prepare()
+            self._run_in(self._sandbox.rehearse, marshal.dumps(tuple(task)), [*files, *[nothing] * 4])
+        sys.setrecursionlimit(limit)
+        for file in files:
+            os.close(file)
+        del sys.modules["candidate"]
+
+    def _run_in(self, enter: Callable[..., None], message: bytes, descriptors: list[int]) -> int:
+        # Not a `Task`, which would cost a dozen pages.
+        fields = marshal.loads(message)  # noqa: S302 - of the server's making
+        work, policy, entry, start, inputs, cpu_s, memory, output, cases, environment = fields
+        contents = [candidate.read_all(each) for each in descriptors[:inputs]]
+        for target, descriptor in enumerate(descriptors[inputs:]):
+            os.dup2(descriptor, target)
+        enter(policy, len(descriptors) - inputs, cpu_s=cases * cpu_s, memory=memory, output=output)
+        os.write(candidate.REPORT, candidate.SANDBOXED)
+        return self._do(work, contents, entry, start, cpu_s, memory, environment)
+
+    def _do(
+        self,
+        work: str,
+        contents: list[bytes],
+        entry: str,
+        start: int,
+        cpu_s: float,
+        memory: int,
+        environment: str,
+    ) -> int:
         if work == "compile":
             return self._compile(contents[0])
         candidate.reseed()
-        if work == "workspace":
-            folder, *argv = arguments(entry)
-            return workspace.run(folder, argv)
         if work == "call":
             return candidate.run_calls(contents[0], contents[1], entry, start)
+        if work == "workspace":
+            folder, *argv = words(entry)
+            return workspace.run(folder, argv)
         if work == "candidate":
             return int(self.apart.run_candidate(contents[0], entry))
         if work == "tests":
             return int(self.apart.run_tests(contents[0], entry, cpu_s))
         if work == "together":
-            return together.run_tests(contents[0], contents[1], entry)
-        if work in WITH_TOOLS and self._tools is not None:
-            language, *words = arguments(entry)
-            if work == "tool":
-                native.run_tool(*self._tools.command(language, words[0]), self._tools.scratch)
-            native.run_in_runtime(words, self._tools.environment(language), reports=work == "runtime call")
-        return native.run_binary(arguments(entry) or ("program",), memory)
+            return int(self.together.run_tests(contents[0], contents[1], entry))
+        if work == "tool":
+            folder, *argv = words(entry)
+            native.run_tool(argv, words(environment), folder)
+        if work in ("runtime", "runtime call"):
+            native.run_in_runtime(words(entry), words(environment), reports=work == "runtime call")
+        return native.run_binary(words(entry) or ("program",), memory)
 
     def _compile(self, source: bytes) -> int:
         """Compiles the program, and from then on forks children that run it."""
@@ -230,14 +259,15 @@ class ChildTasks:
     ) -> NoReturn:
         status = 1
         try:
-            argv = arguments(Task(*marshal.loads(message)).entry)  # noqa: S302 - of the server's making
+            _, _, entry, *_ = marshal.loads(message)  # noqa: S302 - of the server's making
+            argv = words(entry)
             if argv:
                 status = (
                     candidate.CRASHED
                 )  # unless it says otherwise, which it cannot where its files are full
             for target, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, target)
-            self._sandbox.enter_again(self._policies["compile"], len(descriptors))
+            self._sandbox.enter_again("compile", len(descriptors))
             candidate.reseed()
             os.write(candidate.REPORT, candidate.SANDBOXED + candidate.READY)
             os.close(candidate.REPORT)

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import stat
+from typing import Any
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 PATH_BENEATH = 1
@@ -94,9 +95,9 @@ class Ruleset:
         finally:
             os.close(target)
 
-    def restrict(self) -> None:
-        """Binds the calling process for good."""
-        self._check(self._syscall(RESTRICT_SELF, self.descriptor, 0))
+    def call(self) -> tuple[str, Any, tuple[Any, ...]]:
+        """The call that binds the calling process for good."""
+        return "Landlock", self._syscall, (RESTRICT_SELF, self.descriptor, 0)
 
     @staticmethod
     def _check(result: int) -> int:

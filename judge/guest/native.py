@@ -75,11 +75,9 @@ class Tools:
     """What compiles and runs each language, opened once in the server.
 
     languages: name -> {tools: {stage: {path, argv, makes, gathers}}, runtime: {path, environment} or None}.
-    scratch: where they work, empty between compilations.
     """
 
-    def __init__(self, languages: dict[str, Any], scratch: str) -> None:
-        self.scratch = scratch
+    def __init__(self, languages: dict[str, Any]) -> None:
         self._languages = languages
         self._images = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in _paths(languages)}
 

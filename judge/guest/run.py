@@ -233,7 +233,13 @@ class Run:
             return [self._child(self._task("workspace", policy="workspace", entry=order["entry"]), streams)]
         if order["mode"] == "tool" and self._tools is not None:
             language = order["language"]
-            task = self._task("tool", policy=f"tool {language}", entry=f"{language}\0{order['entry']}")
+            argv, environment = self._tools.command(language, order["entry"])
+            task = self._task(
+                "tool",
+                policy=f"tool {language}",
+                entry="\0".join([self._scratch.path, *argv]),
+                environment="\0".join(environment),
+            )
             return [self._child(task, [*streams, self._tools.image(language, order["entry"])])]
         input_file, answers, *more = rest
         if order["mode"] == "call" and order["launch"]:
@@ -274,7 +280,10 @@ class Run:
         """By the language's runtime, with its own command line."""
         assert self._tools is not None
         language = self._order["language"]
-        task = self._task(work, policy=f"run {language}", entry=f"{language}\0{self._order['launch']}")
+        environment = "\0".join(self._tools.environment(language))
+        task = self._task(
+            work, policy=f"run {language}", entry=self._order["launch"], environment=environment
+        )
         return task, [*streams, self._tools.runtime(language)]
 
     def _fork_interactive(
@@ -335,6 +344,7 @@ class Run:
         inputs: int = 0,
         factor: float = 1.0,
         entry: str | None = None,
+        environment: str = "",
         order: dict[str, Any] | None = None,
     ) -> Task:
         """entry: instead of the order's; for programs with a command line, that. order: with other limits."""
@@ -342,7 +352,7 @@ class Run:
         entry = order["entry"] if entry is None else entry
         cpu_s, memory, output = factor * GRACE * order["cpu"], order["memory"], order["output"]
         cases = order["lines"] if order["mode"] == "call" else 1
-        return Task(work, policy, entry, order["start"], inputs, cpu_s, memory, output, cases)
+        return Task(work, policy, entry, order["start"], inputs, cpu_s, memory, output, cases, environment)
 
     def _child(self, task: Task, descriptors: list[int], **options: Any) -> Child:
         return Child(self._zygote, task, descriptors, **options)

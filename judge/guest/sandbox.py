@@ -5,7 +5,8 @@ import mmap
 import os
 import resource
 import signal
-from dataclasses import dataclass, replace
+import struct
+from typing import Any, NamedTuple
 
 from alpharay.judge.guest.landlock import Ruleset
 from alpharay.judge.guest.seccomp import Filter, build, build_forked
@@ -24,6 +25,11 @@ LIMITED = (
     resource.RLIMIT_NPROC,
     resource.RLIMIT_STACK,
 )
+NO_LIMIT = (1 << 64) - 1  # RLIM_INFINITY, which Python takes for -1
+LIMITS = struct.Struct(f"{2 * len(LIMITED)}Q")
+LIMIT_BYTES = LIMITS.size // len(LIMITED)
+THREADS = struct.Struct("2Q")
+THREADS_AT = LIMITED.index(resource.RLIMIT_NPROC) * LIMIT_BYTES
 CAP_BITS = {"dac_read_search": 1 << 2, "dac_override": 1 << 1}
 # More than honest programs need, few enough that a fork-less process cannot hurt with them.
 MAX_DESCRIPTORS = 64
@@ -35,8 +41,8 @@ NATIVE_ROOM = 64 << 20
 RUNTIME_RESERVED = 8 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxPolicy:
+# Not dataclasses: what these import would be copied by each fork.
+class SandboxPolicy(NamedTuple):
     """What one kind of child may open and call. base: bytes of address space beyond its memory limit.
 
     forked: what its own children are bound by beyond that, for the kind that forks. keep: the name of a capability that
@@ -48,9 +54,6 @@ class SandboxPolicy:
     base: int
     forked: Filter | None = None
     keep: str | None = None
-
-    def space(self, memory: int) -> int:
-        return self.base + memory
 
 
 def interpreter_policy(read: list[str], write: list[str], files_in: str = "") -> SandboxPolicy:
@@ -67,7 +70,7 @@ def workspace_policy(read: list[str], write: list[str], folder: str, *, own: boo
 
 def unwatched(policy: SandboxPolicy) -> SandboxPolicy:
     """For test programs and interactors, whose memory is not watched."""
-    return replace(policy, base=policy.base - RESERVED)
+    return policy._replace(base=policy.base - RESERVED)
 
 
 def forking_policy(interpreter: SandboxPolicy) -> SandboxPolicy:
@@ -76,7 +79,7 @@ def forking_policy(interpreter: SandboxPolicy) -> SandboxPolicy:
     It may fork; its children may not, and come to have the policy of any Python program.
     """
     may_fork = Filter(build(forking=True))
-    return replace(interpreter, system_calls=may_fork, forked=Filter(build_forked()))
+    return interpreter._replace(system_calls=may_fork, forked=Filter(build_forked()))
 
 
 def binary_policy(devices: list[str], files_in: str = "") -> SandboxPolicy:
@@ -114,6 +117,10 @@ def tool_policy(
     return SandboxPolicy(ruleset, Filter(build(executing=True, making=folders)), base, keep=keep)
 
 
+# A function of the C library, and what it is called with.
+Call = tuple[str, Any, tuple[Any, ...]]
+
+
 class Sandbox:
     """What every child of this fork server is bound by.
 
@@ -121,81 +128,122 @@ class Sandbox:
     keep: a capability that children keep to reach an interpreter under a directory closed to other users
     (a root's home); Landlock still decides what they may open.
     threads: RLIMIT_NPROC, which counts all that the user has anywhere.
+
+    The calls are put together here, once: a child that did so would copy each page that it finds an object in.
     """
 
-    def __init__(self, *, uid: int | None, keep: str | None, threads: int) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        # Looked up here, once, and not by each child.
-        self._prctl, self._close_range, self._capset = libc.prctl, libc.close_range, libc.capset
-        self._hard = {which: resource.getrlimit(which)[1] for which in LIMITED}
+    def __init__(
+        self, policies: dict[str, SandboxPolicy], *, uid: int | None, keep: str | None, threads: int
+    ) -> None:
+        self._policies = policies
+        self._libc = ctypes.CDLL(None, use_errno=True)
         self._uid = uid
         self._keep = keep
-        self._threads = threads
-        self._header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+        self._hard = {which: resource.getrlimit(which)[1] & NO_LIMIT for which in LIMITED}
+        self._threads = min(threads, self._hard[resource.RLIMIT_NPROC])
+        # struct rlimit for each: soft and hard.
+        self._limits = bytearray(LIMITS.size)
+        self._descriptors = ctypes.c_uint()
+        self._entering = {name: self._in_order(policy) for name, policy in policies.items()}
+        again = [self._dies_with_server(), self._closing(), self._limiting(resource.RLIMIT_NPROC)]
+        self._entering_again = {
+            name: [*again, policy.forked.call()] for name, policy in policies.items() if policy.forked
+        }
 
-    def enter(
-        self, policy: SandboxPolicy, descriptors: int, *, cpu_s: float, memory: int, output: int
-    ) -> None:
+    def enter(self, policy: str, descriptors: int, *, cpu_s: float, memory: int, output: int) -> None:
         """Binds the calling process: limits, identity, files, system calls, in this order.
 
-        descriptors: 0 to this number minus one stay open. cpu_s: where the kernel kills if the server cannot.
-        memory: bytes beyond what the policy' own kind of program takes. output: bytes per written file.
+        policy: its name. descriptors: 0 to this number minus one stay open. cpu_s: where the kernel kills if the server
+        cannot. memory: bytes beyond what the policy's own kind of program takes. output: bytes per written file.
         """
-        # What forks for a neighbour's sake must not be refused because others of its user start threads.
-        processes = self._hard[resource.RLIMIT_NPROC] if policy.forked else self._threads
-        self._limit(cpu_s, policy.space(memory), memory, output, processes)
-        self._become(policy.keep)
-        self._call("prctl", self._prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
-        self._call("prctl", self._prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        # After the change of user, which clears it.
-        self._call("prctl", self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
-        policy.ruleset.restrict()
-        self._call("close_range", self._close_range(descriptors, 0x7FFFFFFF, 0))
-        policy.system_calls.install()
+        self._prepare(policy, descriptors, cpu_s, memory, output)
+        _do(self._entering[policy])
 
-    def enter_again(self, policy: SandboxPolicy, descriptors: int) -> None:
+    def enter_again(self, policy: str, descriptors: int) -> None:
         """Binds a child of a process that is bound already by what a fork does not hand on."""
-        self._call("prctl", self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
-        self._call("close_range", self._close_range(descriptors, 0x7FFFFFFF, 0))
-        resource.setrlimit(resource.RLIMIT_NPROC, self._lowered(resource.RLIMIT_NPROC, self._threads))
-        assert policy.forked is not None
-        policy.forked.install()
+        self._descriptors.value = descriptors
+        THREADS.pack_into(self._limits, THREADS_AT, self._threads, self._threads)
+        forked = self._policies[policy].forked
+        assert forked is not None
+        forked.name_own(os.getpid())
+        _do(self._entering_again[policy])
 
-    def _limit(self, cpu_s: float, space: int, memory: int, output: int, processes: int) -> None:
-        seconds = int(cpu_s) + 2
+    def rehearse(self, policy: str, descriptors: int, *, cpu_s: float, memory: int, output: int) -> None:
+        """Does as `enter`, but for the calls: a function that does nothing takes their place."""
+        self._prepare(policy, descriptors, cpu_s, memory, output)
+        nothing = self._libc.sched_yield
+        _do([(name, nothing, arguments) for name, _, arguments in self._entering[policy]])
+
+    def _prepare(self, name: str, descriptors: int, cpu_s: float, memory: int, output: int) -> None:
+        policy, hard = self._policies[name], self._hard
+        self._descriptors.value = descriptors
+        seconds = min(int(cpu_s) + 2, hard[resource.RLIMIT_CPU])
+        space = min(policy.base + memory, hard[resource.RLIMIT_AS])
+        written = min(output + 1, hard[resource.RLIMIT_FSIZE])
+        opened = min(MAX_DESCRIPTORS, hard[resource.RLIMIT_NOFILE])
+        # What forks for a neighbour's sake must not be refused because others of its user start threads.
+        processes = hard[resource.RLIMIT_NPROC] if policy.forked else self._threads
         # Deep recursion of honest programs goes as deep as their memory; threads keep the usual 8 MiB,
         # which the C library read when this server started.
-        stack = min(memory, 256 << 20)
-        wanted = (seconds, space, output + 1, MAX_DESCRIPTORS, 0, 0, 0, processes, stack)
-        for (which, hard), value in zip(self._hard.items(), wanted, strict=True):
-            soft, lowered = self._lowered(which, value)
-            resource.setrlimit(which, (soft, hard if which == resource.RLIMIT_STACK else lowered))
+        most = hard[resource.RLIMIT_STACK]
+        stack = min(memory, 256 << 20, most)
+        LIMITS.pack_into(
+            self._limits, 0, seconds, seconds, space, space, written, written, opened, opened,
+            0, 0, 0, 0, 0, 0, processes, processes, stack, most,
+        )  # fmt: skip
+        policy.system_calls.name_own(os.getpid())
 
-    def _lowered(self, which: int, value: int) -> tuple[int, int]:
-        """Soft and hard limit: the value, as far as the server's own hard limit allows."""
-        hard = self._hard[which]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        return value, value
+    def _in_order(self, policy: SandboxPolicy) -> list[Call]:
+        prctl = self._libc.prctl
+        return [
+            *map(self._limiting, LIMITED),
+            *self._becoming(policy.keep),
+            ("prctl", prctl, (PR_SET_DUMPABLE, 0, 0, 0, 0)),
+            ("prctl", prctl, (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)),
+            self._dies_with_server(),  # after the change of user, which clears it
+            policy.ruleset.call(),
+            self._closing(),
+            policy.system_calls.call(),
+        ]
 
-    def _become(self, ambient: str | None) -> None:
+    def _limiting(self, which: int) -> Call:
+        offset = LIMITED.index(which) * LIMIT_BYTES
+        limit = ctypes.c_char.from_buffer(self._limits, offset)
+        return "setrlimit", self._libc.setrlimit, (which, ctypes.byref(limit))
+
+    def _dies_with_server(self) -> Call:
+        return "prctl", self._libc.prctl, (PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+    def _closing(self) -> Call:
+        return "close_range", self._libc.close_range, (self._descriptors, 0x7FFFFFFF, 0)
+
+    def _becoming(self, ambient: str | None) -> list[Call]:
+        """ambient: the capability that is passed on to the program that it becomes."""
         if self._uid is None:
-            return
-        keep = CAP_BITS[self._keep] if self._keep else 0
+            return []
+        libc, uid = self._libc, self._uid
         passed = CAP_BITS[ambient] if ambient else 0
-        if keep or passed:
-            self._call("prctl", self._prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
-        os.setgroups([])
-        os.setresgid(self._uid, self._uid, self._uid)
-        os.setresuid(self._uid, self._uid, self._uid)
-        held = keep | passed
-        self._call("capset", self._capset(self._header, (ctypes.c_uint32 * 6)(held, held, passed, 0, 0, 0)))
-        if passed:
-            number = passed.bit_length() - 1
-            self._call("prctl", self._prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0))
+        held = passed | (CAP_BITS[self._keep] if self._keep else 0)
+        header = ctypes.byref((ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0))
+        capabilities = ctypes.byref((ctypes.c_uint32 * 6)(held, held, passed, 0, 0, 0))
+        number = passed.bit_length() - 1
+        return [
+            *([("prctl", libc.prctl, (PR_SET_KEEPCAPS, 1, 0, 0, 0))] if held else []),
+            ("setgroups", libc.setgroups, (0, None)),
+            ("setresgid", libc.setresgid, (uid, uid, uid)),
+            ("setresuid", libc.setresuid, (uid, uid, uid)),
+            ("capset", libc.capset, (header, capabilities)),
+            *(
+                [("prctl", libc.prctl, (PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0))]
+                if passed
+                else []
+            ),
+        ]
 
-    @staticmethod
-    def _call(name: str, result: int) -> None:
-        if result != 0:
+
+def _do(calls: list[Call]) -> None:
+    for name, function, arguments in calls:
+        if function(*arguments) != 0:
             number = ctypes.get_errno()
             raise OSError(number, f"{name}: {os.strerror(number)}")
 

@@ -8,9 +8,9 @@ makes, kills the process.
 import ctypes
 import errno
 import os
-import platform
 import struct
 from collections.abc import Callable
+from typing import Any
 
 from alpharay.judge.guest.zygote import CLONE, FORK_FLAGS
 
@@ -117,7 +117,7 @@ class SockProgram(ctypes.Structure):
     _fields_ = [("length", ctypes.c_uint16), ("filter", ctypes.c_void_p)]
 
 
-# The process's own number, known only after the fork; `Filter.install` writes it in.
+# The process's own number, known only after the fork; `Filter.name_own` writes it in.
 OWN_PID = 0xFFFFFFF1
 
 
@@ -275,11 +275,12 @@ def build_forked() -> list[Instruction]:
 
 
 class Filter:
-    """A filter made once in the fork server and installed in each child by one call."""
+    """A filter made once in the fork server and installed in each child by one call, after `name_own`."""
 
     def __init__(self, program: list[Instruction]) -> None:
-        if platform.machine() != "x86_64":
-            message = f"the system call filter knows x86_64 only, this machine is {platform.machine()}"
+        machine = os.uname().machine
+        if machine != "x86_64":
+            message = f"the system call filter knows x86_64 only, this machine is {machine}"
             raise OSError(errno.ENOSYS, message)
         self._own = [
             INSTRUCTION.size * (index + 1) - 4  # where its last field is
@@ -292,11 +293,12 @@ class Filter:
         self._pointer = ctypes.byref(self._program)
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
 
-    def install(self) -> None:
-        """Binds the calling thread (the only one there is, right after the fork) for good."""
-        own = os.getpid().to_bytes(4, "little")
+    def name_own(self, number: int) -> None:
+        """Writes the process's own number where the program compares with it."""
+        own = number.to_bytes(4, "little")
         for offset in self._own:
             self._instructions[offset : offset + 4] = own
-        if self._syscall(SECCOMP, 1, 0, self._pointer) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"seccomp: {os.strerror(number)}")
+
+    def call(self) -> tuple[str, Any, tuple[Any, ...]]:
+        """The call that binds the calling thread (the only one there is, right after the fork) for good."""
+        return "seccomp", self._syscall, (SECCOMP, 1, 0, self._pointer)

@@ -87,9 +87,11 @@ def _serve(scratch: str, uid: str = "") -> None:
     _forget_ignored_signals()
     for module in USUAL.split():
         __import__(module)
-    sandbox = Sandbox(uid=int(uid) if uid else None, keep=settings["keep"], threads=settings["threads"])
     folder = Scratch(scratch)
-    policy, tools = _policies(settings, folder)
+    policies, tools = _policies(settings, folder)
+    sandbox = Sandbox(
+        policies, uid=int(uid) if uid else None, keep=settings["keep"], threads=settings["threads"]
+    )
     more_modules, packages, preloaded = (settings[key] for key in ("more_modules", "packages", "preloaded"))
     del settings
     os.environ.clear()
@@ -99,14 +101,16 @@ def _serve(scratch: str, uid: str = "") -> None:
         # Of one core, as all that is judged: threads would not outlive the fork to a candidate.
         os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     candidate.prepare()
-    child_tasks, cache = ChildTasks(sandbox, policy, tools), CompiledProgramCache()
+    child_tasks, cache = ChildTasks(sandbox), CompiledProgramCache()
+    child_tasks.rehearse(nothing)
     furnish.prepare()
+    candidate.settle()
     usual = _zygote(child_tasks, control)
     for module in more_modules:
         __import__(module)
-    from alpharay.judge.guest.code_tests import apart
+    from alpharay.judge.guest.code_tests import apart, together
 
-    child_tasks.apart = apart
+    child_tasks.apart, child_tasks.together = apart, together
     apart.rehearse()
     furnish.prepare(more=True)
     candidate.settle()
@@ -199,4 +203,4 @@ def _policies(settings: dict[str, Any], scratch: Scratch) -> tuple[dict[str, San
             policy[f"run {name}"] = runtime_policy(
                 read, devices, [*loaders, runtime["path"]], keep=language["keep"]
             )
-    return policy, Tools(settings["languages"], scratch.path)
+    return policy, Tools(settings["languages"])

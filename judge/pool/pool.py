@@ -149,9 +149,10 @@ class JudgePool:
         tests or on this machine, and JudgeError when the pool is not running.
         """
         await self.ready_for(language, tests)
+        program = submission(tests, completion, language)
         job = Job(
             tests=tests,
-            completion=completion,
+            completion=program or completion,
             limits=limits or Limits(),
             language=language,
             keep_output=keep_output,
@@ -159,7 +160,6 @@ class JudgePool:
             observe=observe,
             capture=capture,
         )
-        program = submission(tests, completion, language)
         written = (program.source, program.fenced, program.label) if program else (None,)
         key = digest(*written, job.limits, language, keep_output, every_case, observe, capture)
         ticket = self._cache.get(tests, key)

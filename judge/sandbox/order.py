@@ -1,6 +1,7 @@
 """What a sandbox is to run, and how that ended."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,12 +80,12 @@ class Ended:
     cpu_s: float
     wall_s: float
     memory: int
-    marks: list[float]
     tests: int | None
     stdout: bytes
     stderr: bytes
-    answers: bytes
     sizes: tuple[int, int]
+    marks: Sequence[float] = ()
+    answers: bytes = b""
     rest: tuple["Ended", ...] = ()
     tests_phase: str = ""
     tests_stderr: bytes = b""

@@ -2,7 +2,6 @@
 
 import os
 import struct
-from dataclasses import replace
 from typing import Any
 
 from alpharay.judge.guest.candidate import SEPARATOR
@@ -75,20 +74,23 @@ class RunFiles:
     def ended(self, reports: list[dict[str, Any]]) -> Ended:
         """How the runs ended, from the fork server's report on each."""
         order = self._order
-        first, *rest = (
-            self._ended(report, *streams) for report, streams in zip(reports, self._streams, strict=False)
-        )
+        more: dict[str, Any] = {}
         if self._marks is not None:
             marks, _ = memory_file.content(self._marks, 8 * self._cases)
-            first = replace(first, marks=list(struct.unpack(f"{len(marks) // 8}d", marks)))
+            more["marks"] = list(struct.unpack(f"{len(marks) // 8}d", marks))
         if self._answers is not None:
             most = max(1, len(order.writes)) * (order.limits.output_bytes + SIZE_BYTES)
-            first = replace(first, answers=memory_file.content(self._answers, most)[0])
+            more["answers"] = memory_file.content(self._answers, most)[0]
         if self._tests_stderr is not None:
-            first = replace(first, tests_stderr=memory_file.content(self._tests_stderr, STDERR_BYTES)[0])
-        return replace(first, rest=tuple(rest)) if rest else first
+            more["tests_stderr"] = memory_file.content(self._tests_stderr, STDERR_BYTES)[0]
+        runs = list(zip(reports, self._streams, strict=False))
+        if runs[1:]:
+            more["rest"] = tuple(self._ended(report, *streams) for report, streams in runs[1:])
+        report, streams = runs[0]
+        return self._ended(report, *streams, **more)
 
-    def _ended(self, report: dict[str, Any], stdout: int, stderr: int) -> Ended:
+    def _ended(self, report: dict[str, Any], stdout: int, stderr: int, **more: Any) -> Ended:
+        """more: of the first run, what all runs left together."""
         most = self._order.limits.output_bytes
         printed, printed_size = memory_file.content(stdout, most)
         errors, errors_size = memory_file.content(stderr, max(most, STDERR_BYTES))
@@ -99,12 +101,11 @@ class RunFiles:
             cpu_s=report["cpu"],
             wall_s=report["wall"],
             memory=report["rss"],
-            marks=[],
             tests=report["tests"],
             stdout=printed,
             stderr=errors,
-            answers=b"",
             sizes=(printed_size, errors_size),
             tests_phase=report["tests_phase"],
             first=report["first"],
+            **more,
         )

@@ -143,7 +143,7 @@ class Worker:
             "last": order.last,
             "same": same,
             "preloaded": self._names_packages(text),
-            "more_modules": order.mode in ("apart", "workspace")
+            "more_modules": order.mode in ("apart", "together", "workspace")
             or (RARE_NAMES if order.mode == "call" else MORE_NAMES).search(text) is not None,
             "more": order.more,
             "runs": 1 + len(order.rest),
