@@ -24,8 +24,9 @@ UNKNOWN = 0x00050000 | errno.ENOSYS
 AUDIT_ARCH_X86_64 = 0xC000003E
 X32_BIT = 0x40000000
 NEWEST_KNOWN = 450
+FARTHEST = 255  # instructions that a conditional jump leaps
 
-LOAD, JEQ, JGE, JSET, AND, JUMP, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x05, 0x06
+LOAD, JEQ, JGE, JSET, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 
 # Of all that may be executed, the descriptor: what the server opened.
 IMAGE = 4
@@ -227,13 +228,33 @@ def _leaf(
 
 
 def _search(ranges: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
-    """A binary search over (first number, what to do from there on)."""
-    if len(ranges) == 1:
-        return ranges[0][1]
-    middle = len(ranges) // 2
-    low, high = _search(ranges[:middle]), _search(ranges[middle:])
-    # A conditional jump reaches 255 instructions, a plain one any distance.
-    return [(JGE, 0, 1, ranges[middle][0]), (JUMP, 0, 0, len(low)), *low, *high]
+    """A binary search over (first number, what to do from there on).
+
+    The kernel translates the filter anew for each child, so it is short: what ends alike ends at the same instruction.
+    """
+    placed: list[Instruction] = []  # the last one first: all jumps go forward, and their targets are known
+    endings: dict[Instruction, int] = {}
+
+    def place(part: list[tuple[int, list[Instruction]]]) -> int:
+        """Returns how many instructions there are from its first one on."""
+        if len(part) == 1:
+            ((_, leaf),) = part
+            if len(leaf) == 1 and leaf[0] in endings:
+                return endings[leaf[0]]
+            placed.extend(reversed(leaf))
+            if len(leaf) == 1:
+                endings[leaf[0]] = len(placed)
+            return len(placed)
+        middle = len(part) // 2
+        high, low = place(part[middle:]), place(part[:middle])
+        if len(placed) - min(high, low) > FARTHEST:
+            raise ValueError("the filter is longer than its jumps reach")
+        placed.append((JGE, len(placed) - high, len(placed) - low, part[middle][0]))
+        return len(placed)
+
+    if place(ranges) != len(placed):
+        raise ValueError("the filter does not begin with its search")
+    return placed[::-1]
 
 
 def build(*, executing: bool = False, forking: bool = False, making: bool = False) -> list[Instruction]:

@@ -23,6 +23,8 @@ HANGS, STILL_BUSY, TOO_LARGE = b'{"hangs": true}', b'{"hangs": false}', b"memory
 ASK_S, PATIENCE = 0.5, 10
 # A program that runs for so long has its memory watched by the host, which can see it.
 WATCH_AFTER_S = 0.03
+# A program's answers wake this server only from then on, so that those of a short one cost a wake together.
+LISTEN_AFTER_S = 0.003
 # How often the files of a workspace are counted.
 LOOK_S = 0.05
 # How long a tests' process may take to answer whether it waits for the candidate.
@@ -68,20 +70,22 @@ class Watch:
             poll.register(self._stderr.receive, select.POLLIN)
         subject = children[0]
         # Answers are timed one by one; other reports wait for the end.
-        reading = until_ready or self._order["mode"] == "call"
-        if reading:
-            poll.register(subject.receive, select.POLLIN)
+        reading, listening = until_ready or self._order["mode"] == "call", False
         wall_limit, guard = self._order["wall"], self._order["guard"]
         case_began, ask_at, watch_at = started, started + guard, started + WATCH_AFTER_S
+        listen_at = started if until_ready else started + LISTEN_AFTER_S
         makes_files = self._order["mode"] == "workspace"
         while True:
             if reading:
                 reading = subject.collect()
-                if not reading:
+                if listening and not reading:
                     poll.unregister(subject.receive)
                 if subject.flooded or (until_ready and subject.phase.endswith("R")):
                     return
             now, used = time.monotonic(), [child.used() for child in children]
+            if reading and not listening and now >= listen_at:
+                poll.register(subject.receive, select.POLLIN)
+                listening = True
             if self.mark(subject, used[0]):
                 case_began = now
             left = [child.cpu_s - each for child, each in zip(children, used, strict=True)]
@@ -99,6 +103,8 @@ class Watch:
                 self._notify_host("watch", subject.pid, [subject])
                 watch_at = math.inf
             wait = min(*left, ask_at - now, watch_at - now)
+            if reading and not listening:
+                wait = min(wait, listen_at - now)
             if makes_files:
                 if self._scratch.crowded():
                     self.ended = "output"

@@ -56,11 +56,15 @@ def started(job: Job) -> Limits:
     """The limits of a run: the problem's, and what the language's runtime takes by itself."""
     startup = LANGUAGES[job.language].startup
     limits = job.limits
+    if not (startup.cpu_s or startup.memory_mb):
+        return limits
     return replace(limits, cpu_s=limits.cpu_s + startup.cpu_s, memory_mb=limits.memory_mb + startup.memory_mb)
 
 
 def with_room(limits: Limits, expected: int) -> Limits:
     """The output limit never stands in the way of an answer as long as the expected one."""
+    if 2 * expected + 65536 <= limits.output_bytes:
+        return limits
     return replace(limits, output_bytes=max(limits.output_bytes, 2 * expected + 65536))
 
 

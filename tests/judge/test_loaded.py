@@ -13,7 +13,9 @@ RARE = {"argparse", "ast", "dataclasses", "datetime", "decimal", "difflib", "ins
 
 def nothing_found(program):
     """Tests that call `found` and expect nothing, and the program."""
-    return parse_tests({"kind": "call", "entry_point": "found", "cases": [{"args": [], "output": []}]}), program
+    return parse_tests(
+        {"kind": "call", "entry_point": "found", "cases": [{"args": [], "output": []}]}
+    ), program
 
 
 async def test_a_run_has_loaded_what_most_programs_use_and_nothing_else(pool):
