@@ -35,8 +35,17 @@ def alike(draw):
     return 0.2 if draw.problem % 3 else 0.01
 
 
-def outcome(draw, chance):
-    return Random(f"{draw.subject} {draw.problem} {draw.sample}").random() < chance(draw)
+def sure_or_various(draw):
+    """Near one checkpoint half of the problems are solved often and the others never, near another all now and then."""
+    if isinstance(draw.subject, str):
+        return 0.0
+    sure = min(max(draw.subject[2], 0.0), 1.0)
+    often, now_and_then = (0.0, 0.06) if draw.problem % 2 else (0.35, 0.1)
+    return sure * often + (1 - sure) * now_and_then
+
+
+def outcome(draw, chance, seed=0):
+    return Random(f"{seed} {draw.subject} {draw.problem} {draw.sample}").random() < chance(draw)
 
 
 def run(search, chance, most=None):
@@ -47,7 +56,7 @@ def run(search, chance, most=None):
             if most is not None and len(drawn) == most:
                 return drawn
             drawn.append(draw)
-            search.record(draw, outcome(draw, chance))
+            search.record(draw, outcome(draw, chance, search.plan.seed))
     return drawn
 
 
@@ -120,11 +129,28 @@ def test_a_search_finds_the_points_that_nobody_trained():
     assert result.schedule[10] > best + 0.1
 
 
-def test_where_all_points_are_alike_one_suffices_and_none_looks_better_than_it_is():
+def verdicts(chance, seeds=10, **more):
+    """How often of so many searches several points pay."""
+    paid = 0
+    for seed in range(seeds):
+        search = Search(plan(seed=seed, **more))
+        run(search, chance)
+        paid += not measured(search).one_suffices
+    return paid
+
+
+def test_where_all_points_are_alike_one_suffices_but_for_one_search_in_twenty():
+    assert verdicts(alike) <= 1
+
+
+def test_where_no_point_is_the_best_at_every_number_of_samples_several_pay():
+    assert verdicts(sure_or_various, seeds=4, total=40_000) >= 3
+
+
+def test_where_all_points_are_alike_none_looks_better_than_it_is():
     search = Search(plan())
     run(search, alike)
     result = measured(search)
-    assert result.one_suffices
     assert set(result.gain) == {1, 10}  # 13 samples of each point cannot tell of 50
     assert result.per_budget[1] == pytest.approx(0.137, abs=0.03)
 

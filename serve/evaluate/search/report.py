@@ -66,7 +66,7 @@ def advice(searched: Searched, result: Measured) -> str:
             f"One point suffices: {point}. At no number of samples does a schedule over several points solve more than it "
             "beyond chance."
         )
-    k = max(result.gain, key=lambda budget: result.gain[budget][0])
+    k = max(result.gain, key=lambda budget: result.gain[budget][1])  # the surest
     value, low, high = result.gain[k]
     return (
         f"Several points pay: with {k} samples the schedule solves {100 * value:.1f} points more "
@@ -161,8 +161,8 @@ def as_markdown(searched: Searched, search: Search, result: Measured) -> str:
         _solved_table(result),
         _gain_table(result),
         (
-            "In brackets: 95 % intervals by a paired bootstrap over problems that keeps the choices. Numbers of samples "
-            "that are not shown were searched for, and are more than every finalist has."
+            "In brackets: intervals that hold together in 95 % of cases, by a paired bootstrap over problems that keeps "
+            "the choices. Numbers of samples that are not shown were searched for, and are more than every finalist has."
         ),
         "## Recommended schedule",
         _schedule(searched, result),
