@@ -6,6 +6,7 @@ What is written between the markers is replaced as a whole; what stands outside 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,10 +101,8 @@ def ensembles_table(validation: Set, test: Set, families: tuple[Sequence[str], S
 def baselines_table(line: Set, others: Set, validation: Set) -> str:
     """Groups of other members against the best single alpha, on the problems that both were sampled on."""
     groups = {
-        "`high` and its earlier checkpoints": [n for n in others.names if n.startswith("high/")]
-        + ["frontier@1"],
-        "`low` and its earlier checkpoints": [n for n in others.names if n.startswith("low/")]
-        + ["frontier@0"],
+        "`high` and its earlier checkpoints": [*_steps(others, "high"), "frontier@1"],
+        "`low` and its earlier checkpoints": [*_steps(others, "low"), "frontier@0"],
         "`init` alone": ["init"],
         "`high` hotter": ["frontier@1 hot"],
         "`low` hotter": ["frontier@0 hot"],
@@ -122,6 +121,16 @@ def baselines_table(line: Set, others: Set, validation: Set) -> str:
             row.append(gain(_together(line, others, group, k) - alone))
         rows.append(row)
     return table(["instead of the best single alpha", *(f"points at k = {k}" for k in ks)], rows)
+
+
+def _steps(data: Set, endpoint: str) -> list[str]:
+    """Its earlier checkpoints, `high/step=5` before `high/step=10`."""
+    return sorted((name for name in data.names if name.startswith(f"{endpoint}/")), key=_numbered)
+
+
+def _numbered(name: str) -> list[int | str]:
+    """Sorts names with numbers in them by those."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _together(line: Set, others: Set, group: Sequence[str], k: int) -> np.ndarray:
@@ -265,7 +274,7 @@ def section(seed: int, folder: Path) -> str:
         text += [
             f"Other ways to spend the samples, on {others[0].problems} of these problems:",
             baselines_table(others[1], others[0], validation),
-            members_table(others[0], others[0].names),
+            members_table(others[0], sorted(others[0].names, key=_numbered)),
         ]
     shift = folder / f"seed{seed}-heldout.parquet"
     if shift.exists():

@@ -69,7 +69,7 @@ def advice(searched: Searched, result: Measured) -> str:
     k = max(result.gain, key=lambda budget: result.gain[budget][1])  # the surest
     value, low, high = result.gain[k]
     return (
-        f"Several points pay: with {k} samples the schedule solves {100 * value:.1f} points more "
+        f"Several points pay: with {k} sample{'s' * (k > 1)} the schedule solves {100 * value:.1f} points more "
         f"[{100 * low:.1f}, {100 * high:.1f}] than the one point that would be served for all numbers of samples, {point}."
     )
 
