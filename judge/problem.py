@@ -1,7 +1,7 @@
 """Problems and their tests, as files and requests carry them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -64,6 +64,10 @@ class CallTests:
     float_tolerance: float | None = None
     strict_types: bool = True
     preamble: str = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was computed: equal tests have equal pickles."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def python_cases(self) -> bytes:

@@ -106,4 +106,4 @@ def _drawn(options: Options) -> Path:
 def _files(options: Options) -> list[Path]:
     """Of the same problems, the outcomes that are there already."""
     files = [RESULTS / f"seed{options.seed}-{name}.parquet" for name in SETS[options.set].recorded]
-    return [file for file in files if file.exists()]
+    return [file for file in files if file.exists()]  # another seed's members need not have any

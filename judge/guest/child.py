@@ -267,7 +267,7 @@ class ChildTasks:
                 )  # unless it says otherwise, which it cannot where its files are full
             for target, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, target)
-            self._sandbox.enter_again("compile", len(descriptors))
+            self._sandbox.enter_again(len(descriptors))
             candidate.reseed()
             os.write(candidate.REPORT, candidate.SANDBOXED + candidate.READY)
             os.close(candidate.REPORT)

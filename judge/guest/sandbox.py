@@ -27,9 +27,8 @@ LIMITED = (
 )
 NO_LIMIT = (1 << 64) - 1  # RLIM_INFINITY, which Python takes for -1
 LIMITS = struct.Struct(f"{2 * len(LIMITED)}Q")
-LIMIT_BYTES = LIMITS.size // len(LIMITED)
-THREADS = struct.Struct("2Q")
-THREADS_AT = LIMITED.index(resource.RLIMIT_NPROC) * LIMIT_BYTES
+LIMIT = struct.Struct("2Q")  # struct rlimit: soft and hard
+PROCESSES_AT = LIMITED.index(resource.RLIMIT_NPROC) * LIMIT.size
 CAP_BITS = {"dac_read_search": 1 << 2, "dac_override": 1 << 1}
 # More than honest programs need, few enough that a fork-less process cannot hurt with them.
 MAX_DESCRIPTORS = 64
@@ -45,14 +44,14 @@ RUNTIME_RESERVED = 8 << 30
 class SandboxPolicy(NamedTuple):
     """What one kind of child may open and call. base: bytes of address space beyond its memory limit.
 
-    forked: what its own children are bound by beyond that, for the kind that forks. keep: the name of a capability that
-    it keeps when it becomes another program, for one that lies under a directory closed to other users.
+    forks: its children are bound by `enter_again`. keep: the name of a capability that it keeps when it becomes another
+    program, for one that lies under a directory closed to other users.
     """
 
     ruleset: Ruleset
     system_calls: Filter
     base: int
-    forked: Filter | None = None
+    forks: bool = False
     keep: str | None = None
 
 
@@ -78,8 +77,7 @@ def forking_policy(interpreter: SandboxPolicy) -> SandboxPolicy:
 
     It may fork; its children may not, and come to have the policy of any Python program.
     """
-    may_fork = Filter(build(forking=True))
-    return interpreter._replace(system_calls=may_fork, forked=Filter(build_forked()))
+    return interpreter._replace(system_calls=Filter(build(forking=True)), forks=True)
 
 
 def binary_policy(devices: list[str], files_in: str = "") -> SandboxPolicy:
@@ -141,14 +139,16 @@ class Sandbox:
         self._keep = keep
         self._hard = {which: resource.getrlimit(which)[1] & NO_LIMIT for which in LIMITED}
         self._threads = min(threads, self._hard[resource.RLIMIT_NPROC])
-        # struct rlimit for each: soft and hard.
-        self._limits = bytearray(LIMITS.size)
+        self._limits = bytearray(LIMITS.size)  # in the order of LIMITED
         self._descriptors = ctypes.c_uint()
         self._entering = {name: self._in_order(policy) for name, policy in policies.items()}
-        again = [self._dies_with_server(), self._closing(), self._limiting(resource.RLIMIT_NPROC)]
-        self._entering_again = {
-            name: [*again, policy.forked.call()] for name, policy in policies.items() if policy.forked
-        }
+        self._forked = Filter(build_forked())
+        self._entering_again = [
+            self._dies_with_server(),
+            self._closing(),
+            self._limiting(resource.RLIMIT_NPROC),
+            self._forked.call(),
+        ]
 
     def enter(self, policy: str, descriptors: int, *, cpu_s: float, memory: int, output: int) -> None:
         """Binds the calling process: limits, identity, files, system calls, in this order.
@@ -159,14 +159,12 @@ class Sandbox:
         self._prepare(policy, descriptors, cpu_s, memory, output)
         _do(self._entering[policy])
 
-    def enter_again(self, policy: str, descriptors: int) -> None:
-        """Binds a child of a process that is bound already by what a fork does not hand on."""
+    def enter_again(self, descriptors: int) -> None:
+        """Binds a child of a process that is bound already, and may fork, by what a fork does not hand on."""
         self._descriptors.value = descriptors
-        THREADS.pack_into(self._limits, THREADS_AT, self._threads, self._threads)
-        forked = self._policies[policy].forked
-        assert forked is not None
-        forked.name_own(os.getpid())
-        _do(self._entering_again[policy])
+        LIMIT.pack_into(self._limits, PROCESSES_AT, self._threads, self._threads)
+        self._forked.name_own(os.getpid())
+        _do(self._entering_again)
 
     def rehearse(self, policy: str, descriptors: int, *, cpu_s: float, memory: int, output: int) -> None:
         """Does as `enter`, but for the calls: a function that does nothing takes their place."""
@@ -182,11 +180,12 @@ class Sandbox:
         written = min(output + 1, hard[resource.RLIMIT_FSIZE])
         opened = min(MAX_DESCRIPTORS, hard[resource.RLIMIT_NOFILE])
         # What forks for a neighbour's sake must not be refused because others of its user start threads.
-        processes = hard[resource.RLIMIT_NPROC] if policy.forked else self._threads
+        processes = hard[resource.RLIMIT_NPROC] if policy.forks else self._threads
         # Deep recursion of honest programs goes as deep as their memory; threads keep the usual 8 MiB,
         # which the C library read when this server started.
         most = hard[resource.RLIMIT_STACK]
         stack = min(memory, 256 << 20, most)
+        # In the order of LIMITED.
         LIMITS.pack_into(
             self._limits, 0, seconds, seconds, space, space, written, written, opened, opened,
             0, 0, 0, 0, 0, 0, processes, processes, stack, most,
@@ -207,7 +206,7 @@ class Sandbox:
         ]
 
     def _limiting(self, which: int) -> Call:
-        offset = LIMITED.index(which) * LIMIT_BYTES
+        offset = LIMITED.index(which) * LIMIT.size
         limit = ctypes.c_char.from_buffer(self._limits, offset)
         return "setrlimit", self._libc.setrlimit, (which, ctypes.byref(limit))
 

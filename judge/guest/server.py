@@ -40,7 +40,7 @@ from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote, serve_forks
 # Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what
 # few programs use is there only for those that name it.
 USUAL = (
-    "abc bisect collections collections.abc contextlib copy enum functools heapq io itertools json math operator random "
+    "abc ast bisect collections collections.abc contextlib copy enum functools heapq io itertools json math operator random "
     "re string threading time traceback types typing"
 )
 # By these, numerical libraries are configured to start one thread.

@@ -23,7 +23,7 @@ HANGS, STILL_BUSY, TOO_LARGE = b'{"hangs": true}', b'{"hangs": false}', b"memory
 ASK_S, PATIENCE = 0.5, 10
 # A program that runs for so long has its memory watched by the host, which can see it.
 WATCH_AFTER_S = 0.03
-# A program's answers wake this server only from then on, so that those of a short one cost a wake together.
+# Answers of the first 3 ms do not wake this server: a short run then costs one wake.
 LISTEN_AFTER_S = 0.003
 # How often the files of a workspace are counted.
 LOOK_S = 0.05

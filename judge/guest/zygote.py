@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 CLONE, CLONE_PARENT = 56, 0x8000
 FORK_FLAGS = CLONE_PARENT | signal.SIGCHLD
-MESSAGE_BYTES = 16384
+MESSAGE_BYTES = 32768
 MOST_DESCRIPTORS = 16
 _libc = ctypes.PyDLL(None, use_errno=True)
 
@@ -28,7 +28,10 @@ class Zygote:
 
     def fork(self, task: tuple[Any, ...], descriptors: Sequence[int]) -> int:
         """The id of a new process that runs this task. Raises OSError, also when the zygote has ended."""
-        socket.send_fds(self._channel, [marshal.dumps(task)], list(descriptors))
+        message = marshal.dumps(task)
+        if len(message) > MESSAGE_BYTES:  # which would arrive without its end
+            raise OSError(errno.E2BIG, f"a command line of {len(message)} bytes, more than {MESSAGE_BYTES}")
+        socket.send_fds(self._channel, [message], list(descriptors))
         answer = self._channel.recv(8)
         if not answer:
             raise OSError(errno.EPIPE, "the process that forks has ended")

@@ -42,7 +42,8 @@ server.main()
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "LD_BIND_NOW": "1", "PYTHONHASHSEED": "0", "LC_CTYPE": "C.UTF-8"}
 # Loaded beforehand for the programs that name one of them; for the others they would only make each run dearer.
 MORE_MODULES = (
-    "cmath", "dataclasses", "datetime", "decimal", "fractions", "inspect", "queue", "statistics", "textwrap", "unittest",
+    "argparse", "cmath", "dataclasses", "datetime", "decimal", "difflib", "fractions", "inspect", "platform", "pprint", "queue",
+    "statistics", "textwrap", "unittest",
 )  # fmt: skip
 # What a program may start at once. Where it shares our user, the limit counts all that the user has, and others of its
 # processes must have room to grow.

@@ -89,7 +89,7 @@ def measured(search: Search, *, length: int = SCHEDULED) -> Measured:
                 ways["schedule"][k] - ways["single_point"][k],
                 seed=plan.seed,
                 resamples=RESAMPLES,
-                together=len(budgets),
+                comparisons=len(budgets),
             )
             for k in budgets
         },

@@ -13,7 +13,7 @@ import weakref
 from collections import OrderedDict
 from typing import Any
 
-from alpharay.judge.problem import CallCase, CodeTests, StdioCase, StdioTests, Tests
+from alpharay.judge.problem import CallCase, CallTests, CodeTests, StdioCase, StdioTests, Tests
 from alpharay.judge.workspace.repo import RepoTests
 
 # What a judge keeps in memory, and keys remembered by those who send to it; the least recently used go first.
@@ -33,6 +33,8 @@ def footprint(tests: Tests) -> int:
         return _OVERHEAD + sum(sys.getsizeof(path) + sys.getsizeof(content) for path, content in files)
     size = _OVERHEAD + sys.getsizeof(tests.preamble)
     waiting: list[Any] = [tests.cases]
+    if isinstance(tests, CallTests):
+        waiting += (tests.python_cases, tests.expected)  # which they keep once they are judged
     for program in (tests.checker, tests.interactor) if isinstance(tests, StdioTests) else ():
         waiting += () if program is None else (program.source, program.files)
     while waiting:

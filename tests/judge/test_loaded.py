@@ -1,4 +1,4 @@
-"""What a run has from birth: each fork copies the page tables of it, and a program may look at it."""
+"""What a run has from birth: each fork copies the page tables of what is loaded, and a program may look at it."""
 
 import pytest
 
@@ -7,29 +7,20 @@ from alpharay.judge.sandbox.toolchains import installed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# Loaded beforehand for programs that name them.
-RARE = {"argparse", "ast", "dataclasses", "datetime", "decimal", "difflib", "inspect", "platform", "unittest"}
-
-
-def nothing_found(program):
-    """Tests that call `found` and expect nothing, and the program."""
-    return parse_tests(
-        {"kind": "call", "entry_point": "found", "cases": [{"args": [], "output": []}]}
-    ), program
-
-
-async def test_a_run_has_loaded_what_most_programs_use_and_nothing_else(pool):
-    names = ", ".join(f"{name[::-1]!r}" for name in sorted(RARE))  # one that names them gets them
-    program = f"import sys\ndef found():\n    return [n for n in ({names}) if n[::-1] in sys.modules]"
-    verdict = await pool.judge(*nothing_found(program))
-    assert verdict.accepted, verdict.detail
-
-
-async def test_a_run_holds_no_path_of_what_compiles_other_languages(pool):
-    toolchains = installed.present().values()
-    paths = [tool.path[::-1] for toolchain in toolchains for tool in toolchain.tools.values()]
-    program = f"""
-import gc
+# Loaded beforehand for programs that name them, and for no others.
+RARE = {
+    "argparse",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "difflib",
+    "inspect",
+    "platform",
+    "pprint",
+    "unittest",
+}
+FIND = """
+import gc, sys
 def found():
     gc.unfreeze()
     paths = set({paths!r})
@@ -41,6 +32,45 @@ def found():
         if isinstance(text, str) and text[::-1] in paths
     )
 """
-    assert paths, "no toolchain on this machine"
-    verdict = await pool.judge(*nothing_found(program))
+
+
+def nothing_found(program, kind):
+    """Tests that expect `found` to find nothing, and the program."""
+    if kind == "stdio":
+        return parse_tests(
+            {"kind": "stdio", "cases": [{"input": "", "output": "[]"}]}
+        ), f"{program}\nprint(found())"
+    return parse_tests(
+        {"kind": "call", "entry_point": "found", "cases": [{"args": [], "output": []}]}
+    ), program
+
+
+@pytest.mark.parametrize("kind", ["stdio", "call"])
+async def test_what_few_programs_use_is_not_loaded_for_the_others(pool, kind):
+    names = ", ".join(f"{name[::-1]!r}" for name in sorted(RARE))
+    program = f"import sys\ndef found():\n    return [n for n in ({names}) if n[::-1] in sys.modules]"
+    verdict = await pool.judge(*nothing_found(program, kind))
+    assert verdict.accepted, verdict.detail
+
+
+@pytest.mark.parametrize("name", sorted(RARE))
+async def test_what_a_program_names_is_loaded_before_it_runs(pool, name):
+    program = f"import sys\ndef found():\n    return [] if {name!r} in sys.modules else [{name!r}]"
+    verdict = await pool.judge(*nothing_found(program, "call"))
+    assert verdict.accepted, verdict.detail
+
+
+@pytest.mark.parametrize("kind", ["stdio", "call"])
+@pytest.mark.parametrize("more", ["", "import datetime\n"], ids=["usual", "more modules"])
+async def test_a_run_holds_no_path_of_what_compiles_other_languages(pool, kind, more):
+    toolchains = installed.present()
+    if "cpp" not in toolchains:
+        pytest.skip("no compiler of C++ on this machine")
+    paths = [tool.path[::-1] for toolchain in toolchains.values() for tool in toolchain.tools.values()]
+    adds = parse_tests({"kind": "stdio", "cases": [{"input": "", "output": "1"}]})
+    compiled = await pool.judge(
+        adds, '```cpp\n#include <cstdio>\nint main() { puts("1"); }\n```', language="cpp"
+    )
+    assert compiled.accepted, compiled.detail
+    verdict = await pool.judge(*nothing_found(more + FIND.format(paths=paths), kind))
     assert verdict.accepted, verdict.detail

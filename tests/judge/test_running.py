@@ -247,3 +247,63 @@ async def test_a_solution_that_needs_a_complex_number_or_a_set_is_accepted(pool)
     problem = parse_problem(mbpp(row))
     assert (await pool.judge(problem.tests, answer(row["canonical_solution"]))).accepted
     assert not (await pool.judge(problem.tests, answer("def convert(number): return (2.0,)"))).accepted
+
+
+BOUND = {
+    "RLIMIT_CORE": (0, 0),
+    "RLIMIT_MEMLOCK": (0, 0),
+    "RLIMIT_MSGQUEUE": (0, 0),
+    "RLIMIT_NOFILE": (64, 64),
+    "RLIMIT_STACK": 64 << 20,
+}
+READ_LIMITS = f"""
+import resource
+def wrong():
+    bound = {BOUND!r}
+    got = {{name: resource.getrlimit(getattr(resource, name)) for name in bound}}
+    for name in ("RLIMIT_CPU", "RLIMIT_AS", "RLIMIT_FSIZE", "RLIMIT_NPROC"):
+        soft, hard = resource.getrlimit(getattr(resource, name))
+        low, high = {{"RLIMIT_CPU": (3, 7), "RLIMIT_AS": (64 << 20, 1 << 36), "RLIMIT_FSIZE": (1 << 16, 1 << 26),
+                     "RLIMIT_NPROC": (1, 1 << 16)}}[name]
+        if not low <= soft == hard <= high:
+            return [name, soft, hard]
+    got["RLIMIT_STACK"] = got["RLIMIT_STACK"][0]
+    return [[name, got[name]] for name in bound if got[name] != bound[name]]
+"""
+
+
+@pytest.mark.parametrize("kind", ["stdio", "call"])
+async def test_each_limit_is_the_one_of_its_name(pool, kind):
+    call = {"kind": "call", "entry_point": "wrong", "cases": [{"args": [], "output": []}]}
+    stdio = {"kind": "stdio", "cases": [{"input": "", "output": "[]"}, {"input": "x", "output": "[]"}]}
+    tests = parse_tests(call if kind == "call" else stdio)
+    program = READ_LIMITS + ("" if kind == "call" else "print(wrong())")
+    verdict = await pool.judge(tests, program, limits=Limits(cpu_s=2, memory_mb=64))
+    assert verdict.accepted, verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("return 'x' * 100_000", "accepted"),  # more than a pipe holds
+        ("import os; os._exit(0)", "runtime_error"),
+        ("import os; os.close(3); return 'x' * 100_000", "runtime_error"),
+        ("import os; os.write(3, b'V1\\n' * 50); return 'x' * 100_000", "wrong_answer"),
+        ("return 'y' * 100_000", "wrong_answer"),
+    ],
+    ids=["is long", "ends", "closes its report", "answers more than was asked", "is wrong"],
+)
+async def test_what_a_function_does_before_its_answers_are_watched_counts(pool, body, expected):
+    cases = [{"args": [], "output": "x" * 100_000}] * 5
+    tests = parse_tests({"kind": "call", "entry_point": "f", "cases": cases})
+    verdict = await pool.judge(tests, f"def f():\n    {body}\n")
+    assert verdict.verdict == expected, verdict.detail
+
+
+@pytest.mark.parametrize(
+    "test", ["", "import gc\nassert gc.get_referrers(Solution) is not None\n"], ids=["apart", "together"]
+)
+async def test_tests_find_the_same_names_in_a_process_of_their_own_and_in_the_candidate_s(pool, test):
+    tests = parse_tests({"kind": "code", "code": f"{test}assert Solution().f([1, 2, 3]) == 2"})
+    verdict = await pool.judge(tests, "class Solution:\n    def f(self, x):\n        return mean(x)\n")
+    assert verdict.accepted, verdict.detail

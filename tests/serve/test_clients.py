@@ -236,20 +236,29 @@ MANY_SMALL = [
         "entry_point": "f",
         "cases": [{"args": [{f"{n}": n / 7} for n in range(300)], "output": []}],
     },
+    {"kind": "call", "entry_point": "f", "cases": [{"args": ["ü" * 5000], "output": "字" * 5000}]},
     {"kind": "code", "code": "assert True\n" * 100},
 ]
 
 
-@pytest.mark.parametrize("tests", MANY_SMALL, ids=["small", "cases", "empties", "numbers", "code"])
+@pytest.mark.parametrize("tests", MANY_SMALL, ids=["small", "cases", "empties", "numbers", "letters", "code"])
 def test_what_a_judge_keeps_of_tests_is_bounded_by_the_memory_that_it_takes(tests):
     kept, packed = KnownTests(most_bytes=1 << 18), pickle.dumps(parse_tests(tests))
     tracemalloc.start()
     for number in range(200):
-        kept.get(f"{number:064}", pickle.loads(packed))
+        known = kept.get(f"{number:064}", pickle.loads(packed))
+        _ = [getattr(known, name, None) for name in ("python_cases", "expected")]  # what judging them adds
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert grown < 1.5 * (1 << 18)
     assert kept.get(f"{199:064}", None)
+
+
+def test_tests_that_were_judged_have_the_key_of_those_that_were_not():
+    new, judged = (parse_tests(MANY_SMALL[2]) for _ in range(2))
+    assert judged.python_cases
+    assert judged.expected == ("null",)
+    assert SentTests().key(judged) == SentTests().key(new)
 
 
 def case_of(text):

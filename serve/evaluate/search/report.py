@@ -117,6 +117,7 @@ def as_json(searched: Searched, search: Search, result: Measured) -> str:
         "samples": search.recorded,
         "advice": advice(searched, result),
         "one_suffices": result.one_suffices,
+        "gain_intervals": "95 %, of all k together",
         "point": searched.name(result.point),
         "members": {
             searched.name(point): _named(searched, point) for point in dict.fromkeys(result.recommended)
