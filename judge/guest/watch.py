@@ -23,8 +23,9 @@ HANGS, STILL_BUSY, TOO_LARGE = b'{"hangs": true}', b'{"hangs": false}', b"memory
 ASK_S, PATIENCE = 0.5, 10
 # A program that runs for so long has its memory watched by the host, which can see it.
 WATCH_AFTER_S = 0.03
-# Answers of the first 3 ms do not wake this server: a short run then costs one wake.
-LISTEN_AFTER_S = 0.003
+# Answers of the first 3 ms do not wake this server: a short run then costs one wake. As they share what they cost, that is
+# at most this part of a case's CPU limit.
+LISTEN_AFTER_S, LISTEN_PART = 0.003, 0.02
 # How often the files of a workspace are counted.
 LOOK_S = 0.05
 # How long a tests' process may take to answer whether it waits for the candidate.
@@ -73,7 +74,9 @@ class Watch:
         reading, listening = until_ready or self._order["mode"] == "call", False
         wall_limit, guard = self._order["wall"], self._order["guard"]
         case_began, ask_at, watch_at = started, started + guard, started + WATCH_AFTER_S
-        listen_at = started if until_ready else started + LISTEN_AFTER_S
+        listen_at = started
+        if not until_ready:
+            listen_at += min(LISTEN_AFTER_S, LISTEN_PART * self._order["cpu"])
         makes_files = self._order["mode"] == "workspace"
         while True:
             if reading:
