@@ -82,14 +82,10 @@ bench-serve: $(STAMP)
 	$(BIN)/python bench/serve.py --out bench/results/serve.md
 
 # What is missing of Debian is installed first, where this user may; what was skipped, and why, is said at the end.
-# The tests with engines and all others run side by side: either half leaves a core idle for much of its time.
 test: $(STAMP)
 	@deploy/system_packages.sh test
 	@$(BIN)/python -m compileall -q alpharay merge judge router serve  # once, for all servers that tests start
-	@mkdir -p build
-	@$(BIN)/pytest -m "not engine" -o cache_dir=build/pytest > build/tests-without-engines.log 2>&1 & others=$$!; \
-	$(BIN)/pytest -m engine; engines=$$?; wait $$others; others=$$?; \
-	cat build/tests-without-engines.log; exit $$(( engines > others ? engines : others ))
+	$(BIN)/pytest
 
 # Four Ray nodes on four addresses of the loopback, one of them lost under load: minutes.
 .PHONY: test-nodes
