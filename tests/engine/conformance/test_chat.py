@@ -38,7 +38,7 @@ def test_a_stream_says_the_role_first_and_why_it_ended_last(target: Target):
     assert len({chunk["id"] for chunk in chunks}) == 1
     assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
     assert ends(chunks) == {0: "length"}
-    assert len(chunks) > 4
+    assert len(chunks) > 2
 
 
 def test_a_stream_holds_the_text_of_the_same_request_unstreamed(target: Target):
