@@ -34,7 +34,8 @@ def test_completions_whole_streamed_pinned_and_judged(server, own):
     assert judged.choices[0].model_extra["alpharay"]["verdict"]
     assert judged.model_extra["alpharay"]["judge"] == "ok"
     chunks = list(client.completions.create(stream=True, **{**arguments, "model": "frontier@1"}))
-    assert sum(bool(chunk.choices[0].text) for chunk in chunks) > 1  # what a busy machine makes late comes together
+    # What a busy machine makes late comes together.
+    assert sum(bool(chunk.choices[0].text) for chunk in chunks) > 1
     assert chunks[-1].model_extra["alpharay"]["drawn"] == 1
     several = client.completions.create(**{**arguments, "prompt": [prompt, prompt]})
     assert len(several.choices) == 2
