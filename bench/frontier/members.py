@@ -115,12 +115,12 @@ def _alpha(weights: Mapping[str, float]) -> float:
 
 def served(folder: Path) -> list[Candidate]:
     """The members off the line that the package serves, and all that a search over these checkpoints found."""
-    found = folder / "search" / "report.json"
+    report = folder / "search" / "report.json"
     named: dict[str, Mapping[str, float]] = {
         f"frontier@{point.name}": point.weights for point in load_config(None).points if point.alpha is None
     }
-    if found.exists():
-        named |= json.loads(found.read_text())["members"]
+    if report.exists():
+        named |= json.loads(report.read_text())["members"]
     return points(folder, named)
 
 

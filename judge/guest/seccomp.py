@@ -232,29 +232,29 @@ def _search(ranges: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
 
     The kernel translates the filter anew for each child, so it is short: what ends alike ends at the same instruction.
     """
-    placed: list[Instruction] = []  # the last one first: all jumps go forward, and their targets are known
+    emitted: list[Instruction] = []  # the last one first: all jumps go forward, and their targets are known
     endings: dict[Instruction, int] = {}
 
-    def place(part: list[tuple[int, list[Instruction]]]) -> int:
+    def emit(part: list[tuple[int, list[Instruction]]]) -> int:
         """Returns how many instructions there are from its first one on."""
         if len(part) == 1:
             ((_, leaf),) = part
             if len(leaf) == 1 and leaf[0] in endings:
                 return endings[leaf[0]]
-            placed.extend(reversed(leaf))
+            emitted.extend(reversed(leaf))
             if len(leaf) == 1:
-                endings[leaf[0]] = len(placed)
-            return len(placed)
+                endings[leaf[0]] = len(emitted)
+            return len(emitted)
         middle = len(part) // 2
-        high, low = place(part[middle:]), place(part[:middle])
-        if len(placed) - min(high, low) > FARTHEST:
+        high, low = emit(part[middle:]), emit(part[:middle])
+        if len(emitted) - min(high, low) > FARTHEST:
             raise ValueError("the filter is longer than its jumps reach")
-        placed.append((JGE, len(placed) - high, len(placed) - low, part[middle][0]))
-        return len(placed)
+        emitted.append((JGE, len(emitted) - high, len(emitted) - low, part[middle][0]))
+        return len(emitted)
 
-    if place(ranges) != len(placed):
+    if emit(ranges) != len(emitted):
         raise ValueError("the filter does not begin with its search")
-    return placed[::-1]
+    return emitted[::-1]
 
 
 def build(*, executing: bool = False, forking: bool = False, making: bool = False) -> list[Instruction]:

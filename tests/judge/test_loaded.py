@@ -21,7 +21,7 @@ RARE = {
 }
 FIND = """
 import gc, sys
-def found():
+def listing():
     gc.unfreeze()
     paths = set({paths!r})
     return sorted(
@@ -34,29 +34,29 @@ def found():
 """
 
 
-def nothing_found(program, kind):
-    """Tests that expect `found` to find nothing, and the program."""
+def expects_nothing(program, kind):
+    """Tests that expect `listing` to be empty, and the program."""
     if kind == "stdio":
         return parse_tests(
             {"kind": "stdio", "cases": [{"input": "", "output": "[]"}]}
-        ), f"{program}\nprint(found())"
+        ), f"{program}\nprint(listing())"
     return parse_tests(
-        {"kind": "call", "entry_point": "found", "cases": [{"args": [], "output": []}]}
+        {"kind": "call", "entry_point": "listing", "cases": [{"args": [], "output": []}]}
     ), program
 
 
 @pytest.mark.parametrize("kind", ["stdio", "call"])
 async def test_what_few_programs_use_is_not_loaded_for_the_others(pool, kind):
     names = ", ".join(f"{name[::-1]!r}" for name in sorted(RARE))
-    program = f"import sys\ndef found():\n    return [n for n in ({names}) if n[::-1] in sys.modules]"
-    verdict = await pool.judge(*nothing_found(program, kind))
+    program = f"import sys\ndef listing():\n    return [n for n in ({names}) if n[::-1] in sys.modules]"
+    verdict = await pool.judge(*expects_nothing(program, kind))
     assert verdict.accepted, verdict.detail
 
 
 @pytest.mark.parametrize("name", sorted(RARE))
 async def test_what_a_program_names_is_loaded_before_it_runs(pool, name):
-    program = f"import sys\ndef found():\n    return [] if {name!r} in sys.modules else [{name!r}]"
-    verdict = await pool.judge(*nothing_found(program, "call"))
+    program = f"import sys\ndef listing():\n    return [] if {name!r} in sys.modules else [{name!r}]"
+    verdict = await pool.judge(*expects_nothing(program, "call"))
     assert verdict.accepted, verdict.detail
 
 
@@ -72,5 +72,5 @@ async def test_a_run_holds_no_path_of_what_compiles_other_languages(pool, kind, 
         adds, '```cpp\n#include <cstdio>\nint main() { puts("1"); }\n```', language="cpp"
     )
     assert compiled.accepted, compiled.detail
-    verdict = await pool.judge(*nothing_found(more + FIND.format(paths=paths), kind))
+    verdict = await pool.judge(*expects_nothing(more + FIND.format(paths=paths), kind))
     assert verdict.accepted, verdict.detail
