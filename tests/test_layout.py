@@ -24,6 +24,7 @@ PARTS = ("merge", "judge", "router", "serve")
 IMPORT_VLLM = {
     "serve/engine/vllm_engine.py",
     "serve/engine/vllm_samples.py",
+    "serve/engine/vllm_scheduler.py",
     "serve/engine/preload.py",
     "serve/engine/statistics.py",
     "merge/engine/loader.py",

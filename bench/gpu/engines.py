@@ -16,9 +16,8 @@ from typing import Any
 from alpharay.merge.compute.span import line_weights
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.dialects.api_request import EngineBody
-from alpharay.serve.engine.build import engine_build
-from alpharay.serve.engine.start_order import start_engines
-from alpharay.serve.environment import cpu_environment, engine_environment
+from alpharay.serve.engine.gpu_memory import start_engines
+from alpharay.serve.environment import cpu_environment, engine_build, engine_environment
 from alpharay.serve.state.engine_spec import EngineSpec, LoraWeights, MergeOnLoadWeights
 from bench.gpu.pairs import Pair
 

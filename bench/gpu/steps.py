@@ -21,7 +21,7 @@ import psutil
 import yaml
 
 from alpharay.merge import merge, merge_adapters
-from alpharay.serve.engine.build import engine_build, installed
+from alpharay.serve.environment import engine_build, installed
 from alpharay.serve.state.engine_spec import CheckpointWeights, EngineSpec
 from bench.gpu.engines import (
     ALPHAS,

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from alpharay.serve.arguments import add_config, config_path
 from alpharay.serve.cluster.checks import HOW_TO_INSTALL, check_libraries, check_port
-from alpharay.serve.engine.build import engine_build, installed
-from alpharay.serve.environment import python_header
+from alpharay.serve.environment import engine_build, installed, python_header
 from alpharay.serve.errors import EngineMissing, ServeError
 from alpharay.serve.frontiers import DEFAULT
 

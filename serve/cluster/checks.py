@@ -8,7 +8,7 @@ import importlib.util
 import socket
 from pathlib import Path
 
-from alpharay.serve.engine.build import engine_build
+from alpharay.serve.environment import engine_build
 from alpharay.serve.errors import EngineMissing, PortInUse, StartFailed
 
 HOW_TO_INSTALL = (

@@ -10,10 +10,9 @@ from ray import serve as ray_serve
 from alpharay.serve import logs
 from alpharay.serve.cluster.listening import arrive
 from alpharay.serve.config import Config
-from alpharay.serve.engine.build import engine_build
 from alpharay.serve.engine.judge_replica import Judge
 from alpharay.serve.engine.replica import EngineReplica
-from alpharay.serve.environment import cpu_environment, engine_environment, one_loop
+from alpharay.serve.environment import cpu_environment, engine_build, engine_environment, one_loop
 from alpharay.serve.gateway.ingress import Ingress
 from alpharay.serve.state.cluster_state import ClusterState
 from alpharay.serve.state.engine_spec import EngineSpec

@@ -30,7 +30,7 @@ from alpharay.serve.cluster.span import (
     plan_of,
 )
 from alpharay.serve.config import Config
-from alpharay.serve.engine.build import engine_build
+from alpharay.serve.environment import engine_build
 from alpharay.serve.errors import StartFailed
 from alpharay.serve.learn.store import ready_folder, ready_store
 from alpharay.serve.span import AdapterCheckpoint, Point

@@ -15,8 +15,7 @@ from alpharay.serve import logs
 from alpharay.serve.cluster.checks import check_port
 from alpharay.serve.cluster.local_ray import start_ray, why_ray_failed
 from alpharay.serve.config import Config
-from alpharay.serve.engine.build import engine_build
-from alpharay.serve.environment import LOOPBACK, START_WAIT_S, one_machine
+from alpharay.serve.environment import LOOPBACK, START_WAIT_S, engine_build, one_machine
 from alpharay.serve.errors import StartFailed
 
 _MISSES = 3

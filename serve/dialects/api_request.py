@@ -94,6 +94,8 @@ def _check_numbers(fields: Json) -> None:
             raise malformed(f"a number is beyond 64 bits: {shown(value)}")
 
 
+# Of a request, they wait for nothing but a place in their engine: no more than best of 8 draws.
+_FIRST_SAMPLES = 8
 # Beyond the priority of any sample that somebody waits for.
 _BACKGROUND = 64
 
@@ -110,6 +112,12 @@ def engine_headers(request_id: str, drawn: int = 0, *, background: bool = False)
     """
     priority = drawn.bit_length() + (_BACKGROUND if background else 0)
     return {"x-request-id": request_id, "x-vllm-priority": str(priority)}
+
+
+def sample_order(headers: Mapping[str, str]) -> tuple[str, bool]:
+    """From an engine's request: whose sample it is, and whether it is a later one of many, or of a batch."""
+    request = headers["x-request-id"].rpartition("-")[0]
+    return request, int(headers["x-vllm-priority"]) > (_FIRST_SAMPLES - 1).bit_length()
 
 
 @dataclass(frozen=True, slots=True)

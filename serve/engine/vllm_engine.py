@@ -32,7 +32,10 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.utils.import_utils import import_pynvml
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.output_processor import OutputProcessor
 
 from alpharay.merge.engine.shift import check_movable
 from alpharay.merge.errors import UsageError
@@ -127,6 +130,7 @@ class VllmEngine:
             config = await asyncio.to_thread(engine_args.create_engine_config, UsageContext.OPENAI_API_SERVER)
         if self.spec.moves:
             _refuse_unmovable(config.model_config)
+        _hold_whole_samples(config.scheduler_config)
         # vLLM's statistics go out through Ray. Its own logger would put them into the one registry of this
         # process, where engines that start together collide; `disable_log_stats` leaves that one out.
         engine = await asyncio.to_thread(
@@ -137,6 +141,7 @@ class VllmEngine:
                 disable_log_stats=True,
             )
         )
+        engine.output_processor.__class__ = _OutputProcessor
         try:
             tasks = await engine.get_supported_tasks()
             engine.tasks = tasks
@@ -328,6 +333,20 @@ class _Engine(AsyncLLM):  # type: ignore[misc]  # vLLM is not typed for us
             )
 
 
+class _OutputProcessor(OutputProcessor):  # type: ignore[misc]  # vLLM is not typed for us
+    """VLLM's, for tokens that come together: their latency is measured once, as the mean of them."""
+
+    def _update_stats_from_output(
+        self, req_state: Any, engine_core_output: Any, at: float | None, iteration_stats: Any
+    ) -> None:
+        started = not req_state.is_prefilling
+        super()._update_stats_from_output(req_state, engine_core_output, at, iteration_stats)
+        together = len(engine_core_output.new_token_ids)
+        whole = req_state.output_kind is RequestOutputKind.FINAL_ONLY
+        if iteration_stats is not None and started and whole and together > 1:
+            iteration_stats.inter_token_latencies_iter[-1] /= together
+
+
 class _Chat(OpenAIServingChat):  # type: ignore[misc]  # vLLM is not typed for us
     """VLLM's chat, whose text chunks are written from a template where nothing but their text changes."""
 
@@ -438,6 +457,14 @@ def _arguments(spec: EngineSpec, config: EngineConfig) -> Namespace:
     for key, value in (defaults | config.extra | ours).items():
         setattr(arguments, key, value)
     return arguments
+
+
+def _hold_whole_samples(config: Any) -> None:
+    """Has the engine's scheduler send the tokens of whole samples together, unless `engine.extra` names another one."""
+    ours = {Scheduler: "WholeSampleScheduler", AsyncScheduler: "WholeSampleAsyncScheduler"}
+    name = ours.get(config.get_scheduler_cls()) if config.scheduler_cls is None else None
+    if name is not None:
+        config.scheduler_cls = f"alpharay.serve.engine.vllm_scheduler.{name}"
 
 
 def _gpu_memory(count: int) -> list[GpuMemory]:

@@ -15,7 +15,7 @@ from starlette.types import Scope
 from alpharay.serve import spelling, tracing
 from alpharay.serve.dialects import DIALECTS, chat, messages
 from alpharay.serve.dialects.dialect import Dialect
-from alpharay.serve.engine.build import engine_build
+from alpharay.serve.environment import engine_build
 from alpharay.serve.errors import RequestError
 from alpharay.serve.gateway import answering
 from alpharay.serve.gateway.admission import ClientGone, RequestContext

@@ -40,8 +40,8 @@ class MemberReport:
     """One member's engine in one replica.
 
     instance: differs from engine start to engine start; empty before the first.
-    unfinished: requests that hold a place in the engine. waiting: those of them that it has not begun; told once for an
-    engine that several members share. cache_usage: share of its KV cache in use.
+    unfinished: requests that hold a place in the engine. waiting: those that it has not begun, and those that wait for
+    its turn on shared cores; told once for an engine that several members share. cache_usage: share of its KV cache in use.
     detail: why it failed. deployment: the replica's, whose name says which weights it holds.
     """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alpharay.serve.engine.build import engine_build
+from alpharay.serve.environment import engine_build
 
 STANDIN = Path(__file__).parent / "standin"
 

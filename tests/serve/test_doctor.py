@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from alpharay.serve import environment
 from alpharay.serve.cli import doctor
 from alpharay.serve.cli.doctor import Gpu
 from alpharay.serve.cluster import checks
 from alpharay.serve.config import Config
-from alpharay.serve.engine import build
 from alpharay.serve.errors import EngineMissing
 
 GPU = Gpu("a GPU", 80 * 1024)
@@ -26,9 +26,9 @@ def engine(monkeypatch):
 
     def install(name):
         monkeypatch.setattr(
-            build, "installed", lambda distribution: "1.0" if distribution in {name, "ray"} else None
+            environment, "installed", lambda distribution: "1.0" if distribution in {name, "ray"} else None
         )
-        monkeypatch.setattr(doctor, "installed", build.installed)
+        monkeypatch.setattr(doctor, "installed", environment.installed)
         find_spec = (lambda _: object()) if name else (lambda _: None)
         monkeypatch.setattr(importlib.util, "find_spec", find_spec)
         monkeypatch.setattr(ctypes, "CDLL", lambda _: object())

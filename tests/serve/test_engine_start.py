@@ -16,8 +16,7 @@ from alpharay.serve.cluster.prepare import float16_advice
 from alpharay.serve.config import Config
 from alpharay.serve.config import Engine as EngineConfig
 from alpharay.serve.engine.first_sample import draw_first_sample
-from alpharay.serve.engine.gpu_memory import GpuMemory, until_free
-from alpharay.serve.engine.start_order import start_engines
+from alpharay.serve.engine.gpu_memory import GpuMemory, start_engines, until_free
 from alpharay.serve.engine.worker import Measuring
 from alpharay.serve.environment import engine_environment
 from alpharay.serve.errors import StartFailed
