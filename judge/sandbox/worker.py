@@ -31,10 +31,13 @@ STARVED_FACTOR = 10
 KILL_S = 2.0
 # How often the memory of a running program is looked at, and by how many bytes the look may be wrong.
 LOOK_S, INEXACT = 0.03, 4 << 20
-MORE_NAMES = re.compile("|".join(MORE_MODULES).encode())
+MORE_NAMES = re.compile(rb"\b(?:%s)\b" % "|".join(MORE_MODULES).encode())
+# How far before a module's name its `import` or `from` may stand.
+IMPORT_BYTES = 100
 # Functions find these without an import.
-RARE = "date|timedelta|timezone|mean|fmean|median\\w*|multimode|p?stdev|p?variance|quantiles"
-RARE_NAMES = re.compile(rb"%s|\b(?:%s)\b" % (MORE_NAMES.pattern, RARE.encode()))
+RARE_NAMES = re.compile(
+    rb"\b(?:datetime|statistics|date|timedelta|timezone|f?mean|median\w*|multimode|p?stdev|p?variance|quantiles)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,8 @@ class Worker:
             "same": same,
             "preloaded": self._names_packages(text),
             "more_modules": order.mode in ("apart", "together", "workspace")
-            or (RARE_NAMES if order.mode == "call" else MORE_NAMES).search(text) is not None,
+            or _imports_more(text)
+            or (order.mode == "call" and RARE_NAMES.search(text) is not None),
             "more": order.more,
             "runs": 1 + len(order.rest),
             "cpu": limits.cpu_s,
@@ -345,6 +349,15 @@ def _interactor(interactor: Interactor) -> dict[str, Any]:
         "output": limits.output_bytes,
         "accepts": interactor.accepts,
     }
+
+
+def _imports_more(program: bytes) -> bool:
+    """Whether it seems to import one of MORE_MODULES: a variable may have such a name as well, as a search's `queue` does."""
+    for name in MORE_NAMES.finditer(program):
+        line = program[max(0, name.start() - IMPORT_BYTES) : name.start()].rpartition(b"\n")[2]
+        if b"import" in line or b"from" in line:
+            return True
+    return False
 
 
 def _fell_silent(reply: asyncio.Future[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from alpharay.judge.sandbox.toolchains import installed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# Loaded beforehand for programs that name them, and for no others.
+# Loaded beforehand for programs that import them, and for no others.
 RARE = {
     "argparse",
     "dataclasses",
@@ -17,8 +17,17 @@ RARE = {
     "inspect",
     "platform",
     "pprint",
+    "queue",
     "unittest",
 }
+WAYS = [
+    "import {0}",
+    "import sys, {0} as it",
+    "from {0} import *",
+    "if loaded: import {0}",
+    "__import__('{0}')",
+    "importlib.import_module('{0}')",
+]
 FIND = """
 import gc, sys
 def listing():
@@ -48,15 +57,31 @@ def expects_nothing(program, kind):
 @pytest.mark.parametrize("kind", ["stdio", "call"])
 async def test_what_few_programs_use_is_not_loaded_for_the_others(pool, kind):
     names = ", ".join(f"{name[::-1]!r}" for name in sorted(RARE))
-    program = f"import sys\ndef listing():\n    return [n for n in ({names}) if n[::-1] in sys.modules]"
+    search = "queue, platform, inspect = [0], None, 'decimal'  # as a search names what it is at"
+    program = f"import sys\ndef listing():\n    {search}\n    return [n for n in ({names}) if n[::-1] in sys.modules]"
     verdict = await pool.judge(*expects_nothing(program, kind))
     assert verdict.accepted, verdict.detail
 
 
 @pytest.mark.parametrize("name", sorted(RARE))
-async def test_what_a_program_names_is_loaded_before_it_runs(pool, name):
-    program = f"import sys\ndef listing():\n    return [] if {name!r} in sys.modules else [{name!r}]"
-    verdict = await pool.judge(*expects_nothing(program, "call"))
+async def test_what_a_program_imports_is_loaded_before_it_runs(pool, name):
+    program = f"import sys\nloaded = {name!r} in sys.modules\nimport {name}\ndef listing():\n    return [] if loaded else [1]"
+    for kind in ("stdio", "call"):
+        verdict = await pool.judge(*expects_nothing(program, kind))
+        assert verdict.accepted, (kind, verdict.detail)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_so_is_what_it_imports_in_any_other_way(pool, way):
+    way = way.format("decimal")
+    program = f"import importlib, sys\nloaded = 'decimal' in sys.modules\n{way}\ndef listing():\n    return [] if loaded else [1]"
+    verdict = await pool.judge(*expects_nothing(program, "stdio"))
+    assert verdict.accepted, verdict.detail
+
+
+@pytest.mark.parametrize("name", ["datetime.date.today()", "mean([1])", "statistics.median([1, 2])"])
+async def test_what_a_function_finds_without_an_import_is_there(pool, name):
+    verdict = await pool.judge(*expects_nothing(f"def listing():\n    {name}\n    return []", "call"))
     assert verdict.accepted, verdict.detail
 
 
