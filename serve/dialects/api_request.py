@@ -114,8 +114,13 @@ def engine_headers(request_id: str, drawn: int = 0, *, background: bool = False)
     return {"x-request-id": request_id, "x-vllm-priority": str(priority)}
 
 
-def sample_order(headers: Mapping[str, str]) -> tuple[str, bool]:
-    """From an engine's request: whose sample it is, and whether it is a later one of many, or of a batch."""
+def sample_order(headers: Mapping[str, str]) -> tuple[str, bool] | None:
+    """From an engine's request: whose sample it is, and whether it is a later one of many, or of a batch.
+
+    None: it is no sample of a request, but of an evaluation, or a prompt whose tokens are counted.
+    """
+    if "x-vllm-priority" not in headers:
+        return None
     request = headers["x-request-id"].rpartition("-")[0]
     return request, int(headers["x-vllm-priority"]) > (_FIRST_SAMPLES - 1).bit_length()
 

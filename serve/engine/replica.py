@@ -154,9 +154,10 @@ class EngineReplica:
 
     def _turn(self, member: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[None]:
         """Within the block a sample may be drawn."""
-        if self._core_turns is None:
+        order = sample_order(headers)
+        if self._core_turns is None or order is None:
             return nullcontext()
-        request, later = sample_order(headers)
+        request, later = order
         if later:
             return self._core_turns.later(request, self._engines[member])
         return self._core_turns.first(request)

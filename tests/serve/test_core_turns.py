@@ -151,8 +151,11 @@ async def test_one_that_gives_up_in_the_moment_in_which_it_is_let_in_gives_its_p
 
 def test_the_first_eight_samples_of_a_request_are_its_first() -> None:
     orders = [sample_order(engine_headers(f"chatcmpl-1-{n}", n)) for n in range(250)]
-    assert {request for request, _ in orders} == {"chatcmpl-1"}
-    assert [later for _, later in orders] == [False] * 8 + [True] * 242
+    assert orders == [("chatcmpl-1", n >= 8) for n in range(250)]
+
+
+def test_what_is_no_sample_of_a_request_takes_no_turn() -> None:
+    assert sample_order({}) is None
 
 
 def test_every_sample_of_a_batch_is_a_later_one() -> None:
