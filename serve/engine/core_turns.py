@@ -18,7 +18,7 @@ _LETS_IN_S = 1.0
 _PRESENT_S = 1.0
 # Later samples in one engine while small requests are present: a step computes for all that are in the engine, and a
 # small request there waits for whole steps.
-_BESIDE = 24
+_BESIDE = 32
 
 
 @dataclass(slots=True)
