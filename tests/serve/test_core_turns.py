@@ -69,8 +69,8 @@ async def test_beside_a_small_request_fewer_engines_draw_and_fewer_samples_in_ea
     turns = CoreTurns(2)
     drawing = Drawing(turns)
     async with turns.first("small"):
-        await drawing.later("a", 60)
-        await drawing.later("b", 60)
+        await drawing.later("a", 3 * core_turns._BESIDE)
+        await drawing.later("b", 3 * core_turns._BESIDE)
         assert drawing.inside == ["a"] * core_turns._BESIDE
         await drawing.end("a")  # the rest of its wave follows
         assert drawing.inside == ["a"] * core_turns._BESIDE
