@@ -94,14 +94,17 @@ def _check_numbers(fields: Json) -> None:
             raise malformed(f"a number is beyond 64 bits: {shown(value)}")
 
 
-# Of a request, they wait for nothing but a place in their engine: no more than best of 8 draws.
-_FIRST_SAMPLES = 8
+# A request's first samples, which take no turn at shared cores: as many as the default budget.
+_FIRST_SAMPLES = 16
 # Beyond the priority of any sample that somebody waits for.
 _BACKGROUND = 64
 
 
 def engine_headers(request_id: str, drawn: int = 0, *, background: bool = False) -> dict[str, str]:
-    """The headers of an engine's request. drawn: samples that the request had before this one.
+    """The headers of an engine's request.
+
+    request_id: the request's, without a dash, and for one of several samples `-` and which. drawn: samples that the request
+    had before this one; of one that draws several choices, all but one of these.
 
     background: of a batch: every other request's samples go first, and where the engine's cache is full, take its place.
 
@@ -114,15 +117,25 @@ def engine_headers(request_id: str, drawn: int = 0, *, background: bool = False)
     return {"x-request-id": request_id, "x-vllm-priority": str(priority)}
 
 
-def sample_order(headers: Mapping[str, str]) -> tuple[str, bool] | None:
-    """From an engine's request: whose sample it is, and whether it is a later one of many, or of a batch.
+@dataclass(frozen=True, slots=True)
+class SampleOrder:
+    """request: whose sample it is. later: beyond the request's first ones, or of a batch (background)."""
 
-    None: it is no sample of a request, but of an evaluation, or a prompt whose tokens are counted.
-    """
+    request: str
+    later: bool
+    background: bool
+
+
+def sample_order(headers: Mapping[str, str]) -> SampleOrder | None:
+    """What `engine_headers` told. None: it is no sample of a request, but of an evaluation, or a prompt whose tokens are counted."""
     if "x-vllm-priority" not in headers:
         return None
-    request = headers["x-request-id"].rpartition("-")[0]
-    return request, int(headers["x-vllm-priority"]) > (_FIRST_SAMPLES - 1).bit_length()
+    priority = int(headers["x-vllm-priority"])
+    return SampleOrder(
+        request=headers["x-request-id"].partition("-")[0],
+        later=priority > (_FIRST_SAMPLES - 1).bit_length(),
+        background=priority >= _BACKGROUND,
+    )
 
 
 @dataclass(frozen=True, slots=True)

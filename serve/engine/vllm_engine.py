@@ -1,6 +1,6 @@
 """A vLLM engine for one or several members, with vLLM's own HTTP application around it.
 
-The only file that touches vLLM's inside; its imports move from version to version (tried: 0.32; imports of 0.26).
+With `vllm_scheduler.py` and `statistics.py` the only file that touches vLLM's inside; its imports move from version to version (tried: 0.32; imports of 0.26).
 Importing this file imports vLLM.
 """
 

