@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -82,6 +83,8 @@ def _tell_of_the_driver() -> None:
 on_cpu = importlib.import_module("vllm.platforms").current_platform.is_cpu()
 for name in _INHERITED + (_INHERITED_ON_CPU if on_cpu else ()):
     importlib.import_module(name)
+# vLLM warns of every scheduler that is not its own, as if it were slower.
+logging.getLogger("vllm.config.scheduler").addFilter(lambda record: "alpharay." not in record.getMessage())
 _stay_off_the_gpu()
 _tell_of_the_driver()
 # Garbage collection in an engine would walk all that it inherits, and so copy its pages.
