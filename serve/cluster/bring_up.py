@@ -143,7 +143,15 @@ def _cause(error: BaseException) -> str:
     with suppress(Exception):  # it only explains a failure: one of its own must not hide that
         application = ray_serve.status().applications[APP]
         messages = [deployment.message for deployment in application.deployments.values()]
-    lines = [line.strip() for text in [*messages, str(error)] for line in text.splitlines() if line.strip()]
-    named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception"))]
-    cause: str = (named or lines or [type(error).__name__])[-1]
-    return cause
+    return last_error("\n".join([*messages, str(error)])) or type(error).__name__
+
+
+def last_error(text: str) -> str:
+    """The last line that names an error, with the next one where its message begins there; else the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [
+        f"{line} {after}" if line.endswith(":") else line
+        for line, after in zip(lines, [*lines[1:], ""], strict=True)
+        if line.partition(":")[0].endswith(("Error", "Exception"))
+    ]
+    return (named or lines or [""])[-1]

@@ -129,3 +129,19 @@ def test_without_a_compiler_engines_on_the_cpu_compile_nothing(monkeypatch, comp
     monkeypatch.setenv("CXX", compiler)
     disabled = cpu_environment(2, 1).get("TORCH_COMPILE_DISABLE")
     assert disabled == (None if compiler == "true" else "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "Traceback:\n  File x\nValueError: no\nray.exceptions.RayError: late\nmore",
+            "ray.exceptions.RayError: late",
+        ),
+        ("RuntimeError: \n        Failed to bind.\n        Retry", "RuntimeError: Failed to bind."),
+        ("nothing\nnamed\n", "named"),
+        ("", ""),
+    ],
+)
+def test_the_cause_of_a_failed_deployment_is_a_line_that_says_something(text, told):
+    assert bring_up.last_error(text) == told
