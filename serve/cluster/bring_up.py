@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from http import HTTPStatus
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -151,7 +152,7 @@ def last_error(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [
         f"{line} {after}" if line.endswith(":") else line
-        for line, after in zip(lines, [*lines[1:], ""], strict=True)
+        for line, after in pairwise([*lines, ""])
         if line.partition(":")[0].endswith(("Error", "Exception"))
     ]
     return (named or lines or [""])[-1]
