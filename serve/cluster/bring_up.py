@@ -151,7 +151,7 @@ def last_error(text: str) -> str:
     """The last line that names an error, with the next one where its message begins there; else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [
-        f"{line} {after}" if line.endswith(":") else line
+        f"{line} {after}".strip() if line.endswith(":") else line
         for line, after in pairwise([*lines, ""])
         if line.partition(":")[0].endswith(("Error", "Exception"))
     ]

@@ -41,7 +41,7 @@ class CoreTurns:
     """While small requests are present, at most `at_once` engines draw later samples at a time, each at most _BESIDE.
 
     First samples, which are all that a small request has, never wait. An engine's turn ends with the last sample that it
-    let in, and after _TURN_S. The next one is that of the engine whose sample has waited longest; samples of batches wait for
+    let in, and after _TURN_S. The next one is that of the engine whose last turn is longest ago; samples of batches wait for
     all others. Without small requests nothing waits.
     """
 
@@ -50,6 +50,8 @@ class CoreTurns:
         self._turns: dict[Hashable, _Turn] = {}
         self._waiting: dict[Hashable, list[_Place]] = {}  # by engine, a heap
         self._arrivals = count()
+        self._begun: dict[Hashable, int] = {}  # by engine, which turn of all was its last
+        self._inside: Counter[Hashable] = Counter()  # later samples by engine, of any turn
         # Samples by request, waiting ones and just ended ones included.
         self._first: Counter[str] = Counter()
         self._later: Counter[str] = Counter()
@@ -95,6 +97,7 @@ class CoreTurns:
             raise
 
     def _leave(self, turn: _Turn) -> None:
+        self._inside[turn.engine] -= 1
         turn.samples -= 1
         if not turn.samples:
             self._end(turn)
@@ -119,24 +122,35 @@ class CoreTurns:
     def _let_in(self) -> None:
         """Lets in what may draw now."""
         loop, alone = asyncio.get_running_loop(), self._alone()
-        idle = [engine for engine in self._waiting if engine not in self._turns]
-        idle.sort(key=lambda engine: self._waiting[engine][0][:2])
+        idle = [
+            engine
+            for engine in self._waiting
+            if engine not in self._turns and (alone or self._inside[engine] < _BESIDE)
+        ]
+        idle.sort(key=self._order)
         free = len(idle) if alone else max(0, self._at_once - len(self._turns))
         for engine in idle[:free]:
+            self._begun[engine] = next(self._arrivals)
             self._turns[engine] = _Turn(engine, loop.time())
             loop.call_later(_TURN_S, self._expire, self._turns[engine])
         others_wait = not alone and (len(idle) > free or len(self._turns) > self._at_once)
         for engine in [engine for engine in self._waiting if engine in self._turns]:
             turn, places = self._turns[engine], self._waiting[engine]
             if not others_wait or loop.time() - turn.began < _LETS_IN_S:
-                while places and (alone or turn.samples < _BESIDE):
+                while places and (alone or self._inside[engine] < _BESIDE):
                     _, _, place = heappop(places)
                     if not place.done():  # a cancelled one is done
                         place.set_result(turn)
                         turn.samples += 1
+                        self._inside[engine] += 1
             self._forget_cancelled(engine)
             if not turn.samples:
                 self._end(turn)
+
+    def _order(self, engine: Hashable) -> tuple[bool, int, int]:
+        """Who of the idle engines is next."""
+        background, arrival, _ = self._waiting[engine][0]
+        return background, self._begun.get(engine, -1), arrival
 
     def _forget_cancelled(self, engine: Hashable) -> None:
         """Keeps an engine among the waiting only while one of its samples waits."""

@@ -49,17 +49,11 @@ class _HoldsTokens:
                 del sent[client]
         return sent
 
-    def finish_requests(self, request_ids: Any, *arguments: Any, **options: Any) -> Any:
+    def finish_requests(self, *arguments: Any, **options: Any) -> Any:
         """Also called within a step, for those that fail in it; of others that end in that step the tokens are still held."""
-        if request_ids is None:  # all
-            ended = list(self._held)
-        elif isinstance(request_ids, str):
-            ended = [request_ids]
-        else:
-            ended = request_ids = list(request_ids)
-        finished = super().finish_requests(request_ids, *arguments, **options)  # type: ignore[misc]
-        for request in ended:
-            self._held.pop(request, None)
+        finished = super().finish_requests(*arguments, **options)  # type: ignore[misc]
+        for request in finished:
+            self._held.pop(request.request_id, None)
         return finished
 
     def make_stats(self, *of_this_step: Any, **more_of_it: Any) -> Any:

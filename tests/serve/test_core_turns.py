@@ -32,8 +32,10 @@ class Drawing:
         async def sample() -> None:
             async with self._turns.later(request, engine, background=background):
                 self.inside.append(engine)
-                await self._ends.setdefault(engine, asyncio.Event()).wait()
-                self.inside.remove(engine)
+                try:
+                    await self._ends.setdefault(engine, asyncio.Event()).wait()
+                finally:
+                    self.inside.remove(engine)
 
         self.tasks.setdefault(engine, []).extend(asyncio.create_task(sample()) for _ in range(count))
         await settle()
@@ -193,11 +195,33 @@ async def test_an_engine_for_which_more_and_more_wait_does_not_keep_the_others_o
     drawing = Drawing(await beside_small(1))
     await drawing.later("a", 3 * core_turns._BESIDE)
     await drawing.later("b")
-    for _ in range(3):
-        await drawing.later("a", 2 * core_turns._BESIDE)
-        await pass_time(core_turns._LETS_IN_S)
-        await drawing.end("a")
-    assert "b" in drawing.inside
+    await pass_time(core_turns._LETS_IN_S)
+    await drawing.later("a", 3 * core_turns._BESIDE)
+    await drawing.end("a")
+    assert drawing.inside == ["b"]
+
+
+async def test_an_engine_whose_samples_have_waited_longest_does_not_have_every_turn(beside_small) -> None:
+    """Three engines with long queues, and a newcomer: it waits for a turn of each."""
+    drawing = Drawing(await beside_small(1))
+    for engine in "abc":
+        await drawing.later(engine, 9 * core_turns._BESIDE)
+    await drawing.later("z")
+    await pass_time(3.5 * core_turns._TURN_S)
+    assert "z" in drawing.inside
+
+
+async def test_long_samples_do_not_add_up_in_an_engine_turn_by_turn(beside_small) -> None:
+    drawing = Drawing(await beside_small(1))
+    await drawing.later("a", 4 * core_turns._BESIDE)
+    await pass_time(5 * core_turns._TURN_S)
+    assert drawing.inside == ["a"] * core_turns._BESIDE
+    await drawing.later("b")
+    assert drawing.inside[-1] == "b"  # a full engine keeps no turn from another
+    drawing.tasks["a"][0].cancel()
+    await settle()
+    await pass_time(core_turns._TURN_S)
+    assert drawing.inside.count("a") == core_turns._BESIDE
 
 
 async def test_where_two_engines_draw_already_beside_a_small_request_one_is_let_finish() -> None:

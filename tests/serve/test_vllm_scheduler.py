@@ -47,9 +47,10 @@ class VllmScheduler:
             sent.setdefault(0, EngineCoreOutputs()).scheduler_stats = stats
         return sent
 
-    def finish_requests(self, ids: str | Iterable[str] | None, _status: str) -> None:
-        for request in [ids] if isinstance(ids, str) else list(self.requests if ids is None else ids):
-            del self.requests[request]
+    def finish_requests(self, ids: Iterable[str] | None, _status: str) -> list[Any]:
+        """Those of them that had not ended."""
+        names = [name for name in (self.requests if ids is None else ids) if name in self.requests]
+        return [self.requests.pop(name) for name in names]
 
     def make_stats(self, *_: object, **__: object) -> Any:
         return SchedulerStats(num_running_reqs=len(self.requests))
@@ -61,7 +62,7 @@ class VllmScheduler:
 class HoldingScheduler(_HoldsTokens, VllmScheduler):
     def add(self, name: str, **sampling: Any) -> None:
         sampling.setdefault("output_kind", RequestOutputKind.FINAL_ONLY)
-        self.requests[name] = SimpleNamespace(sampling_params=SamplingParams(**sampling))
+        self.requests[name] = SimpleNamespace(request_id=name, sampling_params=SamplingParams(**sampling))
 
     def step(self, *outputs: EngineCoreOutput, failing: Sequence[str] = ()) -> list[tuple[str, list[int]]]:
         sent = self.update_from_output(list(outputs), failing).get(0)
@@ -152,10 +153,10 @@ def test_requests_of_one_step_go_each_their_way(scheduler: HoldingScheduler) -> 
 
 
 @pytest.mark.parametrize(
-    ("aborted", "left"), [("a", ["b"]), (["a"], ["b"]), ({"a", "b"}, []), (None, []), ([], ["a", "b"])]
+    ("aborted", "left"), [(["a"], ["b"]), ({"a", "b"}, []), (None, []), ([], ["a", "b"])]
 )
 def test_of_an_aborted_request_nothing_stays(
-    scheduler: HoldingScheduler, aborted: str | Iterable[str] | None, left: list[str]
+    scheduler: HoldingScheduler, aborted: Iterable[str] | None, left: list[str]
 ) -> None:
     scheduler.add("a")
     scheduler.add("b")
@@ -173,7 +174,7 @@ def test_a_request_that_fails_takes_nothing_from_one_that_ends_in_the_same_step(
     scheduler.step(first("a", 1), first("b", 1))
     scheduler.step(EngineCoreOutput("a", [2]))
     ended = EngineCoreOutput("a", [3], finish_reason=FinishReason.STOP)
-    assert scheduler.step(ended, failing=["b"]) == [("a", [2, 3]), ("b", [])]
+    assert scheduler.step(ended, failing=["b", "a"])[:2] == [("a", [2, 3]), ("b", [])]
     assert not scheduler._held
 
 
