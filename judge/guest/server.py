@@ -38,7 +38,7 @@ from alpharay.judge.guest.watch import TOO_LARGE
 from alpharay.judge.guest.zygote import MESSAGE_BYTES, Zygote, serve_forks
 
 # Imported for the candidates: every child then has them at no cost of its own. But each makes every fork dearer, so what
-# few programs use is there only for those that name it.
+# few programs use is there only for those that import it.
 USUAL = (
     "abc ast bisect collections collections.abc contextlib copy enum functools heapq io itertools json math operator random "
     "re string threading time traceback types typing"

@@ -40,7 +40,7 @@ server.main()
 # a fixed hash seed gives the same program the same verdict every time; symbols that are looked up at the start are not
 # looked up by each child.
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "LD_BIND_NOW": "1", "PYTHONHASHSEED": "0", "LC_CTYPE": "C.UTF-8"}
-# Loaded beforehand for the programs that name one of them; for the others they would only make each run dearer.
+# Loaded beforehand for the programs that import one of them; for the others they would only make each run dearer.
 MORE_MODULES = (
     "argparse", "cmath", "dataclasses", "datetime", "decimal", "difflib", "fractions", "inspect", "platform", "pprint", "queue",
     "statistics", "textwrap", "unittest",
