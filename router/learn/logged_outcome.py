@@ -9,7 +9,7 @@ from enum import IntEnum, StrEnum
 from typing import Any, Self
 
 from alpharay.judge.verdict import CORRECTNESS_FAILURES, EFFICIENCY_FAILURES, VerdictKind
-from alpharay.router.draw import Candidate
+from alpharay.router.draw import Candidate, fields_of
 
 # Beyond these a row is damaged; one such number would stay in everything that is learnt after it.
 _LARGEST_FEATURE, _LARGEST_COUNT = 1e6, 1 << 40
@@ -85,9 +85,7 @@ class LoggedOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; floats come back exactly."""
-        # `dataclasses.asdict` would copy every value, which is half of what recording a sample takes.
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return values | {"features": list(self.features), "weights": dict(self.weights)}
+        return fields_of(self) | {"features": list(self.features), "weights": dict(self.weights)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -127,7 +127,7 @@ class SampleOrder:
 
 
 def sample_order(headers: Mapping[str, str]) -> SampleOrder | None:
-    """What `engine_headers` told. None: it is no sample of a request, but of an evaluation, or a prompt whose tokens are counted."""
+    """Reads what `engine_headers` wrote. None: it is no sample of a request, but of an evaluation, or a prompt whose tokens are counted."""
     if "x-vllm-priority" not in headers:
         return None
     priority = int(headers["x-vllm-priority"])

@@ -33,8 +33,8 @@ class _Turn:
     samples: int = 0
 
 
-# A sample that waits: whether it is of a batch, its number by arrival, and what its turn is told to.
-_Place = tuple[bool, int, "asyncio.Future[_Turn]"]
+# A sample that waits: whether it is of a batch, its number by arrival, and its turn once it has one.
+_Waiter = tuple[bool, int, "asyncio.Future[_Turn]"]
 
 
 class CoreTurns:
@@ -48,7 +48,7 @@ class CoreTurns:
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._turns: dict[Hashable, _Turn] = {}
-        self._waiting: dict[Hashable, list[_Place]] = {}  # by engine, a heap
+        self._waiting: dict[Hashable, list[_Waiter]] = {}  # by engine, a heap
         self._arrivals = count()
         self._begun: dict[Hashable, int] = {}  # by engine, which turn of all was its last
         self._inside: Counter[Hashable] = Counter()  # later samples by engine, of any turn
@@ -81,19 +81,19 @@ class CoreTurns:
 
     def waiting(self, engine: Hashable) -> int:
         """Samples that wait for the engine's turn."""
-        return sum(not place.done() for _, _, place in self._waiting.get(engine, ()))
+        return sum(not admission.done() for _, _, admission in self._waiting.get(engine, ()))
 
     async def _enter(self, engine: Hashable, background: bool) -> _Turn:
-        place: asyncio.Future[_Turn] = asyncio.get_running_loop().create_future()
-        heappush(self._waiting.setdefault(engine, []), (background, next(self._arrivals), place))
+        admission: asyncio.Future[_Turn] = asyncio.get_running_loop().create_future()
+        heappush(self._waiting.setdefault(engine, []), (background, next(self._arrivals), admission))
         self._let_in()
         try:
-            return await place
+            return await admission
         except asyncio.CancelledError:
-            if place.cancelled():
+            if admission.cancelled():
                 self._forget_cancelled(engine)
             else:  # let in and given up in the same moment
-                self._leave(place.result())
+                self._leave(admission.result())
             raise
 
     def _leave(self, turn: _Turn) -> None:
@@ -135,12 +135,12 @@ class CoreTurns:
             loop.call_later(_TURN_S, self._expire, self._turns[engine])
         others_wait = not alone and (len(idle) > free or len(self._turns) > self._at_once)
         for engine in [engine for engine in self._waiting if engine in self._turns]:
-            turn, places = self._turns[engine], self._waiting[engine]
+            turn, waiters = self._turns[engine], self._waiting[engine]
             if not others_wait or loop.time() - turn.began < _LETS_IN_S:
-                while places and (alone or self._inside[engine] < _BESIDE):
-                    _, _, place = heappop(places)
-                    if not place.done():  # a cancelled one is done
-                        place.set_result(turn)
+                while waiters and (alone or self._inside[engine] < _BESIDE):
+                    _, _, admission = heappop(waiters)
+                    if not admission.done():  # a cancelled one is done
+                        admission.set_result(turn)
                         turn.samples += 1
                         self._inside[engine] += 1
             self._forget_cancelled(engine)
@@ -154,10 +154,10 @@ class CoreTurns:
 
     def _forget_cancelled(self, engine: Hashable) -> None:
         """Keeps an engine among the waiting only while one of its samples waits."""
-        places = self._waiting.get(engine, [])
-        while places and places[0][2].done():
-            heappop(places)
-        if not places:
+        waiters = self._waiting.get(engine, [])
+        while waiters and waiters[0][2].done():
+            heappop(waiters)
+        if not waiters:
             self._waiting.pop(engine, None)
 
     def _alone(self) -> bool:

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -126,9 +126,7 @@ class EngineReplica:
 
         Raises EngineDown: the sample is lost through no fault of the request.
         """
-        await self._living(member)  # no turn is taken, or waited for, by an engine that is down
-        async with self._turn(member, headers):
-            engine = await self._living(member)
+        async with self._turn(member, headers) as engine:
             instance = engine.instance
             reply = await engine.sample(member, path, body, headers)
         if reply.status >= 500:
@@ -141,27 +139,34 @@ class EngineReplica:
         self, member: str, path: str, body: EngineBody, headers: Mapping[str, str]
     ) -> AsyncIterator[tuple[int, str] | bytes]:
         """A streamed answer: its (status, content type), then its bytes as the engine sends them."""
-        await self._living(member)
-        async with self._turn(member, headers):
-            engine = await self._living(member)
-            async with engine.open_call(member, path, body, headers) as reply:
-                yield (reply.status, reply.content_type)
-                async for chunk in reply.chunks:
-                    yield chunk
+        async with (
+            self._turn(member, headers) as engine,
+            engine.open_call(member, path, body, headers) as reply,
+        ):
+            yield (reply.status, reply.content_type)
+            async for chunk in reply.chunks:
+                yield chunk
 
     async def check_health(self) -> None:
         """Asked by Ray; raising has the replica replaced."""
         if self._broken:
             raise EngineDown(self._broken)
 
-    def _turn(self, member: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[None]:
-        """Within the block a sample may be drawn."""
-        order = sample_order(headers)
+    @asynccontextmanager
+    async def _turn(self, member: str, headers: Mapping[str, str]) -> AsyncIterator[VllmEngine]:
+        """Within the block a sample may be drawn by the engine, which lives."""
+        engine = await self._living(member)  # one that is down takes no turn, and waits for none
+        order = sample_order(headers) if self._core_turns is not None else None
         if self._core_turns is None or order is None:
-            return nullcontext()
-        if not order.later:
-            return self._core_turns.first(order.request)
-        return self._core_turns.later(order.request, self._engines[member], background=order.background)
+            yield engine
+            return
+        turn = (
+            self._core_turns.later(order.request, engine, background=order.background)
+            if order.later
+            else self._core_turns.first(order.request)
+        )
+        async with turn:
+            yield await self._living(member)
 
     async def _living(self, member: str) -> VllmEngine:
         deadline = time.monotonic() + self._patience_s

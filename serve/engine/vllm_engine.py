@@ -1,6 +1,7 @@
 """A vLLM engine for one or several members, with vLLM's own HTTP application around it.
 
-With `vllm_scheduler.py` and `statistics.py` the only file that touches vLLM's inside; its imports move from version to version (tried: 0.32; imports of 0.26).
+vLLM's internals are used here, in `vllm_samples.py`, `vllm_scheduler.py` and `statistics.py`; they move from version to
+version (tried: 0.32; imports of 0.26).
 Importing this file imports vLLM.
 """
 

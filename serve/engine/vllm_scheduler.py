@@ -77,8 +77,9 @@ class _HoldsTokens:
             held.tokens += output.new_token_ids
             return False
         output.new_token_ids = held.tokens + output.new_token_ids
-        self._held[output.request_id] = _Held(now)
-        if output.finish_reason is not None:
+        if output.finish_reason is None:
+            self._held[output.request_id] = _Held(now)
+        else:
             del self._held[output.request_id]
         return True
 
@@ -103,5 +104,5 @@ _NOTHING = _beside_tokens(EngineCoreOutput("", []))
 
 
 def _has_only_tokens(output: EngineCoreOutput) -> bool:
-    """Whether nothing else is told with them, such as log-probabilities or the end."""
+    """Whether nothing else comes with them, such as log-probabilities or the end."""
     return all(map(is_, _beside_tokens(output), _NOTHING))

@@ -30,7 +30,7 @@ from alpharay.router import (
     Stop,
     logged_outcome_of,
 )
-from alpharay.router.draw import Evidence
+from alpharay.router.draw import Evidence, fields_of
 from alpharay.router.schedule import Recommendation
 from alpharay.router.session import Learnt
 from alpharay.serve.dialects import DIALECTS
@@ -64,7 +64,7 @@ class RecordedSession(Session):
                 "standing": {"folded": router_state.folded, "portfolio": router_state.portfolio.as_json()},
             },
             "checkpoints": dict(checkpoints),
-            "draws": [_fields_of(draw) for draw in self.draws],
+            "draws": [fields_of(draw) for draw in self.draws],
             "steps": [entry for step in self.history for entry in _recorded_step(step)],
         }
 
@@ -193,13 +193,8 @@ def drawn(trace: Mapping[str, Any], index: int) -> Json:
 
 def _recorded_step(step: tuple[Event, ...] | Learnt) -> list[list[Any]]:
     if isinstance(step, Learnt):
-        return [["learnt", [[index, _fields_of(evidence)] for index, evidence in step.evidence.items()]]]
+        return [["learnt", [[index, fields_of(evidence)] for index, evidence in step.evidence.items()]]]
     return [*map(_recorded, step), ["wave"]]
-
-
-def _fields_of(value: Draw | Evidence) -> Json:
-    """As `dataclasses.asdict`, of values that hold nothing to be copied."""
-    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _recorded(event: Event) -> list[Any]:
@@ -229,7 +224,7 @@ def _candidate(candidate: Candidate) -> Json:
         },
         "prompt_tokens": candidate.prompt_tokens,
         "completion_tokens": candidate.completion_tokens,
-        "evidence": _fields_of(candidate.evidence),
+        "evidence": fields_of(candidate.evidence),
     }
 
 

@@ -286,12 +286,19 @@ def test_every_sample_of_a_batch_is_a_later_one() -> None:
     assert order("1-0", background=True) == SampleOrder(request="1", later=True, background=True)
 
 
+class Living:
+    """An engine that lives."""
+
+    alive = True
+
+
 class TakingTurns(EngineReplica):
-    """A replica without engines."""
+    """A replica whose engines live, and do nothing."""
 
     def __init__(self, turns: CoreTurns) -> None:
         self._core_turns = turns
-        self._engines = {name: object() for name in "ab"}  # type: ignore[misc]
+        self._starting, self._patience_s = set(), 0
+        self._engines = {name: Living() for name in "ab"}
 
 
 async def test_a_replica_has_its_engines_take_turns_at_later_samples_alone(beside_small) -> None:
